@@ -1,0 +1,352 @@
+//! What goes into an engine and what comes out: the whole contract between decisions and the world.
+
+use std::{fmt, net::SocketAddr, ops::Add, time::Duration};
+
+use bytes::Bytes;
+use sow_content::Block;
+use sow_wire::bittorrent::{Handshake, Message, PeerId};
+
+use crate::config::Content;
+
+/// A point in time: microseconds since the engine's world began. The world makes it; engines only compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// The time since `earlier`; zero when that is later.
+    pub fn since(self, earlier: Time) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Time;
+
+    fn add(self, duration: Duration) -> Time {
+        Time(self.0 + duration.as_micros() as u64)
+    }
+}
+
+/// A connection, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// Who opened a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// We did.
+    Dialed,
+    /// The peer did.
+    Accepted,
+}
+
+/// Where a peer's address came from, most trusted first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PeerSource {
+    /// The user named it (a ticket, `x.pe`).
+    Named,
+    /// A tracker.
+    Tracker,
+    /// Another peer (BEP 11).
+    Pex,
+    /// It called us.
+    Incoming,
+}
+
+/// What became of a piece that was handed over with [`Output::Store`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its hash is right and it is written.
+    Verified {
+        /// A digest for each 16 KiB, when the [`Output::Store`] asked for them; else empty.
+        digests: Vec<[u8; 20]>,
+    },
+    /// Its hash is wrong; nothing was written.
+    Corrupt {
+        /// A digest for each 16 KiB.
+        digests: Vec<[u8; 20]>,
+    },
+    /// It could not be written. The world reports the error itself; the engine stops asking for pieces.
+    Failed,
+}
+
+/// What a tracker answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnounceReply {
+    /// When it wants to hear from us again.
+    pub interval: Duration,
+    /// Peers that it knows.
+    pub peers: Vec<SocketAddr>,
+    /// How many have everything, where it says so.
+    pub complete: Option<u32>,
+    /// How many have not, where it says so.
+    pub incomplete: Option<u32>,
+}
+
+/// What happens to an engine. Blocks that arrive have a way of their own: `Engine::block_arrived`.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A connection is open and both handshakes are through.
+    Connected {
+        /// The new connection.
+        conn: ConnId,
+        /// The peer's address as the socket knows it.
+        addr: SocketAddr,
+        /// Who called.
+        direction: Direction,
+        /// The peer's handshake; its info-hash is ours.
+        handshake: Handshake,
+    },
+    /// A dial came to nothing.
+    DialFailed {
+        /// As in [`Output::Dial`].
+        addr: SocketAddr,
+    },
+    /// A connection is gone, for whatever reason but our own [`Output::Drop`].
+    Closed {
+        /// Which.
+        conn: ConnId,
+    },
+    /// A message came.
+    Message {
+        /// On which connection.
+        conn: ConnId,
+        /// The message.
+        message: Message,
+    },
+    /// A block of [`Output::SendBlock`] is with the kernel, whole.
+    BlockSent {
+        /// On which connection.
+        conn: ConnId,
+        /// Which block.
+        block: Block,
+    },
+    /// The answer to [`Output::Store`].
+    Stored {
+        /// Which piece.
+        piece: u32,
+        /// What became of it.
+        verdict: Verdict,
+    },
+    /// Addresses of peers.
+    PeersFound {
+        /// Where they come from.
+        source: PeerSource,
+        /// The addresses.
+        addrs: Vec<SocketAddr>,
+    },
+    /// The answer to [`Output::Announce`].
+    Announced {
+        /// Which tracker.
+        url: String,
+        /// What it said; `Err` is its failure reason or what went wrong on the way.
+        reply: Result<AnnounceReply, String>,
+    },
+    /// The metadata of [`Event::Metadata`] was taken: here is the content.
+    ContentReady(Box<Content>),
+    /// Time has come to what `Engine::next_wake` said.
+    Tick,
+    /// Say goodbye to the trackers, drop everybody.
+    Stop,
+}
+
+/// What an engine wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Open a connection and exchange handshakes; answer with [`Input::Connected`] or [`Input::DialFailed`].
+    Dial {
+        /// Whom to call.
+        addr: SocketAddr,
+    },
+    /// Send a message; messages and blocks of one connection leave in the order given.
+    Send {
+        /// To whom.
+        conn: ConnId,
+        /// The message.
+        message: Message,
+    },
+    /// Send a `piece` message from the store; answer with [`Input::BlockSent`].
+    SendBlock {
+        /// To whom.
+        conn: ConnId,
+        /// Which bytes.
+        block: Block,
+    },
+    /// Close a connection; no [`Input::Closed`] follows.
+    Drop {
+        /// Which.
+        conn: ConnId,
+        /// Why.
+        reason: DropReason,
+    },
+    /// All blocks of a piece were kept: check its hash, write it, answer with [`Input::Stored`], and let the blocks go.
+    Store {
+        /// Which piece.
+        piece: u32,
+        /// A digest for each 16 KiB is wanted although the piece may be right: somebody lied before.
+        digests: bool,
+    },
+    /// Let the blocks kept for a piece go.
+    Forget {
+        /// Which piece.
+        piece: u32,
+    },
+    /// Ask a tracker; answer with [`Input::Announced`].
+    Announce {
+        /// Which tracker.
+        url: String,
+        /// What to tell it.
+        announce: Announce,
+    },
+    /// Something that people may want to know.
+    Event(Event),
+}
+
+/// The numbers that go into an announce (BEP 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announce {
+    /// Why we announce.
+    pub event: AnnounceEvent,
+    /// Payload bytes sent so far.
+    pub uploaded: u64,
+    /// Payload bytes received so far.
+    pub downloaded: u64,
+    /// Bytes still missing; [`u64::MAX`] while the size is unknown.
+    pub left: u64,
+    /// How many peers are wanted.
+    pub numwant: u32,
+}
+
+/// Why an announce is sent (BEP 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnnounceEvent {
+    /// At the interval.
+    Periodic,
+    /// The first one.
+    Started,
+    /// The last piece is verified.
+    Completed,
+    /// The last one.
+    Stopped,
+}
+
+/// Something that people may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A peer is there.
+    PeerConnected {
+        /// Its connection.
+        conn: ConnId,
+        /// Its address.
+        addr: SocketAddr,
+        /// Its name.
+        peer_id: PeerId,
+    },
+    /// A peer is gone.
+    PeerGone {
+        /// Its address.
+        addr: SocketAddr,
+        /// Its name.
+        peer_id: PeerId,
+        /// Why we dropped it; `None` when it left.
+        reason: Option<DropReason>,
+    },
+    /// A peer has everything now.
+    PeerComplete {
+        /// Its address.
+        addr: SocketAddr,
+        /// Its name.
+        peer_id: PeerId,
+    },
+    /// The info dictionary arrived and has the right hash; answer with [`Input::ContentReady`].
+    Metadata(Bytes),
+    /// A piece is verified and on the disk.
+    PieceVerified {
+        /// Which.
+        piece: u32,
+    },
+    /// A piece did not verify.
+    PieceCorrupt {
+        /// Which.
+        piece: u32,
+    },
+    /// The address is not talked to any more: it sent data that does not verify.
+    Banned {
+        /// Who.
+        addr: SocketAddr,
+        /// The piece that gave it away.
+        piece: u32,
+    },
+    /// Every piece is verified.
+    Complete,
+    /// A tracker did not answer, or refused.
+    TrackerFailed {
+        /// Which.
+        url: String,
+        /// Why, as it said.
+        reason: String,
+    },
+    /// A tracker answered.
+    TrackerAnswered {
+        /// Which.
+        url: String,
+        /// How many peers it named.
+        peers: usize,
+    },
+}
+
+/// Every way in which a peer can make us drop it, and our own reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DropReason {
+    /// It is ourselves.
+    #[error("the address is our own")]
+    Ourselves,
+    /// It is connected already.
+    #[error("connected already")]
+    Duplicate,
+    /// There is no room.
+    #[error("too many connections")]
+    Full,
+    /// Its address is banned.
+    #[error("banned: it sent data that does not verify")]
+    Banned,
+    /// A bitfield of the wrong length or with spare bits.
+    #[error("a bitfield that does not fit the content")]
+    BadBitfield,
+    /// A bitfield, have-all or have-none that is not the first message.
+    #[error("a bitfield out of place")]
+    LateBitfield,
+    /// A piece index beyond the content.
+    #[error("a piece index that does not exist")]
+    BadIndex,
+    /// A request outside the content or longer than allowed.
+    #[error("a request for bytes that do not exist")]
+    BadRequest,
+    /// More requests than we said we would queue.
+    #[error("more requests than allowed")]
+    Flood,
+    /// A fast-extension message without the extension (BEP 6).
+    #[error("a message of an extension that was not agreed on")]
+    NotAgreed,
+    /// An extension message that cannot be read.
+    #[error("an extension message that cannot be read")]
+    BadExtension,
+    /// Blocks nobody asked for, time and again.
+    #[error("blocks that nobody asked for")]
+    Unrequested,
+    /// Nothing was heard for too long.
+    #[error("silent for too long")]
+    Silent,
+    /// Neither side has anything that the other lacks.
+    #[error("neither side needs the other")]
+    NothingToTrade,
+    /// We are stopping.
+    #[error("stopping")]
+    Stopping,
+}

@@ -1,0 +1,6 @@
+//! Bytes to messages and back, a module per dialect.
+//!
+//! Pure: no sockets, no clock, no swarm state. Every length is bounded before anything is allocated for it, and every
+//! decoder takes any segmentation of its input.
+
+pub mod bittorrent;

@@ -4,3 +4,6 @@
 //! decoder takes any segmentation of its input.
 
 pub mod bittorrent;
+pub mod compact;
+pub mod tracker;
+pub mod tracker_udp;

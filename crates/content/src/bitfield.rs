@@ -52,7 +52,7 @@ impl Bitfield {
         if bytes.len() != want {
             return Err(BitfieldError::Length { got: bytes.len(), want });
         }
-        if length % 8 != 0 && bytes[want - 1] << (length % 8) != 0 {
+        if !length.is_multiple_of(8) && bytes[want - 1] << (length % 8) != 0 {
             return Err(BitfieldError::SpareBits);
         }
         let ones = bytes.iter().map(|byte| byte.count_ones()).sum();

@@ -2,10 +2,21 @@
 //!
 //! Pure data and arithmetic. No IO, no clock, no randomness, no protocol state.
 
+pub mod bencode;
 pub mod bitfield;
 pub mod geometry;
+pub mod hash;
 pub mod info_hash;
+pub mod magnet;
+pub mod metainfo;
+pub mod path;
+pub mod percent;
+pub mod ticket;
 
 pub use bitfield::Bitfield;
 pub use geometry::{BLOCK_LENGTH, Block, Geometry};
 pub use info_hash::InfoHash;
+pub use magnet::Magnet;
+pub use metainfo::{Info, Metainfo};
+pub use path::SafePath;
+pub use ticket::Ticket;

@@ -1,0 +1,173 @@
+//! The info dictionary: what the content is. The info-hash is of its bytes, so it is read and never rewritten.
+
+use super::{FileSpan, Files, MetainfoError, check_length, error::field, files};
+use crate::{
+    Geometry,
+    bencode::{Encoder, Limits, Reader},
+    path::{PathError, clean_name},
+};
+
+/// Content as its maker described it, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Info {
+    /// The name of the file or folder: one clean path component, as [`clean_name`] says.
+    pub name: String,
+    /// Size and pieces.
+    pub geometry: Geometry,
+    /// The SHA-1 of each piece, as many as the geometry has pieces.
+    pub piece_hashes: Vec<[u8; 20]>,
+    /// One file, or a folder; the lengths add up to the geometry's total.
+    pub files: Files,
+    /// Peers come from trackers alone (BEP 27).
+    pub private: bool,
+}
+
+impl Info {
+    /// Describes new content.
+    ///
+    /// # Errors
+    /// When the parts contradict each other, or a name is not accepted.
+    pub fn from_parts(
+        name: &str,
+        geometry: Geometry,
+        files: Files,
+        piece_hashes: Vec<[u8; 20]>,
+        private: bool,
+    ) -> Result<Self, MetainfoError> {
+        let name = checked_name("info.name", clean_name(name.as_bytes()))?;
+        if let Files::Multi(entries) = &files {
+            files::check(entries)?;
+            let sum = files::total(entries)?;
+            if sum != geometry.total() {
+                return Err(MetainfoError::TotalMismatch { files: sum, total: geometry.total() });
+            }
+        }
+        check_count(&piece_hashes, geometry)?;
+        Ok(Self { name, geometry, piece_hashes, files, private })
+    }
+
+    /// Reads a bencoded info dictionary.
+    ///
+    /// # Errors
+    /// When it is none, or one that cannot be used: the error names the field and the byte.
+    pub fn decode(info_bytes: &[u8]) -> Result<Self, MetainfoError> {
+        check_length(info_bytes)?;
+        let mut reader = Reader::new(info_bytes, Limits::LARGE);
+        let info = Self::read(&mut reader)?;
+        reader.finish()?;
+        Ok(info)
+    }
+
+    /// The bencoded info dictionary, with the fields that are known here and no others.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut encoder = Encoder::new();
+        encoder.dict(|dict| {
+            match &self.files {
+                Files::Single => dict.int(b"length", self.geometry.total() as i64),
+                Files::Multi(entries) => dict.entry(b"files", |encoder| files::write(entries, encoder)),
+            }
+            dict.bytes(b"name", self.name.as_bytes());
+            dict.int(b"piece length", i64::from(self.geometry.piece_length()));
+            dict.bytes(b"pieces", self.piece_hashes.as_flattened());
+            if self.private {
+                dict.int(b"private", 1);
+            }
+        });
+        encoder.finish()
+    }
+
+    /// Each file's place, in the order of the content.
+    pub fn file_spans(&self) -> impl Iterator<Item = FileSpan<'_>> {
+        files::spans(&self.files, self.geometry.total())
+    }
+
+    /// Reads the dictionary that the reader stands before.
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, MetainfoError> {
+        let fields = field("info", Fields::read(reader))?;
+        let Some(pieces) = fields.pieces else {
+            return Err(match fields.is_v2 {
+                true => MetainfoError::V2Only,
+                false => MetainfoError::Missing { field: "info.pieces".into() },
+            });
+        };
+        let name = fields.utf8_name.or(fields.name);
+        let name = name.ok_or_else(|| MetainfoError::Missing { field: "info.name".into() })?;
+        let piece_length = fields
+            .piece_length
+            .ok_or_else(|| MetainfoError::Missing { field: "info.piece length".into() })?;
+        let piece_length = length("info.piece length", piece_length)?;
+        let (total, files) = match (fields.length, fields.files) {
+            (Some(_), Some(_)) => return Err(MetainfoError::FileAndFolder),
+            (Some(total), None) => (length("info.length", total)?, Files::Single),
+            (None, Some(entries)) => {
+                files::check(&entries)?;
+                (files::total(&entries)?, Files::Multi(entries))
+            }
+            (None, None) => return Err(MetainfoError::Missing { field: "info.length".into() }),
+        };
+        let geometry = Geometry::new(total, piece_length)?;
+        let (piece_hashes, ragged) = pieces.as_chunks::<20>();
+        if !ragged.is_empty() {
+            return Err(MetainfoError::RaggedHashes { length: pieces.len() });
+        }
+        check_count(piece_hashes, geometry)?;
+        Ok(Self {
+            name: checked_name("info.name", clean_name(name))?,
+            geometry,
+            piece_hashes: piece_hashes.to_vec(),
+            files,
+            private: fields.private,
+        })
+    }
+}
+
+/// The dictionary as it is typed, not yet as it is meant.
+#[derive(Default)]
+struct Fields<'a> {
+    name: Option<&'a [u8]>,
+    utf8_name: Option<&'a [u8]>,
+    piece_length: Option<i64>,
+    pieces: Option<&'a [u8]>,
+    length: Option<i64>,
+    files: Option<Vec<super::FileEntry>>,
+    private: bool,
+    is_v2: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, MetainfoError> {
+        let mut fields = Self::default();
+        reader.dict(|key, reader| {
+            let name = format_args!("info.{}", key.escape_ascii());
+            match key {
+                b"name" => fields.name = Some(field(name, reader.bytes())?),
+                b"name.utf-8" => fields.utf8_name = Some(field(name, reader.bytes())?),
+                b"piece length" => fields.piece_length = Some(field(name, reader.int())?),
+                b"pieces" => fields.pieces = Some(field(name, reader.bytes())?),
+                b"length" => fields.length = Some(field(name, reader.int())?),
+                b"files" => fields.files = Some(files::read(reader)?),
+                b"private" => fields.private = field(name, reader.int())? == 1,
+                b"meta version" | b"file tree" => fields.is_v2 = true,
+                _ => {}
+            }
+            Ok::<_, MetainfoError>(())
+        })?;
+        Ok(fields)
+    }
+}
+
+fn length(field: &str, value: i64) -> Result<u64, MetainfoError> {
+    u64::try_from(value).map_err(|_| MetainfoError::Negative { field: field.into(), value })
+}
+
+fn checked_name(field: &str, name: Result<&str, PathError>) -> Result<String, MetainfoError> {
+    match name {
+        Ok(name) => Ok(name.to_owned()),
+        Err(source) => Err(MetainfoError::Path { field: field.into(), source }),
+    }
+}
+
+fn check_count(piece_hashes: &[[u8; 20]], geometry: Geometry) -> Result<(), MetainfoError> {
+    let (got, want) = (piece_hashes.len(), geometry.pieces());
+    if got == want as usize { Ok(()) } else { Err(MetainfoError::HashCount { got, want }) }
+}

@@ -1,0 +1,178 @@
+//! BitTorrent v1 metainfo (BEP 3): the `.torrent` file around the info dictionary, which has a file of its own.
+//!
+//! Hybrid torrents are used as version 1. Nothing here reads files or fetches anything.
+
+mod error;
+mod files;
+mod info;
+
+use bytes::Bytes;
+
+pub use error::MetainfoError;
+pub use files::{FileEntry, FileSpan, Files, MAX_FILES};
+pub use info::Info;
+
+use crate::{
+    InfoHash,
+    bencode::{BencodeError, Encoder, Limits, Reader},
+    hash::sha1,
+};
+use error::field;
+
+/// The longest `.torrent`, and the longest info dictionary, that is read; in bytes.
+pub const MAX_METAINFO: usize = 64 * 1024 * 1024;
+
+/// The most tracker URLs that are kept of a torrent.
+pub const MAX_TRACKERS: usize = 256;
+
+/// The longest tracker URL that is kept, in bytes.
+pub const MAX_URL: usize = 2048;
+
+/// A `.torrent`: what is shared, and where to ask for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metainfo {
+    /// What is shared.
+    pub info: Info,
+    /// The info dictionary as it came: the bytes that the info-hash is of. Not always what [`Info::encode`] makes.
+    pub info_bytes: Bytes,
+    /// The name of the swarm.
+    pub info_hash: InfoHash,
+    /// Tiers of tracker URLs (BEP 12); a lone `announce` is one tier of one. None of them is empty.
+    pub trackers: Vec<Vec<String>>,
+    /// What the maker has to say.
+    pub comment: Option<String>,
+    /// The program that made it.
+    pub created_by: Option<String>,
+    /// When it was made, in seconds since 1970.
+    pub creation_date: Option<i64>,
+}
+
+impl Metainfo {
+    /// Metainfo around new content, with no trackers.
+    pub fn new(info: Info) -> Self {
+        let info_bytes = Bytes::from(info.encode());
+        Self::with(info, info_bytes)
+    }
+
+    /// Metainfo around an info dictionary that came from peers (BEP 9), with no trackers.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn from_info_bytes(info_bytes: Bytes) -> Result<Self, MetainfoError> {
+        Ok(Self::with(Info::decode(&info_bytes)?, info_bytes))
+    }
+
+    /// Reads a `.torrent`. Of the trackers, the first [`MAX_TRACKERS`] are kept that are text of at most [`MAX_URL`] bytes.
+    ///
+    /// # Errors
+    /// When it is none, or one that cannot be used: the error names the field and the byte.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MetainfoError> {
+        check_length(bytes)?;
+        let mut reader = Reader::new(bytes, Limits::LARGE);
+        let (mut info, mut announce, mut tiers) = (None, None, Vec::new());
+        let (mut comment, mut created_by, mut creation_date) = (None, None, None);
+        reader.dict(|key, reader| {
+            match key {
+                b"info" => {
+                    let start = reader.position();
+                    let read = Info::read(reader)?;
+                    info = Some((read, Bytes::copy_from_slice(reader.span(start, reader.position()))));
+                }
+                b"announce" => announce = Some(field("announce", reader.bytes())?),
+                b"announce-list" => tiers = read_tiers(reader)?,
+                b"comment" => comment = Some(text(field("comment", reader.bytes())?)),
+                b"created by" => created_by = Some(text(field("created by", reader.bytes())?)),
+                b"creation date" => creation_date = Some(field("creation date", reader.int())?),
+                _ => {}
+            }
+            Ok::<_, MetainfoError>(())
+        })?;
+        reader.finish()?;
+        let (info, info_bytes) = info.ok_or_else(|| MetainfoError::Missing { field: "info".into() })?;
+        let trackers = match announce.and_then(url) {
+            Some(url) if tiers.is_empty() => vec![vec![url]],
+            _ => tiers,
+        };
+        Ok(Self { trackers, comment, created_by, creation_date, ..Self::with(info, info_bytes) })
+    }
+
+    /// The bytes of the `.torrent`.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut encoder = Encoder::new();
+        encoder.dict(|dict| {
+            if let Some(first) = self.trackers.iter().flatten().next() {
+                dict.bytes(b"announce", first.as_bytes());
+            }
+            if self.trackers.iter().flatten().nth(1).is_some() {
+                dict.entry(b"announce-list", |encoder| {
+                    encoder.list(|encoder| {
+                        for tier in &self.trackers {
+                            encoder.list(|encoder| tier.iter().for_each(|url| encoder.bytes(url.as_bytes())));
+                        }
+                    });
+                });
+            }
+            if let Some(comment) = &self.comment {
+                dict.bytes(b"comment", comment.as_bytes());
+            }
+            if let Some(created_by) = &self.created_by {
+                dict.bytes(b"created by", created_by.as_bytes());
+            }
+            if let Some(date) = self.creation_date {
+                dict.int(b"creation date", date);
+            }
+            dict.entry(b"info", |encoder| encoder.raw(&self.info_bytes));
+        });
+        encoder.finish()
+    }
+
+    fn with(info: Info, info_bytes: Bytes) -> Self {
+        let info_hash = InfoHash(sha1(&info_bytes));
+        Self {
+            info,
+            info_bytes,
+            info_hash,
+            trackers: Vec::new(),
+            comment: None,
+            created_by: None,
+            creation_date: None,
+        }
+    }
+}
+
+fn check_length(bytes: &[u8]) -> Result<(), MetainfoError> {
+    match bytes.len() {
+        length if length > MAX_METAINFO => Err(MetainfoError::TooLong { length }),
+        _ => Ok(()),
+    }
+}
+
+/// Reads `announce-list`: a list of lists of URLs. Tiers of which nothing is kept are left out.
+fn read_tiers(reader: &mut Reader<'_>) -> Result<Vec<Vec<String>>, MetainfoError> {
+    let mut tiers = Vec::new();
+    let mut count = 0;
+    let outcome: Result<(), BencodeError> = reader.list(|_, reader| {
+        let mut tier = Vec::new();
+        reader.list::<BencodeError>(|_, reader| {
+            let url = url(reader.bytes()?).filter(|_| count < MAX_TRACKERS);
+            count += usize::from(url.is_some());
+            tier.extend(url);
+            Ok(())
+        })?;
+        if !tier.is_empty() {
+            tiers.push(tier);
+        }
+        Ok(())
+    });
+    field("announce-list", outcome)?;
+    Ok(tiers)
+}
+
+fn url(bytes: &[u8]) -> Option<String> {
+    let url = std::str::from_utf8(bytes).ok()?.trim();
+    (!url.is_empty() && url.len() <= MAX_URL).then(|| url.to_owned())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,193 @@
+//! The line that `send` prints and `get` takes: where the origin is, and what to ask it for.
+//!
+//! `HOST:PORT/HASH`; IPv6 addresses stand in brackets. Names are not looked up here.
+
+use std::{fmt, net::Ipv6Addr, str::FromStr};
+
+use crate::InfoHash;
+
+/// The port that is meant when none is named.
+pub const DEFAULT_PORT: u16 = 52000;
+
+/// The longest host name, in bytes (RFC 1035).
+const MAX_HOST: usize = 253;
+
+/// A host and a port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// A name, an IPv4 address, or an IPv6 address without its brackets.
+    pub host: String,
+    /// The port, never 0.
+    pub port: u16,
+}
+
+/// Where content is, and which.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// The origin's host, as in [`Address::host`].
+    pub host: String,
+    /// The origin's port, never 0.
+    pub port: u16,
+    /// The swarm's name.
+    pub info_hash: InfoHash,
+}
+
+/// Why a text is no address or no ticket.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TicketError {
+    /// No host, or one with characters that no host has.
+    #[error("`{0}` is not a host name or an IP address")]
+    Host(String),
+    /// A port that is none.
+    #[error("`{0}` is not a port; a port is a number from 1 to 65535")]
+    Port(String),
+    /// There is no `/`, so that there is no hash.
+    #[error("`{0}` has no `/HASH` at its end")]
+    NoHash(String),
+    /// What follows the `/` is no info-hash.
+    #[error("`{0}` is not a hash: 32 base-32 characters, or 40 hexadecimal digits")]
+    Hash(String),
+}
+
+impl Ticket {
+    /// The origin's address.
+    pub fn address(&self) -> Address {
+        Address { host: self.host.clone(), port: self.port }
+    }
+}
+
+impl FromStr for Address {
+    type Err = TicketError;
+
+    /// Reads `HOST[:PORT]`; without a port, [`DEFAULT_PORT`] is meant. An IPv6 address needs brackets to have a port.
+    fn from_str(text: &str) -> Result<Self, TicketError> {
+        let (host, port) = split_port(text)?;
+        let port = match port {
+            None => DEFAULT_PORT,
+            Some(digits) => port_number(digits).ok_or_else(|| TicketError::Port(shown(digits)))?,
+        };
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl FromStr for Ticket {
+    type Err = TicketError;
+
+    /// Reads `HOST[:PORT]/HASH`, the hash in base 32 or hexadecimal.
+    fn from_str(text: &str) -> Result<Self, TicketError> {
+        let (address, hash) = text.split_once('/').ok_or_else(|| TicketError::NoHash(shown(text)))?;
+        let Address { host, port } = address.parse()?;
+        let info_hash = hash.parse().map_err(|_| TicketError::Hash(shown(hash)))?;
+        Ok(Self { host, port, info_hash })
+    }
+}
+
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address(), self.info_hash.to_base32())
+    }
+}
+
+/// The host without brackets, and what follows its colon.
+fn split_port(text: &str) -> Result<(&str, Option<&str>), TicketError> {
+    let bad_host = || TicketError::Host(shown(text));
+    if is_ipv6(text) {
+        return Ok((text, None));
+    }
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, port) = rest.split_once(']').filter(|(host, _)| is_ipv6(host)).ok_or_else(bad_host)?;
+        return match port.strip_prefix(':') {
+            Some(port) => Ok((host, Some(port))),
+            None if port.is_empty() => Ok((host, None)),
+            None => Err(TicketError::Port(shown(port))),
+        };
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    };
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if host.is_empty() || host.len() > MAX_HOST || !host.chars().all(fits) || host.starts_with('-') {
+        return Err(bad_host());
+    }
+    Ok((host, port))
+}
+
+/// An IPv6 address, perhaps with a zone (`fe80::1%eth0`).
+fn is_ipv6(text: &str) -> bool {
+    let (address, zone) = text.split_once('%').unwrap_or((text, "0"));
+    let zone_fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    address.parse::<Ipv6Addr>().is_ok() && (1..=15).contains(&zone.len()) && zone.chars().all(zone_fits)
+}
+
+fn port_number(digits: &str) -> Option<u16> {
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|&port| plain && port != 0)
+}
+
+/// The text in question as an error may repeat it.
+fn shown(text: &str) -> String {
+    let short: String = text.chars().take(80).collect();
+    crate::path::printable(&short).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, host, port) in [
+            ("10.0.0.1", "10.0.0.1", 52000),
+            ("10.0.0.1:81", "10.0.0.1", 81),
+            ("build-7.example_x.org:6969", "build-7.example_x.org", 6969),
+            ("::1", "::1", 52000),
+            ("[::1]", "::1", 52000),
+            ("[fe80::1%eth0]:9", "fe80::1%eth0", 9),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!((address.host.as_str(), address.port), (host, port), "{text}");
+            assert_eq!(address.to_string().parse(), Ok(address));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let error = |text: &str| text.parse::<Address>().unwrap_err().to_string();
+        assert_eq!(error(""), "`` is not a host name or an IP address");
+        assert_eq!(error("a b"), "`a b` is not a host name or an IP address");
+        assert_eq!(error("-v"), "`-v` is not a host name or an IP address");
+        assert_eq!(error("[::1"), "`[::1` is not a host name or an IP address");
+        assert_eq!(error("a:0"), "`0` is not a port; a port is a number from 1 to 65535");
+        assert_eq!(error("a:+5"), "`+5` is not a port; a port is a number from 1 to 65535");
+        assert_eq!(error("a:"), "`` is not a port; a port is a number from 1 to 65535");
+        assert_eq!(error("a:65536"), "`65536` is not a port; a port is a number from 1 to 65535");
+        assert_eq!(error("[::1]x"), "`x` is not a port; a port is a number from 1 to 65535");
+        let error = |text: &str| text.parse::<Ticket>().unwrap_err().to_string();
+        assert_eq!(error("host:5"), "`host:5` has no `/HASH` at its end");
+        assert!(error("host:5/abc").starts_with("`abc` is not a hash"));
+    }
+
+    #[test]
+    fn tickets_go_and_come() {
+        let info_hash = InfoHash(std::array::from_fn(|at| at as u8 * 11));
+        for host in ["10.0.0.1", "origin", "2001:db8::7"] {
+            let ticket = Ticket { host: host.into(), port: 52001, info_hash };
+            assert_eq!(ticket.to_string().parse(), Ok(ticket));
+        }
+        let ticket = Ticket { host: "10.0.0.1".into(), port: 52000, info_hash };
+        assert_eq!(format!("10.0.0.1/{info_hash}").parse(), Ok(ticket.clone()));
+        assert!(
+            ticket.to_string().bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:/".contains(&byte))
+        );
+    }
+}

@@ -6,4 +6,5 @@
 pub mod bittorrent;
 pub mod compact;
 pub mod tracker;
+pub mod tracker_http;
 pub mod tracker_udp;

@@ -81,7 +81,7 @@ pub struct AnnounceResponse {
     /// Something that the tracker wants people to know.
     pub warning: Option<String>,
     /// What it wants to be told in the next announce (HTTP alone).
-    pub tracker_id: Option<String>,
+    pub tracker_id: Option<Vec<u8>>,
 }
 
 /// What a scrape tells of one swarm (BEP 15, BEP 48).

@@ -1,0 +1,167 @@
+//! Scrapes: the numbers of swarms without joining them (BEP 48).
+
+use sow_content::{
+    InfoHash,
+    bencode::{BencodeError, Encoder},
+};
+
+use super::{
+    query::{QueryError, append, parameters, push, twenty},
+    response::{ResponseError, bounded, count},
+};
+use crate::tracker::{MAX_SCRAPE, SwarmCount, text};
+
+/// A swarm and its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScrapedSwarm {
+    /// Which swarm.
+    pub info_hash: InfoHash,
+    /// Its numbers.
+    pub count: SwarmCount,
+}
+
+/// Where a tracker is scraped, from where it is announced to: `announce` right after the last slash becomes `scrape`.
+/// `None`: it does not offer it (BEP 48).
+pub fn scrape_url(announce: &str) -> Option<String> {
+    let (head, tail) = announce.rsplit_once('/')?;
+    tail.strip_prefix("announce").map(|tail| format!("{head}/scrape{tail}"))
+}
+
+/// The URL to fetch for the numbers of at most [`MAX_SCRAPE`] swarms.
+pub fn scrape_request(scrape: &str, info_hashes: &[InfoHash]) -> String {
+    let mut query = String::new();
+    for hash in info_hashes.iter().take(MAX_SCRAPE) {
+        push(&mut query, "info_hash", &hash.0);
+    }
+    append(scrape, &query)
+}
+
+/// Reads the query string of a scrape: the swarms that it asks for, at most [`MAX_SCRAPE`]; none means all.
+///
+/// # Errors
+/// When the query is too long, or a hash is not of twenty bytes.
+pub fn parse_scrape(query: &str) -> Result<Vec<InfoHash>, QueryError> {
+    let mut info_hashes = Vec::new();
+    for parameter in parameters(query)? {
+        let (name, value) = parameter?;
+        if name == b"info_hash" && info_hashes.len() < MAX_SCRAPE {
+            info_hashes.push(InfoHash(twenty(&value, "info_hash")?));
+        }
+    }
+    Ok(info_hashes)
+}
+
+/// The body of an answer.
+pub fn encode_scrape(swarms: &[ScrapedSwarm]) -> Vec<u8> {
+    let mut sorted = swarms.to_vec();
+    sorted.sort_by_key(|swarm| swarm.info_hash);
+    sorted.dedup_by_key(|swarm| swarm.info_hash);
+    let mut out = Encoder::new();
+    out.dict(|dict| {
+        dict.entry(b"files", |out| {
+            out.dict(|files| {
+                for ScrapedSwarm { info_hash, count } in &sorted {
+                    files.entry(&info_hash.0, |out| {
+                        out.dict(|dict| {
+                            dict.int(b"complete", count.complete.into());
+                            dict.int(b"downloaded", count.downloaded.into());
+                            dict.int(b"incomplete", count.incomplete.into());
+                        });
+                    });
+                }
+            });
+        });
+    });
+    out.finish()
+}
+
+/// Reads the body of an answer: at most [`MAX_SCRAPE`] swarms.
+///
+/// # Errors
+/// When the body is too long, cannot be read, or says that the tracker refuses.
+pub fn decode_scrape(body: &[u8]) -> Result<Vec<ScrapedSwarm>, ResponseError> {
+    let mut swarms = Vec::new();
+    let mut refused = None;
+    bounded(body)?.dict(|key, value| {
+        match key {
+            b"failure reason" => refused = Some(text(value.bytes()?)),
+            b"files" => value.dict(|hash, value| {
+                if let (Ok(hash), true) = (hash.try_into(), swarms.len() < MAX_SCRAPE) {
+                    let mut swarm = ScrapedSwarm { info_hash: InfoHash(hash), count: SwarmCount::default() };
+                    value.dict(|key, value| {
+                        let field = match key {
+                            b"complete" => &mut swarm.count.complete,
+                            b"downloaded" => &mut swarm.count.downloaded,
+                            b"incomplete" => &mut swarm.count.incomplete,
+                            _ => return Ok(()),
+                        };
+                        *field = count(value.int()?).unwrap_or(0);
+                        Ok::<_, BencodeError>(())
+                    })?;
+                    swarms.push(swarm);
+                }
+                Ok::<_, BencodeError>(())
+            })?,
+            _ => {}
+        }
+        Ok::<_, BencodeError>(())
+    })?;
+    refused.map_or(Ok(swarms), |reason| Err(ResponseError::Refused(reason)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_convention_is_that_of_bep_48() {
+        for (announce, scrape) in [
+            ("http://example.com/announce", Some("http://example.com/scrape")),
+            ("http://example.com/x/announce", Some("http://example.com/x/scrape")),
+            ("http://example.com/announce.php", Some("http://example.com/scrape.php")),
+            ("http://example.com/announce?x=2%0644", Some("http://example.com/scrape?x=2%0644")),
+            ("http://example.com/a", None),
+            ("http://example.com/announce?x=2/4", None),
+            ("http://example.com/x%064announce", None),
+            ("announce", None),
+        ] {
+            assert_eq!(scrape_url(announce).as_deref(), scrape, "{announce}");
+        }
+    }
+
+    #[test]
+    fn a_scrape_asks_for_as_many_as_fit() {
+        let hashes: Vec<_> = (0..100).map(|at| InfoHash([at; 20])).collect();
+        let url = scrape_request("http://t/scrape?key=1", &hashes);
+        let query = url.strip_prefix("http://t/scrape?key=1&").unwrap();
+        assert_eq!(parse_scrape(query).unwrap(), hashes[..MAX_SCRAPE]);
+        assert_eq!(parse_scrape(""), Ok(vec![]));
+        assert_eq!(parse_scrape("info_hash=abc"), Err(QueryError::Malformed("info_hash")));
+    }
+
+    #[test]
+    fn an_answer_holds_each_swarm_once() {
+        let count = SwarmCount { complete: 1, downloaded: 2, incomplete: 3 };
+        let swarm = |byte| ScrapedSwarm { info_hash: InfoHash([byte; 20]), count };
+        let body = encode_scrape(&[swarm(b'b'), swarm(b'a'), swarm(b'b')]);
+        let one = "d8:completei1e10:downloadedi2e10:incompletei3ee";
+        let (a, b) = ("a".repeat(20), "b".repeat(20));
+        assert_eq!(body, format!("d5:filesd20:{a}{one}20:{b}{one}ee").into_bytes());
+        assert_eq!(decode_scrape(&body), Ok(vec![swarm(b'a'), swarm(b'b')]));
+    }
+
+    #[test]
+    fn odd_answers_are_survived() {
+        let refused = decode_scrape(b"d14:failure reason2:noe");
+        assert_eq!(refused, Err(ResponseError::Refused("no".into())));
+        assert_eq!(decode_scrape(b"d5:filesd3:abcdeee"), Ok(vec![]));
+        assert!(decode_scrape(b"d5:filesi1ee").is_err());
+        let mut many = Encoder::new();
+        many.dict(|dict| {
+            dict.entry(b"files", |out| {
+                out.dict(|files| (0..=255).for_each(|byte| files.entry(&[byte; 20], |out| out.dict(|_| {}))));
+            });
+        });
+        assert_eq!(decode_scrape(&many.finish()).unwrap().len(), MAX_SCRAPE);
+    }
+}

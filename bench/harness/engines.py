@@ -1,0 +1,316 @@
+"""The programs that the benchmarks compare, each behind the same few verbs: start an origin, prepare a receiver, let it go.
+
+An engine says *complete* when the program itself does; whether the copy is right at the end is the benchmark's to check.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .processes import Child, ProcessFailed
+
+INTEROP = Path(__file__).resolve().parents[2] / "interop"
+# Debian's Python, which has python3-libtorrent; another `python3` may come first in PATH.
+SYSTEM_PYTHON = "/usr/bin/python3"
+READY_SECONDS = 60
+END_SECONDS = 60
+sys.path.insert(0, str(INTEROP))
+
+from torrent_file import make_torrent  # noqa: E402  (the path to it is set just above)
+
+
+@dataclass
+class Job:
+    """One transfer: what is shared, from where to where."""
+
+    content: Path
+    piece_length: int
+    work: Path
+    addresses: list  # of the origin and then of each receiver
+    commands: list  # for each of them: a function that turns a command line into one that runs there
+    deadline: float  # seconds that the whole transfer may take
+    tuning: str = "flash-crowd"
+    expect: bool = False  # `sow` is to end by itself when all have their copy, as people use it
+    children: list = field(default_factory=list)
+
+    @property
+    def receivers(self):
+        return range(1, len(self.addresses))
+
+    def start(self, index, name, command, **options):
+        """Starts a program on host `index` (0 is the origin)."""
+        child = Child(f"{name} on host {index}", self.commands[index](*command), **options)
+        self.children.append(child)
+        return child
+
+    def folder(self, index):
+        """The folder into which receiver `index` puts its copy."""
+        folder = self.work / f"receiver{index}"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def torrent(self, tracker=None):
+        """A .torrent of the content in the work folder."""
+        path = self.work / f"{self.content.name}.torrent"
+        if not path.exists():
+            path.write_bytes(make_torrent(self.content, self.piece_length, [tracker] if tracker else [])[0])
+        return path
+
+    def stop(self, signal_number=signal.SIGKILL):
+        """Ends whatever runs."""
+        for child in self.children:
+            child.stop(signal_number)
+
+
+class Receiver:
+    """One receiver: `go()` starts its transfer, `completed()` is the clock at which its program said that it is done, or None."""
+
+    def __init__(self, child, copy, go, completed):
+        self.child, self.copy, self.go, self.completed = child, copy, go, completed
+
+
+class Engine:
+    """What a compared program must offer. `programs` maps each needed program to the Debian package that has it."""
+
+    name = ""
+    programs = {}
+
+    def version(self):
+        """One line for the report."""
+        raise NotImplementedError
+
+    def start_origin(self, job):
+        """Starts the origin and returns when it can serve."""
+        raise NotImplementedError
+
+    def prepare_receiver(self, job, index):
+        """A Receiver whose program is as far as it gets without joining."""
+        raise NotImplementedError
+
+    def end(self, job):
+        """Lets the programs end in order after a transfer, so that all their work is counted."""
+        job.stop(signal.SIGTERM)
+
+    def missing(self):
+        """What must be installed before this engine can run."""
+        return [f"{program} (package {package})" for program, package in self.programs.items() if not shutil.which(program)]
+
+
+class Deferred:
+    """A program without a way to hold it back: it is started by `go`."""
+
+    def __init__(self, start):
+        self._start, self.child = start, None
+
+    def go(self):
+        self.child = self._start()
+
+
+class Sow(Engine):
+    """`sow send` and `sow get`. The command line's start-up counts as transfer time."""
+
+    name = "sow"
+    port = 52000
+
+    def __init__(self, binary):
+        self.binary = binary
+        self.ticket = None
+
+    def missing(self):
+        return [] if os.access(self.binary, os.X_OK) else [f"{self.binary} (cargo build --release)"]
+
+    def version(self):
+        return first_line([self.binary, "--version"])
+
+    def start_origin(self, job):
+        arguments = ["send", job.content, "--port", self.port, "--json"]
+        if job.expect:
+            arguments += ["--expect", len(job.receivers)]
+        child = job.start(0, "sow send", [self.binary, *arguments])
+        ready = child.wait_event("ready", READY_SECONDS)
+        self.ticket = f"{job.addresses[0]}:{ready['port']}/{ready['ticket'].rsplit('/', 1)[1]}"
+        return child
+
+    def prepare_receiver(self, job, index):
+        copy = job.folder(index) / job.content.name
+        arguments = ["get", self.ticket, "-o", copy, "--json"]
+        if not job.expect:
+            arguments += ["--seed-for", f"{int(job.deadline)}s"]
+        if job.addresses[index] == job.addresses[0]:
+            arguments += ["--port", "0"]
+        program = Deferred(lambda: job.start(index, "sow get", [self.binary, *arguments]))
+        return deferred_receiver(program, copy, lambda child: event_clock(child.event("complete")))
+
+    def end(self, job):
+        if not job.expect:
+            return super().end(job)
+        for child in job.children:
+            if child.wait_exit(END_SECONDS) != 0:
+                raise ProcessFailed(f"{child.name} ended with {child.exit_code}\n{child.last_lines()}")
+
+
+class Libtorrent(Engine):
+    """libtorrent through its Python binding, every receiver told of every host. The interpreter's start-up does not count."""
+
+    name = "libtorrent"
+    origin_port = 6881
+
+    def __init__(self, super_seed=False):
+        self.super_seed = super_seed
+        if super_seed:
+            self.name = "libtorrent-super"
+        self.ports = {}
+
+    def missing(self):
+        found = os.path.exists(SYSTEM_PYTHON) and not os.system(f"{SYSTEM_PYTHON} -c 'import libtorrent' 2>/dev/null")
+        return [] if found else ["libtorrent for Python (package python3-libtorrent)"]
+
+    def version(self):
+        return "libtorrent " + first_line([SYSTEM_PYTHON, "-c", "import libtorrent; print(libtorrent.__version__)"])
+
+    def _port(self, job, index):
+        """One port on hosts of their own, one port each when they share an address."""
+        return self.origin_port + (index if job.addresses[index] == job.addresses[0] else 0)
+
+    def _start(self, job, index, *more):
+        arguments = ["--torrent", job.torrent(), "--listen", job.addresses[index], "--port", self._port(job, index)]
+        command = [SYSTEM_PYTHON, INTEROP / "libtorrent_peer.py", *arguments, "--preset", job.tuning, *more]
+        child = job.start(index, "libtorrent", command)
+        child.wait_event("listening", READY_SECONDS)
+        return child
+
+    def end(self, job):
+        for child in job.children:
+            child.finish()
+
+    def start_origin(self, job):
+        more = ["--super-seed"] if self.super_seed else []
+        return self._start(job, 0, "--save", job.content.parent, "--seed", *more)
+
+    def prepare_receiver(self, job, index):
+        peers = [f"{job.addresses[other]}:{self._port(job, other)}" for other in range(len(job.addresses)) if other != index]
+        connect = [part for peer in peers for part in ("--connect", peer)]
+        child = self._start(job, index, "--save", job.folder(index), "--wait", *connect)
+        copy = job.folder(index) / job.content.name
+        return Receiver(child, copy, lambda: child.say("go"), lambda: own_clock(child.event("complete")))
+
+
+class Aria2(Engine):
+    """aria2 with a tracker beside the origin, since aria2 takes peers from nowhere else."""
+
+    name = "aria2"
+    programs = {"aria2c": "aria2"}
+    tracker_port, port = 6969, 6881
+    common = [
+        "--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false", "--enable-peer-exchange=true", "--seed-ratio=0.0",
+        "--file-allocation=none", "--bt-tracker-interval=2", "--summary-interval=0", "--console-log-level=error",
+        "--allow-overwrite=true", "--no-conf=true", "--disable-ipv6=true", "--bt-request-peer-speed-limit=1G",
+    ]  # fmt: skip
+
+    def version(self):
+        return first_line(["aria2c", "--version"])
+
+    def _command(self, job, index, folder, *more):
+        port = self.port + (index if job.addresses[index] == job.addresses[0] else 0)
+        tracker = f"http://{job.addresses[0]}:{self.tracker_port}/announce"
+        return ["aria2c", *self.common, f"--listen-port={port}", f"--dir={folder}", *more, job.torrent(tracker)]
+
+    def start_origin(self, job):
+        arguments = ["--listen", job.addresses[0], "--port", self.tracker_port]
+        tracker = job.start(0, "tracker", [sys.executable, INTEROP / "tracker.py", *arguments])
+        tracker.wait_event("listening", READY_SECONDS)
+        child = job.start(0, "aria2", self._command(job, 0, job.content.parent, "--bt-seed-unverified=true"))
+        tracker.wait_event("announce", READY_SECONDS)
+        return child
+
+    def prepare_receiver(self, job, index):
+        folder = job.folder(index)
+        mark = folder / "complete"
+        hook = folder / "on-complete.sh"
+        hook.write_text(f"#!/bin/sh\ndate +%s.%N > {mark}.new && mv {mark}.new {mark}\n")
+        hook.chmod(0o755)
+        command = self._command(job, index, folder, f"--on-bt-download-complete={hook}")
+        program = Deferred(lambda: job.start(index, "aria2", command))
+        return deferred_receiver(program, folder / job.content.name, lambda child: date_clock(mark))
+
+
+class NginxCurl(Engine):
+    """Client/server: nginx with sendfile, one curl for each receiver."""
+
+    name = "nginx+curl"
+    programs = {"nginx": "nginx-light", "curl": "curl"}
+    port = 8080
+
+    def version(self):
+        return f"{first_line(['nginx', '-v'])}, {first_line(['curl', '--version'])}"
+
+    def start_origin(self, job):
+        configuration = job.work / "nginx.conf"
+        configuration.write_text(
+            f"daemon off; worker_processes 2; pid {job.work}/nginx.pid; error_log stderr error; user root;\n"
+            "events { worker_connections 1024; }\n"
+            "http { access_log off; sendfile on; tcp_nopush on; default_type application/octet-stream;\n"
+            f"  server {{ listen {job.addresses[0]}:{self.port}; root {job.content.parent}; }} }}\n"
+        )
+        child = job.start(0, "nginx", ["nginx", "-c", configuration, "-p", job.work])
+        probe = ["curl", "-sfI", "--retry", "20", "--retry-connrefused", "--retry-delay", "1", self._url(job)]
+        if job.start(0, "curl", probe).wait_exit(READY_SECONDS) != 0:
+            raise ProcessFailed(f"nginx does not answer\n{child.last_lines()}")
+        return child
+
+    def _url(self, job):
+        return f"http://{job.addresses[0]}:{self.port}/{job.content.name}"
+
+    def prepare_receiver(self, job, index):
+        copy = job.folder(index) / job.content.name
+        program = Deferred(lambda: job.start(index, "curl", ["curl", "-sS", "-f", "-o", copy, self._url(job)]))
+        return deferred_receiver(program, copy, lambda child: child.exit_clock if child.exit_code == 0 else None)
+
+
+def deferred_receiver(program, copy, completed):
+    """A Receiver around a program that `go` starts."""
+    receiver = Receiver(None, copy, None, lambda: completed(receiver.child) if receiver.child else None)
+
+    def go():
+        program.go()
+        receiver.child = program.child
+
+    receiver.go = go
+    return receiver
+
+
+def event_clock(event):
+    """When an event's line was read."""
+    return event and event["read_clock"]
+
+
+def own_clock(event):
+    """When an event happened by its program's own account."""
+    return event and event["clock"]
+
+
+def date_clock(mark):
+    """The monotonic clock for a file that holds seconds since 1970, None while there is no file."""
+    try:
+        date = float(mark.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return date - time.time() + time.monotonic()
+
+
+def first_line(command):
+    """The first line that a program prints about its version, wherever it prints it."""
+    import subprocess
+
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return (result.stdout + result.stderr).strip().split("\n")[0]
+
+
+def all_engines(sow):
+    """Every engine by its name; `sow` is the path of the binary."""
+    engines = [Sow(sow), Libtorrent(), Libtorrent(super_seed=True), Aria2(), NginxCurl()]
+    return {engine.name: engine for engine in engines}

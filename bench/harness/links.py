@@ -1,0 +1,144 @@
+"""Hosts on links: a star of network namespaces around a bridge, each link limited in both directions by tbf, or unlimited.
+
+Nothing here knows about programs or files. Names carry the run's process id, so that two runs do not meet.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+NAMESPACE_PREFIX = "sowbench"
+CONGESTION_CONTROL = "cubic"
+SETTINGS = "/proc/sys/net/ipv4"
+# On Ethernet, TCP with timestamps carries this many bytes of payload in each full frame of this many bytes.
+PAYLOAD_PER_FRAME, FRAME = 1448, 1514
+MAX_HOSTS = 250
+
+
+class LinkError(Exception):
+    """The machine cannot give us such links; the text says what failed."""
+
+
+def run(*command):
+    """Runs a command to its end and returns what it prints."""
+    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30)
+    if result.returncode != 0:
+        raise LinkError(f"{' '.join(command)}: {result.stderr.strip()}")
+    return result.stdout
+
+
+def parse_rate(text):
+    """Bits per second from text such as `10mbit`, `2.5gbit` or `800kbit`."""
+    match = re.fullmatch(r"([0-9.]+)(k|m|g)?bit", text)
+    if not match:
+        raise ValueError(f"{text!r} is not a rate such as 10mbit")
+    return float(match[1]) * {None: 1, "k": 1e3, "m": 1e6, "g": 1e9}[match[2]]
+
+
+def payload_rate(bits_per_second):
+    """TCP payload in bytes per second that a link of this rate carries."""
+    return bits_per_second / 8 * PAYLOAD_PER_FRAME / FRAME
+
+
+class Host:
+    """One namespace with one shaped interface."""
+
+    def __init__(self, namespace, address):
+        self.namespace = namespace
+        self.address = address
+
+    def command(self, *command):
+        """The command line that runs `command` on this host."""
+        return ["ip", "netns", "exec", self.namespace, *map(str, command)]
+
+    def counters(self):
+        """Bytes and packets sent and received by the interface since it was made, Ethernet heads included."""
+        link = json.loads(run("ip", "-n", self.namespace, "-s", "-j", "link", "show", "dev", "eth0"))[0]
+        return {side: link["stats64"][side] for side in ("tx", "rx")}
+
+
+class Star:
+    """Hosts 0..count-1 around a switch; a context manager that leaves nothing behind. Without a rate the links are unlimited."""
+
+    def __init__(self, count, rate=None, burst=None, latency=None):
+        if count > MAX_HOSTS:
+            raise LinkError(f"{count} hosts: at most {MAX_HOSTS} fit in the star's network")
+        self.tbf = ("tbf", "rate", rate, "burst", str(burst), "latency", latency) if rate else None
+        self.prefix = f"{NAMESPACE_PREFIX}-{os.getpid()}-"
+        self.switch = self.prefix + "switch"
+        self.hosts = [Host(f"{self.prefix}h{index}", f"10.77.0.{index + 1}") for index in range(count)]
+
+    def __enter__(self):
+        try:
+            self._build()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for namespace in [host.namespace for host in self.hosts] + [self.switch]:
+            remove_namespace(namespace)
+
+    def _build(self):
+        allow_congestion_control()
+        run("ip", "netns", "add", self.switch)
+        run("ip", "-n", self.switch, "link", "add", "bridge", "type", "bridge")
+        run("ip", "-n", self.switch, "link", "set", "bridge", "up")
+        for index, host in enumerate(self.hosts):
+            self._attach(host, f"port{index}")
+
+    def _attach(self, host, port):
+        run("ip", "netns", "add", host.namespace)
+        run("ip", "-n", self.switch, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
+        ends = ((self.switch, port), (host.namespace, "eth0"))
+        for namespace, interface in ends if self.tbf else ():
+            # One segment in each buffer, as on a wire: tbf must not see the kernel's bundles of segments.
+            run("ip", "-n", namespace, "link", "set", interface, "gso_max_segs", "1")
+            run("tc", "-n", namespace, "qdisc", "add", "dev", interface, "root", *self.tbf)
+        run("ip", "-n", self.switch, "link", "set", port, "master", "bridge", "up")
+        run("ip", "-n", host.namespace, "address", "add", f"{host.address}/24", "dev", "eth0")
+        for interface in ("lo", "eth0"):
+            run("ip", "-n", host.namespace, "link", "set", interface, "up")
+        run(*host.command("sh", "-c", f"echo {CONGESTION_CONTROL} > {SETTINGS}/tcp_congestion_control"))
+
+    def congestion_control(self):
+        """What the hosts really use, read back."""
+        setting = f"{SETTINGS}/tcp_congestion_control"
+        return sorted({run(*host.command("cat", setting)).strip() for host in self.hosts})
+
+
+def allow_congestion_control():
+    """Lets namespaces choose the algorithm. Stays allowed afterwards: it changes no connection, and another run may need it."""
+    allowed = Path(SETTINGS, "tcp_allowed_congestion_control")
+    names = allowed.read_text().split()
+    if CONGESTION_CONTROL not in names:
+        allowed.write_text(" ".join([*names, CONGESTION_CONTROL]))
+
+
+def remove_namespace(namespace):
+    """Ends every process in one of our namespaces and removes it; no complaint when it is gone."""
+    if not Path("/run/netns", namespace).exists():
+        return
+    deadline = time.monotonic() + 5
+    while pids := run("ip", "netns", "pids", namespace).split():
+        for pid in pids:
+            try:
+                os.kill(int(pid), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        if time.monotonic() > deadline:
+            raise LinkError(f"namespace {namespace}: processes {' '.join(pids)} do not end")
+        time.sleep(0.01)
+    run("ip", "netns", "delete", namespace)
+
+
+def remove_leftovers(is_live):
+    """Removes the namespaces of runs that ended without doing so; `is_live` tells a run by its process id."""
+    for path in Path("/run/netns").glob(f"{NAMESPACE_PREFIX}-*"):
+        if not is_live(int(path.name.split("-")[1])):
+            remove_namespace(path.name)

@@ -1,0 +1,133 @@
+//! The extension handshake (BEP 10): what each side speaks, and numbers it goes by.
+
+use sow_content::bencode::{Encoder, Limits, Value, decode};
+
+use super::{ExtensionError, MAX_METADATA};
+
+/// How much of a client's name is kept, in characters.
+pub const MAX_CLIENT: usize = 64;
+
+/// The bencoded dictionary that both sides send as extended message 0 (BEP 10). What is absent is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExtensionHandshake {
+    /// The sender's number for `ut_metadata` messages, never 0.
+    pub ut_metadata: Option<u8>,
+    /// The sender's number for `ut_pex` messages, never 0.
+    pub ut_pex: Option<u8>,
+    /// The port that the sender listens on (`p`), never 0.
+    pub listen_port: Option<u16>,
+    /// The sender's name and version (`v`): at most [`MAX_CLIENT`] characters are kept, and no control characters.
+    pub client: Option<String>,
+    /// How many requests the sender will queue (`reqq`).
+    pub request_queue: Option<u32>,
+    /// The length of the bencoded info dictionary in bytes (BEP 9), from 1 to [`MAX_METADATA`].
+    pub metadata_size: Option<u32>,
+    /// The longest block that the sender answers a request for, in bytes: this project's own key `sow_block`.
+    pub max_block: Option<u32>,
+    /// The sender only uploads (BEP 21, `upload_only`).
+    pub upload_only: bool,
+}
+
+impl ExtensionHandshake {
+    /// Reads the body of extended message 0. What is not known or makes no sense is as if it were absent: every key is
+    /// optional, and none is worth a connection.
+    ///
+    /// # Errors
+    /// When the body is not one bencoded dictionary.
+    pub fn decode(body: &[u8]) -> Result<Self, ExtensionError> {
+        let value = decode(body, Limits::SMALL)?;
+        value.as_dict().ok_or(ExtensionError::Key("the handshake"))?;
+        let int = |key: &[u8]| value.dict_get(key).and_then(Value::as_int);
+        let number = |key: &[u8]| int(key).and_then(|int| u32::try_from(int).ok());
+        let ours = |key: &[u8]| {
+            let id = value.dict_get(b"m")?.dict_get(key)?.as_int()?;
+            u8::try_from(id).ok().filter(|&id| id != 0)
+        };
+        Ok(Self {
+            ut_metadata: ours(b"ut_metadata"),
+            ut_pex: ours(b"ut_pex"),
+            listen_port: int(b"p").and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0),
+            client: value.dict_get(b"v").and_then(Value::as_bytes).and_then(client),
+            request_queue: number(b"reqq"),
+            metadata_size: number(b"metadata_size").filter(|size| (1..=MAX_METADATA).contains(size)),
+            max_block: number(b"sow_block"),
+            upload_only: int(b"upload_only").is_some_and(|int| int != 0),
+        })
+    }
+
+    /// The body of extended message 0.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut encoder = Encoder::new();
+        encoder.dict(|dict| {
+            dict.entry(b"m", |encoder| {
+                encoder.dict(|dict| {
+                    for (key, id) in [(&b"ut_metadata"[..], self.ut_metadata), (b"ut_pex", self.ut_pex)] {
+                        id.inspect(|&id| dict.int(key, id.into()));
+                    }
+                });
+            });
+            self.metadata_size.inspect(|&size| dict.int(b"metadata_size", size.into()));
+            self.listen_port.inspect(|&port| dict.int(b"p", port.into()));
+            self.request_queue.inspect(|&queue| dict.int(b"reqq", queue.into()));
+            self.max_block.inspect(|&block| dict.int(b"sow_block", block.into()));
+            if self.upload_only {
+                dict.int(b"upload_only", 1);
+            }
+            if let Some(client) = &self.client {
+                dict.bytes(b"v", client.as_bytes());
+            }
+        });
+        encoder.finish()
+    }
+}
+
+/// A name as it may be kept and shown; `None` when nothing is left of it.
+fn client(bytes: &[u8]) -> Option<String> {
+    // A character takes four bytes at most.
+    let bytes = &bytes[..bytes.len().min(4 * MAX_CLIENT)];
+    let text = String::from_utf8_lossy(bytes);
+    let kept: String = text.chars().filter(|c| !c.is_control()).take(MAX_CLIENT).collect();
+    (!kept.is_empty()).then_some(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_send_is_understood() {
+        // Keys of other programs, and one that is out of order.
+        let body = b"d4:ipv44:\x7f\0\0\x011:md11:ut_metadatai3e6:ut_pexi1ee13:metadata_sizei31235e1:pi6881e4:reqqi512e\
+                     11:upload_onlyi1e1:v17:Transmission 4.056:yourip4:\x7f\0\0\x011:ei0ee";
+        let read = ExtensionHandshake::decode(body).unwrap();
+        assert_eq!((read.ut_metadata, read.ut_pex, read.listen_port), (Some(3), Some(1), Some(6881)));
+        assert_eq!((read.metadata_size, read.request_queue, read.max_block), (Some(31235), Some(512), None));
+        assert_eq!((read.client.as_deref(), read.upload_only), (Some("Transmission 4.05"), true));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_absent() {
+        let body =
+            b"d1:md11:ut_metadatai0e6:ut_pexi256ee13:metadata_sizei-1e1:pi70000e4:reqq1:x1:v3:\x1b\0\ne";
+        assert_eq!(ExtensionHandshake::decode(body), Ok(ExtensionHandshake::default()));
+        assert_eq!(ExtensionHandshake::decode(b"d1:mi1ee"), Ok(ExtensionHandshake::default()));
+        let size = format!("d13:metadata_sizei{}ee", MAX_METADATA + 1);
+        assert_eq!(ExtensionHandshake::decode(size.as_bytes()).unwrap().metadata_size, None);
+    }
+
+    #[test]
+    fn what_is_no_dictionary_is_refused() {
+        assert_eq!(ExtensionHandshake::decode(b"le"), Err(ExtensionError::Key("the handshake")));
+        assert!(matches!(ExtensionHandshake::decode(b"de "), Err(ExtensionError::Bencode(_))));
+        assert!(matches!(ExtensionHandshake::decode(b""), Err(ExtensionError::Bencode(_))));
+        let deep = [b"d1:x".as_slice(), &[b'l'; 100], &[b'e'; 101]].concat();
+        assert!(matches!(ExtensionHandshake::decode(&deep), Err(ExtensionError::Bencode(_))));
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        let name = "ü".repeat(100);
+        let body = format!("d1:v{}:{name}e", name.len());
+        assert_eq!(ExtensionHandshake::decode(body.as_bytes()).unwrap().client, Some("ü".repeat(64)));
+    }
+}

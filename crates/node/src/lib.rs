@@ -1,1 +1,19 @@
-//! placeholder
+//! The world: sockets, disk workers, clocks. It carries out what an engine decides, and decides nothing itself.
+//!
+//! A [`Node`] is a port: its accept loop tells BitTorrent from HTTP by the first bytes. A [`Swarm`] is one task that
+//! owns one engine; two more tasks for each connection move bytes. Payload goes from the socket into a slab and from
+//! there to the disk, or from the page cache to the socket; it is never copied on the way and never seen by the engine.
+
+mod clock;
+mod error;
+mod handshaking;
+mod intake;
+mod listener;
+mod options;
+mod slabs;
+mod sniff;
+mod throttle;
+
+pub use error::NodeError;
+pub use listener::Holder;
+pub use options::{Deadlines, NodeOptions};

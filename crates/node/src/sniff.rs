@@ -1,0 +1,144 @@
+//! Which protocol a caller speaks, by its first bytes. Those are read, not peeked at: a caller that sends less than it
+//! takes to tell would keep a peeking task spinning.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use sow_wire::bittorrent::handshake::PREFIX;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+/// The methods that anything here answers, or that a browser or a scanner may open with.
+const METHODS: [&[u8]; 6] = [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"OPTIONS ", b"DELETE "];
+
+/// What a caller speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    BitTorrent,
+    Http,
+    Unknown,
+}
+
+/// Reads until it is clear what the caller speaks, at most twenty bytes; gives back what was read.
+///
+/// # Errors
+/// When the connection fails or ends before that.
+pub(crate) async fn sniff(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Dialect, Vec<u8>)> {
+    let mut read = Vec::with_capacity(PREFIX.len());
+    loop {
+        if let Some(dialect) = tell(&read) {
+            return Ok((dialect, read));
+        }
+        let rest = (PREFIX.len() - read.len()) as u64;
+        if (&mut *stream).take(rest).read_buf(&mut read).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+/// `None`: it may still become one or the other.
+fn tell(read: &[u8]) -> Option<Dialect> {
+    if read.len() >= PREFIX.len() && read.starts_with(PREFIX) {
+        Some(Dialect::BitTorrent)
+    } else if METHODS.iter().any(|method| read.starts_with(method)) {
+        Some(Dialect::Http)
+    } else if PREFIX.starts_with(read) || METHODS.iter().any(|method| method.starts_with(read)) {
+        None
+    } else {
+        Some(Dialect::Unknown)
+    }
+}
+
+/// A stream whose first bytes were read already.
+#[derive(Debug)]
+pub(crate) struct Rewound<S> {
+    first: Vec<u8>,
+    stream: S,
+}
+
+impl<S> Rewound<S> {
+    pub(crate) fn new(first: Vec<u8>, stream: S) -> Self {
+        Self { first, stream }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let count = self.first.len().min(buf.remaining());
+        buf.put_slice(&self.first[..count]);
+        self.first.drain(..count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    async fn sniff_split(bytes: &[u8], at: usize) -> io::Result<(Dialect, Vec<u8>)> {
+        let (mut caller, mut stream) = tokio::io::duplex(1024);
+        caller.write_all(&bytes[..at]).await?;
+        let sniffing = tokio::spawn(async move { sniff(&mut stream).await });
+        tokio::task::yield_now().await;
+        // The other end may be satisfied, and gone, already.
+        let _ = caller.write_all(&bytes[at..]).await;
+        drop(caller);
+        sniffing.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn protocols_are_told_apart_however_they_arrive() {
+        let cases: [(&[u8], Dialect); 5] = [
+            (b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x05", Dialect::BitTorrent),
+            (b"GET /announce?info_hash=%12 HTTP/1.1\r\n", Dialect::Http),
+            (b"POST / HTTP/1.1\r\n", Dialect::Http),
+            (b"\x16\x03\x01\x02\x00 a TLS client hello", Dialect::Unknown),
+            (b"\x13BitTorrent protocoL", Dialect::Unknown),
+        ];
+        for (bytes, dialect) in cases {
+            for at in 0..bytes.len().min(24) {
+                let (told, read) = sniff_split(bytes, at).await.unwrap();
+                assert_eq!(told, dialect, "{bytes:?} split at {at}");
+                assert!(read.len() <= 20 && bytes.starts_with(&read));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_early_end_is_an_error() {
+        for bytes in [&b""[..], b"G", b"\x13BitTor"] {
+            assert!(sniff_split(bytes, 0).await.is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_read_comes_first() {
+        let (mut caller, stream) = tokio::io::duplex(64);
+        caller.write_all(b"there").await.unwrap();
+        drop(caller);
+        let mut all = String::new();
+        Rewound::new(b"hello ".to_vec(), stream).read_to_string(&mut all).await.unwrap();
+        assert_eq!(all, "hello there");
+    }
+}

@@ -1,0 +1,194 @@
+//! A rate limit that many connections share: first come, first served, in grains.
+//!
+//! Every taker reserves the next stretch of the limit's time line and sleeps until it begins. So the order is that of
+//! asking, the long-run rate is exact whatever the timers' precision, and nobody keeps a list of who waits.
+//!
+//! What is counted is the caller's affair: uploads count payload alone, downloads every byte of a peer connection
+//! (the heads of blocks are less than 0.1 % of them).
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The least that is granted at a time where more is wanted, in bytes; above it, what [`GRAIN`] carries.
+const LEAST_GRAIN: u64 = 16 * 1024;
+
+/// The longest stretch of the limit that one taker gets at a time.
+const GRAIN: Duration = Duration::from_millis(20);
+
+/// How much unused time may be made up for: timers are late by a millisecond or two.
+const SLACK: Duration = Duration::from_millis(20);
+
+/// A rate in bytes per second, or none.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    limit: Option<Limit>,
+}
+
+#[derive(Debug)]
+struct Limit {
+    rate: u64,
+    grain: u64,
+    /// Where the next reservation begins.
+    next: Mutex<Instant>,
+}
+
+impl Throttle {
+    pub(crate) fn new(rate: Option<u64>) -> Self {
+        let limit = rate.map(|rate| {
+            let rate = rate.max(1);
+            let grain = (u128::from(rate) * GRAIN.as_millis() / 1000) as u64;
+            Limit { rate, grain: grain.max(LEAST_GRAIN), next: Mutex::new(Instant::now()) }
+        });
+        Self { limit }
+    }
+
+    /// Whether there is a limit at all.
+    pub(crate) fn limits(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// Waits until some of `want` bytes may pass, and says how many: all of them without a limit, else at least one
+    /// (if any are wanted) and at most a grain. Dropped while it waits, it takes nothing.
+    pub(crate) async fn take(&self, want: usize) -> usize {
+        let Some(limit) = &self.limit else { return want };
+        let bytes = (want as u64).min(limit.grain);
+        let now = Instant::now();
+        let start = limit.reserve(bytes, now);
+        if start > now {
+            let mut reservation = Reservation { limit, bytes };
+            sleep_until(start).await;
+            reservation.bytes = 0;
+        }
+        bytes as usize
+    }
+
+    /// Gives back what was taken and not used.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        if let Some(limit) = &self.limit {
+            limit.give_back(bytes as u64);
+        }
+    }
+}
+
+impl Limit {
+    fn reserve(&self, bytes: u64, now: Instant) -> Instant {
+        let mut next = self.lock();
+        let earliest = now.checked_sub(SLACK).unwrap_or(now);
+        let start = (*next).max(earliest);
+        *next = start + self.time_for(bytes);
+        start
+    }
+
+    fn give_back(&self, bytes: u64) {
+        let mut next = self.lock();
+        *next = next.checked_sub(self.time_for(bytes)).unwrap_or(*next);
+    }
+
+    fn time_for(&self, bytes: u64) -> Duration {
+        Duration::from_nanos((u128::from(bytes) * 1_000_000_000 / u128::from(self.rate)) as u64)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Instant> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives itself back unless it was used.
+struct Reservation<'a> {
+    limit: &'a Limit,
+    bytes: u64,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.limit.give_back(self.bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Bytes that `takers` tasks get through in `time` when all want as much as they can get.
+    async fn flood(throttle: Arc<Throttle>, takers: usize, time: Duration) -> Vec<u64> {
+        let mut tasks = Vec::new();
+        for _ in 0..takers {
+            let (throttle, got) = (Arc::clone(&throttle), Arc::new(AtomicU64::new(0)));
+            let counter = Arc::clone(&got);
+            let work = async move {
+                loop {
+                    counter.fetch_add(throttle.take(1 << 20).await as u64, Ordering::Relaxed);
+                }
+            };
+            tasks.push((tokio::spawn(timeout(time, work)), got));
+        }
+        let mut all = Vec::new();
+        for (task, got) in tasks {
+            assert!(task.await.unwrap().is_err(), "a flood never ends by itself");
+            all.push(got.load(Ordering::Relaxed));
+        }
+        all
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_is_kept_within_two_percent_and_shared_evenly() {
+        for (rate, takers) in [(125_000, 1), (1_250_000, 3), (125_000_000, 7), (3_000_000_000, 2)] {
+            let throttle = Arc::new(Throttle::new(Some(rate)));
+            let got = flood(throttle, takers, Duration::from_secs(10)).await;
+            let (sum, want) = (got.iter().sum::<u64>() as f64, rate as f64 * 10.0);
+            // 20 ms of slack, one grain, and the smallest grain on the slowest limit.
+            assert!((sum / want - 1.0).abs() < 0.02, "{rate}: {sum} of {want}");
+            let (least, most) = (*got.iter().min().unwrap() as f64, *got.iter().max().unwrap() as f64);
+            assert!(least / most > 0.9, "{rate}: {got:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_time_is_not_saved_up() {
+        let throttle = Throttle::new(Some(1_000_000));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let start = Instant::now();
+        let mut got = 0;
+        while start.elapsed() < Duration::from_millis(1) {
+            got += throttle.take(1 << 20).await;
+        }
+        assert!(got <= 60_000, "a burst of {got} bytes after a minute of silence");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_back_or_abandoned_is_not_lost() {
+        let throttle = Throttle::new(Some(16 * 1024));
+        let start = Instant::now();
+        for _ in 0..10 {
+            let granted = throttle.take(16 * 1024).await;
+            throttle.give_back(granted);
+        }
+        assert!(start.elapsed() < Duration::from_millis(5));
+        throttle.take(16 * 1024).await;
+        for _ in 0..10 {
+            let waited = timeout(Duration::from_millis(1), throttle.take(16 * 1024)).await;
+            assert!(waited.is_err());
+        }
+        let next = timeout(Duration::from_millis(1100), throttle.take(16 * 1024)).await;
+        assert_eq!(next, Ok(16 * 1024));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_limit_never_waits() {
+        let throttle = Throttle::new(None);
+        assert!(!throttle.limits());
+        assert_eq!(timeout(Duration::ZERO, throttle.take(usize::MAX)).await, Ok(usize::MAX));
+    }
+}

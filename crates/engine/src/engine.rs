@@ -1,0 +1,330 @@
+//! The engine: state, dispatch of inputs, the queue of outputs, housekeeping. What is decided lives in the files beside it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use sow_content::{Bitfield, Geometry, InfoHash};
+use sow_wire::bittorrent::{Message, PeerId};
+
+use crate::{
+    announce::Trackers,
+    config::{Config, Content},
+    culprits::Culprits,
+    io::{Announce, AnnounceEvent, ConnId, DropReason, Event, Input, Output, Time, Verdict},
+    metadata::MetadataFetch,
+    peer::Peer,
+    peer_book::PeerBook,
+    picker::Picker,
+    rate::Rate,
+    spread::Spread,
+};
+
+/// How often the engine looks for stalled requests, silence, turns.
+const HOUSEKEEPING: Duration = Duration::from_millis(250);
+
+/// Identities that are remembered beyond their connections, to ban liars who left.
+const IDENTITIES: usize = 4096;
+
+/// One swarm's decisions. Inputs go in with [`Engine::handle`] and [`Engine::block_arrived`], and after each of them
+/// what is to be done comes out of [`Engine::poll`], until that says `None`.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) config: Config,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) peers: BTreeMap<ConnId, Peer>,
+    /// Dials under way.
+    pub(crate) dialing: usize,
+    pub(crate) book: PeerBook,
+    pub(crate) identities: BTreeMap<ConnId, (SocketAddr, PeerId)>,
+    pub(crate) phase: Phase,
+    /// Counts whatever may give a peer that had nothing to pick something to pick.
+    pub(crate) generation: u64,
+    pub(crate) choke_round: u64,
+    pub(crate) down: Rate,
+    pub(crate) up: Rate,
+    /// Payload bytes that came twice, or too late, or corrupt.
+    pub(crate) wasted: u64,
+    pub(crate) tracker_incomplete: Option<u32>,
+    pub(crate) out: VecDeque<Output>,
+    trackers: Trackers,
+    next_housekeeping: Time,
+    next_choke_round: Time,
+    stopped: bool,
+}
+
+/// What the engine knows of the content.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// The info dictionary has to come from peers (BEP 9).
+    Fetching(MetadataFetch),
+    /// It is here, and whoever runs us makes a store for it.
+    Settling,
+    /// All is known.
+    Ready(Box<Ready>),
+}
+
+/// The part of the state that needs the metadata.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) geometry: Geometry,
+    pub(crate) metadata: Bytes,
+    pub(crate) private: bool,
+    pub(crate) picker: Picker,
+    pub(crate) spread: Option<Spread>,
+    pub(crate) culprits: Culprits,
+    pub(crate) complete_since: Option<Time>,
+    /// A piece could not be stored: nothing more is asked for.
+    pub(crate) halted: bool,
+}
+
+impl Engine {
+    /// An engine for one swarm. Without `content` the metadata is fetched from peers first.
+    pub fn new(config: Config, info_hash: InfoHash, content: Option<Content>, now: Time) -> Self {
+        let mut rng = fastrand::Rng::with_seed(config.seed);
+        let trackers = Trackers::new(&config.trackers, now, &mut rng);
+        let mut engine = Self {
+            config,
+            rng,
+            peers: BTreeMap::new(),
+            dialing: 0,
+            book: PeerBook::default(),
+            identities: BTreeMap::new(),
+            phase: Phase::Fetching(MetadataFetch::new(info_hash)),
+            generation: 0,
+            choke_round: 0,
+            down: Rate::default(),
+            up: Rate::default(),
+            wasted: 0,
+            tracker_incomplete: None,
+            trackers,
+            out: VecDeque::new(),
+            next_housekeeping: now,
+            next_choke_round: now,
+            stopped: false,
+        };
+        if let Some(content) = content {
+            engine.phase = engine.ready(content, now);
+        }
+        engine.announce(now);
+        engine
+    }
+
+    /// Something happened.
+    pub fn handle(&mut self, now: Time, input: Input) {
+        if self.stopped {
+            return;
+        }
+        match input {
+            Input::Connected { conn, addr, direction, handshake } => {
+                self.connected(now, conn, addr, direction, handshake);
+            }
+            Input::DialFailed { addr } => self.dial_failed(now, addr),
+            Input::Closed { conn } => self.lost(now, conn, None),
+            Input::Message { conn, message } => self.message(now, conn, message),
+            Input::BlockSent { conn, block } => self.block_sent(now, conn, block),
+            Input::Stored { piece, verdict } => self.stored(now, piece, verdict),
+            Input::PeersFound { source, addrs } => {
+                addrs.into_iter().for_each(|addr| self.book.add(now, addr, source));
+                self.dial(now);
+            }
+            Input::Announced { url, reply } => self.announced(now, url, reply),
+            Input::ContentReady(content) => self.content_ready(now, *content),
+            Input::Tick => self.tick(now),
+            Input::Stop => self.stop(now),
+        }
+    }
+
+    /// What is to be done next, oldest first. `None`: nothing until the next input.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When [`Input::Tick`] is due, if nothing else happens before.
+    pub fn next_wake(&self) -> Option<Time> {
+        if self.stopped {
+            return None;
+        }
+        let housekeeping = (!self.peers.is_empty()).then_some(self.next_housekeeping);
+        let dial = if self.may_dial() { self.book.next_due() } else { None };
+        [housekeeping, dial, self.trackers.next_due()].into_iter().flatten().min()
+    }
+
+    /// The pieces that are verified and stored; `None` before the metadata is known.
+    pub fn have(&self) -> Option<&Bitfield> {
+        match &self.phase {
+            Phase::Ready(ready) => Some(ready.picker.have()),
+            Phase::Fetching(_) | Phase::Settling => None,
+        }
+    }
+
+    pub(crate) fn push(&mut self, output: Output) {
+        self.out.push_back(output);
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.out.push_back(Output::Event(event));
+    }
+
+    pub(crate) fn send(&mut self, now: Time, conn: ConnId, message: Message) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.sent = now;
+            self.out.push_back(Output::Send { conn, message });
+        }
+    }
+
+    /// Drops a peer, for a reason of ours.
+    pub(crate) fn drop_peer(&mut self, now: Time, conn: ConnId, reason: DropReason) {
+        if self.peers.contains_key(&conn) {
+            self.push(Output::Drop { conn, reason });
+            self.lost(now, conn, Some(reason));
+        }
+    }
+
+    /// Notes who a connection belongs to, for as long as there is room.
+    pub(crate) fn remember(&mut self, conn: ConnId, addr: SocketAddr, peer_id: PeerId) {
+        self.identities.insert(conn, (addr, peer_id));
+        if self.identities.len() > IDENTITIES {
+            self.identities.pop_first();
+        }
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.have().is_some_and(Bitfield::is_full)
+    }
+
+    /// Announces to every tracker that is due.
+    pub(crate) fn announce(&mut self, now: Time) {
+        for (url, event) in self.trackers.due(now) {
+            let announce = self.numbers(event);
+            self.push(Output::Announce { url, announce });
+        }
+    }
+
+    fn announced(&mut self, now: Time, url: String, reply: Result<crate::io::AnnounceReply, String>) {
+        let at_most = self.config.announce_at_least;
+        match reply {
+            Ok(reply) => {
+                self.trackers.answered(now, &url, Some(reply.interval), at_most);
+                self.tracker_incomplete = reply.incomplete.or(self.tracker_incomplete);
+                self.event(Event::TrackerAnswered { url, peers: reply.peers.len() });
+                let source = crate::io::PeerSource::Tracker;
+                reply.peers.into_iter().for_each(|addr| self.book.add(now, addr, source));
+                self.dial(now);
+            }
+            Err(reason) => {
+                self.trackers.answered(now, &url, None, at_most);
+                self.event(Event::TrackerFailed { url, reason });
+            }
+        }
+        self.announce(now);
+    }
+
+    fn numbers(&self, event: AnnounceEvent) -> Announce {
+        let left = match &self.phase {
+            Phase::Ready(ready) => ready.missing_bytes(),
+            Phase::Fetching(_) | Phase::Settling => u64::MAX,
+        };
+        let numwant = if event == AnnounceEvent::Stopped { 0 } else { 50 };
+        Announce { event, uploaded: self.up.total(), downloaded: self.down.total(), left, numwant }
+    }
+
+    fn ready(&mut self, content: Content, now: Time) -> Phase {
+        let Content { geometry, have, metadata, private } = content;
+        let complete = have.is_full();
+        let spread = self.config.spread && complete;
+        let spread = spread.then(|| Spread::new(geometry.pieces(), &mut self.rng));
+        let Config { order, open_bytes, .. } = self.config;
+        let picker = Picker::new(geometry, have, order, open_bytes, &mut self.rng);
+        Phase::Ready(Box::new(Ready {
+            geometry,
+            metadata,
+            private,
+            picker,
+            spread,
+            culprits: Culprits::default(),
+            complete_since: complete.then_some(now),
+            halted: false,
+        }))
+    }
+
+    /// The metadata was taken: what peers said before can be checked now, and they hear what we have.
+    fn content_ready(&mut self, now: Time, content: Content) {
+        if matches!(self.phase, Phase::Ready(_)) {
+            return;
+        }
+        self.phase = self.ready(content, now);
+        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
+        for &conn in &conns {
+            self.settle(now, conn);
+        }
+        if self.is_complete() {
+            self.event(Event::Complete);
+        }
+        self.announce(now);
+    }
+
+    pub(crate) fn stored(&mut self, now: Time, piece: u32, verdict: Verdict) {
+        match verdict {
+            Verdict::Verified { digests } => self.piece_verified(now, piece, &digests),
+            Verdict::Corrupt { digests } => self.piece_corrupt(now, piece, &digests),
+            Verdict::Failed => {
+                if let Phase::Ready(ready) = &mut self.phase {
+                    ready.halted = true;
+                    ready.picker.start_over(piece, false, &mut self.rng);
+                }
+            }
+        }
+    }
+
+    /// Everything is verified.
+    pub(crate) fn completed(&mut self, now: Time) {
+        self.trackers.completed(now);
+        self.announce(now);
+        self.event(Event::Complete);
+    }
+
+    fn tick(&mut self, now: Time) {
+        if now >= self.next_housekeeping {
+            self.next_housekeeping = now + HOUSEKEEPING;
+            self.housekeep_peers(now);
+            self.housekeep_downloads(now);
+            if now >= self.next_choke_round {
+                self.next_choke_round = now + crate::choker::ROUND;
+                self.choke_round += 1;
+                self.rechoke_strangers(now);
+            }
+            self.rechoke_cooperative(now);
+        }
+        self.announce(now);
+        self.dial(now);
+    }
+
+    fn stop(&mut self, now: Time) {
+        for url in self.trackers.stop() {
+            let announce = self.numbers(AnnounceEvent::Stopped);
+            self.push(Output::Announce { url, announce });
+        }
+        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
+        conns.into_iter().for_each(|conn| self.drop_peer(now, conn, DropReason::Stopping));
+        self.stopped = true;
+    }
+}
+
+impl Ready {
+    /// Bytes that are not verified.
+    pub(crate) fn missing_bytes(&self) -> u64 {
+        let have = self.picker.have();
+        let pieces = self.geometry.pieces();
+        let missing = u64::from(pieces - have.count()) * u64::from(self.geometry.piece_length());
+        // The last piece may be shorter than the others.
+        let short = match pieces.checked_sub(1) {
+            Some(last) if !have.get(last) => self.geometry.piece_length() - self.geometry.length_of(last),
+            _ => 0,
+        };
+        missing - u64::from(short)
+    }
+}

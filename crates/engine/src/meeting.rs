@@ -1,0 +1,308 @@
+//! Meeting peers: dials, handshakes, what is said first, goodbyes, silence. Payload and its requests are not here.
+
+use std::{net::SocketAddr, time::Duration};
+
+use sow_content::{BLOCK_LENGTH, Bitfield};
+use sow_wire::bittorrent::{Handshake, Message};
+
+use crate::{
+    engine::{Engine, Phase},
+    io::{ConnId, Direction, DropReason, Event, Input, Output, PeerSource, Time},
+    peer::{Peer, Theirs},
+    spread::Offers,
+};
+
+/// Dials under way at the same time.
+const DIALS_AT_ONCE: usize = 10;
+
+/// We say something at least this often (BEP 3: two minutes; a little earlier).
+const KEEP_ALIVE: Duration = Duration::from_secs(100);
+
+/// A peer that says nothing for this long is gone.
+const SILENCE: Duration = Duration::from_secs(150);
+
+/// A peer that owes us blocks may be silent for this long.
+const SILENCE_IN_DEBT: Duration = Duration::from_secs(30);
+
+/// Peers that have nothing to do with each other part after this long: time for the last messages to arrive.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// How long an address rests after a connection to it was through.
+const REST: Duration = Duration::from_millis(500);
+
+impl Engine {
+    /// Whether there is room for connections that we open.
+    pub(crate) fn may_dial(&self) -> bool {
+        let dialed = self.peers.values().filter(|peer| peer.direction == Direction::Dialed).count();
+        self.dialing < DIALS_AT_ONCE
+            && dialed + self.dialing < self.config.max_dialed
+            && self.peers.len() + self.dialing < self.config.max_peers
+    }
+
+    /// Opens connections while there is room and somebody to call.
+    pub(crate) fn dial(&mut self, now: Time) {
+        while self.may_dial() {
+            let Some(addr) = self.book.next(now, &mut self.rng) else { return };
+            self.dialing += 1;
+            self.push(Output::Dial { addr });
+        }
+    }
+
+    pub(crate) fn dial_failed(&mut self, now: Time, addr: SocketAddr) {
+        self.dialing = self.dialing.saturating_sub(1);
+        self.book.failed(now, addr);
+        self.dial(now);
+    }
+
+    pub(crate) fn connected(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        addr: SocketAddr,
+        direction: Direction,
+        handshake: Handshake,
+    ) {
+        if direction == Direction::Dialed {
+            self.dialing = self.dialing.saturating_sub(1);
+        }
+        if let Err(reason) = self.admit(now, addr, direction, handshake) {
+            self.push(Output::Drop { conn, reason });
+            if direction == Direction::Dialed {
+                match reason {
+                    DropReason::Full => self.book.released(now, addr, SILENCE_IN_DEBT),
+                    _ => self.book.forget(addr),
+                }
+            }
+            self.dial(now);
+            return;
+        }
+        let pieces = match &self.phase {
+            Phase::Ready(ready) => Some(ready.geometry.pieces()),
+            Phase::Fetching(_) | Phase::Settling => None,
+        };
+        let peer = Peer::new(now, conn, addr, direction, handshake, pieces);
+        self.peers.insert(conn, peer);
+        self.remember(conn, addr, handshake.peer_id);
+        self.event(Event::PeerConnected { conn, addr, peer_id: handshake.peer_id });
+        self.greet(now, conn);
+        self.dial(now);
+    }
+
+    /// Whether a connection is wanted; a worse one with the same peer makes room for it.
+    fn admit(
+        &mut self,
+        now: Time,
+        addr: SocketAddr,
+        direction: Direction,
+        handshake: Handshake,
+    ) -> Result<(), DropReason> {
+        let theirs = handshake.peer_id;
+        if theirs == self.config.peer_id {
+            return Err(DropReason::Ourselves);
+        }
+        if self.book.is_banned(addr, theirs) {
+            return Err(DropReason::Banned);
+        }
+        let same = self.peers.values().find(|peer| peer.handshake.peer_id == theirs);
+        if let Some((other, other_direction)) = same.map(|peer| (peer.conn, peer.direction)) {
+            // When both call at the same time, both keep the call of the lower name.
+            let kept = if self.config.peer_id < theirs { Direction::Dialed } else { Direction::Accepted };
+            if other_direction == kept || direction != kept {
+                return Err(DropReason::Duplicate);
+            }
+            self.drop_peer(now, other, DropReason::Duplicate);
+        }
+        if self.peers.len() >= self.config.max_peers {
+            // Those who have everything can do without us.
+            let done = self.peers.values().find(|peer| peer.is_complete()).map(|peer| peer.conn);
+            match done {
+                Some(done) if self.is_complete() => self.drop_peer(now, done, DropReason::NothingToTrade),
+                _ => return Err(DropReason::Full),
+            }
+        }
+        Ok(())
+    }
+
+    /// The first things we say: what we have, and the extension handshake.
+    fn greet(&mut self, now: Time, conn: ConnId) {
+        let Some(peer) = self.peers.get(&conn) else { return };
+        let handshake = peer.handshake;
+        let have = match &self.phase {
+            Phase::Ready(ready) if ready.spread.is_none() => Some(ready.picker.have()),
+            Phase::Ready(_) | Phase::Fetching(_) | Phase::Settling => None,
+        };
+        let first = match (have, handshake.fast) {
+            (Some(have), true) if have.is_full() => Some(Message::HaveAll),
+            (Some(have), _) if !have.is_empty() => Some(Message::Bitfield(have.as_bytes().to_vec().into())),
+            (_, true) => Some(Message::HaveNone),
+            (_, false) => None,
+        };
+        if let Some(first) = first {
+            self.send(now, conn, first);
+        }
+        if handshake.extended {
+            let message = self.extension_handshake();
+            self.send(now, conn, message);
+        }
+        self.begin_offers(now, conn);
+        if handshake.fast {
+            self.allow_fast(now, conn);
+        }
+        self.rechoke_cooperative(now);
+    }
+
+    /// Gives a new peer its first offers, when we spread.
+    fn begin_offers(&mut self, now: Time, conn: ConnId) {
+        let Phase::Ready(ready) = &self.phase else { return };
+        if ready.spread.is_some() {
+            let pieces = ready.geometry.pieces();
+            if let Some(peer) = self.peers.get_mut(&conn) {
+                peer.offers = Some(Offers::new(pieces));
+            }
+            self.offer(now, conn);
+        }
+    }
+
+    /// The metadata is known now: checks what a peer said before, and tells it what we have.
+    pub(crate) fn settle(&mut self, now: Time, conn: ConnId) {
+        let Phase::Ready(ready) = &self.phase else { return };
+        let pieces = ready.geometry.pieces();
+        let mine: Vec<u32> =
+            if ready.spread.is_none() { ready.picker.have().iter().collect() } else { Vec::new() };
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        if let Theirs::Early(early) = &peer.theirs {
+            let settled = early.settle(pieces);
+            peer.theirs = Theirs::Known { have: Bitfield::new(pieces), said: false };
+            match settled {
+                Ok((have, said)) => {
+                    let fresh: Vec<u32> = have.iter().collect();
+                    if let Theirs::Known { said: known, .. } = &mut peer.theirs {
+                        *known = said;
+                    }
+                    self.gained(now, conn, &fresh);
+                }
+                Err(reason) => return self.drop_peer(now, conn, reason),
+            }
+        }
+        for piece in mine {
+            self.send(now, conn, Message::Have(piece));
+        }
+        self.begin_offers(now, conn);
+        self.fill(now, conn);
+    }
+
+    /// A peer is gone: `reason` when we dropped it.
+    pub(crate) fn lost(&mut self, now: Time, conn: ConnId, reason: Option<DropReason>) {
+        let Some(peer) = self.peers.remove(&conn) else { return };
+        self.release_downloads(&peer);
+        match &mut self.phase {
+            Phase::Fetching(fetch) => {
+                fetch.lost(conn);
+                self.fetch_metadata(now);
+            }
+            Phase::Settling => {}
+            Phase::Ready(ready) => {
+                if let Theirs::Known { have, .. } = &peer.theirs {
+                    have.iter().for_each(|piece| ready.picker.remove(piece, &mut self.rng));
+                    if let (Some(spread), Some(offers)) = (&mut ready.spread, &peer.offers) {
+                        spread.lost(have, offers, &mut self.rng);
+                    }
+                }
+            }
+        }
+        if let Some(addr) = peer.listen_addr() {
+            match reason {
+                Some(DropReason::NothingToTrade | DropReason::Ourselves) => self.book.forget(addr),
+                _ => self.book.released(now, addr, REST),
+            }
+        }
+        let peer_id = peer.handshake.peer_id;
+        self.event(Event::PeerGone { addr: peer.addr, peer_id, reason });
+        if reason != Some(DropReason::Stopping) {
+            self.rechoke_cooperative(now);
+            self.refill(now);
+            self.dial(now);
+        }
+    }
+
+    /// Keep-alives, silence, farewells, peer exchange, what was left to be said when there is time.
+    pub(crate) fn housekeep_peers(&mut self, now: Time) {
+        let done = match &self.phase {
+            Phase::Ready(ready) => ready.complete_since.is_some_and(|since| now.since(since) >= PARTING),
+            Phase::Fetching(_) | Phase::Settling => false,
+        };
+        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
+        for conn in conns {
+            let Some(peer) = self.peers.get(&conn) else { continue };
+            let silence = now.since(peer.heard);
+            let in_debt = !peer.outstanding.is_empty() && now.since(peer.last_block) > SILENCE_IN_DEBT;
+            if silence > SILENCE || (in_debt && silence > SILENCE_IN_DEBT) {
+                self.drop_peer(now, conn, DropReason::Silent);
+            } else if done && peer.is_complete() && now.since(peer.connected) >= PARTING {
+                self.drop_peer(now, conn, DropReason::NothingToTrade);
+            } else {
+                if now.since(peer.sent) > KEEP_ALIVE {
+                    self.send(now, conn, Message::KeepAlive);
+                }
+                self.exchange_peers(now, conn);
+                self.say_late_haves(now, conn);
+                self.offer(now, conn);
+            }
+        }
+    }
+
+    /// Everything but payload that a peer can say.
+    pub(crate) fn message(&mut self, now: Time, conn: ConnId, message: Message) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        peer.heard = now;
+        let fast = peer.handshake.fast;
+        let result = match message {
+            Message::KeepAlive | Message::Port(_) => Ok(()),
+            Message::Choke => self.choked(now, conn),
+            Message::Unchoke => self.unchoked(now, conn),
+            Message::Interested => self.interested(now, conn, true),
+            Message::NotInterested => self.interested(now, conn, false),
+            Message::Have(piece) => self.has_piece(now, conn, piece),
+            Message::Bitfield(bytes) => self.has_pieces(now, conn, Some(bytes), false),
+            Message::Request(request) => self.requested(now, conn, request),
+            Message::Cancel(request) => self.cancelled(conn, request),
+            Message::Suggest(_)
+            | Message::HaveAll
+            | Message::HaveNone
+            | Message::Reject(_)
+            | Message::AllowedFast(_)
+                if !fast =>
+            {
+                Err(DropReason::NotAgreed)
+            }
+            Message::HaveAll => self.has_pieces(now, conn, None, true),
+            Message::HaveNone => self.has_pieces(now, conn, None, false),
+            Message::Suggest(_) => Ok(()),
+            Message::Reject(request) => self.rejected(now, conn, request),
+            Message::AllowedFast(piece) => self.allowed_fast(now, conn, piece),
+            Message::Extended { id, payload } => self.extended(now, conn, id, payload),
+        };
+        if let Err(reason) = result {
+            self.drop_peer(now, conn, reason);
+        }
+    }
+
+    /// Bans whoever a connection belongs or belonged to.
+    pub(crate) fn ban(&mut self, now: Time, conn: ConnId, piece: u32) {
+        let Some(&(addr, peer_id)) = self.identities.get(&conn) else { return };
+        let listen = self.peers.get(&conn).and_then(Peer::listen_addr).unwrap_or(addr);
+        self.book.ban(listen, peer_id);
+        self.event(Event::Banned { addr, piece });
+        self.drop_peer(now, conn, DropReason::Banned);
+    }
+
+    /// Takes note of an address that a peer told us or calls itself.
+    pub(crate) fn heard_of(&mut self, now: Time, addrs: Vec<SocketAddr>) {
+        self.handle(now, Input::PeersFound { source: PeerSource::Pex, addrs });
+    }
+
+    /// The longest block that we answer a request for.
+    pub(crate) fn longest_answer(&self) -> u32 {
+        self.config.max_block.max(BLOCK_LENGTH)
+    }
+}

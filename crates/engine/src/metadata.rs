@@ -1,0 +1,184 @@
+//! Fetching the info dictionary from peers (BEP 9): whole from one peer, from two at a time at most. No messages.
+//!
+//! One peer's pieces are never mixed with another's, so a wrong hash has one culprit.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use sow_content::InfoHash;
+
+use crate::io::{ConnId, Time};
+
+/// Metadata travels in pieces of this many bytes (BEP 9).
+pub(crate) const PIECE: u32 = 16 * 1024;
+
+/// The longest info dictionary that is accepted, in bytes: a bound on what a stranger can make us hold.
+pub(crate) const LONGEST: u32 = 32 * 1024 * 1024;
+
+/// A fetch without progress for this many microseconds is joined by a second one, and may be replaced.
+const PATIENCE: u64 = 500_000;
+
+/// Fetches at the same time.
+const AT_ONCE: usize = 2;
+
+/// Requests in flight at one peer.
+const IN_FLIGHT: u32 = 16;
+
+/// The info dictionary on its way in.
+#[derive(Debug)]
+pub(crate) struct MetadataFetch {
+    info_hash: InfoHash,
+    attempts: BTreeMap<ConnId, Attempt>,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    size: u32,
+    pieces: Vec<Option<Bytes>>,
+    asked: u32,
+    progress: Time,
+}
+
+/// What a piece of metadata led to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Ask this peer for these pieces.
+    Ask(Vec<u32>),
+    /// It is whole and has the right hash.
+    Done(Bytes),
+    /// It is whole and wrong.
+    Wrong,
+    /// Not asked for, or of the wrong length.
+    Bad,
+}
+
+impl MetadataFetch {
+    pub(crate) fn new(info_hash: InfoHash) -> Self {
+        Self { info_hash, attempts: BTreeMap::new() }
+    }
+
+    /// A peer says that the dictionary has `size` bytes: the pieces to ask it for, none when others are at it.
+    pub(crate) fn offered(&mut self, now: Time, conn: ConnId, size: u32) -> Vec<u32> {
+        if size == 0 || size > LONGEST || self.attempts.contains_key(&conn) {
+            return Vec::new();
+        }
+        let stalled = |attempt: &Attempt| now.since(attempt.progress).as_micros() as u64 >= PATIENCE;
+        if !self.attempts.values().all(stalled) {
+            return Vec::new();
+        }
+        if self.attempts.len() >= AT_ONCE {
+            let oldest =
+                self.attempts.iter().min_by_key(|(_, attempt)| attempt.progress).map(|(&conn, _)| conn);
+            oldest.map(|conn| self.attempts.remove(&conn));
+        }
+        let count = size.div_ceil(PIECE);
+        let asked = count.min(IN_FLIGHT);
+        let attempt = Attempt { size, pieces: vec![None; count as usize], asked, progress: now };
+        self.attempts.insert(conn, attempt);
+        (0..asked).collect()
+    }
+
+    /// A peer sent a piece.
+    pub(crate) fn arrived(&mut self, now: Time, conn: ConnId, piece: u32, data: Bytes) -> Progress {
+        let Some(attempt) = self.attempts.get_mut(&conn) else {
+            // A late answer to an attempt that was given up.
+            return Progress::Ask(Vec::new());
+        };
+        let due = attempt.size.saturating_sub(piece.saturating_mul(PIECE)).min(PIECE);
+        match attempt.pieces.get_mut(piece as usize) {
+            Some(slot @ None) if data.len() == due as usize => *slot = Some(data),
+            _ => {
+                self.attempts.remove(&conn);
+                return Progress::Bad;
+            }
+        }
+        attempt.progress = now;
+        if attempt.pieces.iter().any(Option::is_none) {
+            let next = attempt.asked;
+            let more = next < attempt.pieces.len() as u32;
+            attempt.asked += u32::from(more);
+            return Progress::Ask(if more { vec![next] } else { Vec::new() });
+        }
+        let mut whole = BytesMut::with_capacity(attempt.size as usize);
+        attempt.pieces.iter().flatten().for_each(|piece| whole.extend_from_slice(piece));
+        self.attempts.remove(&conn);
+        if sow_content::hash::sha1(&whole) == self.info_hash.0 {
+            Progress::Done(whole.freeze())
+        } else {
+            Progress::Wrong
+        }
+    }
+
+    /// A peer is gone, or refuses.
+    pub(crate) fn lost(&mut self, conn: ConnId) {
+        self.attempts.remove(&conn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: ConnId = ConnId(1);
+    const B: ConnId = ConnId(2);
+    const C: ConnId = ConnId(3);
+
+    fn dictionary(length: usize) -> (Bytes, InfoHash) {
+        let bytes: Vec<u8> = (0..length).map(|at| (at * 7 % 251) as u8).collect();
+        let hash = InfoHash(sow_content::hash::sha1(&bytes));
+        (bytes.into(), hash)
+    }
+
+    fn slice(whole: &Bytes, piece: u32) -> Bytes {
+        let start = (piece * PIECE) as usize;
+        whole.slice(start..whole.len().min(start + PIECE as usize))
+    }
+
+    #[test]
+    fn pieces_make_the_whole() {
+        let (whole, hash) = dictionary(40 * PIECE as usize + 5);
+        let mut fetch = MetadataFetch::new(hash);
+        let mut asked = fetch.offered(Time(0), A, whole.len() as u32);
+        assert_eq!(asked.len(), IN_FLIGHT as usize);
+        while let Some(piece) = asked.pop() {
+            match fetch.arrived(Time(0), A, piece, slice(&whole, piece)) {
+                Progress::Ask(more) => asked.extend(more),
+                Progress::Done(bytes) => {
+                    assert_eq!(bytes, whole);
+                    return;
+                }
+                bad => panic!("{bad:?}"),
+            }
+        }
+        panic!("never done");
+    }
+
+    #[test]
+    fn a_wrong_whole_and_a_wrong_piece_are_told() {
+        let (whole, _) = dictionary(100);
+        let mut fetch = MetadataFetch::new(InfoHash([0; 20]));
+        assert_eq!(fetch.offered(Time(0), A, 100), [0]);
+        assert_eq!(fetch.arrived(Time(0), A, 0, whole.clone()), Progress::Wrong);
+        assert_eq!(fetch.offered(Time(0), A, 100), [0]);
+        assert_eq!(fetch.arrived(Time(0), A, 0, whole.slice(1..)), Progress::Bad);
+        assert_eq!(fetch.offered(Time(0), A, 100), [0]);
+        assert_eq!(fetch.arrived(Time(0), A, 7, whole), Progress::Bad);
+    }
+
+    #[test]
+    fn a_stalled_peer_is_joined_then_replaced() {
+        let mut fetch = MetadataFetch::new(InfoHash([0; 20]));
+        assert_eq!(fetch.offered(Time(0), A, 100).len(), 1);
+        assert!(fetch.offered(Time(100), B, 100).is_empty(), "A was only just asked");
+        assert_eq!(fetch.offered(Time(PATIENCE), B, 100).len(), 1);
+        assert_eq!(fetch.offered(Time(2 * PATIENCE), C, 100).len(), 1);
+        assert_eq!(fetch.attempts.keys().copied().collect::<Vec<_>>(), [B, C]);
+    }
+
+    #[test]
+    fn absurd_sizes_are_not_fetched() {
+        let mut fetch = MetadataFetch::new(InfoHash([0; 20]));
+        assert!(fetch.offered(Time(0), A, 0).is_empty());
+        assert!(fetch.offered(Time(0), A, LONGEST + 1).is_empty());
+    }
+}

@@ -1,0 +1,239 @@
+//! A piece on its way in: which of its 16 KiB units are free, asked for, or here. No choice of pieces or peers.
+
+use sow_content::{BLOCK_LENGTH, Block};
+
+use crate::io::{ConnId, Time};
+
+/// What is known of one unit of [`BLOCK_LENGTH`] bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Nobody was asked for it.
+    Free,
+    /// It was asked for, from one or, in the end game, two peers.
+    Asked { by: ConnId, also: Option<ConnId>, at: Time },
+    /// It is here.
+    Arrived { from: ConnId },
+}
+
+/// A piece of which some units are asked for or here.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenPiece {
+    piece: u32,
+    length: u32,
+    units: Box<[Unit]>,
+    free: u32,
+    arrived: u32,
+    /// Only this peer may be asked, so that a second corruption has one culprit.
+    pub(crate) exclusive: Option<ConnId>,
+}
+
+impl OpenPiece {
+    pub(crate) fn new(piece: u32, length: u32) -> Self {
+        let count = length.div_ceil(BLOCK_LENGTH);
+        let units = vec![Unit::Free; count as usize].into();
+        Self { piece, length, units, free: count, arrived: 0, exclusive: None }
+    }
+
+    pub(crate) fn has_free(&self) -> bool {
+        self.free > 0
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.arrived as usize == self.units.len()
+    }
+
+    /// Whether nobody is being asked for any of it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.free + self.arrived == self.units.len() as u32
+    }
+
+    /// Bytes that are here, counted in whole units.
+    pub(crate) fn arrived_bytes(&self) -> u64 {
+        u64::from(self.arrived) * u64::from(BLOCK_LENGTH)
+    }
+
+    /// Whether `conn` is being asked for any of it, or sent some of it.
+    pub(crate) fn involves(&self, conn: ConnId) -> bool {
+        self.units.iter().any(|unit| match *unit {
+            Unit::Free => false,
+            Unit::Asked { by, also, .. } => by == conn || also == Some(conn),
+            Unit::Arrived { from } => from == conn,
+        })
+    }
+
+    /// Who sent each unit; only meaningful for a whole piece.
+    pub(crate) fn sources(&self) -> Vec<ConnId> {
+        self.units
+            .iter()
+            .filter_map(|unit| match *unit {
+                Unit::Arrived { from } => Some(from),
+                Unit::Free | Unit::Asked { .. } => None,
+            })
+            .collect()
+    }
+
+    /// Claims the first run of free units, at most `longest` bytes of it.
+    pub(crate) fn claim(&mut self, now: Time, conn: ConnId, longest: u32) -> Option<Block> {
+        let start = self.units.iter().position(|unit| *unit == Unit::Free)?;
+        let most = (longest / BLOCK_LENGTH).max(1) as usize;
+        let run = self.units[start..].iter().take(most).take_while(|unit| **unit == Unit::Free).count();
+        for unit in &mut self.units[start..start + run] {
+            *unit = Unit::Asked { by: conn, also: None, at: now };
+        }
+        self.free -= run as u32;
+        Some(self.block(start, run))
+    }
+
+    /// The unit that was asked for longest ago, from one other peer alone; and when.
+    pub(crate) fn oldest_single(&self, conn: ConnId) -> Option<(usize, Time)> {
+        self.units
+            .iter()
+            .enumerate()
+            .filter_map(|(at, unit)| match *unit {
+                Unit::Asked { by, also: None, at: since } if by != conn => Some((at, since)),
+                _ => None,
+            })
+            .min_by_key(|&(_, since)| since)
+    }
+
+    /// Asks a second peer for a unit.
+    pub(crate) fn double(&mut self, unit: usize, conn: ConnId) -> Block {
+        if let Unit::Asked { also, .. } = &mut self.units[unit] {
+            *also = Some(conn);
+        }
+        self.block(unit, 1)
+    }
+
+    /// Takes a request back: units that `conn` alone was asked for become free.
+    pub(crate) fn release(&mut self, conn: ConnId, block: Block) {
+        for at in self.range(block) {
+            match &mut self.units[at] {
+                Unit::Asked { also, .. } if *also == Some(conn) => *also = None,
+                unit @ Unit::Asked { .. } => {
+                    let Unit::Asked { by, also, at } = *unit else { continue };
+                    if by == conn {
+                        *unit = also.map_or(Unit::Free, |by| Unit::Asked { by, also: None, at });
+                        self.free += u32::from(also.is_none());
+                    }
+                }
+                Unit::Free | Unit::Arrived { .. } => {}
+            }
+        }
+    }
+
+    /// Marks what came as here and returns the longest run of it that was not here before, with the others who were
+    /// asked for the same bytes. What else of the block was not here before becomes free.
+    pub(crate) fn arrive(&mut self, conn: ConnId, block: Block) -> Option<(Block, Vec<ConnId>)> {
+        let range = self.range(block);
+        let (start, run) = longest_run(&self.units[range.clone()])?;
+        let kept = range.start + start..range.start + start + run;
+        let mut rivals = Vec::new();
+        for at in range {
+            match self.units[at] {
+                Unit::Arrived { .. } => continue,
+                Unit::Free if kept.contains(&at) => self.free -= 1,
+                Unit::Free => continue,
+                Unit::Asked { by, also, .. } => {
+                    rivals.extend([Some(by), also].into_iter().flatten().filter(|&rival| rival != conn));
+                }
+            }
+            if kept.contains(&at) {
+                self.units[at] = Unit::Arrived { from: conn };
+                self.arrived += 1;
+            } else {
+                self.units[at] = Unit::Free;
+                self.free += 1;
+            }
+        }
+        rivals.sort_unstable();
+        rivals.dedup();
+        Some((self.block(kept.start, kept.len()), rivals))
+    }
+
+    /// Whether every byte of `block` is here.
+    pub(crate) fn is_here(&self, block: Block) -> bool {
+        self.units[self.range(block)].iter().all(|unit| matches!(unit, Unit::Arrived { .. }))
+    }
+
+    fn range(&self, block: Block) -> std::ops::Range<usize> {
+        (block.offset / BLOCK_LENGTH) as usize..block.end().div_ceil(BLOCK_LENGTH) as usize
+    }
+
+    fn block(&self, start: usize, run: usize) -> Block {
+        let offset = start as u32 * BLOCK_LENGTH;
+        let end = (offset + run as u32 * BLOCK_LENGTH).min(self.length);
+        Block { piece: self.piece, offset, length: end - offset }
+    }
+}
+
+/// Start and length of the longest run of units that are not here.
+fn longest_run(units: &[Unit]) -> Option<(usize, usize)> {
+    let mut best = None;
+    let mut start = 0;
+    for (at, unit) in units.iter().enumerate() {
+        if matches!(unit, Unit::Arrived { .. }) {
+            start = at + 1;
+        } else if best.is_none_or(|(_, run)| at + 1 - start > run) {
+            best = Some((start, at + 1 - start));
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: ConnId = ConnId(1);
+    const B: ConnId = ConnId(2);
+
+    #[test]
+    fn units_are_claimed_in_runs() {
+        let mut open = OpenPiece::new(3, 100_000);
+        let first = open.claim(Time(0), A, 32 * 1024).unwrap();
+        assert_eq!(first, Block { piece: 3, offset: 0, length: 32 * 1024 });
+        let rest = open.claim(Time(0), B, 1 << 20).unwrap();
+        assert_eq!(rest, Block { piece: 3, offset: 32 * 1024, length: 100_000 - 32 * 1024 });
+        assert!(!open.has_free() && open.claim(Time(0), A, 1 << 20).is_none());
+        open.release(A, first);
+        assert!(open.has_free() && !open.is_idle());
+    }
+
+    #[test]
+    fn a_doubled_unit_names_its_rival() {
+        let mut open = OpenPiece::new(0, 40_000);
+        let whole = open.claim(Time(5), A, 1 << 20).unwrap();
+        let (unit, since) = open.oldest_single(B).unwrap();
+        assert_eq!((unit, since), (0, Time(5)));
+        let doubled = open.double(unit, B);
+        assert_eq!(open.arrive(B, doubled), Some((doubled, vec![A])));
+        // The rival's block still brings the two units that are missing.
+        let kept = Block { piece: 0, offset: 16384, length: 40_000 - 16384 };
+        assert_eq!(open.arrive(A, whole), Some((kept, vec![])));
+        assert!(open.is_whole());
+        assert_eq!(open.sources(), [B, A, A]);
+        assert_eq!(open.arrive(A, whole), None);
+    }
+
+    #[test]
+    fn the_longest_run_is_kept_and_the_rest_is_free_again() {
+        let mut open = OpenPiece::new(0, 5 * 16384);
+        let whole = open.claim(Time(0), A, 1 << 20).unwrap();
+        open.arrive(B, Block { piece: 0, offset: 16384, length: 16384 });
+        let (kept, rivals) = open.arrive(A, whole).unwrap();
+        assert_eq!((kept.offset, kept.length, rivals.len()), (2 * 16384, 3 * 16384, 0));
+        assert!(open.has_free() && open.is_idle() && !open.is_whole());
+        assert_eq!(open.claim(Time(0), B, 1 << 20), Some(Block { piece: 0, offset: 0, length: 16384 }));
+    }
+
+    #[test]
+    fn a_doubled_unit_survives_one_release() {
+        let mut open = OpenPiece::new(0, 16384);
+        let block = open.claim(Time(0), A, 16384).unwrap();
+        open.double(0, B);
+        open.release(A, block);
+        assert!(!open.has_free());
+        open.release(B, block);
+        assert!(open.has_free());
+    }
+}

@@ -1,0 +1,216 @@
+//! The addresses that we know: whom to dial next, when to try again, whom never. No connections, no messages.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use sow_wire::bittorrent::PeerId;
+
+use crate::io::{PeerSource, Time};
+
+/// Addresses that are remembered; what comes beyond is forgotten.
+const MOST: usize = 2000;
+
+/// Bans of one host, other than this machine, after which the whole host is banned.
+const HOST_BANS: u32 = 3;
+
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// Those whom the user named are worth more trouble.
+const LONGEST_RETRY_NAMED: Duration = Duration::from_secs(2);
+
+/// What is known of the addresses of a swarm.
+#[derive(Debug, Default)]
+pub(crate) struct PeerBook {
+    known: BTreeMap<SocketAddr, Entry>,
+    banned: BTreeSet<SocketAddr>,
+    banned_ids: BTreeSet<PeerId>,
+    bans_of_host: BTreeMap<IpAddr, u32>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    source: PeerSource,
+    state: State,
+    failures: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waiting { until: Time },
+    Busy,
+}
+
+impl PeerBook {
+    /// Takes note of an address; a better source replaces a worse one.
+    pub(crate) fn add(&mut self, now: Time, addr: SocketAddr, source: PeerSource) {
+        if addr.port() == 0 || addr.ip().is_unspecified() || addr.ip().is_multicast() {
+            return;
+        }
+        if let Some(entry) = self.known.get_mut(&addr) {
+            entry.source = entry.source.min(source);
+        } else if self.known.len() < MOST || source == PeerSource::Named {
+            self.known.insert(addr, Entry { source, state: State::Waiting { until: now }, failures: 0 });
+        }
+    }
+
+    /// Whom to dial now: most trusted first, ties at random. It counts as busy from here on.
+    pub(crate) fn next(&mut self, now: Time, rng: &mut fastrand::Rng) -> Option<SocketAddr> {
+        let mut best: Option<(PeerSource, u32, SocketAddr)> = None;
+        for (&addr, entry) in &self.known {
+            let due = matches!(entry.state, State::Waiting { until } if until <= now);
+            if due && !self.banned.contains(&addr) {
+                let rank = (entry.source, rng.u32(..), addr);
+                best = Some(best.map_or(rank, |best| best.min(rank)));
+            }
+        }
+        let (_, _, addr) = best?;
+        self.connected(addr);
+        Some(addr)
+    }
+
+    /// When somebody will be due.
+    pub(crate) fn next_due(&self) -> Option<Time> {
+        self.known
+            .iter()
+            .filter(|(addr, _)| !self.banned.contains(addr))
+            .filter_map(|(_, entry)| match entry.state {
+                State::Waiting { until } => Some(until),
+                State::Busy => None,
+            })
+            .min()
+    }
+
+    /// The address is in use: it is not dialed until it is given back.
+    pub(crate) fn connected(&mut self, addr: SocketAddr) {
+        if let Some(entry) = self.known.get_mut(&addr) {
+            entry.state = State::Busy;
+        }
+    }
+
+    /// A dial failed: the address waits twice as long as the last time.
+    pub(crate) fn failed(&mut self, now: Time, addr: SocketAddr) {
+        let Some(entry) = self.known.get_mut(&addr) else { return };
+        entry.failures += 1;
+        let named = entry.source == PeerSource::Named;
+        if entry.failures > 8 && !named {
+            self.known.remove(&addr);
+            return;
+        }
+        let longest = if named { LONGEST_RETRY_NAMED } else { LONGEST_RETRY };
+        let wait = FIRST_RETRY.saturating_mul(1 << (entry.failures - 1).min(16)).min(longest);
+        entry.state = State::Waiting { until: now + wait };
+    }
+
+    /// A connection was through and is over: the address may be dialed again, after `pause`.
+    pub(crate) fn released(&mut self, now: Time, addr: SocketAddr, pause: Duration) {
+        if let Some(entry) = self.known.get_mut(&addr) {
+            entry.failures = 0;
+            entry.state = State::Waiting { until: now + pause };
+        }
+    }
+
+    /// The address is of no use: our own, or a second one of somebody who is connected.
+    pub(crate) fn forget(&mut self, addr: SocketAddr) {
+        self.known.remove(&addr);
+    }
+
+    /// Never again: this address, this name; after three of them the whole host, unless it is this machine.
+    pub(crate) fn ban(&mut self, addr: SocketAddr, peer_id: PeerId) {
+        self.banned.insert(addr);
+        self.banned_ids.insert(peer_id);
+        self.known.remove(&addr);
+        *self.bans_of_host.entry(addr.ip()).or_default() += 1;
+    }
+
+    /// Whether a peer is banned by address, name or host.
+    pub(crate) fn is_banned(&self, addr: SocketAddr, peer_id: PeerId) -> bool {
+        let host = self.bans_of_host.get(&addr.ip()).is_some_and(|&bans| bans >= HOST_BANS);
+        (host && !addr.ip().is_loopback())
+            || self.banned.contains(&addr)
+            || self.banned_ids.contains(&peer_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], port))
+    }
+
+    fn at(ms: u64) -> Time {
+        Time(ms * 1000)
+    }
+
+    #[test]
+    fn named_peers_come_first_and_each_once() {
+        let mut book = PeerBook::default();
+        let mut rng = fastrand::Rng::with_seed(1);
+        (1..5).for_each(|port| book.add(at(0), addr(port), PeerSource::Pex));
+        book.add(at(0), addr(9), PeerSource::Named);
+        book.add(at(0), addr(0), PeerSource::Named);
+        assert_eq!(book.next(at(0), &mut rng), Some(addr(9)));
+        let mut rest: Vec<_> = std::iter::from_fn(|| book.next(at(0), &mut rng)).collect();
+        rest.sort_unstable();
+        assert_eq!(rest, (1..5).map(addr).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn failures_back_off_and_are_forgotten_in_the_end() {
+        let mut book = PeerBook::default();
+        let mut rng = fastrand::Rng::with_seed(1);
+        book.add(at(0), addr(1), PeerSource::Tracker);
+        let mut now = at(0);
+        let mut waits = Vec::new();
+        while book.next(now, &mut rng).is_some() {
+            book.failed(now, addr(1));
+            let Some(due) = book.next_due() else { break };
+            waits.push(due.since(now).as_millis());
+            now = due;
+        }
+        assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 16000, 32000]);
+    }
+
+    #[test]
+    fn the_origin_is_tried_for_ever_at_short_intervals() {
+        let mut book = PeerBook::default();
+        let mut rng = fastrand::Rng::with_seed(1);
+        book.add(at(0), addr(1), PeerSource::Named);
+        let mut now = at(0);
+        for _ in 0..100 {
+            assert_eq!(book.next(now, &mut rng), Some(addr(1)));
+            book.failed(now, addr(1));
+            let due = book.next_due().unwrap();
+            assert!(due.since(now) <= LONGEST_RETRY_NAMED);
+            now = due;
+        }
+    }
+
+    #[test]
+    fn a_ban_holds_by_name_and_address_and_three_by_host() {
+        let mut book = PeerBook::default();
+        let id = |n| PeerId([n; 20]);
+        book.ban(addr(1), id(1));
+        assert!(book.is_banned(addr(1), id(9)) && book.is_banned(addr(2), id(1)));
+        assert!(!book.is_banned(addr(2), id(2)), "another peer on the same host is not guilty");
+        book.ban(addr(2), id(2));
+        book.ban(addr(3), id(3));
+        assert!(book.is_banned(addr(4), id(4)));
+        let local = SocketAddr::from(([127, 0, 0, 1], 4));
+        (0..5).for_each(|n| book.ban(SocketAddr::new(local.ip(), 100 + n), id(100 + n as u8)));
+        assert!(!book.is_banned(local, id(4)));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut book = PeerBook::default();
+        for n in 0..3000u32 {
+            book.add(at(0), SocketAddr::from((n.to_be_bytes(), 1)), PeerSource::Pex);
+        }
+        assert!(book.known.len() <= MOST);
+    }
+}

@@ -1,0 +1,148 @@
+//! How many bytes of requests are kept in flight on one connection. Pure arithmetic over round trips.
+//!
+//! The window is steered by delay: it grows while blocks come back about as fast as they ever did, and shrinks when
+//! they queue up, so it settles near twice the bandwidth-delay product wherever the bottleneck is: enough that the
+//! sender never idles, and so little that a request never waits behind seconds of others.
+
+use std::time::Duration;
+
+use crate::io::Time;
+
+/// The smallest window, in bytes: two blocks, so that one is asked for while the other one arrives.
+pub(crate) const SMALLEST: u32 = 32 * 1024;
+
+/// The largest window of one connection, in bytes.
+pub(crate) const LARGEST: u32 = 16 * 1024 * 1024;
+
+/// Delay that requests may add on top of twice the shortest round trip.
+const ALLOWANCE: Duration = Duration::from_millis(10);
+
+/// After this long the shortest round trip is measured anew: routes change, and a first sample can be lucky.
+const BASE_LIFETIME: Duration = Duration::from_secs(10);
+
+/// The request window of one connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Pipeline {
+    window: u32,
+    base: Option<Duration>,
+    recent_base: Option<Duration>,
+    base_since: Time,
+    /// The latest round trip, smoothed.
+    smooth: Duration,
+    growing_fast: bool,
+}
+
+impl Pipeline {
+    /// A new connection, about which nothing is known.
+    pub(crate) fn new(now: Time) -> Self {
+        Self {
+            window: 2 * SMALLEST,
+            base: None,
+            recent_base: None,
+            base_since: now,
+            smooth: Duration::ZERO,
+            growing_fast: true,
+        }
+    }
+
+    /// Bytes that may be asked for and not here yet.
+    pub(crate) fn window(&self) -> u32 {
+        self.window
+    }
+
+    /// How long a block takes to come, smoothed; zero while unknown.
+    pub(crate) fn latency(&self) -> Duration {
+        self.smooth
+    }
+
+    /// The length of the next request in bytes: big ones only while several of them fit into the window.
+    pub(crate) fn request_length(&self, longest: u32) -> u32 {
+        let unit = sow_content::BLOCK_LENGTH;
+        (self.window / 4 / unit * unit).clamp(unit, longest.max(unit))
+    }
+
+    /// A block of `bytes` came `latency` after it was asked for. `full`: the window was used up, so it may have been
+    /// what kept the rate down.
+    pub(crate) fn arrived(&mut self, now: Time, latency: Duration, bytes: u32, full: bool) {
+        self.measure(now, latency);
+        let base = self.base.unwrap_or(latency);
+        if latency <= base * 2 + ALLOWANCE {
+            if full {
+                let step = if self.growing_fast { bytes } else { bytes / 8 };
+                self.window = (self.window + step).min(LARGEST);
+            }
+        } else {
+            self.growing_fast = false;
+            self.window = (self.window - (bytes / 4).min(self.window)).max(SMALLEST);
+        }
+    }
+
+    fn measure(&mut self, now: Time, latency: Duration) {
+        if now.since(self.base_since) > BASE_LIFETIME {
+            self.base = self.recent_base.take();
+            self.base_since = now;
+        }
+        let shortest = |known: Option<Duration>| Some(known.map_or(latency, |known| known.min(latency)));
+        self.base = shortest(self.base);
+        self.recent_base = shortest(self.recent_base);
+        self.smooth = if self.smooth.is_zero() { latency } else { (self.smooth * 7 + latency) / 8 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sender that serves requests in order over a link of `rate` bytes a second and `rtt`; the average window at
+    /// the end and the share of time in which the link was busy.
+    fn settle(rate: u64, rtt: Duration) -> (u32, f64) {
+        let mut pipeline = Pipeline::new(Time(0));
+        let mut in_flight: std::collections::VecDeque<(Time, Time, u32)> = Default::default();
+        let (mut now, mut link_free, mut busy, mut outstanding) = (Time(0), Time(0), 0u64, 0u32);
+        let end = Time(20_000_000);
+        while now < end {
+            let length = pipeline.request_length(128 << 10);
+            if outstanding + length <= pipeline.window() {
+                let start = link_free.max(now + rtt / 2);
+                let took = Duration::from_secs_f64(f64::from(length) / rate as f64);
+                busy += took.as_micros() as u64;
+                link_free = start + took;
+                in_flight.push_back((now, link_free + rtt / 2, length));
+                outstanding += length;
+                continue;
+            }
+            let (asked, arrives, length) = in_flight.pop_front().unwrap();
+            now = now.max(arrives);
+            pipeline.arrived(now, now.since(asked), length, true);
+            outstanding -= length;
+        }
+        (pipeline.window(), busy as f64 / now.0 as f64)
+    }
+
+    #[test]
+    fn links_are_filled_and_queues_stay_short() {
+        for (rate, rtt_ms) in
+            [(1_250_000, 1), (1_250_000, 20), (12_500_000, 50), (125_000_000, 1), (125_000_000, 100)]
+        {
+            let rtt = Duration::from_millis(rtt_ms);
+            let (window, busy) = settle(rate, rtt);
+            let product = (rate as f64 * rtt.as_secs_f64()) as u32;
+            assert!(busy > 0.9, "{rate} B/s, {rtt_ms} ms: busy {busy}, window {window}");
+            // Twice the product, the allowance, and one request's own time on the link.
+            let most = 2 * product + (rate / 50) as u32 + 4 * SMALLEST;
+            assert!(
+                window <= most.max(4 * SMALLEST),
+                "{rate} B/s, {rtt_ms} ms: window {window}, product {product}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_idle_window_does_not_grow() {
+        let mut pipeline = Pipeline::new(Time(0));
+        for i in 0..1000 {
+            pipeline.arrived(Time(i * 1000), Duration::from_millis(5), 16384, false);
+        }
+        assert_eq!(pipeline.window(), 2 * SMALLEST);
+    }
+}

@@ -1,0 +1,223 @@
+//! Serving pieces: who wants, who may, what is sent next, what the origin offers. Nothing here asks anybody.
+
+use sow_content::Block;
+use sow_wire::bittorrent::{BlockRequest, Message};
+
+use crate::{
+    choker::{self, Candidate},
+    config::Choking,
+    engine::{Engine, Phase},
+    io::{ConnId, DropReason, Output, Time},
+    peer::REQUEST_QUEUE,
+};
+
+/// Bytes of one connection that the world may hold at once: what has left here can no longer be cancelled.
+const SENDING: u64 = 512 * 1024;
+
+/// Pieces that a stranger may ask for before it is unchoked (BEP 6).
+const FAST_PIECES: u32 = 10;
+
+impl Engine {
+    pub(crate) fn interested(&mut self, now: Time, conn: ConnId, interested: bool) -> Result<(), DropReason> {
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        if peer.peer_interested != interested {
+            peer.peer_interested = interested;
+            match self.config.choking {
+                Choking::Cooperative => self.rechoke_cooperative(now),
+                // A free slot is given away at once; who keeps one is decided in rounds.
+                Choking::TitForTat if interested => self.rechoke_strangers(now),
+                Choking::TitForTat => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives every slot to a co-operating peer that wants one.
+    pub(crate) fn rechoke_cooperative(&mut self, now: Time) {
+        if self.config.choking == Choking::Cooperative {
+            let chosen = choker::cooperative(&self.candidates(now), self.config.upload_slots, now);
+            self.choke_all_but(now, &chosen);
+        }
+    }
+
+    /// A round of tit-for-tat.
+    pub(crate) fn rechoke_strangers(&mut self, now: Time) {
+        if self.config.choking == Choking::TitForTat {
+            let candidates = self.candidates(now);
+            let chosen = choker::tit_for_tat(&candidates, self.choke_round, &mut self.rng);
+            self.choke_all_but(now, &chosen);
+        }
+    }
+
+    fn candidates(&self, now: Time) -> Vec<Candidate> {
+        let complete = self.is_complete();
+        let rate = |peer: &crate::peer::Peer| {
+            if complete { peer.up.per_second(now) } else { peer.down.per_second(now) }
+        };
+        let candidate = |peer: &crate::peer::Peer| Candidate {
+            conn: peer.conn,
+            interested: peer.peer_interested,
+            unchoked: !peer.am_choking,
+            since: peer.choke_since,
+            rate: if self.config.choking == Choking::TitForTat { rate(peer) } else { 0 },
+        };
+        self.peers.values().map(candidate).collect()
+    }
+
+    fn choke_all_but(&mut self, now: Time, chosen: &[ConnId]) {
+        let mut changes = Vec::new();
+        for (&conn, peer) in &mut self.peers {
+            let unchoke = chosen.contains(&conn);
+            if peer.am_choking == unchoke {
+                peer.am_choking = !unchoke;
+                peer.choke_since = now;
+                changes.push((conn, unchoke));
+            }
+        }
+        for (conn, unchoke) in changes {
+            self.send(now, conn, if unchoke { Message::Unchoke } else { Message::Choke });
+            if !unchoke {
+                self.reject_all(now, conn);
+            }
+        }
+    }
+
+    /// After a choke, what was asked for is void; with BEP 6 that is said for each request.
+    fn reject_all(&mut self, now: Time, conn: ConnId) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let void = std::mem::take(&mut peer.asked);
+        if peer.handshake.fast {
+            for block in void {
+                self.send(now, conn, Message::Reject(request_of(block)));
+            }
+        }
+    }
+
+    pub(crate) fn requested(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        request: BlockRequest,
+    ) -> Result<(), DropReason> {
+        if self.have().is_none() {
+            return Err(DropReason::BadRequest);
+        }
+        let longest = self.longest_answer();
+        let block = self.known_block(request).filter(|block| block.length <= longest);
+        let block = block.ok_or(DropReason::BadRequest)?;
+        let have = self.have().is_some_and(|have| have.get(block.piece));
+        let fast_piece = self.is_allowed_fast(conn, block.piece);
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        let fast = peer.handshake.fast;
+        if peer.am_choking && !(fast && fast_piece) {
+            // It may have asked before it heard of the choke.
+            if fast {
+                self.send(now, conn, Message::Reject(request));
+            }
+            return Ok(());
+        }
+        if !have {
+            if !fast {
+                return Err(DropReason::BadRequest);
+            }
+            self.send(now, conn, Message::Reject(request));
+            return Ok(());
+        }
+        if peer.asked.len() >= REQUEST_QUEUE {
+            return Err(DropReason::Flood);
+        }
+        peer.asked.push_back(block);
+        let used = peer.offers.as_mut().is_some_and(|offers| offers.used(block.piece));
+        if used {
+            self.offer(now, conn);
+        }
+        self.serve(now, conn);
+        Ok(())
+    }
+
+    pub(crate) fn cancelled(&mut self, conn: ConnId, request: BlockRequest) -> Result<(), DropReason> {
+        let block = self.known_block(request).ok_or(DropReason::BadRequest)?;
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        if let Some(at) = peer.asked.iter().position(|asked| *asked == block) {
+            peer.asked.remove(at);
+            if peer.handshake.fast {
+                // BEP 6: every request is answered, by its block or by a rejection.
+                self.push(Output::Send { conn, message: Message::Reject(request) });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn block_sent(&mut self, now: Time, conn: ConnId, block: Block) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let bytes = u64::from(block.length);
+        peer.sending = peer.sending.saturating_sub(bytes);
+        peer.up.add(now, bytes);
+        peer.sent = now;
+        self.up.add(now, bytes);
+        self.offer(now, conn);
+        self.serve(now, conn);
+    }
+
+    /// Hands the next blocks that a peer asked for to the world.
+    fn serve(&mut self, now: Time, conn: ConnId) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        while peer.sending < SENDING {
+            let Some(block) = peer.asked.pop_front() else { return };
+            peer.sending += u64::from(block.length);
+            peer.sent = now;
+            self.out.push_back(Output::SendBlock { conn, block });
+        }
+    }
+
+    /// Reveals pieces to a peer for as long as it should hold more offers.
+    pub(crate) fn offer(&mut self, now: Time, conn: ConnId) {
+        let Phase::Ready(ready) = &mut self.phase else { return };
+        let Some(spread) = &mut ready.spread else { return };
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let rate = peer.up.per_second(now);
+        let crate::peer::Theirs::Known { have, .. } = &peer.theirs else { return };
+        let Some(offers) = &mut peer.offers else { return };
+        let length = ready.geometry.piece_length();
+        while let Some(piece) = spread.offer(have, offers, rate, length, &mut self.rng) {
+            peer.sent = now;
+            self.out.push_back(Output::Send { conn, message: Message::Have(piece) });
+        }
+    }
+
+    /// Among strangers a new peer may ask for a few pieces before it has earned anything (BEP 6).
+    pub(crate) fn allow_fast(&mut self, now: Time, conn: ConnId) {
+        if self.config.choking != Choking::TitForTat {
+            return;
+        }
+        let Phase::Ready(ready) = &self.phase else { return };
+        let pieces: Vec<u32> = (0..ready.geometry.pieces())
+            .filter(|&piece| ready.picker.have().get(piece) && self.is_allowed_fast(conn, piece))
+            .collect();
+        for piece in pieces {
+            self.send(now, conn, Message::AllowedFast(piece));
+        }
+    }
+
+    /// Whether a peer may ask for a piece while choked. The set depends on our name and the peer's host, so that
+    /// reconnecting does not give another one.
+    fn is_allowed_fast(&self, conn: ConnId, piece: u32) -> bool {
+        let (Phase::Ready(ready), Some(peer)) = (&self.phase, self.peers.get(&conn)) else { return false };
+        if self.config.choking != Choking::TitForTat {
+            return false;
+        }
+        let pieces = ready.geometry.pieces();
+        let mut seed = [0; 8];
+        match peer.addr.ip() {
+            std::net::IpAddr::V4(ip) => seed[..4].copy_from_slice(&ip.octets()),
+            std::net::IpAddr::V6(ip) => seed.copy_from_slice(&ip.octets()[..8]),
+        }
+        let mut rng = fastrand::Rng::with_seed(u64::from_be_bytes(seed) ^ self.config.seed);
+        (0..FAST_PIECES.min(pieces)).any(|_| rng.u32(..pieces) == piece)
+    }
+}
+
+fn request_of(block: Block) -> BlockRequest {
+    let Block { piece, offset, length } = block;
+    BlockRequest { piece, offset, length }
+}

@@ -1,0 +1,48 @@
+//! One origin and receivers that start together, over equal links: how far from the bound, and what it costs.
+
+use std::time::Duration;
+
+use sow_sim::{Faults, Rates, Scenario, World};
+
+/// Payload bytes a second of a 10 Mbit/s Ethernet link.
+const RATE: u64 = 1_196_000;
+
+fn crowd(receivers: usize, seed: u64) -> World {
+    let link = Rates { up: RATE, down: RATE, delay: 500 };
+    World::new(Scenario {
+        total: 10_000_000,
+        piece_length: 32 * 1024,
+        origin: link,
+        receivers: vec![link; receivers],
+        metadata_known: false,
+        seed,
+        faults: Faults::default(),
+        adjust: |_, _| {},
+    })
+}
+
+/// Last receiver over `max(F/us, F/d, N F/(us + sum of u))` (Kumar and Ross).
+fn over_bound(world: &World, receivers: usize) -> f64 {
+    let one = 10_000_000.0 / RATE as f64;
+    let bound = one.max(receivers as f64 * one / (1.0 + receivers as f64));
+    world.last().expect("everybody finished") / bound
+}
+
+#[test]
+fn the_last_receiver_is_near_the_bound_and_the_origin_sends_little_twice() {
+    for (receivers, limit) in [(1, 1.02), (2, 1.10), (5, 1.15), (20, 1.25)] {
+        for seed in 0..3 {
+            let mut world = crowd(receivers, seed);
+            assert!(world.run(Duration::from_secs(120)), "{receivers} receivers, seed {seed}: never done");
+            world.check_complete().unwrap();
+            world.check_nothing_twice().unwrap();
+            let ratio = over_bound(&world, receivers);
+            let sent = world.origin_sent();
+            println!(
+                "N={receivers} seed {seed}: {ratio:.3} of the bound, origin sent {sent:.3}, wasted {}",
+                world.wasted()
+            );
+            assert!(ratio < limit, "{receivers} receivers, seed {seed}: {ratio:.3}");
+        }
+    }
+}

@@ -4,11 +4,13 @@
 //! exact bytes of one entry. One way out: [`Encoder`]. What the values mean is said elsewhere.
 
 mod encoder;
+mod error;
 mod reader;
 mod value;
 
 pub use encoder::{DictEncoder, Encoder};
-pub use reader::{BencodeError, Limits, Reader};
+pub use error::BencodeError;
+pub use reader::{Limits, Reader};
 pub use value::{Value, decode, decode_prefix};
 
 /// The raw bytes of the value that stands under `key` in the dictionary that `bytes` begin with; `None` when the

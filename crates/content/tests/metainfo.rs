@@ -1,0 +1,400 @@
+//! Torrents: what is encoded decodes to the same, and each way to be malformed has an error that names it.
+
+use proptest::{collection::vec, prelude::*};
+use sow_content::{
+    Geometry, Info, Metainfo, SafePath,
+    bencode::{Encoder, Value},
+    metainfo::{FileEntry, Files, MetainfoError},
+};
+
+fn names() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z]{1,3}", "[^/\0]{1,20}"].prop_filter("not a name", |name| name != "." && name != "..")
+}
+
+/// Distinct paths none of which lies inside another: all of them directly in one of a few folders.
+fn entries() -> impl Strategy<Value = Vec<FileEntry>> {
+    let folders = vec(names().prop_map(|name| format!("{name}+")), 1..4);
+    let files = vec((names(), any::<prop::sample::Index>(), 0u64..100_000, any::<bool>()), 1..20);
+    (folders, files).prop_map(|(folders, files)| {
+        let mut seen = std::collections::BTreeSet::new();
+        let file = |(name, folder, length, padding): (String, prop::sample::Index, u64, bool)| {
+            let path = format!("{}/{name}", folder.get(&folders));
+            (seen.insert(path.clone()) || padding).then(|| FileEntry {
+                path: SafePath::parse(&path).unwrap(),
+                length,
+                padding,
+            })
+        };
+        files.into_iter().filter_map(file).collect()
+    })
+}
+
+fn infos() -> impl Strategy<Value = Info> {
+    let files = prop_oneof![
+        (0u64..3_000_000).prop_map(|total| (total, Files::Single)),
+        entries().prop_map(|files| (files.iter().map(|file| file.length).sum(), Files::Multi(files))),
+    ];
+    (names(), files, 14u32..20, any::<u8>(), any::<bool>()).prop_map(
+        |(name, (total, files), shift, seed, private)| {
+            let geometry = Geometry::new(total, 1 << shift).unwrap();
+            let hashes = (0..geometry.pieces()).map(|piece| [seed ^ piece as u8; 20]).collect();
+            Info::from_parts(&name, geometry, files, hashes, private).unwrap()
+        },
+    )
+}
+
+fn metainfos() -> impl Strategy<Value = Metainfo> {
+    let trackers = vec(vec("(http|udp)://[a-z]{1,9}:[0-9]{1,5}/[!-~]{0,9}", 1..3), 0..3);
+    let texts = (proptest::option::of(".{0,20}"), proptest::option::of(".{0,20}"), any::<Option<i64>>());
+    (infos(), trackers, texts).prop_map(|(info, trackers, (comment, created_by, creation_date))| Metainfo {
+        trackers,
+        comment,
+        created_by,
+        creation_date,
+        ..Metainfo::new(info)
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_torrent_goes_and_comes(metainfo in metainfos()) {
+        let bytes = metainfo.encode();
+        let read = Metainfo::decode(&bytes);
+        prop_assert_eq!(read.as_ref(), Ok(&metainfo));
+        prop_assert_eq!(read.unwrap().encode(), bytes);
+        prop_assert_eq!(Info::decode(&metainfo.info_bytes), Ok(metainfo.info.clone()));
+        let bare = Metainfo::from_info_bytes(metainfo.info_bytes.clone()).unwrap();
+        prop_assert_eq!(bare.info_hash, metainfo.info_hash);
+        prop_assert_eq!(bare.trackers.len(), 0);
+    }
+
+    #[test]
+    fn files_lie_one_after_the_other(info in infos()) {
+        let mut end = 0;
+        for span in info.file_spans() {
+            prop_assert_eq!(span.offset, end);
+            end += span.length;
+        }
+        prop_assert_eq!(end, info.geometry.total());
+    }
+
+    #[test]
+    fn a_damaged_torrent_is_refused_or_consistent(
+        metainfo in metainfos(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+    ) {
+        let mut bytes = metainfo.encode();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(read) = Metainfo::decode(&bytes) {
+            prop_assert_eq!(read.info.piece_hashes.len(), read.info.geometry.pieces() as usize);
+            prop_assert_eq!(Metainfo::decode(&read.encode()), Ok(read));
+        }
+    }
+
+    #[test]
+    fn a_torrent_cut_short_is_called_so(metainfo in metainfos(), at in any::<prop::sample::Index>()) {
+        let bytes = metainfo.encode();
+        let error = Metainfo::decode(&bytes[..at.index(bytes.len())]).unwrap_err();
+        prop_assert!(error.to_string().contains("cut short"), "{}", error);
+    }
+}
+
+/// An info dictionary of a few fields, in the order given.
+fn info(fields: &[(&str, Value<'_>)]) -> Vec<u8> {
+    let dict = fields.iter().map(|(key, value)| (key.as_bytes(), value.clone())).collect();
+    Value::Dict(dict).encode()
+}
+
+/// A sound info dictionary of one file, with some fields replaced, added or (`None`) taken away.
+fn single<'a>(changes: &[(&'a str, Option<Value<'a>>)]) -> Vec<u8> {
+    let mut fields = vec![
+        ("length", Value::Int(40_000)),
+        ("name", Value::Bytes(b"a.iso")),
+        ("piece length", Value::Int(16_384)),
+        ("pieces", Value::Bytes(&[7; 60])),
+    ];
+    for (key, value) in changes {
+        fields.retain(|(name, _)| name != key);
+        fields.extend(value.clone().map(|value| (*key, value)));
+    }
+    info(&fields)
+}
+
+/// A sound info dictionary of a folder, with files of 10 bytes.
+fn folder(paths: &[&[&str]]) -> Vec<u8> {
+    let files = paths.iter().map(|path| {
+        let path = path.iter().map(|name| Value::Bytes(name.as_bytes())).collect();
+        Value::Dict(vec![(b"length", Value::Int(10)), (b"path", Value::List(path))])
+    });
+    let hash = if paths.is_empty() { &[][..] } else { &[7; 20] };
+    info(&[
+        ("files", Value::List(files.collect())),
+        ("name", Value::Bytes(b"folder")),
+        ("piece length", Value::Int(16_384)),
+        ("pieces", Value::Bytes(hash)),
+    ])
+}
+
+fn error_of(info: &[u8]) -> String {
+    Info::decode(info).unwrap_err().to_string()
+}
+
+#[test]
+fn the_sound_ones_are_sound() {
+    assert!(Info::decode(&single(&[])).is_ok());
+    assert!(Info::decode(&folder(&[&["a"], &["b", "c"], &["b", "d"], &["b.x"]])).is_ok());
+}
+
+#[test]
+fn empty_content_and_one_byte() {
+    let empty = single(&[("length", Some(Value::Int(0))), ("pieces", Some(Value::Bytes(b"")))]);
+    let empty = Info::decode(&empty).unwrap();
+    assert_eq!((empty.geometry.pieces(), empty.file_spans().count()), (0, 1));
+    let one = single(&[("length", Some(Value::Int(1))), ("pieces", Some(Value::Bytes(&[7; 20])))]);
+    assert_eq!(Info::decode(&one).unwrap().geometry.length_of(0), 1);
+}
+
+#[test]
+fn a_torrent_cut_at_any_byte() {
+    let metainfo = Metainfo {
+        trackers: vec![vec!["http://t/announce".into()], vec!["udp://u:1".into()]],
+        ..Metainfo::from_info_bytes(folder(&[&["a", "b"], &["c"]]).into()).unwrap()
+    };
+    let bytes = metainfo.encode();
+    for length in 0..bytes.len() {
+        let error = Metainfo::decode(&bytes[..length]).unwrap_err().to_string();
+        assert!(error.contains("cut short"), "at {length}: {error}");
+    }
+    assert_eq!(
+        Metainfo::decode(&bytes[..20]).unwrap_err().to_string(),
+        "`announce`: cut short: the string at byte 11 has a length of 17, but 6 bytes are left"
+    );
+    let in_info = bytes.windows(6).position(|window| window == b"4:path").unwrap() + 10;
+    assert!(
+        Metainfo::decode(&bytes[..in_info])
+            .unwrap_err()
+            .to_string()
+            .starts_with("`info.files[0].path`: cut short")
+    );
+    let mut longer = bytes;
+    longer.push(b'\n');
+    assert!(Metainfo::decode(&longer).unwrap_err().to_string().contains("something follows the end"));
+}
+
+#[test]
+fn what_is_no_torrent() {
+    for (bytes, error) in [
+        (&b"<html>"[..], "not a torrent: a dictionary was due at byte 0"),
+        (b"", "not a torrent: cut short: the bytes end at byte 0, inside a value"),
+        (b"de", "`info` is missing"),
+        (b"d4:infoi1ee", "`info`: a dictionary was due at byte 7"),
+        (b"d8:announcei1ee", "`announce`: a string was due at byte 11"),
+        (b"d13:announce-listl1:aee", "`announce-list`: a list was due at byte 18"),
+    ] {
+        assert_eq!(Metainfo::decode(bytes).unwrap_err().to_string(), error);
+    }
+    let nested = [b"d1:x".as_slice(), &[b'l'; 100_000]].concat();
+    assert_eq!(
+        Metainfo::decode(&nested).unwrap_err().to_string(),
+        "not a torrent: nested deeper than 32 levels at byte 35"
+    );
+    let long = vec![b'd'; (64 << 20) + 1];
+    assert_eq!(
+        Metainfo::decode(&long).unwrap_err().to_string(),
+        "67108865 bytes; a torrent of at most 67108864 bytes is accepted"
+    );
+}
+
+#[test]
+fn fields_that_are_missing_or_of_another_kind() {
+    for field in ["length", "name", "piece length", "pieces"] {
+        assert_eq!(error_of(&single(&[(field, None)])), format!("`info.{field}` is missing"));
+        let other = Value::List(vec![]);
+        let error = error_of(&single(&[(field, Some(other))]));
+        assert!(
+            error.starts_with(&format!("`info.{field}`: ")) && error.contains("was due at byte"),
+            "{error}"
+        );
+    }
+    let no_path = Value::List(vec![Value::Dict(vec![(b"length", Value::Int(1))])]);
+    let bytes = single(&[("length", None), ("files", Some(no_path))]);
+    assert_eq!(error_of(&bytes), "`info.files[0].path` is missing");
+    let both = single(&[("files", Some(Value::List(vec![])))]);
+    assert_eq!(error_of(&both), "both `info.length` and `info.files`: it cannot be a file and a folder");
+}
+
+#[test]
+fn absurd_sizes() {
+    let with = |field, value| error_of(&single(&[(field, Some(Value::Int(value)))]));
+    assert_eq!(with("length", -1), "`info.length` is -1, which is below zero");
+    assert_eq!(with("piece length", -5), "`info.piece length` is -5, which is below zero");
+    assert_eq!(
+        with("piece length", 0),
+        "`info.piece length`: piece length 0 is not between 1 and 67108864 bytes"
+    );
+    assert_eq!(
+        with("piece length", 1 << 40),
+        "`info.piece length`: piece length 1099511627776 is not between 1 and 67108864 bytes"
+    );
+    assert_eq!(
+        with("length", i64::MAX),
+        "`info.piece length`: 9223372036854775807 bytes in pieces of 16384 are more than 4194304 pieces"
+    );
+    assert_eq!(with("length", 1 << 20), "`info.pieces` holds 3 hashes, but the content has 64 pieces");
+    let ragged = single(&[("pieces", Some(Value::Bytes(&[7; 59])))]);
+    assert_eq!(error_of(&ragged), "`info.pieces` has 59 bytes, which is no multiple of 20");
+
+    let file = |length| {
+        Value::Dict(vec![(b"length", Value::Int(length)), (b"path", Value::List(vec![Value::Bytes(b"x")]))])
+    };
+    let bytes = single(&[("length", None), ("files", Some(Value::List(vec![file(-7)])))]);
+    assert_eq!(error_of(&bytes), "`info.files[0].length` is -7, which is below zero");
+    let other =
+        Value::Dict(vec![(b"length", Value::Int(1)), (b"path", Value::List(vec![Value::Bytes(b"y")]))]);
+    let bytes = single(&[("length", None), ("files", Some(Value::List(vec![file(i64::MAX), other])))]);
+    assert_eq!(
+        error_of(&bytes),
+        "the lengths of the files add up to more than 2^63 bytes at `info.files[1]`"
+    );
+    let bytes = single(&[]);
+    let at = bytes.windows(6).position(|window| window == b"40000e").unwrap();
+    let bytes = [&bytes[..at], b"99999999999999999999", &bytes[at + 5..]].concat();
+    assert_eq!(error_of(&bytes), "`info.length`: the integer at byte 9 is out of range");
+}
+
+#[test]
+fn names_that_lead_elsewhere() {
+    let name = |name: &'static [u8]| error_of(&single(&[("name", Some(Value::Bytes(name)))]));
+    for (bad, why) in [
+        (&b".."[..], "`.` and `..` are not names"),
+        (b".", "`.` and `..` are not names"),
+        (b"", "it is empty, or part of it is"),
+        (b"/etc/passwd", "a name must not contain `/`"),
+        (b"a\0b", "a name must not contain NUL"),
+        (b"\xff\xfe", "it is not UTF-8"),
+        (&[b'x'; 256], "a name of 256 bytes; at most 255 are possible"),
+    ] {
+        assert_eq!(name(bad), format!("`info.name` is not usable as a file name: {why}"));
+    }
+    for (bad, why) in [
+        (&["..", "x"][..], "`.` and `..` are not names"),
+        (&["a", "..", "..", "x"], "`.` and `..` are not names"),
+        (&["/etc", "passwd"], "a name must not contain `/`"),
+        (&["a/../../x"], "a name must not contain `/`"),
+        (&["a", "", "b"], "it is empty, or part of it is"),
+        (&["", "etc"], "it is empty, or part of it is"),
+        (&[], "it is empty, or part of it is"),
+        (&["a\0"], "a name must not contain NUL"),
+        (&["long"; 1000], "a path of 3074 bytes; at most 3072 are accepted"),
+    ] {
+        let error = error_of(&folder(&[&["fine"], bad]));
+        assert_eq!(error, format!("`info.files[1].path` is not usable as a file name: {why}"), "{bad:?}");
+    }
+}
+
+#[test]
+fn files_that_get_in_each_others_way() {
+    assert_eq!(error_of(&folder(&[])), "`info.files` is empty");
+    assert_eq!(
+        error_of(&folder(&[&["a", "b"], &["c"], &["a", "b"]])),
+        "`info.files[2].path`: a/b is there twice"
+    );
+    for (paths, index) in [
+        (&[&["a"][..], &["a", "b"]][..], 1),
+        (&[&["a", "b", "c", "d"], &["x"], &["a", "b"]], 0),
+        (&[&["a"], &["a.txt"], &["a b"], &["a", "c"]], 3),
+        (&[&["a", "c"], &["a.txt"], &["a!"], &["a\x01"], &["a"]], 0),
+    ] {
+        let error = error_of(&folder(paths));
+        let want = format!("`info.files[{index}].path`: {} needs a folder", paths[index].join("/"));
+        assert!(error.starts_with(&want), "{error}");
+    }
+    assert!(Info::decode(&folder(&[&["a", "b"], &["a.txt"], &["a", "c"], &["A"], &["b"]])).is_ok());
+}
+
+#[test]
+fn padding_may_share_a_name_but_links_are_refused() {
+    let file = |attr: &'static [u8], path: &'static [u8]| {
+        let path = Value::List(vec![Value::Bytes(path)]);
+        Value::Dict(vec![(b"attr", Value::Bytes(attr)), (b"length", Value::Int(10)), (b"path", path)])
+    };
+    let with = |files: Vec<Value<'static>>| {
+        let pieces = Some(Value::Bytes(&[7; 20]));
+        Info::decode(&single(&[("length", None), ("pieces", pieces), ("files", Some(Value::List(files)))]))
+    };
+    let padded = with(vec![file(b"", b"a"), file(b"p", b"10"), file(b"x", b"b"), file(b"p", b"10")]).unwrap();
+    let padding: Vec<bool> = padded.file_spans().map(|span| span.padding).collect();
+    assert_eq!(padding, [false, true, false, true]);
+    assert_eq!(with(vec![file(b"", b"a"), file(b"xl", b"b")]), Err(MetainfoError::Symlink { index: 1 }));
+}
+
+#[test]
+fn names_in_old_encodings_have_a_second_spelling() {
+    let bytes = single(&[
+        ("name", Some(Value::Bytes(b"\xc4\xe3"))),
+        ("name.utf-8", Some(Value::Bytes("你".as_bytes()))),
+    ]);
+    assert_eq!(Info::decode(&bytes).unwrap().name, "你");
+}
+
+#[test]
+fn version_2_alone_is_refused_and_hybrids_are_used() {
+    let v2 = [("meta version", Some(Value::Int(2))), ("file tree", Some(Value::Dict(vec![])))];
+    let alone = [&v2[..], &[("pieces", None), ("length", None)]].concat();
+    assert_eq!(Info::decode(&single(&alone)), Err(MetainfoError::V2Only));
+    let hybrid = Info::decode(&single(&v2)).unwrap();
+    assert_eq!(hybrid.geometry.total(), 40_000);
+}
+
+#[test]
+fn the_info_hash_is_of_the_bytes_as_they_came() {
+    let plain = single(&[]);
+    let more = single(&[("source", Some(Value::Bytes(b"somewhere")))]);
+    let unsorted = b"d12:piece lengthi16384e4:name1:x6:lengthi0e6:pieces0:e".to_vec();
+    for bytes in [plain, more, unsorted] {
+        let metainfo = Metainfo::from_info_bytes(bytes.clone().into()).unwrap();
+        assert_eq!(metainfo.info_hash.0, sow_content::hash::sha1(&bytes));
+        let again = Metainfo::decode(&metainfo.encode()).unwrap();
+        assert_eq!((again.info_hash, &again.info_bytes[..]), (metainfo.info_hash, &bytes[..]));
+    }
+}
+
+#[test]
+fn trackers_are_bounded_and_cleaned() {
+    let mut encoder = Encoder::new();
+    encoder.dict(|dict| {
+        dict.bytes(b"announce", b"http://ignored/");
+        dict.entry(b"announce-list", |encoder| {
+            encoder.list(|encoder| {
+                encoder.list(|encoder| {
+                    encoder.bytes(b"");
+                    encoder.bytes(b"\xff");
+                    encoder.bytes(&[b'x'; 2049]);
+                });
+                for n in 0..1000 {
+                    encoder.list(|encoder| encoder.bytes(format!(" http://t{n}/ ").as_bytes()));
+                }
+            });
+        });
+        dict.entry(b"info", |encoder| encoder.raw(&single(&[])));
+    });
+    let trackers = Metainfo::decode(&encoder.finish()).unwrap().trackers;
+    assert_eq!(trackers.len(), 256);
+    assert_eq!(trackers[255], ["http://t255/"]);
+}
+
+#[test]
+fn parts_that_contradict_each_other() {
+    let geometry = Geometry::new(40_000, 16_384).unwrap();
+    let hashes = vec![[0; 20]; 3];
+    let parts = |name: &str, files, hashes| Info::from_parts(name, geometry, files, hashes, false);
+    assert!(parts("a", Files::Single, hashes.clone()).is_ok());
+    let path = SafePath::parse("x").unwrap();
+    let short = Files::Multi(vec![FileEntry { path, length: 39_999, padding: false }]);
+    assert_eq!(
+        parts("a", short, hashes.clone()),
+        Err(MetainfoError::TotalMismatch { files: 39_999, total: 40_000 })
+    );
+    assert_eq!(parts("a", Files::Single, vec![]), Err(MetainfoError::HashCount { got: 0, want: 3 }));
+    assert!(matches!(parts("a/b", Files::Single, hashes), Err(MetainfoError::Path { .. })));
+}

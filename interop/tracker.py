@@ -30,6 +30,9 @@ class Tracker(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.0"
 
     def do_GET(self):
+        if urlsplit(self.path).path != "/announce":
+            self.send_error(404)
+            return
         query = dict(parse_qsl(urlsplit(self.path).query, encoding="latin-1", keep_blank_values=True))
         peers = self.swarms.setdefault(query.get("info_hash", ""), {})
         address = (self.client_address[0], int(query.get("port", "0")))

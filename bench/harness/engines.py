@@ -208,7 +208,7 @@ class Aria2(Engine):
     common = [
         "--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false", "--enable-peer-exchange=true", "--seed-ratio=0.0",
         "--file-allocation=none", "--bt-tracker-interval=2", "--summary-interval=0", "--console-log-level=error",
-        "--allow-overwrite=true", "--no-conf=true", "--disable-ipv6=true", "--bt-request-peer-speed-limit=1G",
+        "--allow-overwrite=true", "--no-conf=true", "--disable-ipv6=true", "--bt-request-peer-speed-limit=1000M",
     ]  # fmt: skip
 
     def version(self):
@@ -223,7 +223,7 @@ class Aria2(Engine):
         arguments = ["--listen", job.addresses[0], "--port", self.tracker_port]
         tracker = job.start(0, "tracker", [sys.executable, INTEROP / "tracker.py", *arguments])
         tracker.wait_event("listening", READY_SECONDS)
-        child = job.start(0, "aria2", self._command(job, 0, job.content.parent, "--bt-seed-unverified=true"))
+        child = job.start(0, "aria2", self._command(job, 0, job.content.parent, "--check-integrity=true"))
         tracker.wait_event("announce", READY_SECONDS)
         return child
 

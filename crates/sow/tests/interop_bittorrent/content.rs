@@ -1,0 +1,158 @@
+//! Something to share: a file or a folder, its .torrent made by neither `sow` nor a program that it meets, and whether a
+//! copy is the same.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tempfile::TempDir;
+
+/// Scripts that stand beside the crates.
+pub(crate) const INTEROP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../interop");
+/// Debian's Python: python3-libtorrent belongs to it, and another `python3` may come first in PATH.
+pub(crate) const PYTHON: &str = "/usr/bin/python3";
+
+/// Not a multiple of a piece, nor of a block.
+const FILE_BYTES: usize = (6 << 20) + 12_345;
+
+/// Shared content in a temporary folder, and room for copies beside it.
+pub(crate) struct Content {
+    folder: TempDir,
+    /// The file or folder that is shared.
+    pub(crate) path: PathBuf,
+}
+
+/// A .torrent file and what else names the same content.
+pub(crate) struct Torrent {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// The info-hash in hex.
+    pub(crate) info_hash: String,
+}
+
+impl Content {
+    /// A single file.
+    pub(crate) fn file() -> Self {
+        let content = Self::named("shared.bin");
+        fs::write(&content.path, random_bytes(1, FILE_BYTES)).expect("a temporary file can be written");
+        content
+    }
+
+    /// A folder with what makes folders difficult: nesting, an empty file, spaces, UTF-8, files smaller and larger than a piece.
+    pub(crate) fn folder() -> Self {
+        let content = Self::named("shared folder");
+        let files: [(&str, usize); 6] = [
+            ("a.bin", 3_000_000),
+            ("deep/er/est/b.bin", 70_000),
+            ("deep/naïve 名前.txt", 1),
+            ("empty", 0),
+            ("with space/c.bin", 65_536),
+            ("z.bin", 1_000_001),
+        ];
+        for (seed, (name, size)) in (2..).zip(files) {
+            let path = content.path.join(name);
+            fs::create_dir_all(path.parent().expect("it is in a folder"))
+                .expect("a temporary folder can be made");
+            fs::write(path, random_bytes(seed, size)).expect("a temporary file can be written");
+        }
+        content
+    }
+
+    /// An empty folder for a copy, or for what a program needs.
+    pub(crate) fn room(&self, name: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::create_dir_all(&path).expect("a temporary folder can be made");
+        path
+    }
+
+    /// A .torrent of the content; `tracker` goes into it.
+    pub(crate) fn torrent(&self, tracker: Option<&str>) -> Torrent {
+        let path = self.folder.path().join("shared.torrent");
+        let mut command = Command::new(PYTHON);
+        command.arg(format!("{INTEROP}/torrent_file.py")).arg(&self.path).arg(&path);
+        if let Some(tracker) = tracker {
+            command.args(["--tracker", tracker]);
+        }
+        let output = command.output().unwrap_or_else(|error| panic!("{PYTHON} (package python3): {error}"));
+        assert!(output.status.success(), "torrent_file.py: {}", String::from_utf8_lossy(&output.stderr));
+        Torrent { path, info_hash: String::from_utf8_lossy(&output.stdout).trim().to_owned() }
+    }
+
+    /// The folder that the content is in.
+    pub(crate) fn parent(&self) -> &Path {
+        self.path.parent().expect("content is in a folder")
+    }
+
+    /// Whether `folder` has every file that is not empty, exactly. For Transmission, which leaves empty files out.
+    pub(crate) fn is_copied_but_for_empty_files_to(&self, folder: &Path) -> bool {
+        let [copy, original] = [self.copy_in(folder), tree(&self.path)].map(|mut tree| {
+            tree.retain(|_, bytes| !bytes.is_empty());
+            tree
+        });
+        copy == original
+    }
+
+    /// Whether `folder` has an exact copy, under the same name.
+    pub(crate) fn is_copied_to(&self, folder: &Path) -> bool {
+        self.copy_in(folder) == tree(&self.path)
+    }
+
+    /// Fails the test unless `folder` has an exact copy.
+    pub(crate) fn assert_copied_to(&self, folder: &Path) {
+        let copy = self.copy_in(folder);
+        let original = tree(&self.path);
+        let sizes =
+            |tree: &Tree| tree.iter().map(|(path, bytes)| (path.clone(), bytes.len())).collect::<Vec<_>>();
+        assert_eq!(sizes(&copy), sizes(&original), "names and sizes in {}", folder.display());
+        assert!(copy == original, "the bytes in {} differ", folder.display());
+    }
+
+    fn copy_in(&self, folder: &Path) -> Tree {
+        tree(&folder.join(self.path.file_name().expect("content has a name")))
+    }
+
+    fn named(name: &str) -> Self {
+        let folder = TempDir::new().expect("a temporary folder can be made");
+        let path = folder.path().join("original").join(name);
+        fs::create_dir(path.parent().expect("it is in a folder")).expect("a temporary folder can be made");
+        Self { folder, path }
+    }
+}
+
+impl Torrent {
+    /// A magnet link with these `x.pe` peers and trackers.
+    pub(crate) fn magnet(&self, peers: &[String], trackers: &[&str]) -> String {
+        let mut link = format!("magnet:?xt=urn:btih:{}", self.info_hash);
+        peers.iter().for_each(|peer| link.push_str(&format!("&x.pe={peer}")));
+        trackers.iter().for_each(|tracker| {
+            link.push_str(&format!("&tr={}", tracker.replace(':', "%3A").replace('/', "%2F")));
+        });
+        link
+    }
+}
+
+type Tree = BTreeMap<PathBuf, Vec<u8>>;
+
+/// Every file below `path` with its bytes; a single file has the empty name. Empty when there is nothing.
+fn tree(path: &Path) -> Tree {
+    let mut files = Tree::new();
+    let mut left = vec![path.to_owned()];
+    while let Some(next) = left.pop() {
+        if let Ok(entries) = fs::read_dir(&next) {
+            left.extend(entries.flatten().map(|entry| entry.path()));
+        } else if let Ok(bytes) = fs::read(&next) {
+            files.insert(next.strip_prefix(path).unwrap_or(&next).to_owned(), bytes);
+        }
+    }
+    files
+}
+
+fn random_bytes(seed: u64, count: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut bytes = vec![0; count];
+    random.fill(&mut bytes);
+    bytes
+}

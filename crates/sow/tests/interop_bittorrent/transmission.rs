@@ -1,0 +1,106 @@
+//! Transmission: its daemon, steered by its remote control.
+
+use std::{fs, path::Path};
+
+use serde_json::json;
+
+use crate::{
+    content::{Content, Torrent},
+    process::{Process, require, wait_until},
+    world::World,
+};
+
+/// Where it listens.
+pub(crate) const PORT: u16 = 51_413;
+
+/// A running daemon with one torrent.
+pub(crate) struct Transmission<'a> {
+    world: &'a World,
+    host: u8,
+    control: String,
+    /// The process.
+    pub(crate) process: Process,
+}
+
+/// Starts a download. `what` is a .torrent file or a magnet link.
+pub(crate) fn download<'a>(
+    world: &'a World,
+    host: u8,
+    content: &Content,
+    what: &str,
+    folder: &Path,
+) -> Transmission<'a> {
+    let daemon = Transmission::start(world, host, content);
+    daemon.remote(&["--add", what, "--download-dir", &folder.display().to_string()]);
+    daemon
+}
+
+/// Serves content that is complete, once it has verified that.
+pub(crate) fn seed<'a>(world: &'a World, host: u8, content: &Content, torrent: &Torrent) -> Transmission<'a> {
+    let torrent = torrent.path.display().to_string();
+    let mut daemon = download(world, host, content, &torrent, content.parent());
+    daemon.remote(&["--torrent", "all", "--verify"]);
+    daemon.wait_complete();
+    daemon
+}
+
+impl<'a> Transmission<'a> {
+    /// Waits until it has verified everything.
+    pub(crate) fn wait_complete(&mut self) {
+        wait_until("Transmission is complete", || {
+            assert!(self.process.runs(), "transmission-daemon ended");
+            let report = self.remote(&["--torrent", "all", "--info"]);
+            report.iter().any(|line| line.trim() == "Percent Done: 100%")
+                && report.iter().any(|line| line.contains("State: Idle") || line.contains("State: Seeding"))
+        });
+    }
+
+    fn start(world: &'a World, host: u8, content: &Content) -> Self {
+        require("transmission-daemon", "transmission-daemon");
+        require("transmission-remote", "transmission-cli");
+        let address = world.address(host).to_string();
+        let settings = content.room(&format!("transmission{host}"));
+        fs::write(settings.join("settings.json"), settings_json(&address)).expect("settings can be written");
+        let folder = settings.display().to_string();
+        let command = ["transmission-daemon", "--foreground", "--log-info", "--config-dir", &folder];
+        let process = world.start(host, "transmission-daemon", &command);
+        let daemon = Self { world, host, control: format!("{address}:9091"), process };
+        wait_until("transmission-daemon answers", || daemon.try_remote(&["--session-info"]).is_some());
+        daemon
+    }
+
+    /// What the remote control prints; fails the test when it fails.
+    fn remote(&self, arguments: &[&str]) -> Vec<String> {
+        self.try_remote(arguments).unwrap_or_else(|| panic!("transmission-remote {arguments:?} failed"))
+    }
+
+    fn try_remote(&self, arguments: &[&str]) -> Option<Vec<String>> {
+        let mut command = vec!["transmission-remote", &self.control];
+        command.extend(arguments);
+        let mut remote = self.world.start(self.host, "transmission-remote", &command);
+        let succeeded = remote.wait_exit().success();
+        succeeded.then(|| remote.lines())
+    }
+}
+
+fn settings_json(address: &str) -> String {
+    json!({
+        "bind-address-ipv4": address,
+        "rpc-bind-address": address,
+        "rpc-port": 9091,
+        "rpc-whitelist-enabled": false,
+        "rpc-host-whitelist-enabled": false,
+        "peer-port": PORT,
+        "dht-enabled": false,
+        "lpd-enabled": false,
+        "utp-enabled": false,
+        "pex-enabled": true,
+        "port-forwarding-enabled": false,
+        "encryption": 1,
+        "cache-size-mb": 0,
+        "preallocation": 0,
+        "start-added-torrents": true,
+        "trash-original-torrent-files": false,
+    })
+    .to_string()
+}

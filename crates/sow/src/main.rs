@@ -1,2 +1,60 @@
-//! placeholder
-fn main() {}
+//! The command line of `sow`: reads it, runs the command, ends with its exit code.
+
+mod args;
+mod commands;
+mod disk;
+mod exit;
+mod hashing;
+mod quantity;
+mod reach;
+mod report;
+mod stop;
+mod torrent_file;
+mod what;
+
+use std::process::ExitCode;
+
+use crate::{
+    args::Command,
+    exit::{Exit, Failure},
+    report::Report,
+};
+
+fn main() -> ExitCode {
+    let cli = args::parse();
+    let report = Report::new(&cli.output);
+    report::start_log(cli.output.verbose, &report);
+    let exit = run(cli.command, &report).unwrap_or_else(|failure| {
+        report.failure(&failure);
+        failure.exit()
+    });
+    exit.into()
+}
+
+fn run(command: Command, report: &Report) -> Result<Exit, Failure> {
+    match command {
+        Command::Completions { shell } => Ok(commands::completions::run(shell, report)),
+        Command::Man(args) => commands::man::run(args, report),
+        Command::Torrent(args) => in_runtime(commands::torrent::run(args.command, report)),
+        _ => unreachable!(),
+    }
+}
+
+/// Runs a command among tasks. Work that still blocks a thread when it is over is left behind.
+fn in_runtime(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")))?;
+    let ended = runtime.block_on(command);
+    runtime.shutdown_background();
+    ended
+}
+
+/// Runs what blocks where it may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(ended) => ended,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}

@@ -1,0 +1,71 @@
+//! `sow send` as it is typed.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use clap::Args;
+use sow_content::ticket::DEFAULT_PORT;
+
+use crate::quantity::{self, Rate};
+
+/// `sow send`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  sow send big.iso                        prints: sow get 10.0.0.1:52000/6hx2…
+  sow send photos/ --expect 3             ends with exit code 0 when three machines hold whole copies
+  sow send big.iso --torrent              also writes big.iso.torrent, for any BitTorrent program
+  sow send big.iso --up-limit 100mbit --port 0")]
+pub(crate) struct SendArgs {
+    /// The file or folder to share.
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// Listen on this port for peers, the tracker and the .torrent download; 0 takes any free one.
+    #[arg(short, long, env = "SOW_PORT", default_value_t = DEFAULT_PORT)]
+    pub(crate) port: u16,
+    /// Listen on this address alone, and put it into the ticket.
+    #[arg(long, env = "SOW_BIND", value_name = "ADDR")]
+    pub(crate) bind: Option<IpAddr>,
+    /// End with exit code 0 as soon as N receivers hold verified whole copies, with 7 when stopped before.
+    #[arg(short = 'n', long, env = "SOW_EXPECT", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) expect: Option<u32>,
+    /// Send at most this fast, to all receivers together: 10mbit, 1.2MB/s, 5MiB/s.
+    #[arg(long, env = "SOW_UP_LIMIT", value_name = "RATE", value_parser = quantity::rate)]
+    pub(crate) up_limit: Option<Rate>,
+    /// Announce to this tracker too; repeat for more.
+    #[arg(long, env = "SOW_TRACKER", value_name = "URL", value_delimiter = ',', value_parser = tracker_url)]
+    pub(crate) tracker: Vec<String>,
+    /// Write a .torrent file: NAME.torrent in the current folder, or FILE.
+    #[arg(long, env = "SOW_TORRENT", value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    pub(crate) torrent: Option<Option<PathBuf>>,
+}
+
+/// Checks the URL of a tracker.
+///
+/// # Errors
+/// When it is neither an `http`, `https` nor `udp` URL with a host.
+pub(crate) fn tracker_url(text: &str) -> Result<String, String> {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let host = rest.split(['/', '?']).next().unwrap_or_default();
+    let known = matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https" | "udp");
+    if !known || host.is_empty() || host.starts_with(':') {
+        return Err("a tracker is http://HOST:PORT/announce, https://… or udp://HOST:PORT".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trackers_are_urls() {
+        for good in
+            ["http://10.0.0.1:6969/announce", "udp://tracker.example:80", "HTTPS://t.example/announce?k=1"]
+        {
+            assert_eq!(tracker_url(good).as_deref(), Ok(good));
+        }
+        for bad in ["10.0.0.1:6969", "ftp://a/b", "http://", "udp://:80", "http:///announce"] {
+            assert!(tracker_url(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! `sow torrent create|show|check`.
+
+use std::{fmt::Write as _, io::Write as _, path::PathBuf, time::Duration};
+
+use serde::Serialize;
+use sow_content::{Bitfield, Magnet, Metainfo, metainfo::Files, path::printable};
+use sow_store::{Verified, verify};
+
+use crate::{
+    args::torrent::{CheckArgs, CreateArgs, ShowArgs, TorrentCommand},
+    exit::{Exit, Failure},
+    hashing::{self, Progress, Wishes},
+    quantity::Size,
+    report::Report,
+    stop::Stop,
+    torrent_file,
+};
+
+/// Runs one of the commands.
+///
+/// # Errors
+/// As each of them says it.
+pub(crate) async fn run(command: TorrentCommand, report: &Report) -> Result<Exit, Failure> {
+    let stop = Stop::listen(report)?;
+    let report = report.clone();
+    let work = move || match command {
+        TorrentCommand::Create(args) => create(args, &report, &stop),
+        TorrentCommand::Show(args) => show(&args, &report),
+        TorrentCommand::Check(args) => check(args, &report, &stop),
+    };
+    crate::blocking(work).await
+}
+
+fn create(args: CreateArgs, report: &Report, stop: &Stop) -> Result<Exit, Failure> {
+    // Checked for the range of u32 where it was typed.
+    let piece_length = args.piece_length.and_then(|size| u32::try_from(size.0).ok());
+    let wishes = Wishes { piece_length, private: args.private };
+    let (_, mut metainfo) = hashing::metainfo_of(&args.path, wishes, report, stop)?;
+    metainfo.trackers = args.tracker.into_iter().map(|url| vec![url]).collect();
+    metainfo.comment = args.comment;
+    let out = args.out.unwrap_or_else(|| PathBuf::from(format!("{}.torrent", metainfo.info.name)));
+    if out.as_os_str() == "-" {
+        let mut stdout = std::io::stdout().lock();
+        return match stdout.write_all(&metainfo.encode()).and_then(|()| stdout.flush()) {
+            Ok(()) => Ok(Exit::Done),
+            Err(error) => {
+                Err(Failure::new(Exit::Failed, format!("cannot write to standard output: {error}")))
+            }
+        };
+    }
+    torrent_file::write(&out, &metainfo, args.overwrite)?;
+    if report.is_json() {
+        report.out(json_of(&metainfo));
+    } else {
+        report.note(format_args!("{}: {}", out.display(), in_short(&metainfo)));
+    }
+    Ok(Exit::Done)
+}
+
+fn show(args: &ShowArgs, report: &Report) -> Result<Exit, Failure> {
+    let metainfo = torrent_file::read(&args.torrent)?;
+    report.out(if report.is_json() { json_of(&metainfo) } else { facts(&metainfo) });
+    Ok(Exit::Done)
+}
+
+fn check(args: CheckArgs, report: &Report, stop: &Stop) -> Result<Exit, Failure> {
+    let metainfo = torrent_file::read(&args.torrent)?;
+    let info = &metainfo.info;
+    let path = args.path.unwrap_or_else(|| PathBuf::from(&info.name));
+    let progress = Progress::start(report, format!("checking {}", path.display()), info.geometry.total());
+    let verified = verify(info, &path, 0, &|done| progress.set(done), stop.flag())?;
+    drop(progress);
+    let bad = bad_pieces(&verified);
+    if report.is_json() {
+        report.out(check_json(&metainfo, &verified, &bad));
+    } else if verified.is_identical() {
+        report.out(format_args!("{}: {}, all right", path.display(), in_short(&metainfo)));
+    } else {
+        report.out(complaints(&metainfo, &verified, &bad).trim_end());
+    }
+    if verified.is_identical() {
+        return Ok(Exit::Done);
+    }
+    let what = match bad.len() {
+        0 => "files of another length than it names".to_owned(),
+        count => format!("{count} of {} pieces that do not verify", info.geometry.pieces()),
+    };
+    Err(Failure::new(Exit::Unverified, format!("{} has {what}", path.display()))
+        .tip(format!("sow get {} -o {} --overwrite fetches it anew", args.torrent.display(), path.display())))
+}
+
+/// The magnet link that says the same as a torrent.
+pub(crate) fn magnet_of(metainfo: &Metainfo) -> Magnet {
+    Magnet {
+        name: Some(metainfo.info.name.clone()),
+        trackers: metainfo.trackers.concat(),
+        length: Some(metainfo.info.geometry.total()),
+        ..Magnet::new(metainfo.info_hash)
+    }
+}
+
+/// `1.0 GiB in 1024 pieces`, and how many files.
+fn in_short(metainfo: &Metainfo) -> String {
+    let geometry = &metainfo.info.geometry;
+    let files = match &metainfo.info.files {
+        Files::Single => String::new(),
+        Files::Multi(entries) => format!("{} files, ", entries.iter().filter(|entry| !entry.padding).count()),
+    };
+    let pieces = if geometry.pieces() == 1 { "piece" } else { "pieces" };
+    format!("{files}{} in {} {pieces}", Size(geometry.total()), geometry.pieces())
+}
+
+fn facts(metainfo: &Metainfo) -> String {
+    let info = &metainfo.info;
+    let geometry = &info.geometry;
+    let mut text = String::new();
+    let mut fact = |name: &str, value: &str| {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{name:<12} {}", printable(value));
+    };
+    fact("name", &info.name);
+    fact("size", &format!("{} ({} bytes)", Size(geometry.total()), geometry.total()));
+    fact("pieces", &format!("{} of {}", geometry.pieces(), Size(geometry.piece_length().into())));
+    fact("info-hash", &metainfo.info_hash.to_string());
+    fact("private", if info.private { "yes" } else { "no" });
+    metainfo.trackers.iter().enumerate().for_each(|(tier, urls)| {
+        fact(&format!("tracker {}", tier + 1), &urls.join("  "));
+    });
+    [("comment", &metainfo.comment), ("created by", &metainfo.created_by)].into_iter().for_each(
+        |(name, value)| {
+            if let Some(value) = value {
+                fact(name, value);
+            }
+        },
+    );
+    if let Some(date) = metainfo.creation_date.and_then(readable_date) {
+        fact("created", &date);
+    }
+    fact("magnet", &magnet_of(metainfo).to_string());
+    if let Files::Multi(entries) = &info.files {
+        let files = entries.iter().filter(|entry| !entry.padding);
+        fact("files", &files.clone().count().to_string());
+        for file in files {
+            let _ = writeln!(text, "{:>12}  {}", Size(file.length).to_string(), file.path);
+        }
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`; `None` outside the years 1970 to 9999.
+fn readable_date(seconds: i64) -> Option<String> {
+    let seconds = u64::try_from(seconds).ok().filter(|&seconds| seconds < 253_402_300_800)?;
+    Some(httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(seconds)))
+}
+
+#[derive(Serialize)]
+struct TorrentJson<'a> {
+    name: &'a str,
+    bytes: u64,
+    pieces: u32,
+    piece_length: u32,
+    info_hash: String,
+    private: bool,
+    trackers: &'a [Vec<String>],
+    comment: Option<&'a str>,
+    created_by: Option<&'a str>,
+    creation_date: Option<i64>,
+    magnet: String,
+    files: Vec<FileJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct FileJson<'a> {
+    path: &'a str,
+    bytes: u64,
+}
+
+fn json_of(metainfo: &Metainfo) -> String {
+    let info = &metainfo.info;
+    let files = info.file_spans().filter(|span| !span.padding).map(|span| FileJson {
+        path: span.path.map_or(info.name.as_str(), |path| path.as_str()),
+        bytes: span.length,
+    });
+    let json = TorrentJson {
+        name: &info.name,
+        bytes: info.geometry.total(),
+        pieces: info.geometry.pieces(),
+        piece_length: info.geometry.piece_length(),
+        info_hash: metainfo.info_hash.to_string(),
+        private: info.private,
+        trackers: &metainfo.trackers,
+        comment: metainfo.comment.as_deref(),
+        created_by: metainfo.created_by.as_deref(),
+        creation_date: metainfo.creation_date,
+        magnet: magnet_of(metainfo).to_string(),
+        files: files.collect(),
+    };
+    serde_json::to_string(&json).expect("numbers and texts become JSON")
+}
+
+fn bad_pieces(verified: &Verified) -> Vec<u32> {
+    (0..verified.have.len()).filter(|&piece| !verified.have.get(piece)).collect()
+}
+
+fn complaints(metainfo: &Metainfo, verified: &Verified, bad: &[u32]) -> String {
+    let mut text = String::new();
+    for path in &verified.misfits {
+        let _ = writeln!(text, "missing or of another length: {}", path.display());
+    }
+    for path in bad_files(metainfo, &verified.have) {
+        let _ = writeln!(text, "does not verify: {path}");
+    }
+    if !bad.is_empty() {
+        let _ = writeln!(text, "bad pieces: {}", ranges(bad));
+    }
+    text
+}
+
+/// The files that a bad piece lies in, at least in part.
+fn bad_files<'a>(metainfo: &'a Metainfo, have: &'a Bitfield) -> impl Iterator<Item = &'a str> {
+    let info = &metainfo.info;
+    let length = u64::from(info.geometry.piece_length());
+    info.file_spans().filter(|span| !span.padding && span.length > 0).filter_map(move |span| {
+        let mut pieces = span.offset / length..(span.offset + span.length).div_ceil(length);
+        let is_bad = pieces.any(|piece| !have.get(piece as u32));
+        is_bad.then(|| span.path.map_or(info.name.as_str(), |path| path.as_str()))
+    })
+}
+
+/// `3, 7-9`.
+fn ranges(numbers: &[u32]) -> String {
+    let runs = numbers.chunk_by(|one, next| one + 1 == *next);
+    let text = |run: &[u32]| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        _ => run.iter().map(u32::to_string).collect(),
+    };
+    runs.map(text).collect::<Vec<_>>().join(", ")
+}
+
+fn check_json(metainfo: &Metainfo, verified: &Verified, bad: &[u32]) -> String {
+    serde_json::json!({
+        "identical": verified.is_identical(),
+        "pieces": verified.have.len(),
+        "bad_pieces": bad,
+        "bad_files": bad_files(metainfo, &verified.have).collect::<Vec<_>>(),
+        "misfits": verified.misfits.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_numbers_are_joined() {
+        assert_eq!(ranges(&[]), "");
+        assert_eq!(ranges(&[5]), "5");
+        assert_eq!(ranges(&[3, 7, 8, 9, 11]), "3, 7-9, 11");
+    }
+
+    #[test]
+    fn dates_outside_the_calendar_are_left_out() {
+        assert_eq!(readable_date(0).as_deref(), Some("Thu, 01 Jan 1970 00:00:00 GMT"));
+        assert_eq!(readable_date(-1), None);
+        assert_eq!(readable_date(i64::MAX), None);
+    }
+}

@@ -1,0 +1,133 @@
+//! The events of `--json`: one object a line, each with `event` and `t`, in the words of the contract.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// Something that scripts are told. Sizes are bytes, rates bytes per second.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub(crate) enum Event<'a> {
+    /// Others can fetch from here now.
+    Ready {
+        /// What they give to `sow get`.
+        ticket: Option<String>,
+        /// For any BitTorrent program.
+        magnet: Option<String>,
+        /// Where the .torrent file can be downloaded.
+        torrent: Option<String>,
+        /// The port that is listened on.
+        port: u16,
+    },
+    /// How far it is; once a second.
+    Progress {
+        /// `get`: verified bytes; `send`: bytes sent.
+        bytes: u64,
+        /// The size of the content; `null` while it is not known.
+        total: Option<u64>,
+        /// Coming in.
+        rate_down: u64,
+        /// Going out.
+        rate_up: u64,
+        /// Connected peers.
+        peers: usize,
+    },
+    /// `send`: something changed with a receiver.
+    Receiver {
+        /// Its address.
+        peer: &'a str,
+        /// How much it has verified.
+        bytes: u64,
+        /// What it is doing.
+        state: ReceiverState,
+    },
+    /// `get`: a download is in place; `send`: as many receivers are complete as were expected.
+    Complete {
+        /// Where it is.
+        path: &'a str,
+        /// Its size.
+        bytes: u64,
+        /// How long it took.
+        seconds: f64,
+        /// How much an earlier run had fetched already.
+        resumed_bytes: u64,
+        /// Who sent how much.
+        from: BTreeMap<String, u64>,
+    },
+    /// What went wrong, before the program ends (or, with several downloads, one of them).
+    Error {
+        /// The exit code that goes with it.
+        code: u8,
+        /// What, and where.
+        message: &'a str,
+    },
+}
+
+/// What a receiver is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ReceiverState {
+    /// It is there and fetches.
+    Connected,
+    /// It has verified everything.
+    Complete,
+    /// It left before it had everything.
+    Gone,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    event: &'a Event<'a>,
+    t: f64,
+}
+
+/// An event as it is printed, without the newline. `t` is seconds since start.
+pub(super) fn line(t: f64, event: &Event<'_>) -> String {
+    let line = Line { event, t: (t * 1000.0).round() / 1000.0 };
+    serde_json::to_string(&line).expect("numbers, texts and maps of texts become JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_spelled_as_in_the_contract() {
+        let ready = Event::Ready {
+            ticket: Some("10.0.0.1:52000/abc".into()),
+            magnet: Some("magnet:?x".into()),
+            torrent: None,
+            port: 52000,
+        };
+        assert_eq!(
+            line(0.12345, &ready),
+            r#"{"event":"ready","ticket":"10.0.0.1:52000/abc","magnet":"magnet:?x","torrent":null,"port":52000,"t":0.123}"#
+        );
+        let progress = Event::Progress { bytes: 1, total: Some(2), rate_down: 3, rate_up: 4, peers: 5 };
+        assert_eq!(
+            line(1.0, &progress),
+            r#"{"event":"progress","bytes":1,"total":2,"rate_down":3,"rate_up":4,"peers":5,"t":1.0}"#
+        );
+        let receiver = Event::Receiver { peer: "[::1]:9", bytes: 7, state: ReceiverState::Complete };
+        assert_eq!(
+            line(2.0, &receiver),
+            r#"{"event":"receiver","peer":"[::1]:9","bytes":7,"state":"complete","t":2.0}"#
+        );
+        let complete = Event::Complete {
+            path: "a",
+            bytes: 9,
+            seconds: 1.5,
+            resumed_bytes: 0,
+            from: BTreeMap::from([("10.0.0.1:52000".to_owned(), 9)]),
+        };
+        assert_eq!(
+            line(3.0, &complete),
+            r#"{"event":"complete","path":"a","bytes":9,"seconds":1.5,"resumed_bytes":0,"from":{"10.0.0.1:52000":9},"t":3.0}"#
+        );
+        assert_eq!(
+            line(4.0, &Event::Error { code: 8, message: "a\nb" }),
+            r#"{"event":"error","code":8,"message":"a\nb","t":4.0}"#
+        );
+    }
+}

@@ -1,0 +1,49 @@
+//! The log of `-v`: tracing events to standard error, between the progress bars. No log without `-v` or `SOW_LOG`.
+
+use std::io::{self, IsTerminal, Write};
+
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+
+use super::Report;
+
+/// Starts the log: `-v` for what this program does, `-vv` for details, `-vvv` for its libraries too. `SOW_LOG` sets a
+/// filter of its own (`SOW_LOG=sow_engine=trace`).
+pub(crate) fn start(verbose: u8, report: &Report) {
+    let directives = match verbose {
+        0 => "off",
+        1 => "info,sow=debug,hyper=off",
+        2 => "debug,sow=trace,hyper=info",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("SOW_LOG").unwrap_or_else(|_| EnvFilter::new(directives));
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal() && !plain)
+        .with_writer(Lines(report.clone()))
+        .finish();
+    // It fails when there is one already, which is then the one to use.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// Writes lines where the report writes its own.
+struct Lines(Report);
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+impl Write for &Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.0.on_stderr(format_args!("{}", String::from_utf8_lossy(bytes)));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! Progress of one thing: a bar on a terminal, or a line every few seconds, or nothing.
+
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::Report;
+
+/// How long to wait between lines where nothing can be drawn over.
+const LINE_EVERY: Duration = Duration::from_secs(3);
+
+/// Progress of one thing. It disappears from the terminal when it is dropped.
+pub(crate) struct Meter(Kind);
+
+enum Kind {
+    Bar(ProgressBar),
+    Lines { report: Report, label: String, last: Mutex<Instant> },
+    Nothing,
+}
+
+impl Meter {
+    pub(super) fn bar(bars: &MultiProgress, label: String) -> Self {
+        let style = ProgressStyle::with_template("{prefix} {bar:20.cyan/dim} {wide_msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("━━─");
+        let bar = ProgressBar::new(1000).with_style(style).with_prefix(shortened(&label, 28));
+        Self(Kind::Bar(bars.add(bar)))
+    }
+
+    pub(super) fn lines(report: Report, label: String) -> Self {
+        Self(Kind::Lines { report, label, last: Mutex::new(Instant::now()) })
+    }
+
+    pub(super) fn nothing() -> Self {
+        Self(Kind::Nothing)
+    }
+
+    /// Shows where it stands. `text` is only asked for when it is shown.
+    pub(crate) fn set(&self, done: u64, total: u64, text: impl FnOnce() -> String) {
+        match &self.0 {
+            Kind::Bar(bar) => {
+                bar.set_position(if total == 0 { 1000 } else { permille(done, total) });
+                bar.set_message(format!("{}  {}", percent(done, total), text()));
+            }
+            Kind::Lines { report, label, last } => {
+                // Progress comes from several threads when files are hashed: whoever is not first does not wait.
+                let Ok(mut last) = last.try_lock() else { return };
+                if last.elapsed() >= LINE_EVERY {
+                    *last = Instant::now();
+                    report.note(format_args!("{label}: {}  {}", percent(done, total), text()));
+                }
+            }
+            Kind::Nothing => {}
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if let Kind::Bar(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A share in per cent, one digit after the point, rounded down: 100.0 % is everything. Of nothing, all is done.
+pub(crate) fn percent(done: u64, total: u64) -> String {
+    let permille = if total == 0 { 1000 } else { permille(done, total) };
+    format!("{}.{} %", permille / 10, permille % 10)
+}
+
+fn permille(done: u64, total: u64) -> u64 {
+    (u128::from(done.min(total)) * 1000 / u128::from(total)) as u64
+}
+
+/// At most `width` characters; the middle of a long name is left out.
+fn shortened(name: &str, width: usize) -> String {
+    let count = name.chars().count();
+    if count <= width {
+        return name.to_owned();
+    }
+    let head = width / 2;
+    let tail = width - head - 1;
+    name.chars().take(head).chain(['…']).chain(name.chars().skip(count - tail)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_rounded_down() {
+        assert_eq!(percent(0, 3), "0.0 %");
+        assert_eq!(percent(1, 3), "33.3 %");
+        assert_eq!(percent(u64::MAX - 1, u64::MAX), "99.9 %");
+        assert_eq!(percent(u64::MAX, u64::MAX), "100.0 %");
+        assert_eq!(percent(0, 0), "100.0 %");
+    }
+
+    #[test]
+    fn long_names_keep_both_ends() {
+        assert_eq!(shortened("short.iso", 9), "short.iso");
+        assert_eq!(shortened("a-very-long-name.iso", 9), "a-ve….iso");
+        assert_eq!(shortened("ééééééééééé", 5).chars().count(), 5);
+    }
+}

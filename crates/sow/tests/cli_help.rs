@@ -1,0 +1,57 @@
+//! What people read before they run anything: help texts, completions, the manual.
+
+mod support;
+
+use support::{names, run};
+
+#[test]
+fn help_of_every_command() {
+    for words in [
+        &["--help"][..],
+        &["send", "--help"],
+        &["get", "--help"],
+        &["tracker", "--help"],
+        &["torrent", "--help"],
+        &["torrent", "create", "--help"],
+        &["torrent", "show", "--help"],
+        &["torrent", "check", "--help"],
+        &["demo", "--help"],
+        &["completions", "--help"],
+        &["man", "--help"],
+    ] {
+        let name = words[..words.len() - 1].join("_");
+        let help = run(words.iter()).expect(0).stdout;
+        insta::assert_snapshot!(
+            if name.is_empty() { "help".to_owned() } else { format!("help_{name}") },
+            help
+        );
+    }
+}
+
+#[test]
+fn without_a_command_the_help_is_shown_and_the_usage_wrong() {
+    let ended = run::<&str>([]).expect(2);
+    assert!(ended.stderr.contains("Usage: sow"), "{}", ended.stderr);
+}
+
+#[test]
+fn completions_for_every_shell() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = run(["completions", shell]).expect(0).stdout;
+        assert!(script.contains("only-origin"), "{shell} does not know every flag");
+    }
+    run(["completions", "tcsh"]).expect(2);
+}
+
+#[test]
+fn the_manual_on_one_page_and_on_many() {
+    let page = run(["man"]).expect(0).stdout;
+    assert!(page.contains(".TH sow 1") && page.contains("SOW TORRENT CREATE"), "{page}");
+    let folder = tempfile::tempdir().unwrap();
+    run(["man", "-o", folder.path().to_str().unwrap()]).expect(0);
+    let pages = names(folder.path());
+    for page in ["sow.1", "sow-send.1", "sow-get.1", "sow-torrent-check.1"] {
+        assert!(pages.iter().any(|name| name == page), "{page} is not in {pages:?}");
+    }
+    run(["man", "-o", "/no/such/folder"]).expect(1).says(&["/no/such/folder"]);
+}

@@ -127,12 +127,12 @@ class Sow(Engine):
         return first_line([self.binary, "--version"])
 
     def start_origin(self, job):
-        arguments = ["send", job.content, "--port", self.port, "--json"]
+        arguments = ["send", job.content, "--bind", job.addresses[0], "--port", self.port, "--json"]
         if job.expect:
             arguments += ["--expect", len(job.receivers)]
         child = job.start(0, "sow send", [self.binary, *arguments])
         ready = child.wait_event("ready", READY_SECONDS)
-        self.ticket = f"{job.addresses[0]}:{ready['port']}/{ready['ticket'].rsplit('/', 1)[1]}"
+        self.ticket = ready["ticket"]
         return child
 
     def prepare_receiver(self, job, index):

@@ -16,7 +16,9 @@ pub enum NodeError {
         who: Option<Holder>,
     },
     /// The port is one that only privileged users may listen on.
-    #[error("not permitted to listen on port {port}; ports from 1024 up need no privilege, and --port 0 chooses one")]
+    #[error(
+        "not permitted to listen on port {port}; ports from 1024 up need no privilege, and --port 0 chooses one"
+    )]
     PortForbidden {
         /// The port that was asked for.
         port: u16,

@@ -87,7 +87,8 @@ mod tests {
     #[tokio::test]
     async fn who_is_called_answers_before_the_peer_id() {
         let (mut a, mut b) = tokio::io::duplex(256);
-        let answering = tokio::spawn(async move { answer(&mut b, &[], |_| Some((handshake(1, 3), ()))).await });
+        let answering =
+            tokio::spawn(async move { answer(&mut b, &[], |_| Some((handshake(1, 3), ()))).await });
         let bytes = handshake(1, 2).encode();
         a.write_all(&bytes[..48]).await.unwrap();
         let mut answered = [0; HANDSHAKE_LENGTH];

@@ -4,16 +4,28 @@
 //! owns one engine; two more tasks for each connection move bytes. Payload goes from the socket into a slab and from
 //! there to the disk, or from the page cache to the socket; it is never copied on the way and never seen by the engine.
 
+mod assembly;
 mod clock;
+mod disk;
 mod error;
 mod handshaking;
+mod http_client;
+mod inbox;
 mod intake;
 mod listener;
 mod options;
+mod reader;
+mod sendfile;
 mod slabs;
 mod sniff;
 mod throttle;
+mod tracker_client;
+mod tracker_service;
+mod writer;
 
 pub use error::NodeError;
+pub use http_client::{http_client, http_error};
 pub use listener::Holder;
 pub use options::{Deadlines, NodeOptions};
+pub use tracker_client::{Announcer, TrackerClient};
+pub use tracker_service::{Ends, TrackerService};

@@ -69,7 +69,8 @@ fn holder_of(port: u16) -> Option<Holder> {
     processes.flatten().find_map(|process| {
         let pid = process.file_name().to_str()?.parse().ok()?;
         let mut files = fs::read_dir(process.path().join("fd")).ok()?.flatten();
-        files.find(|file| fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str()))?;
+        files
+            .find(|file| fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str()))?;
         let name = fs::read_to_string(process.path().join("comm")).ok()?;
         Some(Holder { pid, name: name.trim_end().to_owned() })
     })
@@ -114,7 +115,9 @@ mod tests {
     #[tokio::test]
     async fn a_foreign_address_is_named() {
         let addr = "192.0.2.1".parse().unwrap();
-        assert!(matches!(listen(Some(addr), 0), Err(NodeError::NotOurAddress { addr: named }) if named == addr));
+        assert!(
+            matches!(listen(Some(addr), 0), Err(NodeError::NotOurAddress { addr: named }) if named == addr)
+        );
     }
 
     #[tokio::test]

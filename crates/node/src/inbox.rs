@@ -1,0 +1,76 @@
+//! What reaches the task that owns an engine: from its connections, its workers and its dials. One bounded queue, so
+//! that whoever produces faster than the engine decides has to wait.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use sow_content::Block;
+use sow_engine::{AnnounceReply, ConnId, Direction, Verdict};
+use sow_store::StoreError;
+use sow_wire::bittorrent::{Handshake, WireError};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, mpsc},
+};
+
+use crate::intake::Received;
+
+/// How many letters may wait. Each holds at most one slab.
+const CAPACITY: usize = 64;
+
+/// Where letters to a swarm's task are put.
+pub(crate) type Inbox = mpsc::Sender<Letter>;
+
+/// The queue of a new swarm.
+pub(crate) fn inbox() -> (Inbox, mpsc::Receiver<Letter>) {
+    mpsc::channel(CAPACITY)
+}
+
+/// One thing that happened.
+#[derive(Debug)]
+pub(crate) enum Letter {
+    /// Both handshakes of a connection are through.
+    Connected(Box<Connected>),
+    /// A dial came to nothing.
+    DialFailed(SocketAddr),
+    /// A peer sent these, in this order.
+    Received(ConnId, Vec<Received>),
+    /// Nothing more comes from a peer.
+    Closed(ConnId, Ending),
+    /// A block is with the kernel, whole.
+    BlockSent(ConnId, Block),
+    /// What a peer asked for could not be read.
+    Unreadable(ConnId, Arc<StoreError>),
+    /// A piece was checked, and written if it is right.
+    Stored { piece: u32, verdict: Verdict, error: Option<StoreError> },
+    /// The store has waited for the disk.
+    Synced(Result<(), StoreError>),
+    /// A tracker answered, or did not.
+    Announced { url: String, reply: Result<AnnounceReply, String> },
+}
+
+/// A connection that is ready for messages.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) stream: TcpStream,
+    pub(crate) addr: SocketAddr,
+    pub(crate) direction: Direction,
+    /// The peer's.
+    pub(crate) handshake: Handshake,
+    /// Its place among the node's connections.
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+/// Why nothing more comes from a peer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ending {
+    #[error("it closed the connection")]
+    Closed,
+    #[error("{0}")]
+    Failed(#[from] std::io::Error),
+    #[error("{0}")]
+    Wire(#[from] WireError),
+    #[error("a message took too long to arrive")]
+    Trickle,
+    #[error("the swarm has ended")]
+    NobodyListens,
+}

@@ -1,0 +1,131 @@
+//! An announce over UDP: a socket for the exchange that [`sow_wire::tracker_udp::Exchange`] decides.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use reqwest::Url;
+use sow_engine::Time;
+use sow_wire::{
+    tracker::{AnnounceRequest, AnnounceResponse},
+    tracker_udp::{Exchange, Family, Step},
+};
+use tokio::{
+    net::{UdpSocket, lookup_host},
+    time::timeout,
+};
+
+use super::{TrackerClient, remember};
+
+/// The longest datagram that is read, in bytes: 900 peers of IPv6, which is more than any tracker sends.
+const MAX_DATAGRAM: usize = 16 * 1024;
+
+/// For the look-up of the tracker's name.
+const LOOKUP: Duration = Duration::from_secs(10);
+
+impl TrackerClient {
+    pub(super) async fn announce_udp(
+        &self,
+        tracker: &Url,
+        request: AnnounceRequest,
+    ) -> Result<AnnounceResponse, String> {
+        let (socket, addr) = self.connect(tracker).await?;
+        let mut exchange = self.with_memory(|memory| {
+            let kept = memory.connections.get(&addr).copied();
+            Exchange::new(request, url_data(tracker), Family::of(addr.ip()), kept, &mut memory.rng)
+        });
+        let answer = self.exchange(&socket, &mut exchange).await?;
+        if let Some(connection) = exchange.connection() {
+            self.with_memory(|memory| remember(&mut memory.connections, addr, connection));
+        }
+        Ok(answer)
+    }
+
+    async fn exchange(
+        &self,
+        socket: &UdpSocket,
+        exchange: &mut Exchange,
+    ) -> Result<AnnounceResponse, String> {
+        let mut datagram = vec![0; MAX_DATAGRAM];
+        loop {
+            let now = self.clock.now().since(Time::default());
+            match self.with_memory(|memory| exchange.step(now, &mut memory.rng)) {
+                Step::Send(bytes) => {
+                    socket.send(&bytes).await.map_err(|error| error.to_string())?;
+                }
+                Step::Wait(until) => {
+                    let Ok(received) = timeout(until.saturating_sub(now), socket.recv(&mut datagram)).await
+                    else {
+                        continue;
+                    };
+                    let length = received.map_err(|error| error.to_string())?;
+                    let now = self.clock.now().since(Time::default());
+                    let end = self
+                        .with_memory(|memory| exchange.receive(now, &datagram[..length], &mut memory.rng));
+                    if let Some(end) = end {
+                        return end.map_err(|refused| refused.0);
+                    }
+                }
+                Step::GiveUp => return Err("no answer in time".to_owned()),
+            }
+        }
+    }
+
+    /// A socket towards the first of the tracker's addresses that there is a route to.
+    async fn connect(&self, tracker: &Url) -> Result<(UdpSocket, SocketAddr), String> {
+        let host = tracker.host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = tracker.port().ok_or("the tracker's URL has no port")?;
+        let found = timeout(LOOKUP, lookup_host((host, port)))
+            .await
+            .map_err(|_| "its name was not looked up in time")?;
+        let mut problem = "its name has no address".to_owned();
+        for addr in found.map_err(|error| error.to_string())? {
+            match open(self.bind, addr).await {
+                Ok(socket) => return Ok((socket, addr)),
+                Err(error) => problem = error.to_string(),
+            }
+        }
+        Err(problem)
+    }
+}
+
+async fn open(bind: Option<IpAddr>, tracker: SocketAddr) -> io::Result<UdpSocket> {
+    let any = if tracker.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((bind.unwrap_or(any), 0)).await?;
+    socket.connect(tracker).await?;
+    Ok(socket)
+}
+
+/// Path and query (BEP 41); nothing for a URL that has none.
+fn url_data(tracker: &Url) -> Vec<u8> {
+    let mut data = tracker.path().trim_end_matches('/').as_bytes().to_vec();
+    if let Some(query) = tracker.query() {
+        if data.is_empty() {
+            data.push(b'/');
+        }
+        data.push(b'?');
+        data.extend_from_slice(query.as_bytes());
+    }
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_urls_tail_travels_where_there_is_one() {
+        for (url, data) in [
+            ("udp://t:80", ""),
+            ("udp://t:80/", ""),
+            ("udp://t:80/announce", "/announce"),
+            ("udp://t:80/a/b?key=1&c", "/a/b?key=1&c"),
+            ("udp://t:80?key=1", "/?key=1"),
+        ] {
+            assert_eq!(url_data(&url.parse().unwrap()), data.as_bytes(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The sending half of a connection: a task that sends messages many at a time and blocks one after the other.
+//!
+//! Messages overtake blocks that have not begun: news must not wait behind payload. A choke does not, nor what is said
+//! after it: it is about the blocks before it.
+//!
+//! Memory of one connection: [`MAX_QUEUED`] bytes at most for messages that the peer does not take; whoever lets it
+//! come to that is closed. Blocks wait as numbers.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use socket2::SockRef;
+use sow_content::Block;
+use sow_engine::ConnId;
+use sow_store::{Store, StoreError};
+use sow_wire::bittorrent::{
+    BlockRequest, Message,
+    message::{block_head, encode},
+};
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    inbox::{Inbox, Letter},
+    sendfile::Sender,
+};
+
+/// What may wait for a peer in messages, in bytes: the largest bitfield and much more.
+const MAX_QUEUED: usize = 4 << 20;
+
+/// What a waiting message costs besides its body, in bytes.
+const MESSAGE_COST: usize = 64;
+
+/// How much the kernel may hold unsent (TCP_NOTSENT_LOWAT), in bytes: what a connection sends in [`UNSENT_TIME`], within
+/// these bounds. What is in there cannot be overtaken any more; with less, the writer wakes up more often.
+const UNSENT: std::ops::RangeInclusive<u32> = 16 * 1024..=512 * 1024;
+
+/// See [`UNSENT`].
+const UNSENT_TIME: Duration = Duration::from_millis(5);
+
+/// What [`UNSENT`] is before the rate is known, in bytes.
+const UNSENT_AT_FIRST: u32 = 64 * 1024;
+
+/// How long a rate is measured for.
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// Something to send.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    Message(Message),
+    Block(Block, Arc<Store>),
+}
+
+/// The way to a connection's writer. Once it is dropped, the writer sends the messages that wait, and ends.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    queue: mpsc::UnboundedSender<Outgoing>,
+    queued: Arc<AtomicUsize>,
+}
+
+/// A connection's sending half.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    conn: ConnId,
+    sender: Sender,
+    inbox: Inbox,
+    queue: mpsc::UnboundedReceiver<Outgoing>,
+    queued: Arc<AtomicUsize>,
+    /// Messages, as they travel.
+    messages: BytesMut,
+    /// Blocks, and what must not overtake them.
+    waiting: VecDeque<Outgoing>,
+    /// What the kernel may hold unsent, in bytes.
+    unsent: u32,
+    /// Payload sent since the time beside it, in bytes.
+    measured: (u64, Instant),
+}
+
+enum Failure {
+    Io(io::Error),
+    Store(StoreError),
+}
+
+impl Outbox {
+    /// A writer for `sender`, and the way to it.
+    pub(crate) fn new(conn: ConnId, sender: Sender, inbox: Inbox) -> (Self, Writer) {
+        let (to, queue) = mpsc::unbounded_channel();
+        let queued = Arc::new(AtomicUsize::new(0));
+        let outbox = Self { queue: to, queued: Arc::clone(&queued) };
+        let (messages, waiting) = (BytesMut::new(), VecDeque::new());
+        let measured = (0, Instant::now());
+        (outbox, Writer { conn, sender, inbox, queue, queued, messages, waiting, unsent: 0, measured })
+    }
+
+    /// Puts something in the queue. False: the peer takes too little, or is gone; no more use for it.
+    pub(crate) fn push(&self, outgoing: Outgoing) -> bool {
+        let cost = cost_of(&outgoing);
+        let queued = self.queued.fetch_add(cost, Ordering::Relaxed) + cost;
+        queued <= MAX_QUEUED && self.queue.send(outgoing).is_ok()
+    }
+}
+
+impl Writer {
+    /// Sends until there is nothing more to come, or the connection breaks.
+    pub(crate) async fn run(mut self) {
+        match self.send_all().await {
+            Ok(()) => self.sender.finish(),
+            Err(failure) => {
+                self.sender.abort();
+                match failure {
+                    // A swarm that is gone has no use for the news.
+                    Failure::Store(error) => {
+                        _ = self.inbox.send(Letter::Unreadable(self.conn, Arc::new(error))).await;
+                    }
+                    Failure::Io(error) => tracing::debug!(conn = %self.conn, %error, "cannot send"),
+                }
+            }
+        }
+    }
+
+    async fn send_all(&mut self) -> Result<(), Failure> {
+        self.allow_unsent(UNSENT_AT_FIRST);
+        let mut batch = Vec::new();
+        loop {
+            let open = self.collect(&mut batch).await;
+            batch.drain(..).for_each(|outgoing| self.sort(outgoing));
+            if !open {
+                // Blocks that have not begun are not worth waiting for.
+                self.flush(false).await?;
+                return Ok(());
+            }
+            match self.waiting.pop_front() {
+                Some(Outgoing::Block(block, store)) => self.send_block(block, &store).await?,
+                Some(Outgoing::Message(message)) => {
+                    encode(&message, &mut self.messages);
+                    self.release_messages();
+                }
+                None => self.flush(false).await?,
+            }
+        }
+    }
+
+    /// Takes what has come in; waits for it when there is nothing else to do. False: nothing more will come.
+    async fn collect(&mut self, batch: &mut Vec<Outgoing>) -> bool {
+        const MANY: usize = 256;
+        if self.waiting.is_empty() && self.messages.is_empty() {
+            return self.queue.recv_many(batch, MANY).await > 0;
+        }
+        loop {
+            match self.queue.try_recv() {
+                Ok(outgoing) if batch.len() < MANY => batch.push(outgoing),
+                Ok(outgoing) => {
+                    batch.push(outgoing);
+                    return true;
+                }
+                Err(mpsc::error::TryRecvError::Empty) => return true,
+                Err(mpsc::error::TryRecvError::Disconnected) => return !batch.is_empty(),
+            }
+        }
+    }
+
+    fn sort(&mut self, outgoing: Outgoing) {
+        self.queued.fetch_sub(cost_of(&outgoing), Ordering::Relaxed);
+        match outgoing {
+            Outgoing::Block(block, store) => {
+                if !self.waiting.is_empty() {
+                    store.prefetch(store.geometry().range_of_block(block));
+                }
+                self.waiting.push_back(Outgoing::Block(block, store));
+            }
+            Outgoing::Message(message) => {
+                let held_up = self.waiting.iter().any(|waiting| matches!(waiting, Outgoing::Message(_)));
+                let choke = message == Message::Choke && !self.waiting.is_empty();
+                if held_up || choke {
+                    self.waiting.push_back(Outgoing::Message(message));
+                } else {
+                    encode(&message, &mut self.messages);
+                }
+            }
+        }
+    }
+
+    /// After a choke, what was said behind it may go too, up to the next block.
+    fn release_messages(&mut self) {
+        while let Some(Outgoing::Message(message)) = self.waiting.front() {
+            encode(message, &mut self.messages);
+            self.waiting.pop_front();
+        }
+    }
+
+    async fn flush(&mut self, more: bool) -> Result<(), Failure> {
+        if !self.messages.is_empty() {
+            let messages = self.messages.split();
+            self.sender.send(&messages, more).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_block(&mut self, block: Block, store: &Store) -> Result<(), Failure> {
+        let segments = store.segments(store.geometry().range_of_block(block)).map_err(Failure::Store)?;
+        let Block { piece, offset, length } = block;
+        let head = block_head(BlockRequest { piece, offset, length });
+        if self.sender.is_limited() {
+            self.flush(false).await?;
+            self.sender.send_block(&head, segments).await?;
+        } else {
+            self.messages.extend_from_slice(&head);
+            let head = self.messages.split();
+            self.sender.send_block(&head, segments).await?;
+        }
+        self.adapt(length);
+        // A swarm that is gone has no use for the news.
+        let _ = self.inbox.send(Letter::BlockSent(self.conn, block)).await;
+        Ok(())
+    }
+
+    /// Chooses how much may wait in the kernel, by the rate of late.
+    fn adapt(&mut self, sent: u32) {
+        self.measured.0 += u64::from(sent);
+        let (bytes, since) = self.measured;
+        let time = since.elapsed();
+        if time >= WINDOW {
+            let rate = bytes as f64 / time.as_secs_f64();
+            let wanted = (rate * UNSENT_TIME.as_secs_f64()).min(f64::from(*UNSENT.end())) as u32;
+            self.allow_unsent(wanted.next_power_of_two().clamp(*UNSENT.start(), *UNSENT.end()));
+            self.measured = (0, Instant::now());
+        }
+    }
+
+    fn allow_unsent(&mut self, bytes: u32) {
+        if self.unsent != bytes {
+            self.unsent = bytes;
+            // Without it the queue is longer, and that is all.
+            let _ = SockRef::from(self.sender.stream()).set_tcp_notsent_lowat(bytes);
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+fn cost_of(outgoing: &Outgoing) -> usize {
+    let body = match outgoing {
+        Outgoing::Message(Message::Bitfield(bytes)) => bytes.len(),
+        Outgoing::Message(Message::Extended { payload, .. }) => payload.len(),
+        Outgoing::Message(_) | Outgoing::Block(..) => 0,
+    };
+    MESSAGE_COST + body
+}

@@ -2,6 +2,8 @@
 
 use std::{fmt, io, net::IpAddr};
 
+use sow_content::InfoHash;
+
 use crate::listener::Holder;
 
 /// Why a node cannot be set up.
@@ -29,6 +31,9 @@ pub enum NodeError {
         /// The address that was asked for.
         addr: IpAddr,
     },
+    /// The node takes part in that swarm already.
+    #[error("{0} is being shared or fetched here already")]
+    AlreadyJoined(InfoHash),
     /// Anything else that goes wrong with the listening socket.
     #[error("cannot listen on port {port}: {source}")]
     Listen {

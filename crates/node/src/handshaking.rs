@@ -24,6 +24,10 @@ pub(crate) enum HandshakeError {
     UnknownSwarm(InfoHash),
     #[error("the peer answered for another swarm")]
     OtherSwarm,
+    #[error("the handshake took too long")]
+    TooSlow,
+    #[error("the node has as many connections as it may")]
+    Full,
 }
 
 /// Opens the conversation, as the one who called.

@@ -4,28 +4,38 @@
 //! owns one engine; two more tasks for each connection move bytes. Payload goes from the socket into a slab and from
 //! there to the disk, or from the page cache to the socket; it is never copied on the way and never seen by the engine.
 
+mod accepting;
 mod assembly;
 mod clock;
+mod connection;
 mod disk;
+mod driver;
 mod error;
 mod handshaking;
+mod http;
 mod http_client;
 mod inbox;
+pub mod index;
 mod intake;
 mod listener;
+mod node;
 mod options;
 mod reader;
 mod sendfile;
 mod slabs;
 mod sniff;
+mod swarm;
 mod throttle;
 mod tracker_client;
 mod tracker_service;
 mod writer;
 
+pub use connection::CONNECTION_MEMORY;
 pub use error::NodeError;
 pub use http_client::{http_client, http_error};
 pub use listener::Holder;
+pub use node::Node;
 pub use options::{Deadlines, NodeOptions};
+pub use swarm::{Swarm, SwarmContent, SwarmEvent, SwarmOptions};
 pub use tracker_client::{Announcer, TrackerClient};
 pub use tracker_service::{Ends, TrackerService};

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// What may wait for a peer in messages, in bytes: the largest bitfield and much more.
-const MAX_QUEUED: usize = 4 << 20;
+pub(crate) const MAX_QUEUED: usize = 4 << 20;
 
 /// What a waiting message costs besides its body, in bytes.
 const MESSAGE_COST: usize = 64;

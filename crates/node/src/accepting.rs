@@ -1,0 +1,121 @@
+//! The accept loop: takes every call, finds out what the caller speaks, hands it on. It never ends by itself, whatever
+//! callers do; who says nothing in time, or what nobody here speaks, is hung up on.
+
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, sync::PoisonError, time::Duration};
+
+use sow_engine::Direction;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    handshaking::{HandshakeError, answer},
+    http,
+    inbox::{Connected, Letter},
+    listener::canonical,
+    node::Shared,
+    sniff::{Dialect, sniff},
+    tracker_service::Ends,
+};
+
+/// Callers that have not said what they want. Beyond it the one that has waited longest has to go: an honest caller
+/// needs only a moment.
+const UNDECIDED: usize = 256;
+
+/// HTTP connections at the same time.
+const HTTP: usize = 256;
+
+/// The pause after a failure to accept, such as the want of file descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A caller who speaks HTTP, and what was read of that.
+type HttpCaller = (TcpStream, Vec<u8>, SocketAddr);
+
+/// Takes calls for as long as it is let.
+pub(crate) async fn accept_all(listener: TcpListener, node: Arc<Shared>) {
+    let (mut undecided, mut order) = (JoinSet::new(), VecDeque::new());
+    let mut http = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, addr)) => {
+                    make_room(&undecided, &mut order);
+                    let deciding = decide(stream, canonical(addr), Arc::clone(&node));
+                    order.push_back(undecided.spawn(deciding));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot take a call");
+                    sleep(PAUSE).await;
+                }
+            },
+            Some(decided) = undecided.join_next() => {
+                if let Ok(Some(caller)) = decided && http.len() < HTTP {
+                    serve(caller, &node, &mut http);
+                }
+            }
+            Some(_) = http.join_next() => {}
+        }
+    }
+}
+
+/// Hangs up on the longest undecided caller when there are too many.
+fn make_room(undecided: &JoinSet<Option<HttpCaller>>, order: &mut VecDeque<AbortHandle>) {
+    while order.front().is_some_and(AbortHandle::is_finished) {
+        order.pop_front();
+    }
+    if undecided.len() >= UNDECIDED
+        && let Some(oldest) = order.pop_front()
+    {
+        oldest.abort();
+    }
+}
+
+/// Finds out what a caller wants. A peer goes to its swarm; who speaks HTTP is given back.
+async fn decide(mut stream: TcpStream, addr: SocketAddr, node: Arc<Shared>) -> Option<HttpCaller> {
+    let deciding = async {
+        match sniff(&mut stream).await {
+            Ok((Dialect::Http, first)) => Some((stream, first, addr)),
+            Ok((Dialect::BitTorrent, first)) => {
+                if let Err(error) = welcome(stream, addr, &first, &node).await {
+                    tracing::debug!(%addr, %error, "a caller was turned away");
+                }
+                None
+            }
+            Ok((Dialect::Unknown, _)) | Err(_) => None,
+        }
+    };
+    timeout(node.options.deadlines.handshake, deciding).await.ok().flatten()
+}
+
+/// Answers a peer and hands it to its swarm.
+async fn welcome(
+    mut stream: TcpStream,
+    addr: SocketAddr,
+    first: &[u8],
+    node: &Shared,
+) -> Result<(), HandshakeError> {
+    let permit = Arc::clone(&node.connections).try_acquire_owned().map_err(|_| HandshakeError::Full)?;
+    let route = |info_hash| node.route(info_hash).map(|route| (route.handshake, route.inbox));
+    let (handshake, inbox) = answer(&mut stream, first, route).await?;
+    let connected = Connected { stream, addr, direction: Direction::Accepted, handshake, permit };
+    // A swarm that has just ended takes nobody in.
+    let _ = inbox.send(Letter::Connected(Box::new(connected))).await;
+    Ok(())
+}
+
+fn serve((stream, first, remote): HttpCaller, node: &Shared, http: &mut JoinSet<()>) {
+    // A connection that has no address of ours is no connection any more.
+    let Ok(local) = stream.local_addr().map(canonical) else { return };
+    let router = node.router.read().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(router) = router {
+        http.spawn(http::serve(
+            stream,
+            first,
+            Ends { remote, local },
+            router,
+            node.options.deadlines.handshake,
+        ));
+    }
+}

@@ -1,0 +1,212 @@
+//! A node: one port, the swarms behind it, and what they share: limits, memory, workers.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::Router;
+use sow_content::InfoHash;
+use sow_engine::{ConnId, Direction};
+use sow_wire::bittorrent::Handshake;
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use crate::{
+    accepting::accept_all,
+    clock::Clock,
+    disk::Workers,
+    driver::Driver,
+    error::NodeError,
+    handshaking::{HandshakeError, call},
+    inbox::{Connected, Inbox, Letter, inbox},
+    listener::listen,
+    options::NodeOptions,
+    slabs::Slabs,
+    swarm::{Swarm, SwarmEvent, SwarmOptions},
+    throttle::Throttle,
+    tracker_client::TrackerClient,
+};
+
+/// Dials at the same time, all swarms together.
+const HALF_OPEN: usize = 64;
+
+/// One port, and everything behind it. Dropped, it takes no more calls; swarms that it has joined go on.
+#[derive(Debug)]
+pub struct Node {
+    shared: Arc<Shared>,
+    accepting: JoinHandle<()>,
+}
+
+/// What the swarms and the connections of a node have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: NodeOptions,
+    pub(crate) port: u16,
+    pub(crate) clock: Clock,
+    pub(crate) slabs: Arc<Slabs>,
+    pub(crate) up: Arc<Throttle>,
+    pub(crate) down: Arc<Throttle>,
+    pub(crate) workers: Workers,
+    pub(crate) trackers: TrackerClient,
+    /// What trackers know us by should our address change.
+    pub(crate) key: u32,
+    /// Places for connections.
+    pub(crate) connections: Arc<Semaphore>,
+    /// What answers HTTP.
+    pub(crate) router: RwLock<Option<Router>>,
+    half_open: Semaphore,
+    swarms: Mutex<BTreeMap<InfoHash, Route>>,
+    conns: AtomicU64,
+}
+
+/// How to reach a swarm of ours.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    /// What we say to who asks for it.
+    pub(crate) handshake: Handshake,
+    pub(crate) inbox: Inbox,
+}
+
+impl Node {
+    /// Listens. To be called in a tokio runtime with time and IO.
+    ///
+    /// # Errors
+    /// When the port or the address is not to be had.
+    pub fn bind(options: NodeOptions) -> Result<Self, NodeError> {
+        let asked = options.port;
+        let listener = listen(options.bind, asked)?;
+        let local = listener.local_addr().map_err(|source| NodeError::Listen { port: asked, source })?;
+        let shared = Arc::new(Shared {
+            port: local.port(),
+            clock: Clock::new(),
+            slabs: Arc::default(),
+            up: Arc::new(Throttle::new(options.up_limit)),
+            down: Arc::new(Throttle::new(options.down_limit)),
+            workers: Workers::new(),
+            trackers: TrackerClient::new(options.bind.filter(|bind| !bind.is_unspecified())),
+            key: fastrand::u32(..),
+            connections: Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS))),
+            router: RwLock::new(None),
+            half_open: Semaphore::new(HALF_OPEN),
+            swarms: Mutex::new(BTreeMap::new()),
+            conns: AtomicU64::new(0),
+            options,
+        });
+        let accepting = tokio::spawn(accept_all(listener, Arc::clone(&shared)));
+        Ok(Self { shared, accepting })
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.shared.port
+    }
+
+    /// Answers HTTP on the same port from now on. Handlers find both ends of the connection in
+    /// [`ConnectInfo`](axum::extract::ConnectInfo)`<`[`Ends`](crate::Ends)`>`, IPv4 as IPv4.
+    pub fn serve_http(&self, router: Router) {
+        *self.shared.router.write().unwrap_or_else(PoisonError::into_inner) = Some(router);
+    }
+
+    /// Takes part in a swarm. What happens in it is reported through the receiver, without bound: read it or drop it.
+    ///
+    /// # Errors
+    /// When the node takes part in it already.
+    pub fn join(
+        &self,
+        mut options: SwarmOptions,
+    ) -> Result<(Swarm, mpsc::UnboundedReceiver<SwarmEvent>), NodeError> {
+        let info_hash = options.info_hash;
+        options.config.listen_port = self.shared.port;
+        let peer_id = options.config.peer_id;
+        let (inbox, letters) = inbox();
+        let handshake = Handshake { info_hash, peer_id, fast: true, extended: true };
+        let route = Route { handshake, inbox: inbox.clone() };
+        {
+            let mut swarms = self.shared.swarms();
+            if swarms.contains_key(&info_hash) {
+                return Err(NodeError::AlreadyJoined(info_hash));
+            }
+            swarms.insert(info_hash, route);
+        }
+        let shared = Arc::clone(&self.shared);
+        Ok(Swarm::new(info_hash, |reins| {
+            tokio::spawn(Driver::new(shared, options, (inbox, letters), reins).run())
+        }))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Shared {
+    /// A name for a new connection, never used before.
+    pub(crate) fn next_conn(&self) -> ConnId {
+        ConnId(self.conns.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// How to reach a swarm, when it is here.
+    pub(crate) fn route(&self, info_hash: InfoHash) -> Option<Route> {
+        self.swarms().get(&info_hash).cloned()
+    }
+
+    /// The swarm is here no more.
+    pub(crate) fn forget(&self, info_hash: InfoHash) {
+        self.swarms().remove(&info_hash);
+    }
+
+    /// Calls a peer on behalf of a swarm; a letter says what came of it.
+    pub(crate) async fn dial(&self, addr: SocketAddr, info_hash: InfoHash, inbox: Inbox) {
+        let letter = match self.call(addr, info_hash).await {
+            Ok(connected) => Letter::Connected(Box::new(connected)),
+            Err(error) => {
+                tracing::debug!(%addr, %error, "a call came to nothing");
+                Letter::DialFailed(addr)
+            }
+        };
+        // A swarm that is gone has no use for it.
+        let _ = inbox.send(letter).await;
+    }
+
+    async fn call(&self, addr: SocketAddr, info_hash: InfoHash) -> Result<Connected, HandshakeError> {
+        let Route { handshake: ours, .. } =
+            self.route(info_hash).ok_or(HandshakeError::UnknownSwarm(info_hash))?;
+        // Neither semaphore is ever closed.
+        let _turn = self.half_open.acquire().await;
+        let permit = Arc::clone(&self.connections).try_acquire_owned().map_err(|_| HandshakeError::Full)?;
+        let calling = async {
+            let mut stream = self.connect(addr).await?;
+            let theirs = call(&mut stream, &ours).await?;
+            Ok((stream, theirs))
+        };
+        let called: Result<_, HandshakeError> =
+            timeout(self.options.deadlines.handshake, calling).await.map_err(|_| HandshakeError::TooSlow)?;
+        let (stream, handshake) = called?;
+        Ok(Connected { stream, addr, direction: Direction::Dialed, handshake, permit })
+    }
+
+    /// Opens a connection from the address that we are bound to.
+    async fn connect(&self, addr: SocketAddr) -> std::io::Result<TcpStream> {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(from) = self.options.bind.filter(|from| !from.is_unspecified()) {
+            let any_port = SocketAddr::new(IpAddr::to_canonical(&from), 0);
+            socket.bind(any_port)?;
+        }
+        socket.connect(addr).await
+    }
+
+    fn swarms(&self) -> MutexGuard<'_, BTreeMap<InfoHash, Route>> {
+        self.swarms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

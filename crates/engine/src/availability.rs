@@ -27,6 +27,11 @@ impl Availability {
         Self { counts: vec![0; pieces as usize], order, position, starts: vec![0] }
     }
 
+    /// How often a piece was counted.
+    pub(crate) fn count(&self, piece: u32) -> u16 {
+        self.counts[piece as usize]
+    }
+
     /// The listed pieces, rarest first, ties in random order.
     pub(crate) fn rarest_first(&self) -> &[u32] {
         &self.order

@@ -1,6 +1,6 @@
 //! Getting pieces: who has what, what is asked of whom, what comes, what stalls. Nothing here serves anybody.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use sow_content::{Bitfield, Block};
@@ -20,6 +20,9 @@ const STALL: Duration = Duration::from_secs(2);
 
 /// A connection that never delivered gets this long.
 const FIRST_STALL: Duration = Duration::from_secs(10);
+
+/// A piece that this many peers have is no news.
+const COMMON: u16 = 4;
 
 impl Engine {
     /// A bitfield, have-all (`None`, true) or have-none (`None`, false).
@@ -214,6 +217,7 @@ impl Engine {
         if ready.halted {
             return;
         }
+        let latencies = if ready.picker.in_end_game() { latencies(&self.peers) } else { BTreeMap::new() };
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         let Theirs::Known { have, .. } = &peer.theirs else { return };
         let fast;
@@ -227,7 +231,7 @@ impl Engine {
         };
         let longest = peer.longest_block(self.config.max_block);
         let queue = peer.request_queue();
-        while peer.outstanding.len() < queue && !peer.dry.is_some_and(|dry| dry >= self.generation) {
+        while peer.outstanding.len() < queue && peer.dry.is_none_or(|dry| dry < self.generation) {
             let length = peer.pipeline.request_length(longest);
             if peer.outstanding_bytes > 0 && peer.outstanding_bytes + length > peer.pipeline.window() {
                 break;
@@ -242,9 +246,14 @@ impl Engine {
                     pick.block
                 }
                 None => {
-                    // Only an idle connection may fetch what another one was asked for, and only what is late there.
-                    let before = Time(now.0.saturating_sub(peer.pipeline.latency().as_micros() as u64));
-                    let steal = peer.outstanding.is_empty().then(|| ready.picker.steal(conn, theirs, before));
+                    // Only an idle connection may fetch what another one was asked for, and only what it brings sooner.
+                    let own = peer.pipeline.latency();
+                    let worth = |other, since| {
+                        let usual = latencies.get(&other).copied().unwrap_or(FIRST_STALL);
+                        let age = now.since(since);
+                        usual.saturating_sub(age) > own || age > 2 * usual.max(own)
+                    };
+                    let steal = peer.outstanding.is_empty().then(|| ready.picker.steal(conn, theirs, worth));
                     match steal.flatten() {
                         Some(block) => block,
                         None => {
@@ -345,8 +354,11 @@ impl Engine {
         }
     }
 
-    /// Tells everybody that we have a piece: at once those who lack it or watch us, the others when there is time.
+    /// Tells everybody that we have a piece: at once where that is news, else when there is time. It is no news to those
+    /// who have it, nor when several others have it; a packet for each HAVE would cost a crowd several percent.
     fn tell_have(&mut self, now: Time, piece: u32, complete: bool) {
+        let Phase::Ready(ready) = &self.phase else { return };
+        let rare = ready.picker.count(piece) < COMMON;
         let conns: Vec<ConnId> = self.peers.keys().copied().collect();
         for conn in conns {
             let Some(peer) = self.peers.get_mut(&conn) else { continue };
@@ -354,10 +366,10 @@ impl Engine {
             if has {
                 peer.wanted = peer.wanted.saturating_sub(1);
             }
-            if has && !peer.only_uploads() {
-                peer.late_haves.push(piece);
-            } else {
+            if rare && !has {
                 self.send(now, conn, Message::Have(piece));
+            } else {
+                peer.late_haves.push(piece);
             }
             if complete {
                 self.say_late_haves(now, conn);
@@ -397,6 +409,12 @@ impl Engine {
         let Phase::Ready(ready) = &self.phase else { return None };
         ready.geometry.block(request.piece, request.offset, request.length)
     }
+}
+
+/// How long blocks usually take on each connection that has delivered.
+fn latencies(peers: &BTreeMap<ConnId, Peer>) -> BTreeMap<ConnId, Duration> {
+    let usual = peers.iter().map(|(&conn, peer)| (conn, peer.pipeline.latency()));
+    usual.filter(|(_, latency)| !latency.is_zero()).collect()
 }
 
 /// The pieces of `have` that may be asked for while choked.

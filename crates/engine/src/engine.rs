@@ -75,6 +75,8 @@ pub(crate) struct Ready {
     pub(crate) private: bool,
     pub(crate) picker: Picker,
     pub(crate) spread: Option<Spread>,
+    /// How often each piece was begun to be sent.
+    pub(crate) given: Box<[u16]>,
     pub(crate) culprits: Culprits,
     pub(crate) complete_since: Option<Time>,
     /// A piece could not be stored: nothing more is asked for.
@@ -245,6 +247,7 @@ impl Engine {
             private,
             picker,
             spread,
+            given: vec![0; geometry.pieces() as usize].into(),
             culprits: Culprits::default(),
             complete_since: complete.then_some(now),
             halted: false,
@@ -298,6 +301,7 @@ impl Engine {
                 self.rechoke_strangers(now);
             }
             self.rechoke_cooperative(now);
+            self.serve(now);
         }
         self.announce(now);
         self.dial(now);

@@ -221,6 +221,7 @@ impl Engine {
         if reason != Some(DropReason::Stopping) {
             self.rechoke_cooperative(now);
             self.refill(now);
+            self.serve(now);
             self.dial(now);
         }
     }

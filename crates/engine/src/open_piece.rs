@@ -84,13 +84,19 @@ impl OpenPiece {
         Some(self.block(start, run))
     }
 
-    /// The unit that was asked for longest ago, from one other peer alone; and when.
-    pub(crate) fn oldest_single(&self, conn: ConnId) -> Option<(usize, Time)> {
+    /// The unit that was asked for longest ago from one other peer alone, if that is `worth` a second copy; and when.
+    pub(crate) fn oldest_single(
+        &self,
+        conn: ConnId,
+        worth: impl Fn(ConnId, Time) -> bool,
+    ) -> Option<(usize, Time)> {
         self.units
             .iter()
             .enumerate()
             .filter_map(|(at, unit)| match *unit {
-                Unit::Asked { by, also: None, at: since } if by != conn => Some((at, since)),
+                Unit::Asked { by, also: None, at: since } if by != conn && worth(by, since) => {
+                    Some((at, since))
+                }
                 _ => None,
             })
             .min_by_key(|&(_, since)| since)
@@ -203,7 +209,7 @@ mod tests {
     fn a_doubled_unit_names_its_rival() {
         let mut open = OpenPiece::new(0, 40_000);
         let whole = open.claim(Time(5), A, 1 << 20).unwrap();
-        let (unit, since) = open.oldest_single(B).unwrap();
+        let (unit, since) = open.oldest_single(B, |_, _| true).unwrap();
         assert_eq!((unit, since), (0, Time(5)));
         let doubled = open.double(unit, B);
         assert_eq!(open.arrive(B, doubled), Some((doubled, vec![A])));

@@ -68,9 +68,13 @@ pub(crate) struct Peer {
     pub(crate) down: Rate,
 
     /// What it asked for and did not get yet.
-    pub(crate) asked: VecDeque<Block>,
-    /// Bytes on their way through the world.
-    pub(crate) sending: u64,
+    pub(crate) asked: VecDeque<Asked>,
+    /// What is on its way through the world.
+    pub(crate) sending: VecDeque<Asked>,
+    /// The piece of the last block that went out.
+    pub(crate) sending_piece: Option<u32>,
+    /// When a piece was begun for it last.
+    pub(crate) served: Time,
     pub(crate) up: Rate,
     pub(crate) offers: Option<Offers>,
     /// Pieces that we got, which the peer has itself: told it when there is time.
@@ -84,6 +88,13 @@ pub(crate) struct Outstanding {
     pub(crate) at: Time,
     /// Others may be asked for it: it took too long.
     pub(crate) released: bool,
+}
+
+/// A block that a peer asked for, and since when it is where it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) block: Block,
+    pub(crate) at: Time,
 }
 
 /// What a peer has.
@@ -149,7 +160,9 @@ impl Peer {
             dry: None,
             down: Rate::default(),
             asked: VecDeque::new(),
-            sending: 0,
+            sending: VecDeque::new(),
+            sending_piece: None,
+            served: Time::default(),
             up: Rate::default(),
             offers: None,
             late_haves: Vec::new(),
@@ -195,6 +208,11 @@ impl Peer {
     pub(crate) fn request_queue(&self) -> usize {
         let said = self.extension.as_ref().and_then(|extension| extension.request_queue);
         said.unwrap_or(CAUTIOUS_QUEUE).clamp(1, 4096) as usize
+    }
+
+    /// Bytes on their way through the world.
+    pub(crate) fn sending_bytes(&self) -> u64 {
+        self.sending.iter().map(|sending| u64::from(sending.block.length)).sum()
     }
 
     /// Takes the request that a block answers off the list.

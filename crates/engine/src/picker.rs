@@ -84,6 +84,11 @@ impl Picker {
         &self.have
     }
 
+    /// How many connected peers have a piece.
+    pub(crate) fn count(&self, piece: u32) -> u16 {
+        self.availability.count(piece)
+    }
+
     /// Whether no more pieces can be opened until one is stored.
     pub(crate) fn is_crowded(&self) -> bool {
         self.open.len() >= self.open_limit
@@ -138,8 +143,14 @@ impl Picker {
         Some(Pick { block, evicted })
     }
 
-    /// In the end game: a unit that another peer was asked for before `before`, to be asked of `conn` as well.
-    pub(crate) fn steal(&mut self, conn: ConnId, theirs: &Bitfield, before: Time) -> Option<Block> {
+    /// In the end game: the unit that another peer was asked for longest ago, to be asked of `conn` as well. `worth`
+    /// says of a peer and the time when it was asked whether that is worth a second copy.
+    pub(crate) fn steal(
+        &mut self,
+        conn: ConnId,
+        theirs: &Bitfield,
+        worth: impl Fn(ConnId, Time) -> bool,
+    ) -> Option<Block> {
         if !self.in_end_game() {
             return None;
         }
@@ -147,8 +158,9 @@ impl Picker {
             .open
             .iter()
             .filter(|(piece, open)| theirs.get(**piece) && open.exclusive.is_none())
-            .filter_map(|(&piece, open)| open.oldest_single(conn).map(|(unit, since)| (piece, unit, since)))
-            .filter(|&(_, _, since)| since < before)
+            .filter_map(|(&piece, open)| {
+                open.oldest_single(conn, &worth).map(|(unit, since)| (piece, unit, since))
+            })
             .min_by_key(|&(_, _, since)| since)?;
         Some(self.open.get_mut(&piece)?.double(unit, conn))
     }
@@ -342,12 +354,13 @@ mod tests {
         let (mut picker, mut rng) = picker(2, 1);
         let all = Bitfield::full(2);
         let a = picker.next(Time(1), A, &all, 16384, &mut rng).unwrap().block;
-        assert_eq!(picker.steal(B, &all, Time(100)), None, "a piece is still free");
+        let any = |_, _| true;
+        assert_eq!(picker.steal(B, &all, any), None, "a piece is still free");
         let b = picker.next(Time(2), B, &all, 16384, &mut rng).unwrap().block;
-        assert_eq!(picker.steal(B, &all, Time(1)), None, "not old enough");
-        assert_eq!(picker.steal(B, &all, Time(100)), Some(a));
-        assert_eq!(picker.steal(C, &all, Time(100)), Some(b), "at most two copies of one block");
-        assert_eq!(picker.steal(C, &all, Time(100)), None);
+        assert_eq!(picker.steal(B, &all, |_, _| false), None, "not worth it");
+        assert_eq!(picker.steal(B, &all, any), Some(a));
+        assert_eq!(picker.steal(C, &all, any), Some(b), "at most two copies of one block");
+        assert_eq!(picker.steal(C, &all, any), None);
         let arrival = picker.arrived(B, a).unwrap();
         assert_eq!((arrival.rivals, arrival.whole), (vec![A], true));
         assert_eq!(picker.arrived(A, a), None);

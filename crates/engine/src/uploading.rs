@@ -1,5 +1,7 @@
 //! Serving pieces: who wants, who may, what is sent next, what the origin offers. Nothing here asks anybody.
 
+use std::time::Duration;
+
 use sow_content::Block;
 use sow_wire::bittorrent::{BlockRequest, Message};
 
@@ -8,11 +10,24 @@ use crate::{
     config::Choking,
     engine::{Engine, Phase},
     io::{ConnId, DropReason, Output, Time},
-    peer::REQUEST_QUEUE,
+    peer::{Asked, REQUEST_QUEUE},
 };
 
 /// Bytes of one connection that the world may hold at once: what has left here can no longer be cancelled.
 const SENDING: u64 = 512 * 1024;
+
+/// Bytes of all connections that the world may hold at once, at least; more at high rates. Few uploads at a time finish
+/// early, and what is finished early can be passed on early.
+const SENDING_AT_ONCE: u64 = 64 * 1024;
+
+/// The world may hold what it sends within this time.
+const SENDING_TIME: Duration = Duration::from_millis(50);
+
+/// Requests of one peer that are looked at for the one to serve next.
+const LOOK: usize = 8;
+
+/// A block that the world has held for longer does not keep others waiting: its receiver is slow.
+const SLOW: Duration = Duration::from_millis(200);
 
 /// Pieces that a stranger may ask for before it is unchoked (BEP 6).
 const FAST_PIECES: u32 = 10;
@@ -87,8 +102,8 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         let void = std::mem::take(&mut peer.asked);
         if peer.handshake.fast {
-            for block in void {
-                self.send(now, conn, Message::Reject(request_of(block)));
+            for asked in void {
+                self.send(now, conn, Message::Reject(request_of(asked.block)));
             }
         }
     }
@@ -126,19 +141,19 @@ impl Engine {
         if peer.asked.len() >= REQUEST_QUEUE {
             return Err(DropReason::Flood);
         }
-        peer.asked.push_back(block);
+        peer.asked.push_back(Asked { block, at: now });
         let used = peer.offers.as_mut().is_some_and(|offers| offers.used(block.piece));
         if used {
             self.offer(now, conn);
         }
-        self.serve(now, conn);
+        self.serve(now);
         Ok(())
     }
 
     pub(crate) fn cancelled(&mut self, conn: ConnId, request: BlockRequest) -> Result<(), DropReason> {
         let block = self.known_block(request).ok_or(DropReason::BadRequest)?;
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
-        if let Some(at) = peer.asked.iter().position(|asked| *asked == block) {
+        if let Some(at) = peer.asked.iter().position(|asked| asked.block == block) {
             peer.asked.remove(at);
             if peer.handshake.fast {
                 // BEP 6: every request is answered, by its block or by a rejection.
@@ -151,23 +166,64 @@ impl Engine {
     pub(crate) fn block_sent(&mut self, now: Time, conn: ConnId, block: Block) {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         let bytes = u64::from(block.length);
-        peer.sending = peer.sending.saturating_sub(bytes);
+        if let Some(at) = peer.sending.iter().position(|sending| sending.block == block) {
+            peer.sending.remove(at);
+        }
         peer.up.add(now, bytes);
         peer.sent = now;
         self.up.add(now, bytes);
         self.offer(now, conn);
-        self.serve(now, conn);
+        self.serve(now);
     }
 
-    /// Hands the next blocks that a peer asked for to the world.
-    fn serve(&mut self, now: Time, conn: ConnId) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
-        while peer.sending < SENDING {
-            let Some(block) = peer.asked.pop_front() else { return };
-            peer.sending += u64::from(block.length);
-            peer.sent = now;
+    /// Hands blocks that were asked for to the world, what was spread least first.
+    pub(crate) fn serve(&mut self, now: Time) {
+        let rate = self.up.per_second(now) as f64;
+        let room = SENDING_AT_ONCE.max((rate * SENDING_TIME.as_secs_f64()) as u64);
+        let fresh = |asked: &&Asked| now.since(asked.at) < SLOW;
+        let mut held: u64 = self
+            .peers
+            .values()
+            .flat_map(|peer| peer.sending.iter().filter(fresh))
+            .map(|sending| u64::from(sending.block.length))
+            .sum();
+        while held < room {
+            let Some((conn, block)) = self.next_to_send(now) else { return };
+            held += u64::from(block.length);
             self.out.push_back(Output::SendBlock { conn, block });
         }
+    }
+
+    /// What is sent next: the rest of a piece that is begun, then the piece that was spread least, then who waited longest.
+    fn next_to_send(&mut self, now: Time) -> Option<(ConnId, Block)> {
+        let Phase::Ready(ready) = &mut self.phase else { return None };
+        let mut best = None;
+        for (&conn, peer) in &self.peers {
+            if peer.sending_bytes() >= SENDING {
+                continue;
+            }
+            for (at, asked) in peer.asked.iter().take(LOOK).enumerate() {
+                let piece = asked.block.piece;
+                let begun = peer.sending_piece == Some(piece);
+                let spread = ready.given[piece as usize].max(ready.picker.count(piece));
+                let rank = (!begun, spread, peer.served, at, conn);
+                if best.is_none_or(|best| rank < best) {
+                    best = Some(rank);
+                }
+            }
+        }
+        let (.., at, conn) = best?;
+        let peer = self.peers.get_mut(&conn)?;
+        let Asked { block, .. } = peer.asked.remove(at)?;
+        if peer.sending_piece != Some(block.piece) {
+            peer.sending_piece = Some(block.piece);
+            peer.served = now;
+            let given = &mut ready.given[block.piece as usize];
+            *given = given.saturating_add(1);
+        }
+        peer.sending.push_back(Asked { block, at: now });
+        peer.sent = now;
+        Some((conn, block))
     }
 
     /// Reveals pieces to a peer for as long as it should hold more offers.

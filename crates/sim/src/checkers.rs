@@ -45,6 +45,11 @@ impl World {
         Ok(())
     }
 
+    /// How many wrong blocks of `liar` others took for right.
+    pub fn lies_of(&self, liar: HostId) -> u32 {
+        self.hosts[liar].lies
+    }
+
     /// How many hosts banned `liar`.
     pub fn bans_of(&self, liar: HostId) -> usize {
         let addr = self.hosts[liar].addr.ip();

@@ -45,6 +45,8 @@ pub(crate) struct Host {
     pub(crate) banned: BTreeSet<SocketAddr>,
     /// Pieces stored, over all its lives: one that counts twice was fetched twice.
     pub(crate) stored: Vec<u32>,
+    /// Wrong blocks that it sent and others kept.
+    pub(crate) lies: u32,
     /// Bytes of payload sent.
     pub(crate) served: u64,
     assemblies: BTreeMap<u32, BTreeMap<u32, (u32, bool)>>,
@@ -64,6 +66,7 @@ impl Host {
             tick: None,
             banned: BTreeSet::new(),
             stored: Vec::new(),
+            lies: 0,
             served: 0,
             assemblies: BTreeMap::new(),
         }

@@ -24,6 +24,9 @@ pub struct Rates {
     pub delay: u64,
 }
 
+/// What a packet of its own costs: the heads of Ethernet, IP and TCP, in bytes.
+const PACKET: u64 = 66;
+
 /// One host's end of the network, for items of type `T`.
 #[derive(Debug)]
 pub(crate) struct Link<T> {
@@ -43,6 +46,7 @@ struct Queue<T> {
     /// Bytes of the first item that left already.
     left: u64,
     under_way: u64,
+    said: Option<Time>,
 }
 
 /// A quantum that leaves.
@@ -61,14 +65,17 @@ impl<T> Link<T> {
         Self { rates, queues: BTreeMap::new(), last: ConnId(0), busy: false, down_free: Time(0), sent: 0 }
     }
 
-    /// Queues an item of `bytes` on a connection.
-    pub(crate) fn push(&mut self, conn: ConnId, bytes: u64, item: T) {
+    /// Queues an item of `bytes` on a connection. What is said at one moment shares a packet.
+    pub(crate) fn push(&mut self, now: Time, conn: ConnId, bytes: u64, item: T) {
         let queue = self.queues.entry(conn).or_insert_with(|| Queue {
             items: VecDeque::new(),
             left: 0,
             under_way: 0,
+            said: None,
         });
-        queue.items.push_back((bytes.max(1), item));
+        let packet = if queue.said == Some(now) { 0 } else { PACKET };
+        queue.said = Some(now);
+        queue.items.push_back((bytes + packet, item));
     }
 
     /// Puts the next quantum on the link, if it is free: connections in turn.
@@ -129,8 +136,8 @@ mod tests {
     #[test]
     fn connections_share_the_uplink_in_turn() {
         let mut link = Link::new(Rates { up: 1_000_000, down: 1_000_000, delay: 0 });
-        link.push(ConnId(1), 8192, 'a');
-        link.push(ConnId(2), 4096, 'b');
+        link.push(Time(0), ConnId(1), 8192 - PACKET, 'a');
+        link.push(Time(0), ConnId(2), 4096 - PACKET, 'b');
         let mut order = Vec::new();
         let mut now = Time(0);
         while let Some(quantum) = link.transmit(now) {
@@ -145,14 +152,14 @@ mod tests {
     #[test]
     fn a_full_window_holds_up_its_own_connection_only() {
         let mut link = Link::new(Rates { up: 1_000_000, down: 1_000_000, delay: 0 });
-        link.push(ConnId(1), 10 * WINDOW, 'a');
+        link.push(Time(0), ConnId(1), 10 * WINDOW, 'a');
         let mut quanta = 0;
         while link.transmit(Time(0)).is_some() {
             link.gone();
             quanta += 1;
         }
         assert_eq!(quanta, WINDOW / QUANTUM);
-        link.push(ConnId(2), 1, 'b');
+        link.push(Time(0), ConnId(2), 1, 'b');
         assert_eq!(link.transmit(Time(0)).unwrap().conn, ConnId(2));
         link.gone();
         link.arrived(ConnId(1), QUANTUM);

@@ -125,10 +125,11 @@ impl World {
     pub fn run(&mut self, limit: Duration) -> bool {
         let end = Time(0) + limit;
         while !self.is_done() {
-            let Some(Reverse((at, serial))) = self.agenda.pop() else { return false };
+            let Some(&Reverse((at, serial))) = self.agenda.peek() else { return false };
             if at > end {
                 return false;
             }
+            self.agenda.pop();
             self.now = at;
             if let Some(happening) = self.happenings.remove(&serial) {
                 self.happen(happening);
@@ -147,6 +148,16 @@ impl World {
     /// Payload that the origin sent, in units of the content.
     pub fn origin_sent(&self) -> f64 {
         self.hosts[0].served as f64 / self.geometry.total() as f64
+    }
+
+    /// Bytes that a host put on its uplink, messages and all.
+    pub fn sent(&self, host: HostId) -> u64 {
+        self.hosts[host].link.sent
+    }
+
+    /// Pieces that a host has.
+    pub fn pieces(&self, host: HostId) -> u32 {
+        self.hosts[host].have.count()
     }
 
     /// Bytes that all hosts received in vain.
@@ -219,7 +230,7 @@ impl World {
                 if self.conns.contains_key(&conn) {
                     self.hosts[from].link.arrived(conn, bytes);
                     self.transmit(from);
-                    item.into_iter().for_each(|item| self.deliver(to, conn, item));
+                    item.into_iter().for_each(|item| self.deliver(from, to, conn, item));
                 }
             }
             Happening::Dialed(from, addr, life) => self.dialed(from, addr, life),
@@ -256,14 +267,16 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, to: HostId, conn: ConnId, item: Item) {
+    fn deliver(&mut self, from: HostId, to: HostId, conn: ConnId, item: Item) {
         match item {
             Item::Message(message) => self.input(to, Input::Message { conn, message }),
             Item::Block { block, tainted } => {
                 let request = BlockRequest { piece: block.piece, offset: block.offset, length: block.length };
                 let Some(engine) = &mut self.hosts[to].engine else { return };
                 if let Some(kept) = engine.block_arrived(self.now, conn, request) {
-                    self.hosts[to].keep(kept, tainted && kept.offset == block.offset);
+                    let tainted = tainted && kept.offset == block.offset;
+                    self.hosts[from].lies += u32::from(tainted);
+                    self.hosts[to].keep(kept, tainted);
                 }
                 self.carry_out(to);
             }
@@ -315,13 +328,14 @@ impl World {
                 self.after(Duration::from_micros(4 * rates.delay + 1000), Happening::Dialed(id, addr, life));
             }
             Output::Send { conn, message } => {
-                let bytes = 40 + message_length(&message);
-                self.hosts[id].link.push(conn, bytes, Item::Message(message));
+                let bytes = message_length(&message);
+                self.hosts[id].link.push(self.now, conn, bytes, Item::Message(message));
             }
             Output::SendBlock { conn, block } => {
                 let tainted = self.hosts[id].liar && block.offset == 0;
                 assert!(self.hosts[id].have.get(block.piece), "serves piece {} unverified", block.piece);
-                self.hosts[id].link.push(conn, u64::from(block.length) + 13, Item::Block { block, tainted });
+                let bytes = u64::from(block.length) + 13;
+                self.hosts[id].link.push(self.now, conn, bytes, Item::Block { block, tainted });
             }
             Output::Drop { conn, .. } => self.close(id, conn),
             Output::Store { piece, digests } => {

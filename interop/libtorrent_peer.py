@@ -67,8 +67,8 @@ def flash_crowd_settings():
 
 
 def fast_link_settings():
-    """libtorrent's own high_performance_seed preset, for both ends."""
-    return lt.high_performance_seed()
+    """libtorrent's own preset for much memory and fast links, and a second thread to hash."""
+    return {**lt.high_performance_seed(), "hashing_threads": 2}
 
 
 PRESETS = {"default": dict, "flash-crowd": flash_crowd_settings, "fast-link": fast_link_settings}

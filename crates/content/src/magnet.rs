@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{InfoHash, path::printable, percent, ticket::Address};
+use crate::{InfoHash, path::excerpt, percent, ticket::Address};
 
 /// The longest link that is read, in bytes.
 pub const MAX_MAGNET: usize = 64 * 1024;
@@ -88,7 +88,7 @@ impl FromStr for Magnet {
                 "dn" => magnet.name = Some(decoded(&value.replace('+', " "), value)?),
                 "tr" if !value.is_empty() => magnet.trackers.push(decoded(value, value)?),
                 "x.pe" => magnet.peers.push(peer(&decoded(value, value)?)?),
-                "xl" => magnet.length = Some(value.parse().map_err(|_| MagnetError::Length(shown(value)))?),
+                "xl" => magnet.length = Some(value.parse().map_err(|_| MagnetError::Length(excerpt(value)))?),
                 _ => {}
             }
         }
@@ -136,7 +136,7 @@ fn topic(urn: &str) -> Result<Topic, MagnetError> {
         head.eq_ignore_ascii_case(prefix).then(|| &urn[prefix.len()..])
     };
     match (strip("urn:btih:"), strip("urn:btmh:")) {
-        (Some(hash), _) => hash.parse().map(Topic::V1).map_err(|_| MagnetError::Hash(shown(hash))),
+        (Some(hash), _) => hash.parse().map(Topic::V1).map_err(|_| MagnetError::Hash(excerpt(hash))),
         (None, Some(_)) => Ok(Topic::V2),
         (None, None) => Ok(Topic::Other),
     }
@@ -144,7 +144,7 @@ fn topic(urn: &str) -> Result<Topic, MagnetError> {
 
 /// `HOST:PORT` as [`Address`] writes it; the port must be there.
 fn peer(text: &str) -> Result<String, MagnetError> {
-    let bad = || MagnetError::Peer(shown(text));
+    let bad = || MagnetError::Peer(excerpt(text));
     let address: Address = text.parse().map_err(|_| bad())?;
     let port_named = text.ends_with(&format!(":{}", address.port)) && text != address.host;
     if port_named { Ok(address.to_string()) } else { Err(bad()) }
@@ -154,13 +154,7 @@ fn decoded(value: &str, original: &str) -> Result<String, MagnetError> {
     let bytes = percent::decode(value.as_bytes());
     bytes
         .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or_else(|| MagnetError::Encoding(shown(original)))
-}
-
-/// The text in question as an error may repeat it.
-fn shown(text: &str) -> String {
-    let short: String = text.chars().take(80).collect();
-    printable(&short).into_owned()
+        .ok_or_else(|| MagnetError::Encoding(excerpt(original)))
 }
 
 #[cfg(test)]

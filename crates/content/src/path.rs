@@ -74,6 +74,13 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The beginning of a text from outside, as an error may repeat it.
+pub(crate) fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 80;
+    let short: String = text.chars().take(LONGEST).collect();
+    printable(&short).into_owned()
+}
+
 impl SafePath {
     /// Joins components, each of them checked as [`clean_name`] does.
     ///

@@ -4,7 +4,7 @@
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
-use crate::InfoHash;
+use crate::{InfoHash, path::excerpt};
 
 /// The port that is meant when none is named.
 pub const DEFAULT_PORT: u16 = 52000;
@@ -64,7 +64,7 @@ impl FromStr for Address {
         let (host, port) = split_port(text)?;
         let port = match port {
             None => DEFAULT_PORT,
-            Some(digits) => port_number(digits).ok_or_else(|| TicketError::Port(shown(digits)))?,
+            Some(digits) => port_number(digits).ok_or_else(|| TicketError::Port(excerpt(digits)))?,
         };
         Ok(Self { host: host.to_owned(), port })
     }
@@ -84,9 +84,9 @@ impl FromStr for Ticket {
 
     /// Reads `HOST[:PORT]/HASH`, the hash in base 32 or hexadecimal.
     fn from_str(text: &str) -> Result<Self, TicketError> {
-        let (address, hash) = text.split_once('/').ok_or_else(|| TicketError::NoHash(shown(text)))?;
+        let (address, hash) = text.split_once('/').ok_or_else(|| TicketError::NoHash(excerpt(text)))?;
         let Address { host, port } = address.parse()?;
-        let info_hash = hash.parse().map_err(|_| TicketError::Hash(shown(hash)))?;
+        let info_hash = hash.parse().map_err(|_| TicketError::Hash(excerpt(hash)))?;
         Ok(Self { host, port, info_hash })
     }
 }
@@ -99,7 +99,7 @@ impl fmt::Display for Ticket {
 
 /// The host without brackets, and what follows its colon.
 fn split_port(text: &str) -> Result<(&str, Option<&str>), TicketError> {
-    let bad_host = || TicketError::Host(shown(text));
+    let bad_host = || TicketError::Host(excerpt(text));
     if is_ipv6(text) {
         return Ok((text, None));
     }
@@ -108,7 +108,7 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), TicketError> {
         return match port.strip_prefix(':') {
             Some(port) => Ok((host, Some(port))),
             None if port.is_empty() => Ok((host, None)),
-            None => Err(TicketError::Port(shown(port))),
+            None => Err(TicketError::Port(excerpt(port))),
         };
     }
     let (host, port) = match text.split_once(':') {
@@ -132,12 +132,6 @@ fn is_ipv6(text: &str) -> bool {
 fn port_number(digits: &str) -> Option<u16> {
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|&port| plain && port != 0)
-}
-
-/// The text in question as an error may repeat it.
-fn shown(text: &str) -> String {
-    let short: String = text.chars().take(80).collect();
-    crate::path::printable(&short).into_owned()
 }
 
 #[cfg(test)]

@@ -164,7 +164,8 @@ pub enum Output {
         /// Whom to call.
         addr: SocketAddr,
     },
-    /// Send a message; messages and blocks of one connection leave in the order given.
+    /// Send a message. Messages of one connection leave in the order given; they may overtake blocks, but none overtakes a
+    /// choke.
     Send {
         /// To whom.
         conn: ConnId,

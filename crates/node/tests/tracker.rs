@@ -22,7 +22,7 @@ use tokio::{
     time::timeout,
 };
 
-const HASH: InfoHash = InfoHash(*b"\x00%&=+?# \xff...........z");
+const HASH: InfoHash = InfoHash(*b"\x00%&=+?# \xff..........z");
 const LONG: Duration = Duration::from_secs(20);
 
 fn announcer(n: u8) -> Announcer {
@@ -31,13 +31,19 @@ fn announcer(n: u8) -> Announcer {
     Announcer { info_hash: HASH, peer_id, port: 7000 + u16::from(n), key: n.into() }
 }
 
-fn told(event: AnnounceEvent, left: u64) -> Announce {
-    Announce { event, uploaded: 1, downloaded: 2, left, numwant: 50 }
+async fn ask(
+    client: &TrackerClient,
+    url: &str,
+    n: u8,
+    event: AnnounceEvent,
+    left: u64,
+) -> Result<AnnounceReply, String> {
+    let told = Announce { event, uploaded: 1, downloaded: 2, left, numwant: 50 };
+    timeout(LONG, client.announce(url, &announcer(n), &told)).await.expect("an answer in time")
 }
 
 async fn announce(url: &str, n: u8, event: AnnounceEvent, left: u64) -> Result<AnnounceReply, String> {
-    let client = TrackerClient::new(None);
-    timeout(LONG, client.announce(url, &announcer(n), &told(event, left))).await.expect("an answer in time")
+    ask(&TrackerClient::new(None), url, n, event, left).await
 }
 
 /// Serves a tracker over HTTP, to callers from `remote`.
@@ -129,12 +135,11 @@ async fn odd_trackers_are_survived() {
 
 #[tokio::test]
 async fn a_tracker_id_is_told_again() {
-    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 40\r\n\r\nd8:intervali9e5:peers0:10:tracker id3:a=be";
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 42\r\n\r\nd8:intervali9e5:peers0:10:tracker id3:a=be";
     let (url, mut requests) = canned(answer.to_vec()).await;
     let client = TrackerClient::new(None);
     for event in [AnnounceEvent::Started, AnnounceEvent::Periodic] {
-        let reply =
-            timeout(LONG, client.announce(&url, &announcer(1), &told(event, 5))).await.unwrap().unwrap();
+        let reply = ask(&client, &url, 1, event, 5).await.unwrap();
         assert_eq!(reply.interval, Duration::from_secs(9));
     }
     assert!(!requests.recv().await.unwrap().contains("trackerid"));
@@ -185,14 +190,14 @@ async fn peers_find_each_other_over_udp() {
         let Some((addr, mut requests)) = serve_udp(ip, 0).await else { continue };
         let url = format!("udp://{addr}/announce?k=1");
         let client = TrackerClient::new(Some(ip));
-        let first = client.announce(&url, &announcer(1), &told(AnnounceEvent::Started, 0));
-        assert_eq!(timeout(LONG, first).await.unwrap().unwrap().complete, Some(1));
+        let first = ask(&client, &url, 1, AnnounceEvent::Started, 0).await.unwrap();
+        assert_eq!(first.complete, Some(1));
         let second = announce(&url, 2, AnnounceEvent::Started, 9).await.unwrap();
         assert_eq!(second.peers, [SocketAddr::new(ip, 7001)]);
         assert_eq!((second.complete, second.incomplete), (Some(1), Some(1)));
         // The first client is connected still.
-        let third = client.announce(&url, &announcer(1), &told(AnnounceEvent::Stopped, 0));
-        assert_eq!(timeout(LONG, third).await.unwrap().unwrap().complete, Some(0));
+        let third = ask(&client, &url, 1, AnnounceEvent::Stopped, 0).await.unwrap();
+        assert_eq!(third.complete, Some(0));
         let mut kinds = Vec::new();
         for _ in 0..5 {
             kinds.push(match requests.recv().await.unwrap() {

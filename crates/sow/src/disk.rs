@@ -29,17 +29,22 @@ fn failure(what: &str, path: &Path, error: &io::Error) -> Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        let tip = match &error {
-            StoreError::Locked { .. } => Some("wait for it, or choose another name with -o"),
-            StoreError::LinkLeaves { .. } => Some("share the folder that it leads to, or remove the link"),
-            StoreError::EmptyFolder { .. } => Some("put a file into it, or name another"),
-            StoreError::Changed { .. } => Some("wait until nobody writes to it, then run this again"),
-            _ => None,
-        };
-        match tip {
-            Some(tip) => Failure::new(exit_of(error.kind()), chain(&error)).tip(tip),
-            None => of_kind(error.kind(), chain(&error)),
-        }
+        failing(&error)
+    }
+}
+
+/// A store that cannot do what it is asked.
+pub(crate) fn failing(error: &StoreError) -> Failure {
+    let tip = match error {
+        StoreError::Locked { .. } => Some("wait for it, or choose another name with -o"),
+        StoreError::LinkLeaves { .. } => Some("share the folder that it leads to, or remove the link"),
+        StoreError::EmptyFolder { .. } => Some("put a file into it, or name another"),
+        StoreError::Changed { .. } => Some("wait until nobody writes to it, then run this again"),
+        _ => None,
+    };
+    match tip {
+        Some(tip) => Failure::new(exit_of(error.kind()), chain(error)).tip(tip),
+        None => of_kind(error.kind(), chain(error)),
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::{fmt, process::ExitCode};
 
+use sow_node::NodeError;
+
 /// The exit codes of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Exit {
@@ -121,6 +123,18 @@ impl Failure {
     /// What is wrong, without the tip.
     pub(crate) fn message(&self) -> &str {
         &self.message
+    }
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        let exit = match error {
+            NodeError::NotOurAddress { .. } | NodeError::AlreadyJoined(_) => Exit::Usage,
+            NodeError::PortTaken { .. } | NodeError::PortForbidden { .. } | NodeError::Listen { .. } => {
+                Exit::Failed
+            }
+        };
+        Self::new(exit, chain(&error))
     }
 }
 

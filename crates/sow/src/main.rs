@@ -2,13 +2,20 @@
 
 mod args;
 mod commands;
+mod contact;
 mod disk;
 mod exit;
+mod fetch;
 mod hashing;
 mod quantity;
 mod reach;
+mod receivers;
 mod report;
+mod resolve;
+mod settings;
 mod stop;
+mod stream;
+mod target;
 mod torrent_file;
 mod what;
 
@@ -36,7 +43,10 @@ fn run(command: Command, report: &Report) -> Result<Exit, Failure> {
         Command::Completions { shell } => Ok(commands::completions::run(shell, report)),
         Command::Man(args) => commands::man::run(args, report),
         Command::Torrent(args) => in_runtime(commands::torrent::run(args.command, report)),
-        _ => unreachable!(),
+        Command::Send(args) => in_runtime(commands::send::run(args, report)),
+        Command::Get(args) => in_runtime(commands::get::run(args, report)),
+        Command::Tracker(args) => in_runtime(commands::tracker::run(args, report)),
+        Command::Demo(args) => in_runtime(commands::demo::run(args, report)),
     }
 }
 

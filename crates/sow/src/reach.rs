@@ -5,12 +5,20 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 
+use sow_content::ticket::Address;
+
 /// Addresses that belong to nobody (RFC 5737, RFC 3849): the way to them is the default route.
 const ANYWHERE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 
+/// Where others reach a port that listens on `bind`, or on every address.
+pub(crate) fn address_of(bind: Option<IpAddr>, port: u16) -> Address {
+    let host = bind.filter(|bind| !bind.is_unspecified()).unwrap_or_else(address);
+    Address { host: host.to_string(), port }
+}
+
 /// The address of the default route's interface; else one that is not loopback; else `127.0.0.1`.
-pub(crate) fn address() -> IpAddr {
+fn address() -> IpAddr {
     let routed = || fs::read_to_string("/proc/net/route").map(|table| networks(&table)).unwrap_or_default();
     let sixes = || fs::read_to_string("/proc/net/if_inet6").map(|table| sixes(&table)).unwrap_or_default();
     ANYWHERE

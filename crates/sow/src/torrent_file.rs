@@ -1,4 +1,5 @@
-//! `.torrent` files on this machine's disk: reading them with a bound, writing them whole or not at all.
+//! `.torrent` files on this machine's disk: reading them with a bound, writing them whole or not at all; and the magnet
+//! link that says the same.
 
 use std::{
     fs::{File, Permissions},
@@ -7,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use sow_content::{Metainfo, metainfo::MAX_METAINFO};
+use sow_content::{Magnet, Metainfo, metainfo::MAX_METAINFO};
 
 use crate::{
     disk,
@@ -67,6 +68,16 @@ pub(crate) fn write(path: &Path, metainfo: &Metainfo, overwrite: bool) -> Result
         Ok(_) => Ok(()),
         Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Err(exists()),
         Err(error) => Err(failed(&error.error)),
+    }
+}
+
+/// The magnet link that says the same as a torrent.
+pub(crate) fn magnet_of(metainfo: &Metainfo) -> Magnet {
+    Magnet {
+        name: Some(metainfo.info.name.clone()),
+        trackers: metainfo.trackers.concat(),
+        length: Some(metainfo.info.geometry.total()),
+        ..Magnet::new(metainfo.info_hash)
     }
 }
 

@@ -1,5 +1,9 @@
 //! What each command does, from its plan to its exit code.
 
 pub(crate) mod completions;
+pub(crate) mod demo;
+pub(crate) mod get;
 pub(crate) mod man;
+pub(crate) mod send;
 pub(crate) mod torrent;
+pub(crate) mod tracker;

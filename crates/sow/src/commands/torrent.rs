@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, io::Write as _, path::PathBuf, time::Duration};
 
 use serde::Serialize;
-use sow_content::{Bitfield, Magnet, Metainfo, metainfo::Files, path::printable};
+use sow_content::{Bitfield, Metainfo, metainfo::Files, path::printable};
 use sow_store::{Verified, verify};
 
 use crate::{
@@ -85,18 +85,11 @@ fn check(args: CheckArgs, report: &Report, stop: &Stop) -> Result<Exit, Failure>
         0 => "files of another length than it names".to_owned(),
         count => format!("{count} of {} pieces that do not verify", info.geometry.pieces()),
     };
-    Err(Failure::new(Exit::Unverified, format!("{} has {what}", path.display()))
-        .tip(format!("sow get {} -o {} --overwrite fetches it anew", args.torrent.display(), path.display())))
-}
-
-/// The magnet link that says the same as a torrent.
-pub(crate) fn magnet_of(metainfo: &Metainfo) -> Magnet {
-    Magnet {
-        name: Some(metainfo.info.name.clone()),
-        trackers: metainfo.trackers.concat(),
-        length: Some(metainfo.info.geometry.total()),
-        ..Magnet::new(metainfo.info_hash)
-    }
+    Err(Failure::new(Exit::Unverified, format!("{} has {what}", path.display())).tip(format!(
+        "sow get {} -o {} --overwrite fetches it anew",
+        args.torrent.display(),
+        path.display()
+    )))
 }
 
 /// `1.0 GiB in 1024 pieces`, and how many files.
@@ -136,7 +129,7 @@ fn facts(metainfo: &Metainfo) -> String {
     if let Some(date) = metainfo.creation_date.and_then(readable_date) {
         fact("created", &date);
     }
-    fact("magnet", &magnet_of(metainfo).to_string());
+    fact("magnet", &torrent_file::magnet_of(metainfo).to_string());
     if let Files::Multi(entries) = &info.files {
         let files = entries.iter().filter(|entry| !entry.padding);
         fact("files", &files.clone().count().to_string());
@@ -193,7 +186,7 @@ fn json_of(metainfo: &Metainfo) -> String {
         comment: metainfo.comment.as_deref(),
         created_by: metainfo.created_by.as_deref(),
         creation_date: metainfo.creation_date,
-        magnet: magnet_of(metainfo).to_string(),
+        magnet: torrent_file::magnet_of(metainfo).to_string(),
         files: files.collect(),
     };
     serde_json::to_string(&json).expect("numbers and texts become JSON")

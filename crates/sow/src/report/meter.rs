@@ -15,9 +15,15 @@ const LINE_EVERY: Duration = Duration::from_secs(3);
 /// Progress of one thing. It disappears from the terminal when it is dropped.
 pub(crate) struct Meter(Kind);
 
+/// The last line.
+struct Last {
+    at: Instant,
+    text: String,
+}
+
 enum Kind {
     Bar(ProgressBar),
-    Lines { report: Report, label: String, last: Mutex<Instant> },
+    Lines { report: Report, label: String, last: Mutex<Last> },
     Nothing,
 }
 
@@ -31,7 +37,8 @@ impl Meter {
     }
 
     pub(super) fn lines(report: Report, label: String) -> Self {
-        Self(Kind::Lines { report, label, last: Mutex::new(Instant::now()) })
+        let last = Mutex::new(Last { at: Instant::now(), text: String::new() });
+        Self(Kind::Lines { report, label, last })
     }
 
     pub(super) fn nothing() -> Self {
@@ -48,9 +55,13 @@ impl Meter {
             Kind::Lines { report, label, last } => {
                 // Progress comes from several threads when files are hashed: whoever is not first does not wait.
                 let Ok(mut last) = last.try_lock() else { return };
-                if last.elapsed() >= LINE_EVERY {
-                    *last = Instant::now();
-                    report.note(format_args!("{label}: {}  {}", percent(done, total), text()));
+                if last.at.elapsed() >= LINE_EVERY {
+                    let text = format!("{label}: {}  {}", percent(done, total), text());
+                    // A log is not to be filled with nothing new.
+                    if text != last.text {
+                        report.note(&text);
+                    }
+                    *last = Last { at: Instant::now(), text };
                 }
             }
             Kind::Nothing => {}

@@ -1,0 +1,25 @@
+//! The engine's settings that the product runs with.
+
+use sow_engine::{Config, PickOrder};
+use sow_wire::bittorrent::PeerId;
+
+/// What programs of this version call themselves in a swarm (BEP 20).
+const NAME: &[u8; 8] = b"-SW0100-";
+
+/// For a machine that fetches, and passes on what it has.
+pub(crate) fn receiver(trackers: Vec<Vec<String>>, order: PickOrder) -> Config {
+    Config { trackers, order, ..fresh() }
+}
+
+/// For the machine that has it first.
+pub(crate) fn origin(trackers: Vec<Vec<String>>) -> Config {
+    Config { trackers, spread: true, ..fresh() }
+}
+
+fn fresh() -> Config {
+    let mut random = fastrand::Rng::new();
+    let mut name = [0; 20];
+    name[..8].copy_from_slice(NAME);
+    name[8..].fill_with(|| random.alphanumeric() as u8);
+    Config::new(PeerId(name), 0, random.u64(..))
+}

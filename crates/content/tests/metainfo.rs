@@ -313,6 +313,28 @@ fn files_that_get_in_each_others_way() {
 }
 
 #[test]
+fn a_million_files_and_no_more() {
+    let with = |files: u32| {
+        let mut encoder = Encoder::new();
+        encoder.dict(|dict| {
+            dict.entry(b"files", |encoder| {
+                encoder.list(|encoder| {
+                    for n in 0..files {
+                        encoder.raw(format!("d6:lengthi0e4:pathl3:dir7:{n:07}ee").as_bytes());
+                    }
+                });
+            });
+            dict.bytes(b"name", b"many");
+            dict.int(b"piece length", 16_384);
+            dict.bytes(b"pieces", b"");
+        });
+        Info::decode(&encoder.finish())
+    };
+    assert_eq!(with(1_000_000).unwrap().file_spans().count(), 1_000_000);
+    assert_eq!(with(1_000_001), Err(MetainfoError::TooManyFiles));
+}
+
+#[test]
 fn padding_may_share_a_name_but_links_are_refused() {
     let file = |attr: &'static [u8], path: &'static [u8]| {
         let path = Value::List(vec![Value::Bytes(path)]);

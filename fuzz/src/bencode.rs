@@ -1,0 +1,77 @@
+//! Bencoding: judged as an independent decoder judges it, and encoded to the very same bytes again.
+
+use std::{iter::Peekable, vec};
+
+use bendy::{decoding::Decoder, state_tracker::Token};
+use sow_content::bencode::{Limits, Reader, Value, decode, decode_prefix, raw_dict_value};
+
+use crate::memory;
+
+/// A tree of 4,096 values, twice that while a list grows, and what sorting a dictionary takes.
+const MEMORY: usize = 1 << 20;
+
+/// Decodes arbitrary bytes in every way that there is.
+pub fn bencode(data: &[u8]) {
+    let strict = memory::within(MEMORY, || decode(data, Limits::STRICT));
+    if data.len() <= Limits::STRICT.items {
+        assert_eq!(strict.clone().ok(), oracle(data));
+    }
+    if let Ok(value) = &strict {
+        assert_eq!(value.encode(), data, "what is strictly right has one encoding");
+    }
+
+    let lenient = memory::within(MEMORY, || decode(data, Limits::SMALL));
+    match (&strict, &lenient) {
+        (Ok(strict), lenient) => assert_eq!(lenient.as_ref(), Ok(strict)),
+        (Err(_), Ok(lenient)) => {
+            let sorted = lenient.encode();
+            assert_eq!(sorted.len(), data.len(), "only the order of keys may differ");
+            assert_eq!(decode(&sorted, Limits::STRICT).as_ref(), Ok(lenient));
+        }
+        (Err(_), Err(_)) => {}
+    }
+
+    let prefix = memory::within(MEMORY, || decode_prefix(data, Limits::SMALL));
+    let skipped = memory::within(0, || Reader::new(data, Limits::SMALL).skip());
+    if let Ok((value, rest)) = &prefix {
+        let length = data.len() - rest.len();
+        assert_eq!(skipped, Ok(&data[..length]), "passing over a value is as long as reading it");
+        assert_eq!(lenient.is_ok(), rest.is_empty());
+        for (key, value) in value.as_dict().unwrap_or_default() {
+            let raw = raw_dict_value(data, key, Limits::SMALL).ok().flatten().expect("the key is there");
+            assert_eq!(decode(raw, Limits::SMALL).as_ref(), Ok(value));
+        }
+    }
+}
+
+/// What `bendy` makes of bytes: `None` when it refuses them, or an integer does not fit 64 bits.
+fn oracle(data: &[u8]) -> Option<Value<'_>> {
+    let decoder = Decoder::new(data).with_max_depth(Limits::STRICT.depth);
+    let tokens = decoder.tokens().collect::<Result<Vec<_>, _>>().ok()?;
+    let mut tokens = tokens.into_iter().peekable();
+    let value = oracle_value(&mut tokens)?;
+    tokens.next().is_none().then_some(value)
+}
+
+fn oracle_value<'a>(tokens: &mut Peekable<vec::IntoIter<Token<'a>>>) -> Option<Value<'a>> {
+    Some(match tokens.next()? {
+        Token::Num(text) => Value::Int(text.parse().ok()?),
+        Token::String(bytes) => Value::Bytes(bytes),
+        Token::List => {
+            let mut list = Vec::new();
+            while tokens.peek()? != &Token::End {
+                list.push(oracle_value(tokens)?);
+            }
+            tokens.next();
+            Value::List(list)
+        }
+        Token::Dict => {
+            let mut dict = Vec::new();
+            while let Token::String(key) = tokens.next()? {
+                dict.push((key, oracle_value(tokens)?));
+            }
+            Value::Dict(dict)
+        }
+        Token::End => return None,
+    })
+}

@@ -1,0 +1,32 @@
+//! What each fuzz target does with its input: a function a target, which panics when an invariant does not hold.
+//!
+//! They are plain functions so that a test can replay the corpora without a fuzzer. Each asserts more than the absence of
+//! panics: round trips, agreement with an independent decoder or between segmentations, and a bound on memory.
+
+mod bencode;
+mod extensions;
+mod handshake;
+mod links;
+mod memory;
+mod messages;
+mod metainfo;
+
+pub use bencode::bencode;
+pub use extensions::extensions;
+pub use handshake::handshake;
+pub use links::links;
+pub use messages::messages;
+pub use metainfo::metainfo;
+
+/// A target, by the name that its program, its corpus and its seeds have.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target there is.
+pub const TARGETS: &[Target] = &[
+    ("bencode", bencode),
+    ("metainfo", metainfo),
+    ("links", links),
+    ("handshake", handshake),
+    ("messages", messages),
+    ("extensions", extensions),
+];

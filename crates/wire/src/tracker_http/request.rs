@@ -94,6 +94,12 @@ impl Announce {
     }
 }
 
+/// A tracker id to keep. One that is too long would be told again with every announce, and is not.
+pub(super) fn tracker_id(bytes: &[u8]) -> Option<Vec<u8>> {
+    const LONGEST: usize = 256;
+    (bytes.len() <= LONGEST).then(|| bytes.to_vec())
+}
+
 /// What was read so far; `None`: not yet.
 #[derive(Default)]
 struct Fields {
@@ -131,7 +137,10 @@ impl Fields {
             b"key" => first(&mut self.key, || Ok(key(value))),
             b"compact" => first(&mut self.compact, || Ok(value != b"0")),
             b"no_peer_id" => first(&mut self.no_peer_id, || Ok(value != b"0")),
-            b"trackerid" => first(&mut self.tracker_id, || Ok(value.to_vec())),
+            b"trackerid" => {
+                self.tracker_id = self.tracker_id.take().or_else(|| tracker_id(value));
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

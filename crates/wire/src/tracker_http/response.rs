@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sow_content::bencode::{BencodeError, DictEncoder, Encoder, Limits, Reader};
 
+use super::request::tracker_id;
 use crate::{
     bittorrent::PeerId,
     compact,
@@ -13,9 +14,6 @@ use crate::{
 
 /// The longest answer that is read, in bytes.
 pub const MAX_RESPONSE: usize = 1024 * 1024;
-
-/// The longest tracker id that is kept, in bytes.
-const MAX_TRACKER_ID: usize = 256;
 
 /// What an answer may hold: as many values as its bytes can, as a list of peers has four for each.
 pub(super) const LIMITS: Limits = Limits { depth: 8, items: MAX_RESPONSE, any_order: true };
@@ -92,7 +90,7 @@ pub fn decode_announce(body: &[u8]) -> Result<AnnounceResponse, ResponseError> {
             b"min interval" => response.min_interval = Some(value.int()?).filter(|n| *n > 0).map(interval),
             b"complete" => response.complete = count(value.int()?),
             b"incomplete" => response.incomplete = count(value.int()?),
-            b"tracker id" => response.tracker_id = Some(value.bytes()?.to_vec()),
+            b"tracker id" => response.tracker_id = tracker_id(value.bytes()?),
             b"peers" if value.peek()? == b'l' => read_list(value, &mut response.peers)?,
             b"peers" => keep(&mut response.peers, compact::read_v4(value.bytes()?)),
             b"peers6" => keep(&mut response.peers, compact::read_v6(value.bytes()?)),
@@ -100,7 +98,6 @@ pub fn decode_announce(body: &[u8]) -> Result<AnnounceResponse, ResponseError> {
         }
         Ok::<_, BencodeError>(())
     })?;
-    response.tracker_id = response.tracker_id.filter(|id| id.len() <= MAX_TRACKER_ID);
     refused.map_or(Ok(response), |reason| Err(ResponseError::Refused(reason)))
 }
 
@@ -270,7 +267,7 @@ mod tests {
             assert_eq!(decode_announce(&body).unwrap().peers.len(), MAX_PEERS);
         }
         let mut long = Encoder::new();
-        long.dict(|dict| dict.bytes(b"tracker id", &[7; MAX_TRACKER_ID + 1]));
+        long.dict(|dict| dict.bytes(b"tracker id", &[7; 257]));
         assert_eq!(decode_announce(&long.finish()).unwrap().tracker_id, None);
     }
 }

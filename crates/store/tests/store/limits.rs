@@ -1,0 +1,162 @@
+//! Little room, little permission, few file descriptors.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::sample::{Sample, names_in, read_tree};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sow_store::{
+    DiskStore, ReceiveOptions, Segment, Store, StoreError, StoreErrorKind, hash_content, scan, verify,
+};
+
+/// A tmpfs of its own, gone with the value.
+struct Mount(tempfile::TempDir);
+
+impl Mount {
+    fn new(options: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        mount(&["-t", "tmpfs", "-o", options, "sow-test"], folder.path());
+        Self(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn make_read_only(&self) {
+        mount(&["-o", "remount,ro"], self.path());
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let done = Command::new("umount").arg("--lazy").arg(self.path()).status();
+        assert!(done.is_ok_and(|status| status.success()), "{} stays mounted", self.path().display());
+    }
+}
+
+fn mount(arguments: &[&str], path: &Path) {
+    let done = Command::new("mount").args(arguments).arg(path).output().expect("mount can be run");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "this test mounts a tmpfs and has to be run as root: {said}");
+}
+
+fn receive(sample: &Sample, target: &Path) -> Result<Store, StoreError> {
+    let options = ReceiveOptions::default();
+    DiskStore::receive(&sample.info, sample.info_hash, target, &options).map(|(store, _)| store.into())
+}
+
+fn put(store: &Store, sample: &Sample, piece: u32) -> Result<(), StoreError> {
+    store.write_piece(piece, &sample.blocks(piece, 16_384))?;
+    store.journal(piece)
+}
+
+#[test]
+fn content_that_does_not_fit_is_refused_before_a_byte_is_fetched() {
+    let disk = Mount::new("size=2m");
+    let files = [("a", 1_000_000, false), ("b", 1_500_000, false)];
+    for sample in [Sample::file(2_500_000, 32_768, 1), Sample::folder(&files, 32_768, 2)] {
+        let error = receive(&sample, &disk.path().join("content")).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::DiskFull);
+        let StoreError::NoRoom { path, needed, free } = &error else { panic!("{error}") };
+        assert_eq!((path, *needed), (&disk.path().join("content"), 2_500_000));
+        assert!((1_900_000..=2 << 20).contains(free), "{error}");
+        assert!(names_in(disk.path()).is_empty(), "nothing is left behind");
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_loses_nothing_that_counts() {
+    let disk = Mount::new("size=4m");
+    let sample = Sample::file(3_000_000, 32_768, 1);
+    let target = disk.path().join("content");
+    let store = receive(&sample, &target).unwrap();
+    (0..40).for_each(|piece| put(&store, &sample, piece).unwrap());
+    let hog = disk.path().join("hog");
+    let filled = fs::write(&hog, vec![1; 4 << 20]);
+    assert_eq!(filled.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+
+    let error = put(&store, &sample, 50).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::DiskFull, "{error}");
+    assert!(error.to_string().contains("content.sow-part"), "{error}");
+    drop(store);
+
+    fs::remove_file(&hog).unwrap();
+    let options = ReceiveOptions::default();
+    let (store, have) = DiskStore::receive(&sample.info, sample.info_hash, &target, &options).unwrap();
+    let store = Store::from(store);
+    assert_eq!(have.iter().collect::<Vec<_>>(), (0..40).collect::<Vec<_>>());
+    (40..have.len()).for_each(|piece| put(&store, &sample, piece).unwrap());
+    // Less is free now than the content is long, but all of it is there.
+    drop(store);
+    receive(&sample, &target).unwrap().finish().unwrap();
+    assert!(read_tree(&target) == sample.tree());
+}
+
+#[test]
+fn a_file_system_for_reading_only_is_named_as_that() {
+    let disk = Mount::new("size=4m");
+    let sample = Sample::file(100_000, 32_768, 1);
+    sample.lay_out(&disk.path().join("there"));
+    disk.make_read_only();
+    let error = receive(&sample, &disk.path().join("content")).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::ReadOnly, "{error}");
+    let error = DiskStore::receive_unnamed(&sample.info, disk.path()).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::ReadOnly, "{error}");
+    // To share from it is fine.
+    assert!(DiskStore::serve(&sample.info, &disk.path().join("there")).is_ok());
+}
+
+const FEW_FILES: &str = "SOW_STORE_TEST_FEW_FILES";
+
+/// 2,000 files with 40 file descriptors. The limit is for a whole process, so the test runs itself in another one.
+#[test]
+fn thousands_of_files_with_few_descriptors() {
+    if env::var_os(FEW_FILES).is_some() {
+        let hard = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(40), maximum: hard }).unwrap();
+        return receive_and_share_thousands_of_files();
+    }
+    let done = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "limits::thousands_of_files_with_few_descriptors", "--nocapture"])
+        .env(FEW_FILES, "1")
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn receive_and_share_thousands_of_files() {
+    let names: Vec<String> = (0..2000).map(|at| format!("some folder {}/näme {at}", at % 37)).collect();
+    let files: Vec<_> =
+        names.iter().zip(0..).map(|(name, at)| (name.as_str(), at * 7 % 3001, false)).collect();
+    let sample = Sample::folder(&files, 16_384, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let target: PathBuf = folder.path().join("content");
+    let store = receive(&sample, &target).unwrap();
+    let pieces = sample.info.geometry.pieces();
+    for piece in (0..pieces).rev() {
+        put(&store, &sample, piece).unwrap();
+        if piece % 50 == 0 {
+            store.sync().unwrap();
+        }
+    }
+    store.finish().unwrap();
+    assert!(read_tree(&target) == sample.tree());
+
+    // Segments hold their files open, however few may be: 25 of them with descriptors for 10 in the cache.
+    let held: Vec<_> = (0..25).map(|at| store.segments(at * 100_000..at * 100_000 + 1).unwrap()).collect();
+    assert!(held.iter().flatten().all(|segment| matches!(segment, Segment::File { .. })));
+    let mut bytes = vec![0; sample.bytes.len()];
+    store.read(0..sample.bytes.len() as u64, &mut bytes).unwrap();
+    assert!(bytes == sample.bytes);
+    drop((held, store));
+
+    let found = verify(&sample.info, &target, 4, &|_| {}, &false.into()).unwrap();
+    assert!(found.is_identical());
+    let plan = scan(&target).unwrap();
+    let hashes = hash_content(&plan, 16_384, 4, &|_| {}, &false.into()).unwrap();
+    assert_eq!(hashes.len(), pieces as usize);
+}

@@ -10,6 +10,8 @@ mod links;
 mod memory;
 mod messages;
 mod metainfo;
+mod tracker_http;
+mod tracker_udp;
 
 pub use bencode::bencode;
 pub use extensions::extensions;
@@ -17,6 +19,8 @@ pub use handshake::handshake;
 pub use links::links;
 pub use messages::messages;
 pub use metainfo::metainfo;
+pub use tracker_http::tracker_http;
+pub use tracker_udp::tracker_udp;
 
 /// A target, by the name that its program, its corpus and its seeds have.
 pub type Target = (&'static str, fn(&[u8]));
@@ -29,4 +33,6 @@ pub const TARGETS: &[Target] = &[
     ("handshake", handshake),
     ("messages", messages),
     ("extensions", extensions),
+    ("tracker_http", tracker_http),
+    ("tracker_udp", tracker_udp),
 ];

@@ -257,3 +257,132 @@ fn cost_of(outgoing: &Outgoing) -> usize {
     };
     MESSAGE_COST + body
 }
+
+#[cfg(test)]
+mod tests {
+    use sow_content::Geometry;
+    use sow_store::MemoryStore;
+    use sow_wire::bittorrent::{Decoded, Decoder};
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream, tcp::OwnedReadHalf},
+        time::timeout,
+    };
+
+    use super::*;
+    use crate::{inbox::inbox, throttle::Throttle};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    struct Pair {
+        outbox: Outbox,
+        writer: Writer,
+        letters: mpsc::Receiver<Letter>,
+        peer: TcpStream,
+        /// Closes the connection when it goes.
+        _other_half: OwnedReadHalf,
+    }
+
+    async fn pair(up: Option<u64>, stall: Duration) -> Pair {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (other_half, half) = listener.accept().await.unwrap().0.into_split();
+        let (inbox, letters) = inbox();
+        let sender = Sender::new(half, Arc::new(Throttle::new(up)), stall);
+        let (outbox, writer) = Outbox::new(ConnId(1), sender, inbox);
+        Pair { outbox, writer, letters, peer, _other_half: other_half }
+    }
+
+    fn store() -> Arc<Store> {
+        let store = Store::from(MemoryStore::new(Geometry::new(1 << 20, 1 << 20).unwrap()));
+        let bytes: Vec<u8> = (0..1u32 << 20).map(|at| (at >> 14) as u8).collect();
+        store.write_piece(0, &[bytes.into()]).unwrap();
+        Arc::new(store)
+    }
+
+    fn block(number: u32) -> Block {
+        Block { piece: 0, offset: number << 14, length: 1 << 14 }
+    }
+
+    /// What arrives until the end, blocks by their number; their bytes are checked.
+    async fn arrivals(mut peer: TcpStream) -> Vec<Result<Message, u32>> {
+        let (mut bytes, mut arrived) = (BytesMut::new(), Vec::new());
+        let reading = async { while peer.read_buf(&mut bytes).await.unwrap() > 0 {} };
+        timeout(PATIENCE, reading).await.unwrap();
+        let mut decoder = Decoder::new(1 << 14);
+        while let Some(decoded) = decoder.decode(&mut bytes).unwrap() {
+            arrived.push(match decoded {
+                Decoded::Message(message) => Ok(message),
+                Decoded::Block(head) => {
+                    let (payload, number) = (bytes.split_to(head.length as usize), head.offset >> 14);
+                    assert!(payload.iter().all(|byte| u32::from(*byte) == number));
+                    Err(number)
+                }
+            });
+        }
+        assert!(bytes.is_empty());
+        arrived
+    }
+
+    #[tokio::test]
+    async fn messages_overtake_blocks_but_a_choke_stays_behind_them() {
+        let Pair { outbox, writer, mut letters, peer, .. } = pair(None, PATIENCE).await;
+        let store = store();
+        let push = |outgoing| assert!(outbox.push(outgoing));
+        let message = |message| push(Outgoing::Message(message));
+        message(Message::HaveNone);
+        push(Outgoing::Block(block(1), Arc::clone(&store)));
+        push(Outgoing::Block(block(2), Arc::clone(&store)));
+        message(Message::Have(7));
+        message(Message::Choke);
+        message(Message::Unchoke);
+        push(Outgoing::Block(block(3), Arc::clone(&store)));
+        let writing = tokio::spawn(writer.run());
+        for number in 1..=3 {
+            let letter = timeout(PATIENCE, letters.recv()).await.unwrap();
+            assert!(
+                matches!(letter, Some(Letter::BlockSent(_, sent)) if sent == block(number)),
+                "{letter:?}"
+            );
+        }
+        drop(outbox);
+        let (choke, unchoke) = (Ok(Message::Choke), Ok(Message::Unchoke));
+        let want = [Ok(Message::HaveNone), Ok(Message::Have(7)), Err(1), Err(2), choke, unchoke, Err(3)];
+        assert_eq!(arrivals(peer).await, want);
+        timeout(PATIENCE, writing).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn messages_that_wait_are_sent_before_the_end_and_blocks_are_not() {
+        let Pair { outbox, writer, peer, .. } = pair(None, PATIENCE).await;
+        outbox.push(Outgoing::Block(block(1), store()));
+        outbox.push(Outgoing::Message(Message::Have(7)));
+        drop(outbox);
+        let writing = tokio::spawn(writer.run());
+        let arrived = arrivals(peer).await;
+        assert_eq!(arrived[0], Ok(Message::Have(7)));
+        assert!(arrived.len() <= 2);
+        timeout(PATIENCE, writing).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_fills_its_own_queue_alone() {
+        let Pair { outbox, writer, peer, .. } = pair(None, PATIENCE).await;
+        let message = Message::Extended { id: 1, payload: vec![0; 16384].into() };
+        let pushed = (0..1000).take_while(|_| outbox.push(Outgoing::Message(message.clone()))).count();
+        assert_eq!(pushed, MAX_QUEUED / (16384 + MESSAGE_COST));
+        drop((writer, peer));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_fails_ends_the_connection() {
+        let Pair { outbox, writer, mut letters, peer, .. } = pair(None, PATIENCE).await;
+        let beyond = Block { piece: 9, offset: 0, length: 1 };
+        outbox.push(Outgoing::Block(beyond, store()));
+        let writing = tokio::spawn(writer.run());
+        let letter = timeout(PATIENCE, letters.recv()).await.unwrap();
+        assert!(matches!(letter, Some(Letter::Unreadable(ConnId(1), _))), "{letter:?}");
+        assert_eq!(arrivals(peer).await, []);
+        timeout(PATIENCE, writing).await.unwrap().unwrap();
+    }
+}

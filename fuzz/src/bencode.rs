@@ -31,6 +31,10 @@ pub fn bencode(data: &[u8]) {
         (Err(_), Err(_)) => {}
     }
 
+    if let Ok(value) = &lenient {
+        assert!(count(value) <= Limits::SMALL.items);
+    }
+
     let prefix = memory::within(MEMORY, || decode_prefix(data, Limits::SMALL));
     let skipped = memory::within(0, || Reader::new(data, Limits::SMALL).skip());
     if let Ok((value, rest)) = &prefix {
@@ -41,6 +45,15 @@ pub fn bencode(data: &[u8]) {
             let raw = raw_dict_value(data, key, Limits::SMALL).ok().flatten().expect("the key is there");
             assert_eq!(decode(raw, Limits::SMALL).as_ref(), Ok(value));
         }
+    }
+}
+
+/// How many values a tree holds.
+fn count(value: &Value<'_>) -> usize {
+    1 + match value {
+        Value::Int(_) | Value::Bytes(_) => 0,
+        Value::List(list) => list.iter().map(count).sum(),
+        Value::Dict(dict) => dict.iter().map(|(_, value)| count(value)).sum(),
     }
 }
 

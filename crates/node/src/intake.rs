@@ -128,12 +128,12 @@ impl Intake {
     /// Goes over to a new slab, with what is midway.
     fn change_slab(&mut self) {
         self.choose_size();
-        if let Some(block) = &mut self.block {
-            if !self.slab.buf.is_empty() {
-                let segment = self.slab.buf.split().freeze();
-                block.missing -= segment.len();
-                block.segments.push(segment);
-            }
+        if let Some(block) = &mut self.block
+            && !self.slab.buf.is_empty()
+        {
+            let segment = self.slab.buf.split().freeze();
+            block.missing -= segment.len();
+            block.segments.push(segment);
         }
         let left = self.slab.buf.len();
         let mut next = if left + LEAST_ROOM > LARGEST_SLAB {

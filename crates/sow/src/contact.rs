@@ -51,17 +51,13 @@ pub(crate) async fn out_of_reach(
     mut contact: watch::Receiver<Contact>,
 ) -> Failure {
     let state = contact.clone();
-    let made = async {
-        if contact.wait_for(|contact| contact.is_made).await.is_err() {
-            // The swarm has ended, and whoever ended it knows why.
-        }
-        std::future::pending::<Failure>().await
-    };
     tokio::select! {
         biased;
-        never = made => never,
-        failure = diagnose(source, bind, &state) => failure,
+        // When the swarm has ended instead, whoever ended it knows why.
+        _ = contact.wait_for(|contact| contact.is_made) => {}
+        failure = diagnose(source, bind, &state) => return failure,
     }
+    std::future::pending().await
 }
 
 async fn diagnose(source: &Source, bind: Option<IpAddr>, contact: &watch::Receiver<Contact>) -> Failure {

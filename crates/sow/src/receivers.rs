@@ -29,7 +29,13 @@ pub(crate) struct Receiver {
     pub(crate) is_here: bool,
     /// Bytes a second that we send it.
     pub(crate) rate: u64,
+    /// In how many pictures it was there.
+    looks: u32,
 }
+
+/// In how many pictures somebody must have been there to have got what has no bytes: two seconds' worth. He never says
+/// that he has a piece of it, as there is none; but he does have to ask for its description.
+const LOOKS_FOR_NOTHING: u32 = 8;
 
 impl Receivers {
     /// Nobody yet.
@@ -43,13 +49,15 @@ impl Receivers {
         for peer in peers {
             changed.extend(self.note(peer));
         }
+        let nothing_to_have = self.geometry.total() == 0;
         for (id, receiver) in &mut self.known {
             let stays = peers.iter().any(|peer| peer.peer_id == *id);
             if receiver.is_here && !stays {
                 receiver.is_here = false;
                 receiver.rate = 0;
                 if receiver.state == ReceiverState::Connected {
-                    receiver.state = ReceiverState::Gone;
+                    receiver.state =
+                        if nothing_to_have { ReceiverState::Complete } else { ReceiverState::Gone };
                     changed.push(receiver.clone());
                 }
             }
@@ -57,17 +65,19 @@ impl Receivers {
         changed
     }
 
+    /// A receiver has come; it may have left again before the next picture is taken. Returns it when that is news.
+    pub(crate) fn arrived(&mut self, id: PeerId, addr: SocketAddr) -> Option<Receiver> {
+        let is_new = !self.known.contains_key(&id);
+        let receiver = self.known.entry(id).or_insert(Receiver::at(addr));
+        receiver.is_here = true;
+        is_new.then(|| receiver.clone())
+    }
+
     /// A receiver has everything; it may have left since. Returns it when that is news.
     pub(crate) fn completed(&mut self, id: PeerId, addr: SocketAddr) -> Option<Receiver> {
         let total = self.geometry.total();
-        let receiver = self.known.entry(id).or_insert(Receiver {
-            addr,
-            bytes: 0,
-            state: ReceiverState::Connected,
-            is_here: false,
-            rate: 0,
-        });
-        if receiver.state == ReceiverState::Complete {
+        let receiver = self.known.entry(id).or_insert(Receiver::at(addr));
+        if receiver.state == ReceiverState::Complete || total == 0 {
             return None;
         }
         receiver.bytes = total;
@@ -90,18 +100,14 @@ impl Receivers {
     fn note(&mut self, peer: &PeerStatus) -> Option<Receiver> {
         let addr = peer.listen_addr.unwrap_or(peer.addr);
         let is_new = !self.known.contains_key(&peer.peer_id);
-        let receiver = self.known.entry(peer.peer_id).or_insert(Receiver {
-            addr,
-            bytes: 0,
-            state: ReceiverState::Connected,
-            is_here: true,
-            rate: 0,
-        });
+        let receiver = self.known.entry(peer.peer_id).or_insert(Receiver::at(addr));
         let was = receiver.state;
         receiver.addr = addr;
         receiver.is_here = true;
         receiver.rate = peer.rate_up;
-        if peer.complete || was == ReceiverState::Complete {
+        receiver.looks += 1;
+        let has_all = peer.complete && (self.geometry.total() > 0 || receiver.looks >= LOOKS_FOR_NOTHING);
+        if has_all || was == ReceiverState::Complete {
             receiver.state = ReceiverState::Complete;
             receiver.bytes = self.geometry.total();
         } else {
@@ -109,6 +115,13 @@ impl Receivers {
             receiver.bytes = bytes_of(&self.geometry, peer.have);
         }
         (is_new || receiver.state != was).then(|| receiver.clone())
+    }
+}
+
+impl Receiver {
+    /// One that has just come.
+    fn at(addr: SocketAddr) -> Self {
+        Self { addr, bytes: 0, state: ReceiverState::Connected, is_here: true, rate: 0, looks: 0 }
     }
 }
 
@@ -169,6 +182,29 @@ mod tests {
         // The picture of the peers may be older than the news.
         assert!(book.observe(&[peer(1, 9)]).is_empty());
         assert!(book.observe(&[]).is_empty());
+        assert_eq!(book.complete(), 1);
+    }
+
+    #[test]
+    fn a_short_visit_is_noticed() {
+        let mut book = book();
+        assert!(book.arrived(PeerId([1; 20]), peer(1, 0).addr).is_some());
+        assert!(book.arrived(PeerId([1; 20]), peer(1, 0).addr).is_none());
+        assert_eq!(book.observe(&[])[0].state, ReceiverState::Gone);
+    }
+
+    #[test]
+    fn of_nothing_all_is_had_by_who_has_been_here() {
+        let empty = || Receivers::new(Geometry::new(0, 10).unwrap());
+        let mut book = empty();
+        book.arrived(PeerId([1; 20]), peer(1, 0).addr);
+        assert_eq!(book.complete(), 0);
+        assert_eq!(book.observe(&[])[0].state, ReceiverState::Complete);
+        let mut book = empty();
+        for look in 0..LOOKS_FOR_NOTHING {
+            assert_eq!(book.complete(), 0, "{look}");
+            book.observe(&[peer(1, 10)]);
+        }
         assert_eq!(book.complete(), 1);
     }
 

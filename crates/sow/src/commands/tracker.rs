@@ -36,9 +36,13 @@ pub(crate) async fn run(args: TrackerArgs, report: &Report) -> Result<Exit, Fail
     let mut looks = interval(LOOK);
     let mut told = BTreeMap::new();
     loop {
-        tokio::select! {
-            _ = looks.tick() => news(&mut told, tracker.swarms()).iter().for_each(|line| report.note(line)),
-            () = stop.asked() => return Ok(Exit::Interrupted),
+        let is_last = tokio::select! {
+            _ = looks.tick() => false,
+            () = stop.asked() => true,
+        };
+        news(&mut told, tracker.swarms()).iter().for_each(|line| report.note(line));
+        if is_last {
+            return Ok(Exit::Interrupted);
         }
     }
 }

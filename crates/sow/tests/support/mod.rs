@@ -1,6 +1,6 @@
 //! What the tests of the command line share: running `sow` with a bound on every wait, and content to send.
 
-#![allow(dead_code, reason = "each test program uses its own part of this")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part of this")]
 
 use std::{
     fs,
@@ -64,6 +64,15 @@ impl Ended {
 /// Runs `sow` to its end.
 pub fn run<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Ended {
     Running::start(&mut sow(args)).wait()
+}
+
+/// The `complete` event of a run with `--json`.
+pub fn complete_of(stdout: &str) -> serde_json::Value {
+    stdout
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("every line is JSON"))
+        .find(|event| event["event"] == "complete")
+        .expect("it says that it is complete")
 }
 
 /// A `sow` that is running. It is killed when this is dropped.

@@ -104,9 +104,12 @@ impl<'a> Watch<'a> {
         match event {
             SwarmEvent::Engine(event) => {
                 tracing::debug!(?event, "the swarm reports");
-                if let Event::PeerComplete { addr, peer_id } = event
-                    && let Some(receiver) = self.receivers.completed(peer_id, addr)
-                {
+                let news = match event {
+                    Event::PeerConnected { addr, peer_id, .. } => self.receivers.arrived(peer_id, addr),
+                    Event::PeerComplete { addr, peer_id } => self.receivers.completed(peer_id, addr),
+                    _ => None,
+                };
+                if let Some(receiver) = news {
                     self.tell(&receiver);
                 }
             }

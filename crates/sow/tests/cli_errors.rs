@@ -1,0 +1,289 @@
+//! What bad input gets: a text that names the thing and the remedy, the right exit code, nothing half done.
+
+mod support;
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::{fs::PermissionsExt, fs::symlink, process::CommandExt},
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use support::{Origin, Running, names, noise_file, run, sow};
+
+const HASH: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+/// A user that owns nothing.
+const NOBODY: u32 = 65_534;
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("the test's paths are UTF-8")
+}
+
+/// `sow` as a user to whom things can be forbidden; root is forbidden nothing.
+fn sow_as_nobody(args: &[&str]) -> Command {
+    let mut command = sow(args);
+    if rustix::process::getuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}
+
+/// `sow` with a small tmpfs over `folder`, in a mount namespace of its own.
+fn sow_on_small_disk(folder: &Path, options: &str, args: &[&str]) -> Command {
+    let script = "mount -t tmpfs -o \"$1\" tmpfs \"$2\" && shift 2 && exec \"$@\"";
+    let inner = sow(args);
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh", options]).arg(folder);
+    command.arg(inner.get_program()).args(inner.get_args());
+    command
+}
+
+#[test]
+fn nothing_at_the_path() {
+    run(["send", "/no/such/file"]).expect(1).says(&["/no/such/file", "tip:"]);
+    run(["torrent", "create", "/no/such/file"]).expect(1).says(&["/no/such/file"]);
+    run(["get", "/no/such.torrent"]).expect(1).says(&["/no/such.torrent", "tip:"]);
+    run(["send", "/dev/null"]).expect(1).says(&["/dev/null is a device"]);
+}
+
+#[test]
+fn a_path_that_may_not_be_read() {
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let secret = noise_file(place.path(), "secret", 10);
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
+    let args = ["send", "--port", "0", text(&secret)];
+    Running::start(&mut sow_as_nobody(&args)).wait().expect(5).says(&["secret", "ermission denied", "tip:"]);
+}
+
+#[test]
+fn a_folder_with_nothing_in_it() {
+    let place = tempfile::tempdir().unwrap();
+    run(["send", "--port", "0", text(place.path())]).expect(1).says(&[
+        text(place.path()),
+        "no files in it",
+        "tip:",
+    ]);
+}
+
+#[test]
+fn a_link_that_leaves_the_folder() {
+    let place = tempfile::tempdir().unwrap();
+    noise_file(place.path(), "a", 10);
+    symlink("/etc/passwd", place.path().join("out")).unwrap();
+    run(["send", "--port", "0", text(place.path())]).expect(1).says(&["out", "leaves the folder", "tip:"]);
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    let place = tempfile::tempdir().unwrap();
+    let file = noise_file(place.path(), "a", 10);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let pid = std::process::id().to_string();
+    for command in [&["send", text(&file)][..], &["tracker"], &["get", &format!("127.0.0.1:1/{HASH}")]] {
+        let args = command.iter().copied().chain(["--bind", "127.0.0.1", "--port", &port]);
+        run(args).expect(1).says(&[&format!("port {port} is taken"), &pid, "--port 0"]);
+    }
+}
+
+#[test]
+fn an_address_that_is_not_ours() {
+    run(["tracker", "--port", "0", "--bind", "203.0.113.77"]).expect(2).says(&["203.0.113.77"]);
+}
+
+#[test]
+fn hosts_that_are_out_of_reach() {
+    let since = Instant::now();
+    // Nobody listens on port 1.
+    let place = tempfile::tempdir().unwrap();
+    for what in [
+        format!("127.0.0.1:1/{HASH}"),
+        "127.0.0.1:1".to_owned(),
+        format!("magnet:?xt=urn:btih:{HASH}&x.pe=127.0.0.1:1"),
+        format!("magnet:?xt=urn:btih:{HASH}&tr=http://127.0.0.1:1/announce"),
+        "http://127.0.0.1:1/a.torrent".to_owned(),
+    ] {
+        let mut command = sow(["get", &what]);
+        let ended = Running::start(command.current_dir(place.path())).wait();
+        ended.expect(6).says(&["127.0.0.1:1", "refused", "tip:"]);
+    }
+    assert!(since.elapsed() < Duration::from_secs(50), "it took {:?}", since.elapsed());
+    run(["get", &format!("no-such-host.invalid/{HASH}")]).expect(6).says(&["no-such-host.invalid", "tip:"]);
+    assert!(names(place.path()).is_empty());
+}
+
+#[test]
+fn nobody_to_ask() {
+    run(["get", &format!("magnet:?xt=urn:btih:{HASH}")]).expect(3).says(&["no tracker and no peer", "tip:"]);
+}
+
+#[test]
+fn a_wrong_hash() {
+    let place = tempfile::tempdir().unwrap();
+    let origin = Origin::start(&noise_file(place.path(), "real.iso", 1000), &[]);
+    let out = tempfile::tempdir().unwrap();
+    let what = format!("{}/{HASH}", origin.address());
+    let since = Instant::now();
+    run(["get", &what, "-o", text(out.path())]).expect(3).says(&[
+        "does not share",
+        "real.iso",
+        &origin.ticket,
+    ]);
+    assert!(since.elapsed() < Duration::from_secs(20), "it took {:?}", since.elapsed());
+    assert!(names(out.path()).is_empty());
+}
+
+#[test]
+fn wrong_usage() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = text(place.path());
+    let ticket = format!("127.0.0.1:1/{HASH}");
+    for (args, words) in [
+        (&["get"][..], &["<WHAT>"][..]),
+        (&["get", "chunk://10.0.0.1"], &["chunk://", "ticket"]),
+        (&["get", "raw://10.0.0.1:52000"], &["raw://"]),
+        (&["get", "10.0.0.1:99999"], &["99999", "65535"]),
+        (&["get", "10.0.0.1/abc"], &["abc", "base-32"]),
+        (&["get", "magnet:?xt=urn:btih:abc"], &["abc"]),
+        (&["get", "http://"], &["http://"]),
+        (&["get", &ticket, "--up-limit", "10mb/s"], &["bits or bytes"]),
+        (&["get", &ticket, "--up-limit", "10"], &["10mbit"]),
+        (&["get", &ticket, "--timeout", "soon"], &["soon"]),
+        (&["get", &ticket, "--seed-for", "1x"], &["90s"]),
+        (&["get", &ticket, "--json", "-o", "-"], &["standard output"]),
+        (&["get", &ticket, "-o", "/no/such/folder/x"], &["/no/such/folder"]),
+        (&["get", &ticket, &ticket, "-o", "-"], &["one download"]),
+        (&["send"], &["<PATH>"]),
+        (&["send", folder, "--expect", "0"], &["--expect"]),
+        (&["send", folder, "--tracker", "10.0.0.1"], &["http://HOST:PORT/announce"]),
+        (&["torrent", "create", folder, "--piece-length", "100kB"], &["power of two"]),
+        (&["nonsense"], &["nonsense"]),
+    ] {
+        run(args.iter()).expect(2).says(words);
+    }
+}
+
+#[test]
+fn malformed_torrents() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("bad.torrent");
+    let info = |inner: &str| format!("d4:infod{inner}ee").into_bytes();
+    let piece = "6:pieces20:aaaaaaaaaaaaaaaaaaaa";
+    let file = |path: &str| format!("d6:lengthi1e4:pathl{path}ee");
+    let folder = |files: &str| info(&format!("5:filesl{files}e4:name1:a12:piece lengthi16384e{piece}"));
+    let cases = [
+        (Vec::new(), "end"),
+        (b"<html>not found</html>".to_vec(), "not a torrent"),
+        (info(&format!("6:lengthi5e4:name1:a12:piece lengthi16384e{piece}"))[..40].to_vec(), "cut short"),
+        ([b"d4:info".to_vec(), vec![b'l'; 100_000]].concat(), "info"),
+        (info(&format!("6:lengthi-5e4:name1:a12:piece lengthi16384e{piece}")), "below zero"),
+        (info(&format!("6:lengthi9223372036854775807e4:name1:a12:piece lengthi1e{piece}")), "pieces"),
+        (info(&format!("6:lengthi5e4:name1:a12:piece lengthi0e{piece}")), "piece length"),
+        (info("6:lengthi5e4:name1:a12:piece lengthi16384e6:pieces99999999999:aa"), "pieces"),
+        (info(&format!("6:lengthi5e4:name2:..12:piece lengthi16384e{piece}")), "info.name"),
+        (info(&format!("6:lengthi5e4:name4:/etc12:piece lengthi16384e{piece}")), "info.name"),
+        (info(&format!("6:lengthi5e4:name3:a\0b12:piece lengthi16384e{piece}")), "info.name"),
+        (folder(&file("2:..6:passwd")), "info.files[0]"),
+        (folder(&file("0:1:b")), "info.files[0]"),
+        (folder(&[file("1:b"), file("1:b")].concat()), "twice"),
+        (folder(&[file("1:b"), file("1:b1:c")].concat()), "folder"),
+        (folder(""), "info.files"),
+    ];
+    for (bytes, word) in cases {
+        fs::write(&path, &bytes).unwrap();
+        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
+        for command in [&["torrent", "show"][..], &["get"]] {
+            let ended = run(command.iter().copied().chain([text(&path)]));
+            assert_eq!(ended.code(), 1, "{shown}: {}", ended.stderr);
+            assert!(
+                ended.stderr.contains("bad.torrent") && ended.stderr.contains(word),
+                "{shown}: {}",
+                ended.stderr
+            );
+        }
+    }
+    assert_eq!(names(place.path()), ["bad.torrent"]);
+}
+
+#[test]
+fn a_target_that_exists() {
+    let place = tempfile::tempdir().unwrap();
+    let file = noise_file(place.path(), "a.iso", 100_000);
+    let origin = Origin::start(&file, &[]);
+    let out = tempfile::tempdir().unwrap();
+    let target = out.path().join("a.iso");
+    fs::copy(&file, &target).unwrap();
+    let get =
+        |more: &[&str]| run(["get", &origin.ticket, "--no-seed", "-o", text(out.path())].iter().chain(more));
+    get(&[]).expect(0).says(&["is there already and verified"]);
+    fs::write(&target, "mine").unwrap();
+    get(&[]).expect(8).says(&["a.iso", "--overwrite"]);
+    assert_eq!(fs::read(&target).unwrap(), b"mine");
+    get(&["--overwrite"]).expect(0);
+    assert_eq!(fs::read(&target).unwrap(), fs::read(&file).unwrap());
+    let mut wrong = fs::read(&file).unwrap();
+    wrong[50_000] ^= 1;
+    fs::write(&target, &wrong).unwrap();
+    get(&[]).expect(8);
+    assert_eq!(fs::read(&target).unwrap(), wrong);
+    fs::remove_file(&target).unwrap();
+    fs::create_dir(&target).unwrap();
+    get(&[]).expect(8);
+    assert_eq!(names(out.path()), ["a.iso"]);
+}
+
+#[test]
+fn a_disk_that_is_full() {
+    let place = tempfile::tempdir().unwrap();
+    let origin = Origin::start(&noise_file(place.path(), "a.iso", 8 << 20), &[]);
+    let small = tempfile::tempdir().unwrap();
+    let args = ["get", &origin.ticket, "--no-seed", "-o", text(small.path())];
+    let ended = Running::start(&mut sow_on_small_disk(small.path(), "size=2m", &args)).wait();
+    ended.expect(5).says(&["no room", "a.iso", "tip:"]);
+}
+
+#[test]
+fn a_target_that_cannot_be_written() {
+    let place = tempfile::tempdir().unwrap();
+    let origin = Origin::start(&noise_file(place.path(), "a.iso", 1000), &[]);
+    let out = tempfile::tempdir().unwrap();
+    fs::set_permissions(out.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    let args = ["get", &origin.ticket, "--no-seed", "-o", text(out.path())];
+    Running::start(&mut sow_as_nobody(&args)).wait().expect(5).says(&[
+        text(out.path()),
+        "ermission denied",
+        "tip:",
+    ]);
+    let ended = Running::start(&mut sow_on_small_disk(out.path(), "ro,size=2m", &args)).wait();
+    ended.expect(5).says(&[text(out.path()), "ead-only", "tip:"]);
+    assert!(names(out.path()).is_empty());
+}
+
+#[test]
+fn errors_are_events_too() {
+    let ended = run(["get", "--json", "chunk://10.0.0.1"]).expect(2);
+    let event: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&event["event"], &event["code"]), (&"error".into(), &2.into()));
+    assert!(event["message"].as_str().unwrap().contains("chunk://") && event["t"].is_f64());
+}
+
+#[test]
+fn a_torrent_file_that_exists() {
+    let place = tempfile::tempdir().unwrap();
+    let file = noise_file(place.path(), "a.iso", 1000);
+    let other = noise_file(place.path(), "b.iso", 1001);
+    let torrent = place.path().join("x.torrent");
+    let create = |file: &Path, more: &[&str]| {
+        run(["torrent", "create", text(file), "-o", text(&torrent)].iter().chain(more))
+    };
+    create(&file, &[]).expect(0);
+    create(&file, &["--comment", "again"]).expect(0);
+    create(&other, &[]).expect(8).says(&["x.torrent", "--overwrite"]);
+    create(&other, &["--overwrite"]).expect(0);
+    run(["torrent", "check", text(&torrent), text(&other)]).expect(0);
+    run(["torrent", "check", text(&torrent), text(&file)]).expect(4).says(&["a.iso", "tip:"]);
+}

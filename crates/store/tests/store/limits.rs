@@ -7,41 +7,50 @@ use std::{
 };
 
 use crate::sample::{Sample, names_in, read_tree};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use sow_store::{
     DiskStore, ReceiveOptions, Segment, Store, StoreError, StoreErrorKind, hash_content, scan, verify,
 };
 
-/// A tmpfs of its own, gone with the value.
-struct Mount(tempfile::TempDir);
+const ALONE: &str = "SOW_STORE_TEST_ALONE";
 
-impl Mount {
-    fn new(options: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        mount(&["-t", "tmpfs", "-o", options, "sow-test"], folder.path());
-        Self(folder)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn make_read_only(&self) {
-        mount(&["-o", "remount,ro"], self.path());
-    }
+/// Runs a test of this file again as a process with mounts of its own, where it may mount as it likes and nothing has to be
+/// cleaned up; in there, does what it is for. Needs root or user namespaces.
+fn with_own_mounts(name: &str, test: impl FnOnce()) {
+    let rights: &[&str] =
+        if geteuid().is_root() { &["--mount"] } else { &["--user", "--map-root-user", "--mount"] };
+    let mut command = Command::new("unshare");
+    command.args(rights).arg(env::current_exe().unwrap());
+    run_again(command, name, test);
 }
 
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let done = Command::new("umount").arg("--lazy").arg(self.path()).status();
-        assert!(done.is_ok_and(|status| status.success()), "{} stays mounted", self.path().display());
+/// Runs a test of this file by a command, with a folder for its use; in there, does what it is for.
+fn run_again(mut command: Command, name: &str, test: impl FnOnce()) {
+    if env::var_os(ALONE).is_some() {
+        return test();
     }
+    let folder = tempfile::tempdir().unwrap();
+    command.args(["--exact", &format!("limits::{name}"), "--nocapture"]).env(ALONE, folder.path());
+    let done = command.output();
+    let done = done.expect("unshare (util-linux) can be run");
+    let said = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && said.contains("1 passed"), "{name} in a process of its own: {said}");
+}
+
+/// A tmpfs, for a test that has its own mounts.
+fn tmpfs(size: &str) -> PathBuf {
+    let folder = PathBuf::from(env::var_os(ALONE).unwrap());
+    mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "sow-test"], &folder);
+    folder
 }
 
 fn mount(arguments: &[&str], path: &Path) {
     let done = Command::new("mount").args(arguments).arg(path).output().expect("mount can be run");
     let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "this test mounts a tmpfs and has to be run as root: {said}");
+    assert!(
+        done.status.success(),
+        "this test mounts a tmpfs, for which it needs root or user namespaces: {said}"
+    );
 }
 
 fn receive(sample: &Sample, target: &Path) -> Result<Store, StoreError> {
@@ -56,26 +65,37 @@ fn put(store: &Store, sample: &Sample, piece: u32) -> Result<(), StoreError> {
 
 #[test]
 fn content_that_does_not_fit_is_refused_before_a_byte_is_fetched() {
-    let disk = Mount::new("size=2m");
+    with_own_mounts(
+        "content_that_does_not_fit_is_refused_before_a_byte_is_fetched",
+        refuse_what_does_not_fit,
+    );
+}
+
+fn refuse_what_does_not_fit() {
+    let disk = tmpfs("2m");
     let files = [("a", 1_000_000, false), ("b", 1_500_000, false)];
     for sample in [Sample::file(2_500_000, 32_768, 1), Sample::folder(&files, 32_768, 2)] {
-        let error = receive(&sample, &disk.path().join("content")).unwrap_err();
+        let error = receive(&sample, &disk.join("content")).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::DiskFull);
         let StoreError::NoRoom { path, needed, free } = &error else { panic!("{error}") };
-        assert_eq!((path, *needed), (&disk.path().join("content"), 2_500_000));
+        assert_eq!((path, *needed), (&disk.join("content"), 2_500_000));
         assert!((1_900_000..=2 << 20).contains(free), "{error}");
-        assert!(names_in(disk.path()).is_empty(), "nothing is left behind");
+        assert!(names_in(&disk).is_empty(), "nothing is left behind");
     }
 }
 
 #[test]
 fn a_disk_that_fills_up_loses_nothing_that_counts() {
-    let disk = Mount::new("size=4m");
+    with_own_mounts("a_disk_that_fills_up_loses_nothing_that_counts", fill_up_the_disk);
+}
+
+fn fill_up_the_disk() {
+    let disk = tmpfs("4m");
     let sample = Sample::file(3_000_000, 32_768, 1);
-    let target = disk.path().join("content");
+    let target = disk.join("content");
     let store = receive(&sample, &target).unwrap();
     (0..40).for_each(|piece| put(&store, &sample, piece).unwrap());
-    let hog = disk.path().join("hog");
+    let hog = disk.join("hog");
     let filled = fs::write(&hog, vec![1; 4 << 20]);
     assert_eq!(filled.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
 
@@ -98,34 +118,31 @@ fn a_disk_that_fills_up_loses_nothing_that_counts() {
 
 #[test]
 fn a_file_system_for_reading_only_is_named_as_that() {
-    let disk = Mount::new("size=4m");
-    let sample = Sample::file(100_000, 32_768, 1);
-    sample.lay_out(&disk.path().join("there"));
-    disk.make_read_only();
-    let error = receive(&sample, &disk.path().join("content")).unwrap_err();
-    assert_eq!(error.kind(), StoreErrorKind::ReadOnly, "{error}");
-    let error = DiskStore::receive_unnamed(&sample.info, disk.path()).unwrap_err();
-    assert_eq!(error.kind(), StoreErrorKind::ReadOnly, "{error}");
-    // To share from it is fine.
-    assert!(DiskStore::serve(&sample.info, &disk.path().join("there")).is_ok());
+    with_own_mounts("a_file_system_for_reading_only_is_named_as_that", receive_where_nothing_can_be_written);
 }
 
-const FEW_FILES: &str = "SOW_STORE_TEST_FEW_FILES";
+fn receive_where_nothing_can_be_written() {
+    let disk = tmpfs("4m");
+    let sample = Sample::file(100_000, 32_768, 1);
+    sample.lay_out(&disk.join("there"));
+    mount(&["-t", "tmpfs", "-o", "remount,ro", "sow-test"], &disk);
+    let error = receive(&sample, &disk.join("content")).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::ReadOnly, "{error}");
+    let error = DiskStore::receive_unnamed(&sample.info, &disk).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::ReadOnly, "{error}");
+    // To share from it is fine.
+    assert!(DiskStore::serve(&sample.info, &disk.join("there")).is_ok());
+}
 
-/// 2,000 files with 40 file descriptors. The limit is for a whole process, so the test runs itself in another one.
+/// 2,000 files with 40 file descriptors. The limit is for a whole process.
 #[test]
 fn thousands_of_files_with_few_descriptors() {
-    if env::var_os(FEW_FILES).is_some() {
+    let command = Command::new(env::current_exe().unwrap());
+    run_again(command, "thousands_of_files_with_few_descriptors", || {
         let hard = getrlimit(Resource::Nofile).maximum;
         setrlimit(Resource::Nofile, Rlimit { current: Some(40), maximum: hard }).unwrap();
-        return receive_and_share_thousands_of_files();
-    }
-    let done = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "limits::thousands_of_files_with_few_descriptors", "--nocapture"])
-        .env(FEW_FILES, "1")
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        receive_and_share_thousands_of_files();
+    });
 }
 
 fn receive_and_share_thousands_of_files() {

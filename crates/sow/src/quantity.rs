@@ -131,6 +131,7 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
         match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+            (0, 0, s) if self.0.subsec_nanos() == 0 => write!(f, "{s} s"),
             (0, 0, _) => write!(f, "{:.1} s", self.0.as_secs_f64()),
             (0, m, 0) => write!(f, "{m}m"),
             (0, m, s) => write!(f, "{m}m{s:02}s"),
@@ -314,6 +315,7 @@ mod tests {
         assert_eq!(Rate(999).to_string(), "999 B/s");
         assert_eq!(Rate(1_196_000).to_string(), "1.2 MB/s");
         assert_eq!(Span(Duration::from_millis(1234)).to_string(), "1.2 s");
+        assert_eq!(Span(Duration::from_secs(3)).to_string(), "3 s");
         assert_eq!(Span(Duration::from_secs(600)).to_string(), "10m");
         assert_eq!(Span(Duration::from_secs(605)).to_string(), "10m05s");
         assert_eq!(Span(Duration::from_secs(5400)).to_string(), "1h30m");

@@ -29,7 +29,7 @@ pub(crate) struct Receiver {
     pub(crate) is_here: bool,
     /// Bytes a second that we send it.
     pub(crate) rate: u64,
-    /// In how many pictures it was there.
+    /// In how many pictures it was there. In the first one it is told of: by then its own port is known.
     looks: u32,
 }
 
@@ -65,12 +65,9 @@ impl Receivers {
         changed
     }
 
-    /// A receiver has come; it may have left again before the next picture is taken. Returns it when that is news.
-    pub(crate) fn arrived(&mut self, id: PeerId, addr: SocketAddr) -> Option<Receiver> {
-        let is_new = !self.known.contains_key(&id);
-        let receiver = self.known.entry(id).or_insert(Receiver::at(addr));
-        receiver.is_here = true;
-        is_new.then(|| receiver.clone())
+    /// A receiver has come. It may have left again before the next picture is taken; then it is told of that.
+    pub(crate) fn arrived(&mut self, id: PeerId, addr: SocketAddr) {
+        self.known.entry(id).or_insert(Receiver::at(addr)).is_here = true;
     }
 
     /// A receiver has everything; it may have left since. Returns it when that is news.
@@ -99,8 +96,8 @@ impl Receivers {
 
     fn note(&mut self, peer: &PeerStatus) -> Option<Receiver> {
         let addr = peer.listen_addr.unwrap_or(peer.addr);
-        let is_new = !self.known.contains_key(&peer.peer_id);
         let receiver = self.known.entry(peer.peer_id).or_insert(Receiver::at(addr));
+        let is_new = receiver.looks == 0 && receiver.state == ReceiverState::Connected;
         let was = receiver.state;
         receiver.addr = addr;
         receiver.is_here = true;
@@ -188,9 +185,11 @@ mod tests {
     #[test]
     fn a_short_visit_is_noticed() {
         let mut book = book();
-        assert!(book.arrived(PeerId([1; 20]), peer(1, 0).addr).is_some());
-        assert!(book.arrived(PeerId([1; 20]), peer(1, 0).addr).is_none());
+        book.arrived(PeerId([1; 20]), peer(1, 0).addr);
         assert_eq!(book.observe(&[])[0].state, ReceiverState::Gone);
+        book.arrived(PeerId([2; 20]), peer(2, 0).addr);
+        let news = book.observe(&[peer(2, 3)]);
+        assert_eq!((news.len(), news[0].addr.port(), news[0].bytes), (1, 6881, 30));
     }
 
     #[test]

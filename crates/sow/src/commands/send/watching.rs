@@ -104,13 +104,13 @@ impl<'a> Watch<'a> {
         match event {
             SwarmEvent::Engine(event) => {
                 tracing::debug!(?event, "the swarm reports");
-                let news = match event {
+                match event {
                     Event::PeerConnected { addr, peer_id, .. } => self.receivers.arrived(peer_id, addr),
-                    Event::PeerComplete { addr, peer_id } => self.receivers.completed(peer_id, addr),
-                    _ => None,
-                };
-                if let Some(receiver) = news {
-                    self.tell(&receiver);
+                    Event::PeerComplete { addr, peer_id } => {
+                        let news = self.receivers.completed(peer_id, addr);
+                        news.iter().for_each(|receiver| self.tell(receiver));
+                    }
+                    _ => {}
                 }
             }
             SwarmEvent::StoreFailed(error) => self.report.warn(chain(&*error)),

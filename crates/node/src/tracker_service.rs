@@ -92,7 +92,13 @@ async fn scrape(State(tracker): State<TrackerService>, RawQuery(query): RawQuery
     })
 }
 
-/// Refusals are bencoded too, and come with status 200: programs look no further at any other.
+/// Refusals are bencoded too, and come with status 200: programs look no further at any other. The connection ends, as
+/// there is nothing to say on it for the next half minute, and a crowd waits for its turn.
 fn bencoded(body: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain"), (header::CACHE_CONTROL, "no-store")], body).into_response()
+    let head = [
+        (header::CONTENT_TYPE, "text/plain"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONNECTION, "close"),
+    ];
+    (head, body).into_response()
 }

@@ -83,6 +83,7 @@ async fn a_scrape_tells_the_numbers() {
     announce(&format!("http://{addr}/announce"), 1, AnnounceEvent::Started, 5).await.unwrap();
     let url = scrape_request(&format!("http://{addr}/scrape"), &[HASH, InfoHash([0; 20])]);
     let response = reqwest::Client::builder().no_proxy().build().unwrap().get(url).send().await.unwrap();
+    assert_eq!(response.headers()["connection"], "close", "a crowd waits for its turn");
     let swarms = decode_scrape(&response.bytes().await.unwrap()).unwrap();
     assert_eq!(swarms.len(), 1);
     assert_eq!((swarms[0].info_hash, swarms[0].count.incomplete), (HASH, 1));

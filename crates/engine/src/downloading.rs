@@ -37,7 +37,8 @@ impl Engine {
         let new = match &mut peer.theirs {
             Theirs::Early(early) => return early.say(bitfield, all),
             Theirs::Known { have, said } => {
-                if std::mem::replace(said, true) {
+                // aria2 says many new pieces by another bitfield.
+                if std::mem::replace(said, true) && bitfield.is_none() {
                     return Err(DropReason::LateBitfield);
                 }
                 let pieces = have.len();

@@ -23,11 +23,13 @@ const PEX_INTERVAL: Duration = Duration::from_secs(60);
 const PEX_MOST: usize = 50;
 
 impl Engine {
-    /// Our extension handshake, as things stand.
-    pub(crate) fn extension_handshake(&self) -> Message {
+    /// Our extension handshake, as things stand. A stranger that believes us to have nothing would hang up on hearing that
+    /// we only upload (libtorrent does), so an origin that spreads tells only its kin, which know what it means.
+    pub(crate) fn extension_handshake(&self, to_kin: bool) -> Message {
         let (private, metadata_size, complete) = match &self.phase {
             Phase::Ready(ready) => {
-                (ready.private, Some(ready.metadata.len() as u32), ready.picker.have().is_full())
+                let tells = to_kin || ready.spread.is_none();
+                (ready.private, Some(ready.metadata.len() as u32), tells && ready.picker.have().is_full())
             }
             Phase::Fetching(_) | Phase::Settling => (false, None, false),
         };

@@ -320,8 +320,8 @@ pub enum DropReason {
     /// A bitfield of the wrong length or with spare bits.
     #[error("a bitfield that does not fit the content")]
     BadBitfield,
-    /// A bitfield, have-all or have-none that is not the first message.
-    #[error("a bitfield out of place")]
+    /// A have-all or have-none after it said what it has. (Another bitfield is how aria2 says many new pieces.)
+    #[error("have-all or have-none out of place")]
     LateBitfield,
     /// A piece index beyond the content.
     #[error("a piece index that does not exist")]

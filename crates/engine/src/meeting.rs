@@ -126,7 +126,7 @@ impl Engine {
     /// The first things we say: what we have, and the extension handshake.
     fn greet(&mut self, now: Time, conn: ConnId) {
         let Some(peer) = self.peers.get(&conn) else { return };
-        let handshake = peer.handshake;
+        let (handshake, kin) = (peer.handshake, peer.is_kin(self.config.peer_id));
         let have = match &self.phase {
             Phase::Ready(ready) if ready.spread.is_none() => Some(ready.picker.have()),
             Phase::Ready(_) | Phase::Fetching(_) | Phase::Settling => None,
@@ -141,7 +141,7 @@ impl Engine {
             self.send(now, conn, first);
         }
         if handshake.extended {
-            let message = self.extension_handshake();
+            let message = self.extension_handshake(kin);
             self.send(now, conn, message);
         }
         self.begin_offers(now, conn);

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use sow_content::{BLOCK_LENGTH, Bitfield, Block};
-use sow_wire::bittorrent::{ExtensionHandshake, Handshake};
+use sow_wire::bittorrent::{ExtensionHandshake, Handshake, PeerId};
 
 use crate::{
     io::{ConnId, Direction, DropReason, Time},
@@ -193,6 +193,11 @@ impl Peer {
         self.have().is_some_and(Bitfield::is_full)
     }
 
+    /// Whether it is the same program as the one called `ours`, of whatever version (BEP 20).
+    pub(crate) fn is_kin(&self, ours: PeerId) -> bool {
+        self.handshake.peer_id.0[..3] == ours.0[..3]
+    }
+
     /// Whether it only gives: it has everything although it does not say so (an origin that spreads).
     pub(crate) fn only_uploads(&self) -> bool {
         self.extension.as_ref().is_some_and(|extension| extension.upload_only)
@@ -240,9 +245,9 @@ impl Early {
     /// Notes a bitfield (`Some`), have-all (`None`, true) or have-none (`None`, false).
     ///
     /// # Errors
-    /// When one came before.
+    /// When have-all or have-none is not the first.
     pub(crate) fn say(&mut self, bitfield: Option<Bytes>, all: bool) -> Result<(), DropReason> {
-        if std::mem::replace(&mut self.said, true) {
+        if std::mem::replace(&mut self.said, true) && bitfield.is_none() {
             return Err(DropReason::LateBitfield);
         }
         self.bitfield = bitfield;

@@ -13,8 +13,12 @@ use crate::availability::Availability;
 /// Offers that a peer always holds and has not asked for, at least.
 const FEWEST_OFFERS: u64 = 3;
 
-/// Offers cover this much time at the rate at which the peer takes them.
-const LOOKAHEAD: Duration = Duration::from_millis(250);
+/// Offers cover this much time at the rate at which a peer takes them that asks as soon as it is offered something.
+pub(crate) const PROMPT: Duration = Duration::from_millis(250);
+
+/// The same for one that may look for something to ask for once a second only (Transmission does). Longer than its pause,
+/// so that it takes more each time.
+pub(crate) const POLLING: Duration = Duration::from_secs(3);
 
 /// How often each piece was spread: peers that have it, and peers that were offered it and do not have it yet.
 #[derive(Debug)]
@@ -46,18 +50,17 @@ impl Spread {
         Self { copies: Availability::new(pieces, |_| true, rng) }
     }
 
-    /// The next piece to offer to a peer that has `theirs` and takes `rate` bytes a second; `None` when it holds
-    /// enough offers, or there is nothing that it lacks and was not offered.
+    /// The next piece to offer to a peer that has `theirs` and takes `ahead` bytes in the time that offers should cover;
+    /// `None` when it holds enough offers, or there is nothing that it lacks and was not offered.
     pub(crate) fn offer(
         &mut self,
         theirs: &Bitfield,
         offers: &mut Offers,
-        rate: u64,
+        ahead: u64,
         piece_length: u32,
         rng: &mut fastrand::Rng,
     ) -> Option<u32> {
-        let ahead = (rate as f64 * LOOKAHEAD.as_secs_f64() / f64::from(piece_length)) as u64;
-        if u64::from(offers.unused.count()) >= FEWEST_OFFERS + ahead {
+        if u64::from(offers.unused.count()) >= FEWEST_OFFERS + ahead / u64::from(piece_length) {
             return None;
         }
         let mut order = self.copies.rarest_first().iter().copied();
@@ -140,7 +143,7 @@ mod tests {
         let theirs = Bitfield::new(1000);
         let mut offers = Offers::new(1000);
         let held =
-            std::iter::from_fn(|| spread.offer(&theirs, &mut offers, 100 << 20, 1 << 20, &mut rng)).count();
+            std::iter::from_fn(|| spread.offer(&theirs, &mut offers, 25 << 20, 1 << 20, &mut rng)).count();
         assert_eq!(held, 28);
     }
 }

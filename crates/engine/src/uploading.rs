@@ -11,6 +11,7 @@ use crate::{
     engine::{Engine, Phase},
     io::{ConnId, DropReason, Output, Time},
     peer::{Asked, REQUEST_QUEUE},
+    spread,
 };
 
 /// Bytes of one connection that the world may hold at once: what has left here can no longer be cancelled.
@@ -229,13 +230,14 @@ impl Engine {
     /// Reveals pieces to a peer for as long as it should hold more offers.
     pub(crate) fn offer(&mut self, now: Time, conn: ConnId) {
         let Phase::Ready(ready) = &mut self.phase else { return };
-        let Some(spread) = &mut ready.spread else { return };
+        let Some(spreading) = &mut ready.spread else { return };
         let Some(peer) = self.peers.get_mut(&conn) else { return };
-        let rate = peer.up.per_second(now);
+        let cover = if peer.is_kin(self.config.peer_id) { spread::PROMPT } else { spread::POLLING };
+        let ahead = (peer.up.per_second(now) as f64 * cover.as_secs_f64()) as u64;
         let crate::peer::Theirs::Known { have, .. } = &peer.theirs else { return };
         let Some(offers) = &mut peer.offers else { return };
         let length = ready.geometry.piece_length();
-        while let Some(piece) = spread.offer(have, offers, rate, length, &mut self.rng) {
+        while let Some(piece) = spreading.offer(have, offers, ahead, length, &mut self.rng) {
             peer.sent = now;
             self.out.push_back(Output::Send { conn, message: Message::Have(piece) });
         }

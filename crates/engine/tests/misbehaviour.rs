@@ -127,7 +127,7 @@ fn what_cannot_be_said_ends_the_connection() {
     let cases = [
         (vec![bitfield(&[0xff])], DropReason::BadBitfield),
         (vec![bitfield(&[0xff, 0xff])], DropReason::BadBitfield),
-        (vec![Message::HaveAll, bitfield(&[0xff, 0xc0])], DropReason::LateBitfield),
+        (vec![bitfield(&[0xff, 0xc0]), Message::HaveAll], DropReason::LateBitfield),
         (vec![Message::HaveNone, Message::HaveNone], DropReason::LateBitfield),
         (vec![Message::Have(PIECES)], DropReason::BadIndex),
         (vec![Message::Have(u32::MAX)], DropReason::BadIndex),

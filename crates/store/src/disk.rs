@@ -20,7 +20,7 @@ use crate::{
     files::{Access, FileSet},
     journal::{self, Journal, Record},
     layout::Layout,
-    place::Place,
+    place::{Place, check_room},
     segment::Segment,
 };
 
@@ -88,10 +88,11 @@ impl DiskStore {
     /// stream. The files of a folder follow each other in it. There is no journal.
     ///
     /// # Errors
-    /// When the file cannot be created.
+    /// When the file cannot be created or there is not enough room for it.
     pub fn receive_unnamed(info: &Info, folder: &Path) -> Result<Self, StoreError> {
         let failed = |operation| move |error| StoreError::io(operation, folder, error);
         let file = tempfile::tempfile_in(folder).map_err(failed(Operation::Create))?;
+        check_room(&file, info.geometry.total(), folder)?;
         file.set_len(info.geometry.total()).map_err(failed(Operation::Resize))?;
         let files = FileSet::over(Layout::single(info.geometry.total()), file, folder, Access::ReadWrite);
         let noted = Bitfield::new(info.geometry.pieces());

@@ -44,7 +44,7 @@ pub fn hash_content(
     cancel: &AtomicBool,
 ) -> Result<Vec<[u8; 20]>, StoreError> {
     let geometry = Geometry::new(plan.total(), piece_length.into())?;
-    let files = FileSet::open(plan.layout(), plan.path())?;
+    let files = FileSet::open(plan.layout().clone(), plan.path())?;
     let hashes = Mutex::new(vec![[0; 20]; geometry.pieces() as usize]);
     let keep = |piece: u32, hash| {
         hashes.lock().unwrap_or_else(PoisonError::into_inner)[piece as usize] = hash;

@@ -9,7 +9,7 @@ use sow_content::{
 
 /// The files of some content in the order in which their bytes follow each other.
 #[derive(Debug, Clone)]
-pub struct Layout {
+pub(crate) struct Layout {
     entries: Vec<Entry>,
     total: u64,
     folder: bool,
@@ -54,7 +54,7 @@ impl Entry {
 
 impl Layout {
     /// The layout of content that a metainfo describes.
-    pub fn of(info: &Info) -> Self {
+    pub(crate) fn of(info: &Info) -> Self {
         let entry = |span: sow_content::metainfo::FileSpan<'_>| Entry {
             path: span.path.cloned(),
             offset: span.offset,
@@ -69,13 +69,13 @@ impl Layout {
     }
 
     /// One file of `length` bytes.
-    pub fn single(length: u64) -> Self {
+    pub(crate) fn single(length: u64) -> Self {
         let entry = Entry { path: None, offset: 0, length, padding: false };
         Self { entries: vec![entry], total: length, folder: false }
     }
 
     /// A folder with these files. `None` when their lengths add up to more than a `u64` holds.
-    pub fn folder(files: impl IntoIterator<Item = FileEntry>) -> Option<Self> {
+    pub(crate) fn folder(files: impl IntoIterator<Item = FileEntry>) -> Option<Self> {
         let mut total = 0u64;
         let mut entries = Vec::new();
         for FileEntry { path, length, padding } in files {
@@ -86,12 +86,12 @@ impl Layout {
     }
 
     /// Bytes in all, padding included.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
     /// Whether it is a folder rather than one file.
-    pub fn is_folder(&self) -> bool {
+    pub(crate) fn is_folder(&self) -> bool {
         self.folder
     }
 

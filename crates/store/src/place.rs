@@ -126,7 +126,8 @@ impl Place {
         let path = self.target_path();
         match self.kind_of(&self.target)? {
             None => Ok(()),
-            Some(kind) if (kind == FileType::Directory) != folder => {
+            // A device or a pipe is not replaced either: `-o /dev/null` must not do what it says.
+            Some(kind) if !replaceable(kind, folder) => {
                 let expected = if folder { "a folder" } else { "a file" };
                 Err(StoreError::WrongKind { path, expected, found: describe(kind) })
             }
@@ -135,12 +136,9 @@ impl Place {
         }
     }
 
-    /// Bytes that the file system has left for us.
-    pub(crate) fn free(&self) -> Result<Option<u64>, StoreError> {
-        let stat =
-            fstatvfs(&self.folder).map_err(|e| StoreError::io(Operation::Examine, &self.folder_path, e))?;
-        // Some file systems do not know, and say nothing but zeros.
-        Ok((stat.f_blocks > 0).then(|| stat.f_bavail.saturating_mul(stat.f_frsize)))
+    /// An error when the file system has not so many bytes left for us.
+    pub(crate) fn check_room(&self, needed: u64) -> Result<(), StoreError> {
+        check_room(&self.folder, needed, &self.target_path())
     }
 
     /// Whether there is anything at the target.
@@ -305,6 +303,17 @@ impl Place {
     }
 }
 
+/// An error when the file system that an open file or folder is on has not so many bytes left for what is to be at `path`.
+pub(crate) fn check_room(on: &File, needed: u64, path: &Path) -> Result<(), StoreError> {
+    let stat = fstatvfs(on).map_err(|e| StoreError::io(Operation::Examine, path, e))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    // Some file systems do not know, and say nothing but zeros.
+    if stat.f_blocks > 0 && free < needed {
+        return Err(StoreError::NoRoom { path: path.to_owned(), needed, free });
+    }
+    Ok(())
+}
+
 /// Creates a folder below an open one; one that is there already is as good, anything else is an error.
 pub(crate) fn create_folder(below: &File, path: &Path) -> Result<(), Errno> {
     match rustix::fs::mkdirat(below, path, Mode::from_raw_mode(0o777)) {
@@ -347,6 +356,15 @@ fn stem_of(name: &OsStr) -> OsString {
     let [a, b, c, d, ..] = sha1(name.as_bytes());
     stem.push(format!("~{a:02x}{b:02x}{c:02x}{d:02x}"));
     stem
+}
+
+/// Whether a file (or a folder) may take the name of such a thing.
+fn replaceable(kind: FileType, folder: bool) -> bool {
+    match kind {
+        FileType::Directory => folder,
+        FileType::RegularFile | FileType::Symlink => !folder,
+        _ => false,
+    }
 }
 
 fn is_unsupported(error: Errno) -> bool {

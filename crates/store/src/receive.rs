@@ -272,12 +272,7 @@ impl Opening<'_> {
         let there: u64 = there.map(|piece| u64::from(geometry.length_of(piece))).sum();
         // The smaller of two estimates: a file system that compresses shows less than what is there.
         let needed = survey.unallocated.min(geometry.total() - there);
-        match place.free()? {
-            Some(free) if free < needed => {
-                Err(StoreError::NoRoom { path: place.target_path(), needed, free })
-            }
-            _ => Ok(()),
-        }
+        place.check_room(needed)
     }
 
     /// Brings a journal up to date with what was found, so that it stands for the running system.

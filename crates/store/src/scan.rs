@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::FileType;
+use rustix::{fs::FileType, io::Errno};
 use sow_content::{
     metainfo::{FileEntry, Files, MAX_FILES},
     path::{PathError, SafePath, clean_name},
@@ -27,7 +27,7 @@ pub struct ContentPlan {
     path: PathBuf,
     name: String,
     files: Files,
-    total: u64,
+    layout: Layout,
     stamps: Vec<Stamp>,
     empty_folders: Vec<PathBuf>,
 }
@@ -56,7 +56,7 @@ pub fn scan(path: &Path) -> Result<ContentPlan, StoreError> {
             path: path.to_owned(),
             name,
             files: Files::Single,
-            total: metadata.len(),
+            layout: Layout::single(metadata.len()),
             stamps: vec![Stamp::of(&metadata)],
             empty_folders: Vec::new(),
         });
@@ -72,10 +72,17 @@ pub fn scan(path: &Path) -> Result<ContentPlan, StoreError> {
     if entries.is_empty() {
         return Err(StoreError::EmptyFolder { path: path.to_owned() });
     }
-    let total = entries.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.length));
-    let total = total.ok_or_else(|| StoreError::io(Operation::Read, path, rustix::io::Errno::FBIG))?;
-    let files = Files::Multi(entries);
-    Ok(ContentPlan { path: path.to_owned(), name, files, total, stamps, empty_folders })
+    let layout = Layout::folder(entries.iter().cloned());
+    // Sparse files can claim more than there is disk.
+    let layout = layout.ok_or_else(|| StoreError::io(Operation::Examine, path, Errno::FBIG))?;
+    Ok(ContentPlan {
+        path: path.to_owned(),
+        name,
+        files: Files::Multi(entries),
+        layout,
+        stamps,
+        empty_folders,
+    })
 }
 
 impl ContentPlan {
@@ -96,7 +103,7 @@ impl ContentPlan {
 
     /// Bytes in all.
     pub fn total(&self) -> u64 {
-        self.total
+        self.layout.total()
     }
 
     /// Folders with nothing in them, relative to the path. BitTorrent cannot carry them, so that receivers will not have
@@ -105,14 +112,8 @@ impl ContentPlan {
         &self.empty_folders
     }
 
-    pub(crate) fn layout(&self) -> Layout {
-        match &self.files {
-            Files::Single => Layout::single(self.total),
-            // The sum was checked when the plan was made.
-            Files::Multi(entries) => {
-                Layout::folder(entries.iter().cloned()).unwrap_or_else(|| Layout::single(0))
-            }
-        }
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Looks whether every file still has the length and the time of its last change that it was found with.

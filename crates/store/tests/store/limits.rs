@@ -81,6 +81,8 @@ fn refuse_what_does_not_fit() {
         assert_eq!((path, *needed), (&disk.join("content"), 2_500_000));
         assert!((1_900_000..=2 << 20).contains(free), "{error}");
         assert!(names_in(&disk).is_empty(), "nothing is left behind");
+        let error = DiskStore::receive_unnamed(&sample.info, &disk).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::DiskFull);
     }
 }
 

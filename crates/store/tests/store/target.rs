@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::symlink,
+    os::unix::{fs::symlink, net::UnixListener},
     path::Path,
     sync::{Arc, Barrier},
     thread,
@@ -105,6 +105,11 @@ fn a_target_of_another_kind_is_never_replaced() {
         let error = receive(&folder(), &target, overwrite).unwrap_err();
         assert!(error.to_string().ends_with("is a symbolic link, not a folder"), "{error}");
         assert_eq!(names_in(place.path()), ["content", "real"]);
+
+        fs::remove_file(&target).unwrap();
+        let _socket = UnixListener::bind(&target).unwrap();
+        let error = receive(&file(), &target, overwrite).unwrap_err();
+        assert!(error.to_string().ends_with("is a socket, not a file"), "{error}");
     }
 }
 

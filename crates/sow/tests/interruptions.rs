@@ -130,7 +130,7 @@ fn expected_receivers_that_do_not_come() {
     thread::sleep(Duration::from_millis(700));
     origin.running.interrupt();
     let ended = origin.running.wait().expect(7);
-    ended.says(&["1 of 3", "127.0.0.1:", " %)", "1 that never came"]);
+    ended.says(&["1 of 3", "127.0.0.1:", " %)", "1 not connected"]);
 }
 
 #[test]

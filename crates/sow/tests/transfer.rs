@@ -130,6 +130,38 @@ fn a_folder_does_not_go_to_standard_output() {
 }
 
 #[test]
+fn names_cannot_steer_the_terminal() {
+    let place = tempfile::tempdir().unwrap();
+    let name = "a\u{1b}[2J\u{202e}b";
+    let file = noise_file(place.path(), name, 1000);
+    let origin = Origin::start(&file, &["--expect", "1"]);
+    let out = tempfile::tempdir().unwrap();
+    let got = get(&origin.ticket, out.path());
+    let sent = origin.running.wait().expect(0);
+    for text in [&got.stderr, &sent.stderr] {
+        assert!(!text.contains(['\u{1b}', '\u{202e}']) && text.contains("\\u{1b}[2J"), "{text}");
+    }
+    assert_eq!(names(out.path()), [name]);
+}
+
+#[test]
+fn the_receiver_comes_before_the_origin() {
+    let place = tempfile::tempdir().unwrap();
+    let file = noise_file(place.path(), "late", 100_000);
+    let origin = Origin::start(&file, &[]);
+    let (port, ticket) = (origin.port(), origin.ticket.clone());
+    drop(origin);
+    for what in [ticket.clone(), format!("127.0.0.1:{port}")] {
+        let out = tempfile::tempdir().unwrap();
+        let early = Running::start(&mut sow(["get", &what, "--no-seed", "-o", text(out.path())]));
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        let _late = Origin::start_on("127.0.0.1", port, &file, &[]);
+        early.wait().expect(0);
+        assert!(fs::read(out.path().join("late")).unwrap() == fs::read(&file).unwrap(), "{what}");
+    }
+}
+
+#[test]
 fn several_at_once() {
     let place = tempfile::tempdir().unwrap();
     let files: Vec<_> = [70_000, 80_000, 90_000]

@@ -39,7 +39,8 @@ impl<'a> MakeWriter<'a> for Lines {
 
 impl Write for &Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.0.on_stderr(format_args!("{}", String::from_utf8_lossy(bytes)));
+        // The subscriber escapes what is in its fields; the colours are its own.
+        self.0.0.on_stderr_as_it_is(bytes);
         Ok(bytes.len())
     }
 

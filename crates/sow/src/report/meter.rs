@@ -6,6 +6,7 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use sow_content::path::printable;
 
 use super::Report;
 
@@ -32,7 +33,7 @@ impl Meter {
         let style = ProgressStyle::with_template("{prefix} {bar:20.cyan/dim} {wide_msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("━━─");
-        let bar = ProgressBar::new(1000).with_style(style).with_prefix(shortened(&label, 28));
+        let bar = ProgressBar::new(1000).with_style(style).with_prefix(shortened(&printable(&label), 28));
         Self(Kind::Bar(bars.add(bar)))
     }
 

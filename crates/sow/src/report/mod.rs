@@ -13,6 +13,7 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
+use sow_content::path::printable;
 use tokio::sync::Notify;
 
 pub(crate) use self::{
@@ -137,10 +138,18 @@ impl Report {
 }
 
 impl Inner {
-    /// Writes between the bars. That standard error is closed is no reason to stop.
+    /// Writes lines for people between the bars. Names and reasons come from strangers: what would steer the terminal is
+    /// escaped.
     fn on_stderr(&self, text: fmt::Arguments<'_>) {
+        let text = text.to_string();
+        let lines: Vec<_> = text.split('\n').map(printable).collect();
+        self.on_stderr_as_it_is(lines.join("\n").as_bytes());
+    }
+
+    /// Writes between the bars. That standard error is closed is no reason to stop.
+    fn on_stderr_as_it_is(&self, bytes: &[u8]) {
         let write = || {
-            let _ = io::stderr().lock().write_fmt(text);
+            let _ = io::stderr().lock().write_all(bytes);
         };
         match &self.view {
             View::Bars(bars) => bars.suspend(write),

@@ -62,8 +62,8 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
     let (swarm, events) =
         node.join(SwarmOptions { info_hash, content: Some(content), config, peers: Vec::new() })?;
     offer.announce(node.port(), report);
-    let ended =
-        Watch::new(report, plan, offer.metainfo.info.geometry, args.expect).run(&swarm, events, &stop).await;
+    let watch = Watch::new(report, plan, offer.metainfo.info.geometry, args.expect, tracker);
+    let ended = watch.run(&swarm, events, &stop).await;
     swarm.stop().await;
     ended
 }

@@ -9,7 +9,7 @@ use std::{
 
 use sow_content::Geometry;
 use sow_engine::{Event, Status};
-use sow_node::{Swarm, SwarmEvent};
+use sow_node::{Swarm, SwarmEvent, TrackerService};
 use sow_store::ContentPlan;
 use tokio::{sync::mpsc::UnboundedReceiver, task::spawn_blocking, time::sleep};
 
@@ -37,6 +37,8 @@ pub(super) struct Watch<'a> {
     geometry: Geometry,
     expect: Option<usize>,
     receivers: Receivers,
+    /// Our own tracker. It hears also of receivers that there was no connection left for.
+    tracker: TrackerService,
     meter: Meter,
     rows: BTreeMap<SocketAddr, Meter>,
     last_json: Option<Instant>,
@@ -49,6 +51,7 @@ impl<'a> Watch<'a> {
         plan: ContentPlan,
         geometry: Geometry,
         expect: Option<u32>,
+        tracker: TrackerService,
     ) -> Self {
         Self {
             report,
@@ -57,6 +60,7 @@ impl<'a> Watch<'a> {
             geometry,
             expect: expect.map(|count| count as usize),
             receivers: Receivers::new(geometry),
+            tracker,
             rows: BTreeMap::new(),
             last_json: None,
             started: Instant::now(),
@@ -93,11 +97,17 @@ impl<'a> Watch<'a> {
                 }
                 () = stop.asked() => return self.stopped(),
             }
-            if self.expect.is_some_and(|expected| self.receivers.complete() >= expected) {
+            if self.expect.is_some_and(|expected| self.complete() >= expected) {
                 self.done();
                 return Ok(Exit::Done);
             }
         }
+    }
+
+    /// How many receivers hold whole copies, as they say themselves: to us, or to our tracker.
+    fn complete(&self) -> usize {
+        let told = self.tracker.swarms().iter().map(|swarm| swarm.completed as usize).sum();
+        self.receivers.complete().max(told)
     }
 
     fn note(&mut self, event: SwarmEvent) {
@@ -121,7 +131,7 @@ impl<'a> Watch<'a> {
         for receiver in self.receivers.observe(&status.peers) {
             self.tell(&receiver);
         }
-        let (all, complete) = (self.receivers.all(), self.receivers.complete());
+        let (all, complete) = (self.receivers.all(), self.complete());
         let total = self.geometry.total();
         let known = all.len().max(self.expect.unwrap_or(0)).max(1) as u64;
         let bytes = all.iter().map(|receiver| receiver.bytes).sum::<u64>();
@@ -175,7 +185,7 @@ impl<'a> Watch<'a> {
     }
 
     fn done(&self) {
-        let count = self.receivers.complete();
+        let count = self.complete();
         self.report.event(&Json::Complete {
             path: &self.plan.path().to_string_lossy(),
             bytes: self.geometry.total(),
@@ -187,7 +197,7 @@ impl<'a> Watch<'a> {
     }
 
     fn stopped(&self) -> Result<Exit, Failure> {
-        let complete = self.receivers.complete();
+        let complete = self.complete();
         let Some(expected) = self.expect else {
             self.report.note(format_args!("stopped; {}", copies(complete)));
             return Ok(Exit::Interrupted);
@@ -204,7 +214,7 @@ impl<'a> Watch<'a> {
             .collect();
         let never = expected.saturating_sub(complete + missing.len());
         if never > 0 {
-            missing.push(format!("{never} that never came"));
+            missing.push(format!("{never} not connected"));
         }
         Err(Failure::new(
             Exit::Incomplete,

@@ -11,9 +11,6 @@ pub(crate) const NUMWANT: u32 = 50;
 /// How many peers an answer names at most.
 pub(crate) const MAX_NUMWANT: u32 = 200;
 
-/// Before which a peer should not announce again, whatever it is short of.
-pub(crate) const MIN_INTERVAL: Duration = Duration::from_secs(10);
-
 /// The interval of a swarm that is small.
 const SHORTEST: Duration = Duration::from_secs(30);
 
@@ -51,7 +48,12 @@ impl Default for Limits {
 pub(crate) fn interval(in_swarm: usize, in_registry: usize) -> Duration {
     let by_swarm = Duration::from_millis(10).saturating_mul(saturate(in_swarm));
     let by_registry = Duration::from_millis(1).saturating_mul(saturate(in_registry));
-    by_swarm.max(by_registry).clamp(SHORTEST, LONGEST)
+    Duration::from_secs(by_swarm.max(by_registry).clamp(SHORTEST, LONGEST).as_secs())
+}
+
+/// Before which a peer should not announce again, whatever it is short of. aria2 takes it for the interval.
+pub(crate) fn min_interval(interval: Duration) -> Duration {
+    Duration::from_secs(interval.as_secs() / 2)
 }
 
 /// How long a peer stays listed without an announce: two and a half intervals, if it is known to keep to them.
@@ -91,10 +93,13 @@ mod tests {
             (0, 0, 30),
             (1000, 1000, 30),
             (6000, 6000, 60),
+            (3333, 3333, 33),
             (10, 262_144, 262),
             (usize::MAX, usize::MAX, 1800),
         ] {
-            assert_eq!(interval(swarm, registry).as_secs(), seconds, "{swarm} of {registry}");
+            let interval = interval(swarm, registry);
+            assert_eq!(interval.as_secs(), seconds, "{swarm} of {registry}");
+            assert_eq!(min_interval(interval).as_secs(), seconds / 2);
         }
     }
 

@@ -15,7 +15,7 @@ use sow_wire::{
 };
 
 use crate::{
-    limits::{Limits, MAX_NUMWANT, MIN_INTERVAL, NUMWANT, interval, is_prompt, lifetime, source},
+    limits::{Limits, MAX_NUMWANT, NUMWANT, interval, is_prompt, lifetime, min_interval, source},
     roster::Peer,
     swarm::{Asker, Swarm},
 };
@@ -121,9 +121,10 @@ impl Registry {
             AnnounceEvent::Stopped => 0,
             _ => request.numwant.unwrap_or(NUMWANT).min(MAX_NUMWANT) as usize,
         };
+        let interval = interval(swarm.len(), self.peers);
         Ok(AnnounceResponse {
-            interval: interval(swarm.len(), self.peers),
-            min_interval: Some(MIN_INTERVAL),
+            interval,
+            min_interval: Some(min_interval(interval)),
             complete: Some(saturate(swarm.seeds())),
             incomplete: Some(saturate(swarm.leechers())),
             peers: swarm.choose(&asker, wanted, rng),

@@ -162,7 +162,8 @@ impl Engine {
         let asked = block.and_then(|block| peer.take_outstanding(block));
         if let Some(asked) = asked {
             peer.last_block = now;
-            peer.pipeline.arrived(now, now.since(asked.at), request.length, full);
+            let rate = peer.down.per_second(now);
+            peer.pipeline.arrived(now, now.since(asked.at), request.length, rate, full);
         } else if peer.strays > 0 {
             peer.strays -= 1;
         } else {

@@ -11,6 +11,9 @@ use crate::io::Time;
 /// The smallest window, in bytes: two blocks, so that one is asked for while the other one arrives.
 pub(crate) const SMALLEST: u32 = 32 * 1024;
 
+/// The window holds at least what comes in this time, so that fast connections use few and long requests.
+const LEAST_TIME: Duration = Duration::from_millis(20);
+
 /// The largest window of one connection, in bytes.
 pub(crate) const LARGEST: u32 = 16 * 1024 * 1024;
 
@@ -61,10 +64,12 @@ impl Pipeline {
         (self.window / 4 / unit * unit).clamp(unit, longest.max(unit))
     }
 
-    /// A block of `bytes` came `latency` after it was asked for. `full`: the window was used up, so it may have been
-    /// what kept the rate down.
-    pub(crate) fn arrived(&mut self, now: Time, latency: Duration, bytes: u32, full: bool) {
+    /// A block of `bytes` came `latency` after it was asked for, on a connection that brings `rate` bytes a second.
+    /// `full`: the window was used up, so it may have been what kept the rate down.
+    pub(crate) fn arrived(&mut self, now: Time, latency: Duration, bytes: u32, rate: u64, full: bool) {
         self.measure(now, latency);
+        let least =
+            (rate as f64 * LEAST_TIME.as_secs_f64()).clamp(f64::from(SMALLEST), f64::from(LARGEST)) as u32;
         let base = self.base.unwrap_or(latency);
         if latency <= base * 2 + ALLOWANCE {
             if full {
@@ -73,8 +78,9 @@ impl Pipeline {
             }
         } else {
             self.growing_fast = false;
-            self.window = (self.window - (bytes / 4).min(self.window)).max(SMALLEST);
+            self.window -= (bytes / 4).min(self.window);
         }
+        self.window = self.window.max(least);
     }
 
     fn measure(&mut self, now: Time, latency: Duration) {
@@ -113,7 +119,7 @@ mod tests {
             }
             let (asked, arrives, length) = in_flight.pop_front().unwrap();
             now = now.max(arrives);
-            pipeline.arrived(now, now.since(asked), length, true);
+            pipeline.arrived(now, now.since(asked), length, rate, true);
             outstanding -= length;
         }
         (pipeline.window(), busy as f64 / now.0 as f64)
@@ -128,7 +134,7 @@ mod tests {
             let (window, busy) = settle(rate, rtt);
             let product = (rate as f64 * rtt.as_secs_f64()) as u32;
             assert!(busy > 0.9, "{rate} B/s, {rtt_ms} ms: busy {busy}, window {window}");
-            // Twice the product, the allowance, and one request's own time on the link.
+            // Twice the product, or what comes in 20 ms; the allowance; a request's own time on the link.
             let most = 2 * product + (rate / 50) as u32 + 4 * SMALLEST;
             assert!(
                 window <= most.max(4 * SMALLEST),
@@ -141,7 +147,7 @@ mod tests {
     fn an_idle_window_does_not_grow() {
         let mut pipeline = Pipeline::new(Time(0));
         for i in 0..1000 {
-            pipeline.arrived(Time(i * 1000), Duration::from_millis(5), 16384, false);
+            pipeline.arrived(Time(i * 1000), Duration::from_millis(5), 16384, 0, false);
         }
         assert_eq!(pipeline.window(), 2 * SMALLEST);
     }

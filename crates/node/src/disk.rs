@@ -7,7 +7,10 @@ use bytes::Bytes;
 use sow_content::{BLOCK_LENGTH, hash::Sha1};
 use sow_engine::Verdict;
 use sow_store::{Store, StoreError};
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+};
 
 use crate::inbox::{Inbox, Letter};
 
@@ -37,19 +40,25 @@ impl Workers {
 
     /// Checks and writes a piece when it is its turn; a letter says what became of it.
     pub(crate) fn store(&self, whole: WholePiece, store: Arc<Store>, inbox: Inbox) {
-        let idle = Arc::clone(&self.idle);
-        tokio::spawn(async move {
-            // The semaphore is never closed.
-            let Ok(turn) = idle.acquire_owned().await else { return };
-            let work = move || {
-                let piece = whole.piece;
-                let (verdict, error) = whole.check_and_write(&store);
-                drop(turn);
-                // A swarm that is gone has no use for the news.
-                let _ = inbox.blocking_send(Letter::Stored { piece, verdict, error });
-            };
-            spawn_blocking(work);
-        });
+        let work = move |turn: OwnedSemaphorePermit| {
+            let piece = whole.piece;
+            let (verdict, error) = whole.check_and_write(&store);
+            drop(turn);
+            // A swarm that is gone has no use for the news.
+            let _ = inbox.blocking_send(Letter::Stored { piece, verdict, error });
+        };
+        match Arc::clone(&self.idle).try_acquire_owned() {
+            Ok(turn) => _ = spawn_blocking(move || work(turn)),
+            Err(_) => {
+                let idle = Arc::clone(&self.idle);
+                tokio::spawn(async move {
+                    // The semaphore is never closed.
+                    if let Ok(turn) = idle.acquire_owned().await {
+                        spawn_blocking(move || work(turn));
+                    }
+                });
+            }
+        }
     }
 }
 

@@ -34,11 +34,13 @@ pub(crate) struct Sender {
     stall: Duration,
     /// The kernel refused sendfile once.
     refused: bool,
+    /// What was to be sent last was not in memory.
+    cold: bool,
 }
 
 impl Sender {
     pub(crate) fn new(half: OwnedWriteHalf, up: Arc<Throttle>, stall: Duration) -> Self {
-        Self { half, up, stall, refused: false }
+        Self { half, up, stall, refused: false, cold: false }
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
@@ -48,6 +50,11 @@ impl Sender {
     /// Whether payload has to wait for its turn under a limit.
     pub(crate) fn is_limited(&self) -> bool {
         self.up.limits()
+    }
+
+    /// Whether the disk had to be waited for of late, so that it should be told what is needed next.
+    pub(crate) fn is_cold(&self) -> bool {
+        self.cold
     }
 
     /// Sends bytes that no limit applies to. `more`: others follow at once, so the kernel need not hurry.
@@ -106,7 +113,10 @@ impl Sender {
         let sent = match rest {
             Rest::File { file, offset, length, cached } => {
                 let count = (*length).min(most);
-                *cached = *cached || is_cached(file, *offset + *length - 1);
+                if !*cached {
+                    *cached = is_cached(file, *offset + *length - 1);
+                    self.cold = !*cached;
+                }
                 if *cached && !self.refused {
                     match self.send_from_file(file, offset, count).await {
                         Ok(sent) => {
@@ -297,6 +307,19 @@ mod tests {
             let error = sender.send_block(&[], vec![segment]).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         }
+    }
+
+    #[tokio::test]
+    async fn what_only_the_disk_has_is_read_where_waiting_is_allowed() {
+        let (bytes, file) = content();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let (mut sender, peer) = pair(None, Duration::from_secs(20)).await;
+        let receiving = tokio::spawn(all_of(peer));
+        let segment = Segment::File { file, offset: 0, length: 700_000 };
+        sender.send_block(b"", vec![segment]).await.unwrap();
+        sender.finish();
+        assert!(receiving.await.unwrap() == bytes, "what arrived differs");
     }
 
     #[tokio::test]

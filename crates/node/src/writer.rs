@@ -46,10 +46,10 @@ const UNSENT: std::ops::RangeInclusive<u32> = 16 * 1024..=512 * 1024;
 const UNSENT_TIME: Duration = Duration::from_millis(5);
 
 /// What [`UNSENT`] is before the rate is known, in bytes.
-const UNSENT_AT_FIRST: u32 = 64 * 1024;
+const UNSENT_AT_FIRST: u32 = 32 * 1024;
 
 /// How long a rate is measured for.
-const WINDOW: Duration = Duration::from_millis(100);
+const WINDOW: Duration = Duration::from_millis(50);
 
 /// Something to send.
 #[derive(Debug)]
@@ -170,8 +170,10 @@ impl Writer {
         self.queued.fetch_sub(cost_of(&outgoing), Ordering::Relaxed);
         match outgoing {
             Outgoing::Block(block, store) => {
-                if !self.waiting.is_empty() {
-                    store.prefetch(store.geometry().range_of_block(block));
+                if self.sender.is_cold() {
+                    // Most likely the rest of the piece is asked for too.
+                    let start = store.geometry().range_of_block(block).start;
+                    store.prefetch(start..store.geometry().range_of(block.piece).end);
                 }
                 self.waiting.push_back(Outgoing::Block(block, store));
             }

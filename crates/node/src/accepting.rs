@@ -21,11 +21,14 @@ use crate::{
 };
 
 /// Callers that have not said what they want. Beyond it the one that has waited longest has to go: an honest caller
-/// needs only a moment.
-const UNDECIDED: usize = 256;
+/// needs only a moment, but a flash crowd comes all at once.
+const UNDECIDED: usize = 1024;
 
-/// HTTP connections at the same time.
+/// HTTP connections that are answered at the same time.
 const HTTP: usize = 256;
+
+/// HTTP connections that wait for their turn; beyond it they are hung up on.
+const HTTP_WAITING: usize = 1024;
 
 /// The pause after a failure to accept, such as the want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -36,12 +39,12 @@ type HttpCaller = (TcpStream, Vec<u8>, SocketAddr);
 /// Takes calls for as long as it is let.
 pub(crate) async fn accept_all(listener: TcpListener, node: Arc<Shared>) {
     let (mut undecided, mut order) = (JoinSet::new(), VecDeque::new());
-    let mut http = JoinSet::new();
+    let (mut http, mut waiting) = (JoinSet::new(), VecDeque::new());
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, addr)) => {
-                    make_room(&undecided, &mut order);
+                    make_room(&undecided, &mut order, UNDECIDED);
                     let deciding = decide(stream, canonical(addr), Arc::clone(&node));
                     order.push_back(undecided.spawn(deciding));
                 }
@@ -51,21 +54,26 @@ pub(crate) async fn accept_all(listener: TcpListener, node: Arc<Shared>) {
                 }
             },
             Some(decided) = undecided.join_next() => {
-                if let Ok(Some(caller)) = decided && http.len() < HTTP {
-                    serve(caller, &node, &mut http);
+                if let Ok(Some(caller)) = decided && waiting.len() < HTTP_WAITING {
+                    waiting.push_back(caller);
                 }
             }
             Some(_) = http.join_next() => {}
         }
+        while http.len() < HTTP
+            && let Some(caller) = waiting.pop_front()
+        {
+            serve(caller, &node, &mut http);
+        }
     }
 }
 
-/// Hangs up on the longest undecided caller when there are too many.
-fn make_room(undecided: &JoinSet<Option<HttpCaller>>, order: &mut VecDeque<AbortHandle>) {
+/// Hangs up on the longest undecided caller when there is no place for another one. `order`: oldest first.
+fn make_room<T: 'static>(undecided: &JoinSet<T>, order: &mut VecDeque<AbortHandle>, places: usize) {
     while order.front().is_some_and(AbortHandle::is_finished) {
         order.pop_front();
     }
-    if undecided.len() >= UNDECIDED
+    if undecided.len() >= places
         && let Some(oldest) = order.pop_front()
     {
         oldest.abort();
@@ -117,5 +125,32 @@ fn serve((stream, first, remote): HttpCaller, node: &Shared, http: &mut JoinSet<
             router,
             node.options.deadlines.handshake,
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_longest_undecided_has_to_go() {
+        let (mut undecided, mut order) = (JoinSet::new(), VecDeque::new());
+        for number in 0..5 {
+            make_room(&undecided, &mut order, 3);
+            order.push_back(undecided.spawn(async move {
+                // The first one has decided before there are too many.
+                if number > 0 {
+                    std::future::pending::<()>().await;
+                }
+                number
+            }));
+            if number == 0 {
+                assert_eq!(timeout(PAUSE * 100, undecided.join_next()).await.unwrap().unwrap().unwrap(), 0);
+            }
+        }
+        let ended = timeout(PAUSE * 100, undecided.join_next()).await.unwrap().unwrap();
+        assert!(ended.unwrap_err().is_cancelled());
+        assert_eq!((undecided.len(), order.len()), (3, 3));
+        assert!(order.iter().all(|caller| !caller.is_finished()));
     }
 }

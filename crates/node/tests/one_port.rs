@@ -2,12 +2,12 @@
 
 mod stage;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use sow_content::Metainfo;
 use sow_node::{
-    TrackerService,
+    Deadlines, NodeOptions, TrackerService,
     index::{SharedContent, index},
 };
 use sow_tracker::{Limits, Mode};
@@ -127,5 +127,28 @@ async fn without_a_router_http_is_hung_up_on() {
     let mut answer = Vec::new();
     let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
     assert!(read.is_err() || answer.is_empty());
+    origin.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_asks_at_once_is_answered() {
+    let original = file(1000, 32768);
+    let deadlines = Deadlines { handshake: Duration::from_secs(1), ..Deadlines::default() };
+    let origin = original.origin(NodeOptions { deadlines, ..loopback() }, config(1));
+    origin.node.serve_http(index(vec![shared(&original, "x")]));
+    // The places are taken by callers who ask for nothing more.
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(origin.addr()).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        idle.push(stream);
+    }
+    let addr = origin.addr();
+    let crowd: Vec<_> = (0..300).map(|_| tokio::spawn(async move { ask(addr, "/", "*/*").await })).collect();
+    for one in crowd {
+        let (head, _) = timeout(PATIENCE, one).await.unwrap().unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    }
+    drop(idle);
     origin.stop().await;
 }

@@ -31,6 +31,9 @@ pub(crate) struct Asker {
     pub(crate) reached: IpAddr,
 }
 
+/// What a peer that says that it is a seed is told of others.
+const SEEDS_TO_A_SEED: usize = 3;
+
 impl Swarm {
     pub(crate) fn len(&self) -> usize {
         self.seeds.len() + self.leechers.len()
@@ -75,14 +78,16 @@ impl Swarm {
         self.leechers.expire(now, &mut gone);
     }
 
-    /// At most `number` peers that are of use to who asks, at random. A seed is told of leechers alone. To a leecher, half
-    /// of the places are for seeds, so that the only one is never left out, and what one side leaves is the other's.
+    /// At most `number` peers that are of use to who asks, at random. To a leecher, half of the places are for seeds, so
+    /// that the only one is never left out, and what one side leaves is the other's. A seed is told of leechers, and of
+    /// a few seeds where there is room: aria2 says that nothing is left while it knows a magnet link alone.
     pub(crate) fn choose(&self, asker: &Asker, number: usize, rng: &mut fastrand::Rng) -> Vec<TrackedPeer> {
         // The asker itself may be drawn, once for each address family, and is then left out.
         let drawn = if number == 0 { 0 } else { number + 2 };
         let leechers = asker.select(self.leechers.sample(drawn, rng));
-        let seeds = if asker.is_seed { Vec::new() } else { asker.select(self.seeds.sample(drawn, rng)) };
-        let for_seeds = number.div_ceil(2).max(number.saturating_sub(leechers.len()));
+        let seeds = asker.select(self.seeds.sample(drawn, rng));
+        let left = number.saturating_sub(leechers.len());
+        let for_seeds = if asker.is_seed { left.min(SEEDS_TO_A_SEED) } else { number.div_ceil(2).max(left) };
         let seeds = seeds.into_iter().take(for_seeds);
         let for_leechers = number - seeds.len();
         let mut told = BTreeSet::new();
@@ -161,8 +166,9 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_is_not_told_of_seeds() {
-        assert_eq!(told(&swarm(20, 5), asker(1, true), 50), (0, 5));
+    fn a_seed_is_told_of_few_seeds_and_only_where_there_is_room() {
+        assert_eq!(told(&swarm(20, 5), asker(1, true), 50), (SEEDS_TO_A_SEED, 5));
+        assert_eq!(told(&swarm(20, 50), asker(1, true), 50), (0, 50));
         assert_eq!(told(&swarm(20, 5), asker(1, true), 0), (0, 0));
     }
 

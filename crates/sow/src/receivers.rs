@@ -62,6 +62,9 @@ impl Receivers {
                 }
             }
         }
+        for peer in peers {
+            self.forget_who_was_at(peer.listen_addr.unwrap_or(peer.addr), peer.peer_id);
+        }
         changed
     }
 
@@ -73,6 +76,7 @@ impl Receivers {
     /// A receiver has everything; it may have left since. Returns it when that is news.
     pub(crate) fn completed(&mut self, id: PeerId, addr: SocketAddr) -> Option<Receiver> {
         let total = self.geometry.total();
+        self.forget_who_was_at(addr, id);
         let receiver = self.known.entry(id).or_insert(Receiver::at(addr));
         if receiver.state == ReceiverState::Complete || total == 0 {
             return None;
@@ -92,6 +96,11 @@ impl Receivers {
         let mut all: Vec<_> = self.known.values().collect();
         all.sort_by_key(|receiver| receiver.addr);
         all
+    }
+
+    /// Some programs take a new name for each connection (libtorrent does): whoever left the address is the same one.
+    fn forget_who_was_at(&mut self, addr: SocketAddr, id: PeerId) {
+        self.known.retain(|other, receiver| *other == id || receiver.is_here || receiver.addr != addr);
     }
 
     fn note(&mut self, peer: &PeerStatus) -> Option<Receiver> {
@@ -205,6 +214,22 @@ mod tests {
             book.observe(&[peer(1, 10)]);
         }
         assert_eq!(book.complete(), 1);
+    }
+
+    #[test]
+    fn a_new_name_at_an_address_that_was_left_is_the_same_receiver() {
+        let mut book = book();
+        let mut again = peer(1, 10);
+        again.peer_id = PeerId([9; 20]);
+        book.observe(&[peer(1, 10)]);
+        book.observe(&[]);
+        book.observe(std::slice::from_ref(&again));
+        assert_eq!((book.complete(), book.all().len()), (1, 1));
+        book.observe(&[]);
+        again.peer_id = PeerId([8; 20]);
+        book.arrived(again.peer_id, peer(1, 10).listen_addr.unwrap());
+        book.completed(again.peer_id, peer(1, 10).listen_addr.unwrap());
+        assert_eq!((book.complete(), book.all().len()), (1, 1));
     }
 
     #[test]

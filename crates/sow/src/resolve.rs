@@ -52,6 +52,13 @@ pub(crate) struct Source {
     pub(crate) peers: Vec<Address>,
 }
 
+impl Source {
+    /// The size of the content in bytes; 0 while it is not known.
+    pub(crate) fn length(&self) -> u64 {
+        self.metainfo.as_ref().map_or(0, |metainfo| metainfo.info.geometry.total())
+    }
+}
+
 /// Something in an origin's index.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Offer {

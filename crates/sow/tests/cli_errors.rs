@@ -31,12 +31,14 @@ fn sow_as_nobody(args: &[&str]) -> Command {
     command
 }
 
-/// `sow` with a small tmpfs over `folder`, in a mount namespace of its own.
-fn sow_on_small_disk(folder: &Path, options: &str, args: &[&str]) -> Command {
-    let script = "mount -t tmpfs -o \"$1\" tmpfs \"$2\" && shift 2 && exec \"$@\"";
+/// `sow` with a small tmpfs over `folder`, in a mount namespace of its own. `meanwhile` is run by the shell beforehand;
+/// `$2` is the folder there.
+fn sow_on_small_disk(folder: &Path, options: &str, meanwhile: &str, args: &[&str]) -> Command {
+    let script =
+        format!("mount -t tmpfs -o \"$1\" tmpfs \"$2\" || exit 99\n{meanwhile}\nshift 2 && exec \"$@\"");
     let inner = sow(args);
     let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh", options]).arg(folder);
+    command.args(["--map-root-user", "--mount", "sh", "-c", &script, "sh", options]).arg(folder);
     command.arg(inner.get_program()).args(inner.get_args());
     command
 }
@@ -242,8 +244,20 @@ fn a_disk_that_is_full() {
     let origin = Origin::start(&noise_file(place.path(), "a.iso", 8 << 20), &[]);
     let small = tempfile::tempdir().unwrap();
     let args = ["get", &origin.ticket, "--no-seed", "-o", text(small.path())];
-    let ended = Running::start(&mut sow_on_small_disk(small.path(), "size=2m", &args)).wait();
+    let ended = Running::start(&mut sow_on_small_disk(small.path(), "size=2m", "", &args)).wait();
     ended.expect(5).says(&["no room", "a.iso", "tip:"]);
+}
+
+#[test]
+fn a_disk_that_fills_up_on_the_way() {
+    let place = tempfile::tempdir().unwrap();
+    let origin = Origin::start(&noise_file(place.path(), "a.iso", 8 << 20), &["--up-limit", "2MB/s"]);
+    let small = tempfile::tempdir().unwrap();
+    let args = ["get", &origin.ticket, "--no-seed", "-o", text(small.path())];
+    let wait_then_fill =
+        "(until [ -e \"$2\"/a.iso.sow-part ]; do sleep 0.05; done; head -c 9M /dev/zero > \"$2\"/filler) &";
+    let mut command = sow_on_small_disk(small.path(), "size=10m", wait_then_fill, &args);
+    Running::start(&mut command).wait().expect(5).says(&["a.iso", "o space", "make room"]);
 }
 
 #[test]
@@ -258,7 +272,7 @@ fn a_target_that_cannot_be_written() {
         "ermission denied",
         "tip:",
     ]);
-    let ended = Running::start(&mut sow_on_small_disk(out.path(), "ro,size=2m", &args)).wait();
+    let ended = Running::start(&mut sow_on_small_disk(out.path(), "ro,size=2m", "", &args)).wait();
     ended.expect(5).says(&[text(out.path()), "ead-only", "tip:"]);
     assert!(names(out.path()).is_empty());
 }

@@ -109,7 +109,7 @@ fn out_of_time() {
     let out = tempfile::tempdir().unwrap();
     let since = Instant::now();
     let ended = run(["get", &origin.ticket, "--timeout", "2s", "-o", text(out.path())]);
-    ended.expect(3).says(&["out of time", "% of 4.0 MiB", "--timeout"]);
+    ended.expect(3).says(&["out of time", "% of big (4.0 MiB)", "--timeout"]);
     assert!(since.elapsed() < Duration::from_secs(15), "it took {:?}", since.elapsed());
     assert!(!out.path().join("big").exists());
 }

@@ -180,7 +180,13 @@ fn several_at_once() {
     // One of them is in the way: the others are fetched, and the exit code is that one's.
     fs::write(out.path().join("70000"), "mine").unwrap();
     fs::remove_file(out.path().join("80000")).unwrap();
-    run(&args).expect(8).says(&["70000"]);
+    args.push("--json");
+    let ended = run(&args).expect(8).says(&["70000"]);
+    let events: Vec<serde_json::Value> =
+        ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of =
+        |kind: &str, what: &str| events.iter().any(|event| event["event"] == kind && event["what"] == what);
+    assert!(of("error", &origins[0].ticket) && of("complete", &origins[1].ticket), "{}", ended.stdout);
     assert!(fs::read(out.path().join("80000")).unwrap() == noise(80_000, 80_000));
 }
 

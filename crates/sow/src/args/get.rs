@@ -24,7 +24,8 @@ pub(crate) struct GetArgs {
     /// the path or URL of a .torrent.
     #[arg(value_name = "WHAT", required = true)]
     pub(crate) what: Vec<String>,
-    /// Where it goes: a file name, a folder that exists, or `-` for standard output [default: its name, here].
+    /// Where it goes: a file name, a folder that exists, or `-` for standard output (it gathers in TMPDIR then)
+    /// [default: its name, here].
     #[arg(short, long, env = "SOW_OUT", value_name = "OUT")]
     pub(crate) out: Option<PathBuf>,
     /// Replace a target that is there and differs.
@@ -51,6 +52,9 @@ pub(crate) struct GetArgs {
     /// Listen on this address alone.
     #[arg(long, env = "SOW_BIND", value_name = "ADDR")]
     pub(crate) bind: Option<IpAddr>,
+    /// Share uploads as among strangers on the Internet: four peers at a time, by what they send (BEP 3).
+    #[arg(long, env = "SOW_TIT_FOR_TAT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub(crate) tit_for_tat: bool,
     /// Take from the machines that WHAT names alone, not from other receivers: plain client/server, for comparison.
     #[arg(long, env = "SOW_ONLY_ORIGIN", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(crate) only_origin: bool,
@@ -88,6 +92,8 @@ pub(crate) struct GetPlan {
     pub(crate) port: u16,
     /// The address to listen on; `None` for all.
     pub(crate) bind: Option<IpAddr>,
+    /// Share uploads as among strangers.
+    pub(crate) tit_for_tat: bool,
     /// Take from named peers alone.
     pub(crate) only_origin: bool,
 }
@@ -137,6 +143,7 @@ impl GetArgs {
             down_limit: self.down_limit.map(|rate| rate.0),
             port: self.port,
             bind: self.bind,
+            tit_for_tat: self.tit_for_tat,
             only_origin: self.only_origin,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use clap::Args;
+use clap::{ArgAction, Args, builder::FalseyValueParser};
 use sow_content::ticket::DEFAULT_PORT;
 
 use crate::quantity::{self, Rate};
@@ -34,6 +34,9 @@ pub(crate) struct SendArgs {
     /// Announce to this tracker too; repeat for more.
     #[arg(long, env = "SOW_TRACKER", value_name = "URL", value_delimiter = ',', value_parser = tracker_url)]
     pub(crate) tracker: Vec<String>,
+    /// Share uploads as among strangers on the Internet: four peers at a time, by what they send (BEP 3).
+    #[arg(long, env = "SOW_TIT_FOR_TAT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub(crate) tit_for_tat: bool,
     /// Write a .torrent file: NAME.torrent in the current folder, or FILE.
     #[arg(long, env = "SOW_TORRENT", value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub(crate) torrent: Option<Option<PathBuf>>,

@@ -79,12 +79,14 @@ pub(crate) enum ReceiverState {
 struct Line<'a> {
     #[serde(flatten)]
     event: &'a Event<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what: Option<&'a str>,
     t: f64,
 }
 
-/// An event as it is printed, without the newline. `t` is seconds since start.
-pub(super) fn line(t: f64, event: &Event<'_>) -> String {
-    let line = Line { event, t: (t * 1000.0).round() / 1000.0 };
+/// An event as it is printed, without the newline. `t` is seconds since start, `what` which of several downloads is meant.
+pub(super) fn line(t: f64, what: Option<&str>, event: &Event<'_>) -> String {
+    let line = Line { event, what, t: (t * 1000.0).round() / 1000.0 };
     serde_json::to_string(&line).expect("numbers, texts and maps of texts become JSON")
 }
 
@@ -101,17 +103,17 @@ mod tests {
             port: 52000,
         };
         assert_eq!(
-            line(0.12345, &ready),
+            line(0.12345, None, &ready),
             r#"{"event":"ready","ticket":"10.0.0.1:52000/abc","magnet":"magnet:?x","torrent":null,"port":52000,"t":0.123}"#
         );
         let progress = Event::Progress { bytes: 1, total: Some(2), rate_down: 3, rate_up: 4, peers: 5 };
         assert_eq!(
-            line(1.0, &progress),
+            line(1.0, None, &progress),
             r#"{"event":"progress","bytes":1,"total":2,"rate_down":3,"rate_up":4,"peers":5,"t":1.0}"#
         );
         let receiver = Event::Receiver { peer: "[::1]:9", bytes: 7, state: ReceiverState::Complete };
         assert_eq!(
-            line(2.0, &receiver),
+            line(2.0, None, &receiver),
             r#"{"event":"receiver","peer":"[::1]:9","bytes":7,"state":"complete","t":2.0}"#
         );
         let complete = Event::Complete {
@@ -122,12 +124,12 @@ mod tests {
             from: BTreeMap::from([("10.0.0.1:52000".to_owned(), 9)]),
         };
         assert_eq!(
-            line(3.0, &complete),
+            line(3.0, None, &complete),
             r#"{"event":"complete","path":"a","bytes":9,"seconds":1.5,"resumed_bytes":0,"from":{"10.0.0.1:52000":9},"t":3.0}"#
         );
         assert_eq!(
-            line(4.0, &Event::Error { code: 8, message: "a\nb" }),
-            r#"{"event":"error","code":8,"message":"a\nb","t":4.0}"#
+            line(4.0, Some("x.torrent"), &Event::Error { code: 8, message: "a\nb" }),
+            r#"{"event":"error","code":8,"message":"a\nb","what":"x.torrent","t":4.0}"#
         );
     }
 }

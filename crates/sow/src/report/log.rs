@@ -40,7 +40,7 @@ impl<'a> MakeWriter<'a> for Lines {
 impl Write for &Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // The subscriber escapes what is in its fields; the colours are its own.
-        self.0.0.on_stderr_as_it_is(bytes);
+        self.0.inner.on_stderr_as_it_is(bytes);
         Ok(bytes.len())
     }
 

@@ -25,7 +25,11 @@ use crate::{args::Output, exit::Failure};
 
 /// The voice of one run. Clones speak with the same voice.
 #[derive(Clone)]
-pub(crate) struct Report(Arc<Inner>);
+pub(crate) struct Report {
+    inner: Arc<Inner>,
+    /// Which of several downloads it speaks of.
+    what: Option<Arc<str>>,
+}
 
 struct Inner {
     started: Instant,
@@ -57,52 +61,58 @@ impl Report {
             }
             (false, false) => View::Lines,
         };
-        Self(Arc::new(Inner {
+        let inner = Inner {
             started: Instant::now(),
             json: output.json,
             quiet: output.quiet,
             view,
             reader_gone: Notify::new(),
-        }))
+        };
+        Self { inner: Arc::new(inner), what: None }
+    }
+
+    /// The same voice, speaking of one of several downloads: its events carry `what` too.
+    pub(crate) fn about(&self, what: &str) -> Self {
+        Self { inner: Arc::clone(&self.inner), what: Some(what.into()) }
     }
 
     /// Whether standard output belongs to JSON events.
     pub(crate) fn is_json(&self) -> bool {
-        self.0.json
+        self.inner.json
     }
 
     /// Whether progress is drawn over itself on a terminal.
     pub(crate) fn is_drawn(&self) -> bool {
-        matches!(self.0.view, View::Bars(_))
+        matches!(self.inner.view, View::Bars(_))
     }
 
     /// Seconds since the run began.
     pub(crate) fn seconds(&self) -> f64 {
-        self.0.started.elapsed().as_secs_f64()
+        self.inner.started.elapsed().as_secs_f64()
     }
 
     /// A line for people. Nothing with `-q`.
     pub(crate) fn note(&self, text: impl fmt::Display) {
-        if !self.0.quiet {
-            self.0.on_stderr(format_args!("{text}\n"));
+        if !self.inner.quiet {
+            self.inner.on_stderr(format_args!("{text}\n"));
         }
     }
 
     /// A line about something that may need a hand. Also with `-q`.
     pub(crate) fn warn(&self, text: impl fmt::Display) {
-        self.0.on_stderr(format_args!("warning: {text}\n"));
+        self.inner.on_stderr(format_args!("warning: {text}\n"));
     }
 
     /// The end of what cannot be done: the text for people, and the `error` event for scripts.
     pub(crate) fn failure(&self, failure: &Failure) {
-        self.0.on_stderr(format_args!("{failure}\n"));
+        self.inner.on_stderr(format_args!("{failure}\n"));
         self.event(&Event::Error { code: failure.exit().code(), message: failure.message() });
     }
 
     /// An event for scripts; nothing without `--json`.
     pub(crate) fn event(&self, event: &Event<'_>) {
-        if self.0.json {
-            self.out(json::line(self.seconds(), event));
+        if self.inner.json {
+            self.out(json::line(self.seconds(), self.what.as_deref(), event));
         }
     }
 
@@ -110,18 +120,18 @@ impl Report {
     pub(crate) fn out(&self, text: impl fmt::Display) {
         let mut stdout = io::stdout().lock();
         if writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_err() {
-            self.0.reader_gone.notify_one();
+            self.inner.reader_gone.notify_one();
         }
     }
 
     /// Returns when whoever read our standard output has closed it.
     pub(crate) async fn reader_gone(&self) {
-        self.0.reader_gone.notified().await;
+        self.inner.reader_gone.notified().await;
     }
 
     /// Progress of something: a bar on a terminal, a line every few seconds elsewhere.
     pub(crate) fn meter(&self, label: impl Into<String>) -> Meter {
-        match &self.0.view {
+        match &self.inner.view {
             View::Bars(bars) => Meter::bar(bars, label.into()),
             View::Lines => Meter::lines(self.clone(), label.into()),
             View::Nothing => Meter::nothing(),
@@ -130,7 +140,7 @@ impl Report {
 
     /// A detail under a [`Report::meter`]: on a terminal alone.
     pub(crate) fn row(&self, label: impl Into<String>) -> Meter {
-        match &self.0.view {
+        match &self.inner.view {
             View::Bars(bars) => Meter::bar(bars, label.into()),
             View::Lines | View::Nothing => Meter::nothing(),
         }

@@ -3,6 +3,7 @@
 mod download;
 mod fetched;
 mod opening;
+mod view;
 
 use std::sync::Arc;
 
@@ -17,13 +18,13 @@ use crate::{
     exit::{Exit, Failure},
     report::Report,
     stop::Stop,
+    what::What,
 };
 
 /// What the downloads of one run have in common.
 pub(super) struct Run {
     node: Node,
     plan: GetPlan,
-    report: Report,
     stop: Stop,
     /// When to give up.
     deadline: Option<Instant>,
@@ -46,32 +47,46 @@ pub(crate) async fn run(args: GetArgs, report: &Report) -> Result<Exit, Failure>
     let node = Node::bind(options)?;
     let deadline = plan.timeout.map(|timeout| Instant::now() + timeout);
     let wanted = std::mem::take(&mut plan.what);
-    let run = Arc::new(Run { node, plan, report: report.clone(), stop, deadline });
+    let is_one = wanted.len() == 1;
+    let run = Arc::new(Run { node, plan, stop, deadline });
     let mut downloads = JoinSet::new();
-    for what in wanted {
-        downloads.spawn(download::run(what, Arc::clone(&run)));
+    for (text, what) in wanted {
+        let report = if is_one { report.clone() } else { report.about(&text) };
+        downloads.spawn(one(text, what, Arc::clone(&run), report));
     }
     let mut worst = Exit::Done;
     while let Some(ended) = downloads.join_next().await {
         match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(failure)) => {
-                report.failure(&failure);
-                worst = worst.worst(failure.exit());
-            }
+            Ok(exit) => worst = worst.worst(exit),
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
     }
     Ok(worst)
 }
 
+/// Runs one download and reports how it ends.
+async fn one(text: String, what: What, run: Arc<Run>, report: Report) -> Exit {
+    match download::run(&text, what, &run, &report).await {
+        Ok(()) => Exit::Done,
+        Err(failure) => {
+            report.failure(&failure);
+            failure.exit()
+        }
+    }
+}
+
+/// Why a download was cut short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    /// Ctrl-C or the like.
+    Interrupted,
+    /// `--timeout`.
+    TooLate,
+}
+
 impl Run {
-    /// Does something that Ctrl-C and `--timeout` end; `unfinished` says what it was about.
-    async fn bounded<T>(
-        &self,
-        work: impl Future<Output = Result<T, Failure>>,
-        unfinished: impl Fn() -> String,
-    ) -> Result<T, Failure> {
+    /// Does something that Ctrl-C and `--timeout` cut short.
+    async fn bounded<T>(&self, work: impl Future<Output = T>) -> Result<T, Cut> {
         let too_late = async {
             match self.deadline {
                 Some(deadline) => sleep_until(deadline).await,
@@ -79,11 +94,21 @@ impl Run {
             }
         };
         tokio::select! {
-            done = work => done,
-            () = self.stop.asked() => Err(Failure::new(Exit::Interrupted, format!("interrupted: {}", unfinished()))
-                .tip("run the same line again to go on")),
-            () = too_late => Err(Failure::new(Exit::Unfinished, format!("out of time: {}", unfinished()))
-                .tip("run the same line again to go on, with a longer --timeout")),
+            done = work => Ok(done),
+            () = self.stop.asked() => Err(Cut::Interrupted),
+            () = too_late => Err(Cut::TooLate),
+        }
+    }
+}
+
+impl Cut {
+    /// What is said about it; `how_far` is what there is of the download.
+    fn failure(self, how_far: String) -> Failure {
+        match self {
+            Cut::Interrupted => Failure::new(Exit::Interrupted, format!("interrupted: {how_far}"))
+                .tip("run the same line again to go on"),
+            Cut::TooLate => Failure::new(Exit::Unfinished, format!("out of time: {how_far}"))
+                .tip("run the same line again to go on, with a longer --timeout"),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     exit::Failure,
     hashing::Progress,
     quantity::Size,
+    report::Report,
     target::{self, Target, There},
 };
 
@@ -36,7 +37,7 @@ pub(super) struct Fetch {
 ///
 /// # Errors
 /// When the target is there and differs, another process is at it, there is no room, or it cannot be written to.
-pub(super) fn open(run: &Run, metainfo: &Metainfo) -> Result<Opening, Failure> {
+pub(super) fn open(run: &Run, metainfo: &Metainfo, report: &Report) -> Result<Opening, Failure> {
     let info = &metainfo.info;
     let target = target::target_of(&run.plan.destination, info)?;
     let (store, have) = match &target {
@@ -45,14 +46,14 @@ pub(super) fn open(run: &Run, metainfo: &Metainfo) -> Result<Opening, Failure> {
             (store, Bitfield::new(info.geometry.pieces()))
         }
         Target::Path(path) => {
-            match target::look_at(path, info, metainfo.info_hash, &run.report, &run.stop)? {
+            match target::look_at(path, info, metainfo.info_hash, report, &run.stop)? {
                 There::Nothing => {}
                 There::Identical => return Ok(Opening::Done(path.clone())),
                 There::Other if run.plan.overwrite => {}
                 There::Other => return Err(target::differs(path)),
             }
             let label = format!("checking what is left of {}", path.display());
-            let progress = Progress::start(&run.report, label, info.geometry.total());
+            let progress = Progress::start(report, label, info.geometry.total());
             let options = ReceiveOptions {
                 overwrite: run.plan.overwrite,
                 threads: 0,
@@ -64,7 +65,7 @@ pub(super) fn open(run: &Run, metainfo: &Metainfo) -> Result<Opening, Failure> {
     };
     let resumed = bytes_in(&info.geometry, &have);
     if resumed > 0 {
-        run.report.note(format_args!(
+        report.note(format_args!(
             "resuming: {} of {} are there and verified",
             Size(resumed),
             Size(info.geometry.total())

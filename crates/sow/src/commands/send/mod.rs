@@ -58,7 +58,7 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
         store: Arc::new(Store::from(store)),
         have: Bitfield::full(offer.metainfo.info.geometry.pieces()),
     };
-    let config = settings::origin(offer.metainfo.trackers.clone());
+    let config = settings::origin(offer.metainfo.trackers.clone(), settings::choking(args.tit_for_tat));
     let (swarm, events) =
         node.join(SwarmOptions { info_hash, content: Some(content), config, peers: Vec::new() })?;
     offer.announce(node.port(), report);

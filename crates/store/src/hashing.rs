@@ -13,7 +13,7 @@ use sow_content::{Bitfield, Geometry, hash::Sha1};
 use crate::{error::StoreError, files::FileSet, scan::ContentPlan};
 
 /// What one thread reads at once, in bytes: it stays in the core's own cache until it is hashed.
-const BUFFER: usize = 256 * 1024;
+const BUFFER: usize = 128 * 1024;
 
 /// What one thread takes on at once, in bytes (one piece at least): long enough for the kernel's readahead.
 const BATCH: u32 = 8 * 1024 * 1024;
@@ -31,7 +31,7 @@ pub(crate) struct Work<'a> {
 
 /// The SHA-1 of each piece of what [`scan`](crate::scan::scan) found.
 ///
-/// `threads` is how many work at once, 0 for one a core; each has a buffer of 256 KiB. `progress` is told how many bytes
+/// `threads` is how many work at once, 0 for one a core; each has a buffer of 128 KiB. `progress` is told how many bytes
 /// are done in all, from any of the threads. Setting `cancel` stops it within milliseconds.
 ///
 /// # Errors

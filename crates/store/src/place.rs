@@ -19,8 +19,6 @@ use crate::error::{Operation, StoreError};
 
 mod put;
 
-pub(crate) use put::Replaced;
-
 const PART: &str = ".sow-part";
 const JOURNAL: &str = ".sow-part.journal";
 const ASIDE: &str = ".sow-old";

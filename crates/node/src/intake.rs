@@ -21,6 +21,9 @@ const FAST: Duration = Duration::from_millis(200);
 /// A slab filled slower than this is followed by one of half its size.
 const SLOW: Duration = Duration::from_secs(1);
 
+/// How much is taken apart at a time: a peer that floods us with small messages must not keep the engine to itself.
+const BATCH: usize = 512;
+
 /// The bytes of a block, in order, in as many pieces as slabs they came in: one or two.
 pub(crate) type Payload = Vec<Bytes>;
 
@@ -83,22 +86,23 @@ impl Intake {
         &mut self.slab.buf
     }
 
-    /// Takes apart what was received into [`Intake::buffer`].
+    /// Takes apart what was received into [`Intake::buffer`], a batch at a time. True: there is more, before anything is
+    /// received again.
     ///
     /// # Errors
     /// When it is not BitTorrent. What was taken apart before is in `out`.
-    pub(crate) fn parse(&mut self, out: &mut Vec<Received>) -> Result<(), WireError> {
-        loop {
+    pub(crate) fn parse(&mut self, out: &mut Vec<Received>) -> Result<bool, WireError> {
+        for _ in 0..BATCH {
             if let Some(mut block) = self.block.take() {
                 if self.slab.buf.len() < block.missing {
                     self.block = Some(block);
-                    return Ok(());
+                    return Ok(false);
                 }
                 block.segments.push(self.slab.buf.split_to(block.missing).freeze());
                 out.push(Received::Block(block.request, block.segments));
             }
             match self.decoder.decode(&mut self.slab.buf)? {
-                None => return Ok(()),
+                None => return Ok(false),
                 Some(Decoded::Message(message)) => out.push(Received::Message(message)),
                 Some(Decoded::Block(request)) => {
                     let missing = request.length as usize;
@@ -106,6 +110,7 @@ impl Intake {
                 }
             }
         }
+        Ok(true)
     }
 
     /// Whether something has begun to arrive that is not whole yet.
@@ -206,7 +211,7 @@ mod tests {
             assert!(count > 0, "a buffer without room");
             buffer.put_slice(&bytes[..count]);
             bytes = &bytes[count..];
-            intake.parse(out).unwrap();
+            while intake.parse(out).unwrap() {}
         }
     }
 
@@ -274,6 +279,19 @@ mod tests {
         encode(&message, &mut bytes);
         feed(&mut intake, &bytes, 50_000, &mut out);
         assert_eq!(out, [Received::Message(message)]);
+    }
+
+    #[test]
+    fn small_messages_come_in_batches() {
+        let slabs = Arc::new(Slabs::default());
+        let (mut intake, mut out) = (Intake::new(MAX_BLOCK, slabs), Vec::new());
+        // A keep-alive is four zeros.
+        intake.buffer().put_bytes(0, 4 * (2 * BATCH + 1));
+        let mut batches = Vec::new();
+        while intake.parse(&mut out).unwrap() {
+            batches.push(out.drain(..).len());
+        }
+        assert_eq!((batches, out.len()), (vec![BATCH, BATCH], 1));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     inbox::{Ending, Inbox, Letter},
-    intake::{Intake, Received},
+    intake::Intake,
     slabs::LARGEST_SLAB,
     throttle::Throttle,
 };
@@ -97,13 +97,7 @@ impl Reader {
             if read == 0 {
                 return Ok((false, completed));
             }
-            let mut batch = Vec::new();
-            let parsed = self.intake.parse(&mut batch);
-            if !batch.is_empty() {
-                completed = true;
-                self.hand_over(batch).await?;
-            }
-            parsed?;
+            completed |= self.hand_over().await?;
             // A short read has emptied the socket; the runtime knows that too.
             if read < granted {
                 return Ok((true, completed));
@@ -116,9 +110,21 @@ impl Reader {
         }
     }
 
-    async fn hand_over(&mut self, batch: Vec<Received>) -> Result<(), Ending> {
-        let letter = Letter::Received(self.conn, batch);
-        self.inbox.send(letter).await.map_err(|_| Ending::NobodyListens)
+    /// Takes apart what was read and puts it in the inbox. Whether anything was completed.
+    async fn hand_over(&mut self) -> Result<bool, Ending> {
+        let mut completed = false;
+        loop {
+            let mut batch = Vec::new();
+            let parsed = self.intake.parse(&mut batch);
+            if !batch.is_empty() {
+                completed = true;
+                let letter = Letter::Received(self.conn, batch);
+                self.inbox.send(letter).await.map_err(|_| Ending::NobodyListens)?;
+            }
+            if !parsed? {
+                return Ok(completed);
+            }
+        }
     }
 }
 
@@ -133,7 +139,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{inbox::inbox, slabs::Slabs};
+    use crate::{inbox::inbox, intake::Received, slabs::Slabs};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 

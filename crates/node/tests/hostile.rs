@@ -252,6 +252,27 @@ async fn a_flood_of_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_small_messages() {
+    let scene = Scene::set();
+    let mut floods = Vec::new();
+    for addr in [scene.origin.addr(), scene.receiver.addr()] {
+        let mut stream = enter(addr, scene.name()).await;
+        let change =
+            said(&[Message::Interested, Message::NotInterested, Message::KeepAlive, Message::Have(1)]);
+        floods.push(tokio::spawn(async move {
+            stream.write_all(&said(&[Message::HaveNone])).await.unwrap();
+            let many = change.repeat(1000);
+            while stream.write_all(&many).await.is_ok() {}
+        }));
+    }
+    // Whether it is dropped for that or not, the honest transfer is as quick as ever.
+    scene.end().await;
+    for flood in floods {
+        timeout(PATIENCE, flood).await.expect("an end with the swarm's").unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_more_connections_than_there_are_places() {
     let original = file(1_000_000, 32768);
     let few = NodeOptions { max_connections: 3, ..impatient() };

@@ -1,0 +1,96 @@
+//! Disks that fail: the owner hears of it, peers are let go, and nothing hangs.
+
+mod stage;
+
+use std::{fs::OpenOptions, sync::Arc, time::Duration};
+
+use sow_content::Bitfield;
+use sow_engine::Event;
+use sow_node::{NodeOptions, SwarmContent, SwarmEvent};
+use sow_store::{DiskStore, StoreErrorKind};
+use stage::{PATIENCE, config, file, loopback};
+use tokio::time::timeout;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_fails_is_reported_and_no_more_is_fetched() {
+    let original = file(8_000_000, 32768);
+    let limited = NodeOptions { up_limit: Some(2_000_000), ..loopback() };
+    let origin = original.origin(limited, config(1));
+    let mut receiver = original.stranger(loopback(), config(2), vec![]);
+    // A store that cannot be written to, with nothing in it as far as the swarm knows.
+    let store = DiskStore::serve(original.info(), &original.path).unwrap();
+    let content = SwarmContent {
+        info: Arc::new(original.info().clone()),
+        metadata: original.metainfo.info_bytes.clone(),
+        store: Arc::new(store.into()),
+        have: Bitfield::new(original.info().geometry.pieces()),
+    };
+    receiver.swarm.content_ready(content);
+    receiver.swarm.add_peers(sow_engine::PeerSource::Named, vec![origin.addr()]);
+    let kind = |event: &SwarmEvent| match event {
+        SwarmEvent::StoreFailed(error) => Some(error.kind()),
+        _ => None,
+    };
+    assert_eq!(receiver.wait_for(kind).await, StoreErrorKind::Misuse);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let mut status = receiver.swarm.status();
+    let seen = timeout(PATIENCE, status.wait_for(|status| status.pieces > 0)).await.unwrap().unwrap().clone();
+    assert_eq!(seen.bytes_verified, 0);
+    // What was asked for before the disk failed may have come; the rest never does.
+    assert!(seen.downloaded < 4_000_000, "{seen:?}");
+    receiver.stop().await;
+    origin.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_read_lets_its_peers_go_and_others_help() {
+    let original = file(3_000_000, 32768);
+    let whole = original.origin(loopback(), config(1));
+    let mut broken = original.origin(loopback(), config(3));
+    let mut first = original.receiver(loopback(), config(2), vec![whole.addr()]);
+    first.complete().await;
+    whole.stop().await;
+    // Cut off behind the back of an origin; the first receiver has a copy of its own.
+    OpenOptions::new().write(true).open(&original.path).unwrap().set_len(10_000).unwrap();
+    let mut second = original.receiver(loopback(), config(4), vec![broken.addr()]);
+    let gone = |event: &SwarmEvent| matches!(event, SwarmEvent::Engine(Event::PeerGone { .. })).then_some(());
+    broken.wait_for(gone).await;
+    second.swarm.add_peers(sow_engine::PeerSource::Named, vec![first.addr()]);
+    second.complete().await;
+    assert!(std::fs::read(&second.target).unwrap() == std::fs::read(&first.target).unwrap());
+    for member in [first, second, broken] {
+        member.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_during_a_transfer_loses_nothing_that_was_verified() {
+    let original = file(8_000_000, 65536);
+    let origin = original.origin(loopback(), config(1));
+    let mut verified = 0;
+    for _ in 0..200 {
+        let mut receiver = original.receiver(loopback(), config(2), vec![origin.addr()]);
+        let mut done = false;
+        let mut before = 0;
+        receiver
+            .wait_for(|event| {
+                before += u32::from(matches!(event, SwarmEvent::Engine(Event::PieceVerified { .. })));
+                done = matches!(event, SwarmEvent::Engine(Event::Complete));
+                (before == 10 || done).then_some(())
+            })
+            .await;
+        receiver.stop().await;
+        let have = original.receiving(&original.folder.path().join("copy 2")).have;
+        assert!(have.count() >= verified + before, "{} of {}", have.count(), verified + before);
+        verified = have.count();
+        if have.is_full() {
+            break;
+        }
+    }
+    assert_eq!(verified, original.info().geometry.pieces());
+    // A node that is dropped takes no more calls.
+    let addr = origin.addr();
+    origin.stop().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(tokio::net::TcpStream::connect(addr).await.is_err());
+}

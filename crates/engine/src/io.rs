@@ -5,6 +5,7 @@ use std::{fmt, net::SocketAddr, ops::Add, time::Duration};
 use bytes::Bytes;
 use sow_content::Block;
 use sow_wire::bittorrent::{Handshake, Message, PeerId};
+pub use sow_wire::tracker::AnnounceEvent;
 
 use crate::config::Content;
 
@@ -222,19 +223,6 @@ pub struct Announce {
     pub left: u64,
     /// How many peers are wanted.
     pub numwant: u32,
-}
-
-/// Why an announce is sent (BEP 3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnnounceEvent {
-    /// At the interval.
-    Periodic,
-    /// The first one.
-    Started,
-    /// The last piece is verified.
-    Completed,
-    /// The last one.
-    Stopped,
 }
 
 /// Something that people may want to know.

@@ -12,10 +12,10 @@ use std::{
 
 use reqwest::Url;
 use sow_content::InfoHash;
-use sow_engine::{Announce, AnnounceEvent, AnnounceReply};
+use sow_engine::{Announce, AnnounceReply};
 use sow_wire::{
     bittorrent::PeerId,
-    tracker::{self, AnnounceRequest, AnnounceResponse},
+    tracker::{AnnounceRequest, AnnounceResponse},
     tracker_udp::Connection,
 };
 
@@ -98,12 +98,6 @@ fn remember<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: V) {
 }
 
 fn request(announcer: &Announcer, announce: &Announce) -> AnnounceRequest {
-    let event = match announce.event {
-        AnnounceEvent::Periodic => tracker::AnnounceEvent::Periodic,
-        AnnounceEvent::Started => tracker::AnnounceEvent::Started,
-        AnnounceEvent::Completed => tracker::AnnounceEvent::Completed,
-        AnnounceEvent::Stopped => tracker::AnnounceEvent::Stopped,
-    };
     AnnounceRequest {
         info_hash: announcer.info_hash,
         peer_id: announcer.peer_id,
@@ -111,7 +105,7 @@ fn request(announcer: &Announcer, announce: &Announce) -> AnnounceRequest {
         uploaded: announce.uploaded,
         downloaded: announce.downloaded,
         left: announce.left,
-        event,
+        event: announce.event,
         numwant: Some(announce.numwant),
         key: announcer.key,
     }

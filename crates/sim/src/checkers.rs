@@ -1,6 +1,6 @@
 //! What must hold in a world, whatever went wrong. Reads only; each checker says what is broken.
 
-use crate::world::{HostId, World};
+use crate::{host::HostId, world::World};
 
 impl World {
     /// Everybody who lives has everything.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sow_engine::Time;
 
-use crate::world::HostId;
+use crate::host::HostId;
 
 /// One thing that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,9 @@ use sow_wire::bittorrent::{Message, PeerId};
 
 use crate::link::{Link, Rates};
 
+/// A host, by number; the origin is number 0.
+pub type HostId = usize;
+
 /// What travels.
 #[derive(Debug, Clone)]
 pub(crate) enum Item {

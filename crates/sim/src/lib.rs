@@ -10,5 +10,6 @@ mod link;
 mod world;
 
 pub use faults::{Fault, Faults};
+pub use host::HostId;
 pub use link::Rates;
-pub use world::{HostId, Scenario, World};
+pub use world::{Scenario, World};

@@ -17,12 +17,9 @@ use sow_wire::bittorrent::{BlockRequest, Handshake, Message};
 
 use crate::{
     faults::{Fault, Faults},
-    host::{Host, Item},
+    host::{Host, HostId, Item},
     link::{Quantum, Rates},
 };
-
-/// A host, by number; the origin is number 0.
-pub type HostId = usize;
 
 /// What a world begins with.
 #[derive(Debug, Clone)]

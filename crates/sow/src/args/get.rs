@@ -20,9 +20,13 @@ Examples:
   sow get 'magnet:?xt=urn:btih:…' --no-seed --timeout 10m
   sow get 10.0.0.1:52000/6hx2… -o - | tar x")]
 pub(crate) struct GetArgs {
-    /// What to fetch: HOST[:PORT]/HASH (a ticket), HOST[:PORT] (ask the origin what it has, and trust it), magnet:…, or
-    /// the path or URL of a .torrent.
-    #[arg(value_name = "WHAT", required = true)]
+    // Not a doc comment: square brackets would be links there.
+    #[arg(
+        value_name = "WHAT",
+        required = true,
+        help = "What to fetch: HOST[:PORT]/HASH (a ticket), HOST[:PORT] (ask the origin what it has, and trust it), \
+                magnet:…, or the path or URL of a .torrent"
+    )]
     pub(crate) what: Vec<String>,
     /// Where it goes: a file name, a folder that exists, or `-` for standard output (it gathers in TMPDIR then)
     /// [default: its name, here].

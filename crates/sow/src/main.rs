@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod contact;
+mod descriptors;
 mod disk;
 mod exit;
 mod fetch;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     let cli = args::parse();
     let report = Report::new(&cli.output);
     report::start_log(cli.output.verbose, &report);
+    descriptors::allow_many();
     let exit = run(cli.command, &report).unwrap_or_else(|failure| {
         report.failure(&failure);
         failure.exit()

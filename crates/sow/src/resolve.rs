@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     exit::{Exit, Failure},
-    fetch,
+    fetch::{self, Wanted},
     quantity::Size,
     report::Report,
     torrent_file,
@@ -30,6 +30,9 @@ use crate::{
 /// How long somebody who does not answer is called again before it counts as out of reach: whoever starts both sides at
 /// once need not wait for the one to start the other.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a server may take to answer.
+const SERVER: Duration = Duration::from_secs(15);
 
 /// How long looking up a name may take.
 const LOOKUP: Duration = Duration::from_secs(10);
@@ -99,7 +102,9 @@ pub(crate) async fn resolve(what: What, bind: Option<IpAddr>, report: &Report) -
             Ok(of_metainfo(metainfo))
         }
         What::TorrentUrl(url) => {
-            let bytes = fetch::get(&url, "application/x-bittorrent, */*", MAX_METAINFO, bind).await?;
+            let accept = "application/x-bittorrent, */*";
+            let wanted = Wanted { accept, limit: MAX_METAINFO, patience: SERVER, bind };
+            let bytes = fetch::get(&url, wanted).await?;
             Ok(of_metainfo(torrent_file::decode(&bytes, &url)?))
         }
         What::Origin(address) => ask_origin(address, bind, report).await,
@@ -129,7 +134,8 @@ pub(crate) async fn look_up(address: &Address) -> Result<Vec<SocketAddr>, Failur
 /// When it is out of reach, or does not answer as an origin does.
 pub(crate) async fn offers(address: &Address, bind: Option<IpAddr>) -> Result<Vec<Offer>, Failure> {
     let url = format!("http://{address}/");
-    let bytes = fetch::get(&url, "application/json", MAX_INDEX, bind).await?;
+    let wanted = Wanted { accept: "application/json", limit: MAX_INDEX, patience: PATIENCE, bind };
+    let bytes = fetch::get(&url, wanted).await?;
     let index: Index = serde_json::from_slice(&bytes).map_err(|_| {
         Failure::new(
             Exit::Failed,

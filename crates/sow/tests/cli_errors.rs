@@ -119,6 +119,26 @@ fn hosts_that_are_out_of_reach() {
 }
 
 #[test]
+fn a_host_that_keeps_silent() {
+    // The kernel takes the call; nobody ever answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let since = Instant::now();
+    for what in [format!("{address}/{HASH}"), address.to_string()] {
+        run(["get", &what]).expect(6).says(&[&address.to_string(), "no answer", "tip:"]);
+    }
+    assert!(since.elapsed() < Duration::from_secs(40), "it took {:?}", since.elapsed());
+}
+
+#[test]
+fn a_server_that_has_no_torrent() {
+    let place = tempfile::tempdir().unwrap();
+    let origin = Origin::start(&noise_file(place.path(), "a.iso", 1000), &[]);
+    run(["get", &format!("http://{}/nothing/here", origin.address())]).expect(1).says(&["404", "tip:"]);
+    run(["get", &format!("http://{}/", origin.address())]).expect(1).says(&["not a torrent", "tip:"]);
+}
+
+#[test]
 fn nobody_to_ask() {
     run(["get", &format!("magnet:?xt=urn:btih:{HASH}")]).expect(3).says(&["no tracker and no peer", "tip:"]);
 }

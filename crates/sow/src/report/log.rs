@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
+use sow_engine::Event;
+
 use super::Report;
 
 /// Starts the log: `-v` for what this program does, `-vv` for details, `-vvv` for its libraries too. `SOW_LOG` sets a
@@ -11,8 +13,8 @@ use super::Report;
 pub(crate) fn start(verbose: u8, report: &Report) {
     let directives = match verbose {
         0 => "off",
-        1 => "info,sow=debug,hyper=off",
-        2 => "debug,sow=trace,hyper=info",
+        1 => "info",
+        2 => "debug",
         _ => "trace",
     };
     let filter = EnvFilter::try_from_env("SOW_LOG").unwrap_or_else(|_| EnvFilter::new(directives));
@@ -24,6 +26,27 @@ pub(crate) fn start(verbose: u8, report: &Report) {
         .finish();
     // It fails when there is one already, which is then the one to use.
     let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// Logs what a swarm reports.
+pub(crate) fn swarm_event(event: &Event) {
+    match event {
+        Event::PeerConnected { addr, peer_id, .. } => tracing::info!(%addr, %peer_id, "a peer is there"),
+        Event::PeerGone { addr, peer_id, reason } => {
+            let reason = reason.map_or_else(|| "it left".to_owned(), |reason| reason.to_string());
+            tracing::info!(%addr, %peer_id, reason, "a peer is gone");
+        }
+        Event::PeerComplete { addr, peer_id } => tracing::info!(%addr, %peer_id, "a peer has everything"),
+        Event::Metadata(bytes) => {
+            tracing::info!(bytes = bytes.len(), "the description of the content is there")
+        }
+        Event::PieceVerified { piece } => tracing::trace!(piece, "a piece is verified and stored"),
+        Event::PieceCorrupt { piece } => tracing::warn!(piece, "a piece does not verify"),
+        Event::Banned { addr, piece } => tracing::warn!(%addr, piece, "a peer is banned"),
+        Event::Complete => tracing::info!("everything is verified"),
+        Event::TrackerFailed { url, reason } => tracing::warn!(url, reason, "a tracker failed"),
+        Event::TrackerAnswered { url, peers } => tracing::debug!(url, peers, "a tracker answered"),
+    }
 }
 
 /// Writes lines where the report writes its own.

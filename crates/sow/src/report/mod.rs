@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 pub(crate) use self::{
     json::{Event, ReceiverState},
-    log::start as start_log,
+    log::{start as start_log, swarm_event as log_swarm_event},
     meter::{Meter, percent},
 };
 use crate::{args::Output, exit::Failure};

@@ -21,7 +21,7 @@ use crate::{
     disk,
     exit::{Exit, Failure, chain},
     reach,
-    report::{Event as Json, Report},
+    report::{Event as Json, Report, log_swarm_event},
     resolve::{self, Source},
     settings,
     stream::Stream,
@@ -266,7 +266,7 @@ impl Download<'_> {
             Some(SwarmEvent::StoreFailed(error)) => return Err(disk::failing(&error)),
             None => return Err(Failure::new(Exit::Failed, "the download ended without a reason (see -v)")),
         };
-        tracing::debug!(?event, "the swarm reports");
+        log_swarm_event(&event);
         Contact::note(&self.contact, &event);
         if let Event::Banned { addr, piece } = event {
             self.report.warn(format_args!("{addr} sent data that does not verify and is not asked any more"));

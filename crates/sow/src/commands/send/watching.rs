@@ -17,7 +17,7 @@ use crate::{
     exit::{Exit, Failure, chain},
     quantity::{Rate, Size},
     receivers::{Receiver, Receivers},
-    report::{Event as Json, Meter, ReceiverState, Report, percent},
+    report::{Event as Json, Meter, ReceiverState, Report, log_swarm_event, percent},
     stop::Stop,
 };
 
@@ -113,7 +113,7 @@ impl<'a> Watch<'a> {
     fn note(&mut self, event: SwarmEvent) {
         match event {
             SwarmEvent::Engine(event) => {
-                tracing::debug!(?event, "the swarm reports");
+                log_swarm_event(&event);
                 match event {
                     Event::PeerConnected { addr, peer_id, .. } => self.receivers.arrived(peer_id, addr),
                     Event::PeerComplete { addr, peer_id } => {

@@ -323,3 +323,35 @@ fn at_any_moment_while_threads_write() {
     assert!(seen.iter().any(|count| (1..pieces).contains(count)), "some copy was taken midway: {seen:?}");
     complete(&store, &Bitfield::full(pieces), &sample);
 }
+
+/// A mark covers the pieces that were journaled before its sync began, not those that came while it went on: their bytes
+/// may be in the page cache alone.
+#[test]
+fn a_mark_does_not_cover_what_is_journaled_while_it_syncs() {
+    let sample = Sample::file(400_000, 1_000, 6);
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("content");
+    let (store, have) = open(&sample, &target);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let is_late_mark = |index: u64, record: &[u8]| {
+        let word = u32::from_le_bytes(record[..4].try_into().unwrap());
+        let is_mark = word >> 30 == 2;
+        let covered = u64::from(word & ((1 << 30) - 1));
+        assert!(!is_mark || covered <= index, "record {index} covers {covered}");
+        is_mark && covered < index
+    };
+    loop {
+        assert!(Instant::now() < deadline, "no piece was ever journaled during a sync");
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| (0..have.len()).for_each(|piece| put(&store, &sample, piece)));
+            while !writer.is_finished() {
+                store.sync().unwrap();
+            }
+        });
+        let bytes = fs::read(journal(&target)).unwrap();
+        let records = bytes[HEADER as usize..].chunks_exact(RECORD as usize);
+        if (0..).zip(records).any(|(index, record)| is_late_mark(index, record)) {
+            break;
+        }
+    }
+}

@@ -101,11 +101,10 @@ impl Swarm {
 impl Asker {
     /// Peers as the asker can reach them, itself left out.
     fn select(&self, peers: Vec<&Peer>) -> Vec<TrackedPeer> {
-        let others = peers.into_iter().filter(|peer| peer.addr != self.addr && peer.peer_id != self.peer_id);
-        let reachable = others.filter_map(|peer| {
+        let reachable = peers.into_iter().filter_map(|peer| {
             Some(TrackedPeer { addr: self.reach(peer.addr)?, peer_id: Some(peer.peer_id) })
         });
-        reachable.collect()
+        reachable.filter(|peer| peer.addr != self.addr && peer.peer_id != Some(self.peer_id)).collect()
     }
 
     /// Who announces over the loopback is on the tracker's machine: from elsewhere it is reached where the tracker is.
@@ -186,6 +185,11 @@ mod tests {
         let mut near = seen_by(Asker { addr: "127.0.0.1:8000".parse().unwrap(), ..asker(2, false) });
         near.sort();
         assert_eq!(near, [addr(1001).to_string(), local.to_string()]);
+        // It was listed by its other address before it was started again.
+        assert_eq!(
+            seen_by(Asker { addr: "10.9.9.9:7000".parse().unwrap(), ..asker(2, false) }),
+            [addr(1001).to_string()]
+        );
     }
 
     #[test]

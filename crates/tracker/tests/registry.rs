@@ -164,6 +164,22 @@ fn who_is_silent_is_forgotten() {
 }
 
 #[test]
+fn who_has_not_shown_its_habits_is_given_time() {
+    let mut world = World::open();
+    // Completing says nothing of them.
+    world.announce(peer(1), Started, 100);
+    world.wait(5);
+    world.announce(peer(1), Completed, 0);
+    // Neither do those of a predecessor at the same address.
+    world.announce(peer(2), Started, 100);
+    world.wait(30);
+    world.announce(peer(2), Periodic, 100);
+    world.announce(Peer { id: 22, ..peer(2) }, Started, 100);
+    world.wait(300);
+    assert_eq!(world.count(), (1, 1));
+}
+
+#[test]
 fn a_receiver_that_was_started_again_takes_its_old_place() {
     let mut world = World::open();
     world.announce(peer(1), Started, 100);
@@ -205,6 +221,8 @@ fn one_source_cannot_fill_it() {
     let unlisted = world.announce(Peer { ip: [10, 0, 0, 2], port: 5000, id: 5000 }, Started, 100);
     assert!(unlisted.warning.is_some() && addrs(&unlisted).contains("10.0.0.9:6881"));
     // What is listed can still be heard of again, and gives its place back.
+    let listed = Peer { ip: [10, 0, 0, 2], port: 2, id: 1 };
+    assert_eq!(world.try_announce(InfoHash([1; 20]), listed, Periodic, 5, None).unwrap().warning, None);
     world
         .try_announce(InfoHash([0; 20]), Peer { ip: [10, 0, 0, 2], port: 1, id: 0 }, Stopped, 0, None)
         .unwrap();

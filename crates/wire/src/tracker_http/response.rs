@@ -266,8 +266,10 @@ mod tests {
         for body in [compact.finish(), list.finish()] {
             assert_eq!(decode_announce(&body).unwrap().peers.len(), MAX_PEERS);
         }
-        let mut long = Encoder::new();
-        long.dict(|dict| dict.bytes(b"tracker id", &[7; 257]));
-        assert_eq!(decode_announce(&long.finish()).unwrap().tracker_id, None);
+        for (length, kept) in [(256, true), (257, false)] {
+            let mut long = Encoder::new();
+            long.dict(|dict| dict.bytes(b"tracker id", &vec![7; length]));
+            assert_eq!(decode_announce(&long.finish()).unwrap().tracker_id.is_some(), kept);
+        }
     }
 }

@@ -135,6 +135,8 @@ mod tests {
         let url = scrape_request("http://t/scrape?key=1", &hashes);
         let query = url.strip_prefix("http://t/scrape?key=1&").unwrap();
         assert_eq!(parse_scrape(query).unwrap(), hashes[..MAX_SCRAPE]);
+        let flood = ["info_hash=aaaaaaaaaaaaaaaaaaaa"; 200].join("&");
+        assert_eq!(parse_scrape(&flood).unwrap().len(), MAX_SCRAPE);
         assert_eq!(parse_scrape(""), Ok(vec![]));
         assert_eq!(parse_scrape("info_hash=abc"), Err(QueryError::Malformed("info_hash")));
     }

@@ -236,6 +236,12 @@ mod tests {
             panic!("{announce:?}")
         };
         assert_eq!(url_data, b"/announce");
+        let (Request::Connect { transaction: first }, Request::Announce { transaction: second, .. }) =
+            (&connect, &announce)
+        else {
+            panic!()
+        };
+        assert_ne!(first, second, "a late error of the first would end the second");
         let reply = exchange.receive(ms(40), &answer(&announce).encode(Family::V4), &mut rng);
         assert_eq!(reply.unwrap().unwrap().complete, Some(1));
         assert_eq!(exchange.connection(), Some(Connection { id: 99, since: ms(20) }));

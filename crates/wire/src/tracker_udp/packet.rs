@@ -416,6 +416,13 @@ mod tests {
     }
 
     #[test]
+    fn a_negative_interval_is_nonsense() {
+        let bytes = [&[0, 0, 0, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff][..], &[0; 8]].concat();
+        let Ok(Response::Announce { response, .. }) = Response::decode(&bytes, Family::V4) else { panic!() };
+        assert_eq!(response.interval, Duration::from_secs(1800));
+    }
+
+    #[test]
     fn what_is_short_or_unknown_is_refused() {
         let bytes =
             Request::Announce { connection: 6, transaction: 8, announce: announce(), url_data: vec![] }

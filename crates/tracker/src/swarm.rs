@@ -165,6 +165,18 @@ mod tests {
     }
 
     #[test]
+    fn the_order_tells_nothing() {
+        let (swarm, mut rng) = (swarm(1, 10), fastrand::Rng::with_seed(5));
+        let mut first = 0;
+        for _ in 0..1000 {
+            let peers = swarm.choose(&asker(1001, false), 50, &mut rng);
+            first += u32::from(peers[0].addr == addr(1));
+        }
+        // 100 are due; six standard deviations are 57.
+        assert!((43..=157).contains(&first), "the seed stood first {first} times in 1000");
+    }
+
+    #[test]
     fn a_seed_is_told_of_few_seeds_and_only_where_there_is_room() {
         assert_eq!(told(&swarm(20, 5), asker(1, true), 50), (SEEDS_TO_A_SEED, 5));
         assert_eq!(told(&swarm(20, 50), asker(1, true), 50), (0, 50));

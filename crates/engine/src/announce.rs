@@ -99,6 +99,11 @@ impl Trackers {
         }
     }
 
+    /// Every tracker is due at `latest`.
+    pub(crate) fn hurry(&mut self, latest: Time) {
+        self.tiers.iter_mut().for_each(|tier| tier.due = tier.due.min(latest));
+    }
+
     /// Everything is verified: whoever was told that we are here is told so, soon.
     pub(crate) fn completed(&mut self, now: Time) {
         for tier in &mut self.tiers {
@@ -141,6 +146,18 @@ mod tests {
         t.answered(Time(30_000_002), "a", Some(Duration::from_secs(10)), AT_MOST);
         assert_eq!(t.due(Time(30_000_002)), [("a".into(), AnnounceEvent::Completed)]);
         assert_eq!(t.stop(), ["a"]);
+    }
+
+    #[test]
+    fn a_tracker_is_asked_as_seldom_as_it_wants_unless_there_is_a_hurry() {
+        let mut t = trackers(&[&["a"]]);
+        t.due(Time(0));
+        t.answered(Time(0), "a", Some(Duration::from_secs(1800)), Duration::MAX);
+        assert_eq!(t.next_due(), Some(Time(1_800_000_000)));
+        t.hurry(Time(9_000_000));
+        assert_eq!(t.next_due(), Some(Time(9_000_000)));
+        t.hurry(Time(99_000_000));
+        assert_eq!(t.next_due(), Some(Time(9_000_000)));
     }
 
     #[test]

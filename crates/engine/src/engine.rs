@@ -207,7 +207,9 @@ impl Engine {
     }
 
     fn announced(&mut self, now: Time, url: String, reply: Result<crate::io::AnnounceReply, String>) {
-        let at_most = self.config.announce_at_least;
+        // Whoever has peers, or needs none, asks as seldom as the tracker wants.
+        let alone = self.peers.is_empty() && !self.is_complete();
+        let at_most = if alone { self.config.announce_at_least } else { Duration::MAX };
         match reply {
             Ok(reply) => {
                 self.trackers.answered(now, &url, Some(reply.interval), at_most);
@@ -223,6 +225,13 @@ impl Engine {
             }
         }
         self.announce(now);
+    }
+
+    /// Nobody is left and something is missing: the trackers are asked before they want to be.
+    pub(crate) fn seek_peers(&mut self, now: Time) {
+        if self.peers.is_empty() && !self.is_complete() {
+            self.trackers.hurry(now + self.config.announce_at_least);
+        }
     }
 
     fn numbers(&self, event: AnnounceEvent) -> Announce {

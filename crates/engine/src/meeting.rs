@@ -222,6 +222,7 @@ impl Engine {
             self.rechoke_cooperative(now);
             self.refill(now);
             self.serve(now);
+            self.seek_peers(now);
             self.dial(now);
         }
     }

@@ -45,13 +45,17 @@ pub(crate) fn cooperative(candidates: &[Candidate], slots: usize, now: Time) -> 
     wanting.into_iter().take(slots).map(|peer| peer.conn).collect()
 }
 
-/// Who should be unchoked among strangers in round number `round`: the best four, and one at random that changes every
-/// third round (BEP 3).
-pub(crate) fn tit_for_tat(candidates: &[Candidate], round: u64, rng: &mut fastrand::Rng) -> Vec<ConnId> {
+/// Whether the lucky one changes in a round: every third one (BEP 3).
+pub(crate) fn is_lucky_round(round: u64) -> bool {
+    round.is_multiple_of(OPTIMISTIC_ROUNDS)
+}
+
+/// Who should be unchoked among strangers: the best four, and one at random (BEP 3), another one when it is time to `draw`.
+pub(crate) fn tit_for_tat(candidates: &[Candidate], draw: bool, rng: &mut fastrand::Rng) -> Vec<ConnId> {
     let mut wanting: Vec<&Candidate> = candidates.iter().filter(|peer| peer.interested).collect();
     wanting.sort_by_key(|peer| (std::cmp::Reverse(peer.rate), peer.conn));
     let (best, rest) = wanting.split_at(wanting.len().min(EARNED));
-    let lucky = if round.is_multiple_of(OPTIMISTIC_ROUNDS) {
+    let lucky = if draw {
         rng.choice(rest)
     } else {
         // The lucky one of before stays, if it is still there.
@@ -94,9 +98,9 @@ mod tests {
     fn strangers_earn_their_slots() {
         let mut rng = fastrand::Rng::with_seed(1);
         let peers: Vec<_> = (0..10).map(|n| peer(n, n != 9, n == 2, 0, n * 100)).collect();
-        assert_eq!(ids(&tit_for_tat(&peers, 1, &mut rng)), [8, 7, 6, 5, 2]);
+        assert_eq!(ids(&tit_for_tat(&peers, false, &mut rng)), [8, 7, 6, 5, 2]);
         let lucky: std::collections::BTreeSet<u64> =
-            (0..50).map(|_| ids(&tit_for_tat(&peers, 0, &mut rng))[4]).collect();
+            (0..50).map(|_| ids(&tit_for_tat(&peers, true, &mut rng))[4]).collect();
         assert_eq!(lucky.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     }
 }

@@ -18,6 +18,12 @@ const ALLOWED_FAST: usize = 64;
 /// A request stalls after this long, and four times its connection's usual latency.
 const STALL: Duration = Duration::from_secs(2);
 
+/// However slow a connection is, it does not get more than this.
+const LAST_STALL: Duration = Duration::from_secs(15);
+
+/// A peer that had nothing to be asked for, or refused, is looked at again after this long.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// A connection that never delivered gets this long.
 const FIRST_STALL: Duration = Duration::from_secs(10);
 
@@ -100,7 +106,9 @@ impl Engine {
     }
 
     pub(crate) fn unchoked(&mut self, now: Time, conn: ConnId) -> Result<(), DropReason> {
-        if let Some(peer) = self.peers.get_mut(&conn) {
+        if let Some(peer) = self.peers.get_mut(&conn)
+            && peer.peer_choking
+        {
             peer.peer_choking = false;
             peer.dry = None;
             self.fill(now, conn);
@@ -110,8 +118,8 @@ impl Engine {
 
     pub(crate) fn choked(&mut self, now: Time, conn: ConnId) -> Result<(), DropReason> {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
-        peer.peer_choking = true;
-        if !peer.handshake.fast {
+        let news = !std::mem::replace(&mut peer.peer_choking, true);
+        if news && !peer.handshake.fast {
             // What was asked for is void, but a block may be under way (BEP 3); with BEP 6 each request is rejected.
             let void: Vec<Outstanding> = peer.outstanding.drain(..).collect();
             peer.outstanding_bytes = 0;
@@ -142,8 +150,8 @@ impl Engine {
     pub(crate) fn allowed_fast(&mut self, now: Time, conn: ConnId, piece: u32) -> Result<(), DropReason> {
         if let Some(peer) = self.peers.get_mut(&conn)
             && peer.allowed_fast.len() < ALLOWED_FAST
+            && peer.allowed_fast.insert(piece)
         {
-            peer.allowed_fast.insert(piece);
             peer.dry = None;
             self.fill(now, conn);
         }
@@ -172,7 +180,7 @@ impl Engine {
             return None;
         }
         let kept = self.keep(now, conn, block?);
-        self.wasted += u64::from(request.length - kept.map_or(0, |kept| kept.length));
+        self.wasted += u64::from(request.length.saturating_sub(kept.map_or(0, |kept| kept.length)));
         self.fill(now, conn);
         kept
     }
@@ -233,7 +241,8 @@ impl Engine {
         };
         let longest = peer.longest_block(self.config.max_block);
         let queue = peer.request_queue();
-        while peer.outstanding.len() < queue && peer.dry.is_none_or(|dry| dry < self.generation) {
+        let ends = ready.picker.in_end_game();
+        while peer.outstanding.len() < queue && (ends || peer.dry.is_none_or(|dry| dry < self.generation)) {
             let length = peer.pipeline.request_length(longest);
             if peer.outstanding_bytes > 0 && peer.outstanding_bytes + length > peer.pipeline.window() {
                 break;
@@ -267,7 +276,7 @@ impl Engine {
                     }
                 }
             };
-            peer.outstanding.push_back(Outstanding { block, at: now, released: false });
+            peer.outstanding.push_back(Outstanding { block, at: now });
             peer.outstanding_bytes += block.length;
             peer.sent = now;
             let Block { piece, offset, length } = block;
@@ -288,8 +297,11 @@ impl Engine {
     /// Requests will not be answered: others may be asked.
     fn release(&mut self, conn: ConnId, requests: &[Outstanding]) {
         let Phase::Ready(ready) = &mut self.phase else { return };
+        if requests.is_empty() {
+            return;
+        }
         let mut lost = Vec::new();
-        for request in requests.iter().filter(|request| !request.released) {
+        for request in requests {
             lost.extend(ready.picker.release(conn, request.block, &mut self.rng));
         }
         self.generation += 1;
@@ -305,33 +317,52 @@ impl Engine {
         lost.into_iter().for_each(|piece| self.push(Output::Forget { piece }));
     }
 
-    /// Frees what has stalled for others, and in the end game lets idle peers help.
+    /// Frees what has stalled for others, looks again for what there was none of, and in the end game lets idle peers help.
     pub(crate) fn housekeep_downloads(&mut self, now: Time) {
         self.fetch_metadata(now);
-        let Phase::Ready(ready) = &self.phase else { return };
+        let Phase::Ready(ready) = &mut self.phase else { return };
         if ready.complete_since.is_some() {
             return;
         }
+        let peers = &self.peers;
+        let useless = |conn| peers.get(&conn).is_none_or(|peer| peer.peer_choking || peer.dry.is_some());
+        let lost = ready.picker.reclaim(useless, &mut self.rng);
+        self.generation += u64::from(!lost.is_empty());
+        if now >= ready.look_again {
+            ready.look_again = now + LOOK_AGAIN;
+            self.peers.values_mut().for_each(|peer| peer.dry = None);
+        }
+        lost.into_iter().for_each(|piece| self.push(Output::Forget { piece }));
+        self.release_stalled(now);
+        self.refill(now);
+    }
+
+    /// Takes back requests that are not answered, where somebody else has the piece.
+    fn release_stalled(&mut self, now: Time) {
+        let Phase::Ready(ready) = &self.phase else { return };
         let mut stalled = Vec::new();
-        for (&conn, peer) in &mut self.peers {
+        for (&conn, peer) in &self.peers {
             let patience = match peer.pipeline.latency() {
                 Duration::ZERO => FIRST_STALL,
-                latency => STALL + 4 * latency,
+                latency => (STALL + 4 * latency).min(LAST_STALL),
             };
             if now.since(peer.last_block) < patience {
                 continue;
             }
-            for request in peer.outstanding.iter_mut() {
-                if !request.released && now.since(request.at) >= patience {
-                    stalled.push((conn, *request));
-                    request.released = true;
-                }
-            }
+            let late = peer.outstanding.iter().filter(|request| now.since(request.at) >= patience);
+            let late = late.filter(|request| ready.picker.count(request.block.piece) > 1);
+            stalled.extend(late.map(|&request| (conn, request)));
         }
-        for (conn, request) in &stalled {
-            self.release(*conn, &[*request]);
+        for (conn, request) in stalled {
+            self.release(conn, &[request]);
+            let Some(peer) = self.peers.get_mut(&conn) else { continue };
+            peer.take_outstanding(request.block);
+            peer.strays += 1;
+            // It is not asked for the same thing again at once.
+            peer.dry = Some(self.generation);
+            let Block { piece, offset, length } = request.block;
+            self.send(now, conn, Message::Cancel(BlockRequest { piece, offset, length }));
         }
-        self.refill(now);
     }
 
     pub(crate) fn piece_verified(&mut self, now: Time, piece: u32, digests: &[[u8; 20]]) {

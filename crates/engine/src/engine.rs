@@ -79,6 +79,8 @@ pub(crate) struct Ready {
     pub(crate) given: Box<[u16]>,
     pub(crate) culprits: Culprits,
     pub(crate) complete_since: Option<Time>,
+    /// When peers that had nothing for us are looked at again.
+    pub(crate) look_again: Time,
     /// A piece could not be stored: nothing more is asked for.
     pub(crate) halted: bool,
 }
@@ -190,7 +192,8 @@ impl Engine {
     pub(crate) fn remember(&mut self, conn: ConnId, addr: SocketAddr, peer_id: PeerId) {
         self.identities.insert(conn, (addr, peer_id));
         if self.identities.len() > IDENTITIES {
-            self.identities.pop_first();
+            let gone = self.identities.keys().find(|conn| !self.peers.contains_key(conn)).copied();
+            gone.map(|conn| self.identities.remove(&conn));
         }
     }
 
@@ -259,6 +262,7 @@ impl Engine {
             given: vec![0; geometry.pieces() as usize].into(),
             culprits: Culprits::default(),
             complete_since: complete.then_some(now),
+            look_again: now,
             halted: false,
         }))
     }
@@ -307,7 +311,7 @@ impl Engine {
             if now >= self.next_choke_round {
                 self.next_choke_round = now + crate::choker::ROUND;
                 self.choke_round += 1;
-                self.rechoke_strangers(now);
+                self.rechoke_strangers(now, crate::choker::is_lucky_round(self.choke_round));
             }
             self.rechoke_cooperative(now);
             self.serve(now);

@@ -68,12 +68,21 @@ impl Engine {
             }
             UT_PEX => {
                 let message = PexMessage::decode(&payload).map_err(|_| DropReason::BadExtension)?;
-                if !self.is_private() {
-                    self.heard_of(now, message.added);
-                }
+                self.gossip(now, conn, message);
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Peers that a peer names. More often than a minute apart (BEP 11), with some leeway, it is not listened to.
+    fn gossip(&mut self, now: Time, conn: ConnId, message: PexMessage) {
+        let private = self.is_private();
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let listens = peer.pex_heard.is_none_or(|heard| now.since(heard) >= PEX_INTERVAL / 2);
+        if listens && !private {
+            peer.pex_heard = Some(now);
+            self.heard_of(now, message.added);
         }
     }
 
@@ -84,7 +93,10 @@ impl Engine {
         handshake: ExtensionHandshake,
     ) -> Result<(), DropReason> {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
-        peer.extension = Some(handshake);
+        // One connection has one address: what a second handshake says of it is passed over.
+        let before = peer.extension.as_ref().and_then(|extension| extension.listen_port);
+        let listen_port = before.or(handshake.listen_port);
+        peer.extension = Some(ExtensionHandshake { listen_port, ..handshake });
         if let Some(addr) = peer.listen_addr() {
             let peer_id = peer.handshake.peer_id;
             if self.book.is_banned(addr, peer_id) {

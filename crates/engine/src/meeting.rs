@@ -68,9 +68,12 @@ impl Engine {
         if let Err(reason) = self.admit(now, addr, direction, handshake) {
             self.push(Output::Drop { conn, reason });
             if direction == Direction::Dialed {
+                let through = self.peers.values().any(|peer| peer.listen_addr() == Some(addr));
                 match reason {
-                    DropReason::Full => self.book.released(now, addr, SILENCE_IN_DEBT),
-                    _ => self.book.forget(addr),
+                    DropReason::Ourselves => self.book.forget(addr),
+                    // It counts as busy for as long as the other connection lasts.
+                    DropReason::Duplicate if through => {}
+                    _ => self.book.released(now, addr, SILENCE_IN_DEBT),
                 }
             }
             self.dial(now);
@@ -103,7 +106,12 @@ impl Engine {
         if self.book.is_banned(addr, theirs) {
             return Err(DropReason::Banned);
         }
-        let same = self.peers.values().find(|peer| peer.handshake.peer_id == theirs);
+        // A name alone proves nothing: whoever calls under another's name must not take its place, nor keep us from it.
+        let here = |peer: &&Peer| direction == Direction::Accepted || peer.addr.ip() == addr.ip();
+        let same = self.peers.values().filter(|peer| peer.handshake.peer_id == theirs).find(here);
+        if same.is_some_and(|peer| peer.addr.ip() != addr.ip()) {
+            return Err(DropReason::Duplicate);
+        }
         if let Some((other, other_direction)) = same.map(|peer| (peer.conn, peer.direction)) {
             // When both call at the same time, both keep the call of the lower name.
             let kept = if self.config.peer_id < theirs { Direction::Dialed } else { Direction::Accepted };
@@ -151,6 +159,15 @@ impl Engine {
         self.rechoke_cooperative(now);
     }
 
+    /// Says that we have the metadata now: others may have nobody else to ask.
+    fn introduce_again(&mut self, now: Time, conn: ConnId) {
+        let Some(peer) = self.peers.get(&conn) else { return };
+        if peer.handshake.extended {
+            let message = self.extension_handshake(peer.is_kin(self.config.peer_id));
+            self.send(now, conn, message);
+        }
+    }
+
     /// Gives a new peer its first offers, when we spread.
     fn begin_offers(&mut self, now: Time, conn: ConnId) {
         let Phase::Ready(ready) = &self.phase else { return };
@@ -187,6 +204,7 @@ impl Engine {
         for piece in mine {
             self.send(now, conn, Message::Have(piece));
         }
+        self.introduce_again(now, conn);
         self.begin_offers(now, conn);
         self.fill(now, conn);
     }
@@ -291,7 +309,8 @@ impl Engine {
 
     /// Bans whoever a connection belongs or belonged to.
     pub(crate) fn ban(&mut self, now: Time, conn: ConnId, piece: u32) {
-        let Some(&(addr, peer_id)) = self.identities.get(&conn) else { return };
+        let here = self.peers.get(&conn).map(|peer| (peer.addr, peer.handshake.peer_id));
+        let Some((addr, peer_id)) = here.or_else(|| self.identities.get(&conn).copied()) else { return };
         let listen = self.peers.get(&conn).and_then(Peer::listen_addr).unwrap_or(addr);
         self.book.ban(listen, peer_id);
         self.event(Event::Banned { addr, piece });

@@ -2,7 +2,7 @@
 //!
 //! One peer's pieces are never mixed with another's, so a wrong hash has one culprit.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use sow_content::InfoHash;
@@ -17,6 +17,12 @@ pub(crate) const LONGEST: u32 = 32 * 1024 * 1024;
 
 /// A fetch without progress for this many microseconds is joined by a second one, and may be replaced.
 const PATIENCE: u64 = 500_000;
+
+/// A fetch that takes longer than this is joined by a second one, whatever its progress.
+const SLOW: Duration = Duration::from_secs(2);
+
+/// A fetch may be replaced after this long and a second for each megabyte, whatever its progress.
+const ENOUGH: Duration = Duration::from_secs(10);
 
 /// Fetches at the same time.
 const AT_ONCE: usize = 2;
@@ -36,6 +42,7 @@ struct Attempt {
     size: u32,
     pieces: Vec<Option<Bytes>>,
     asked: u32,
+    started: Time,
     progress: Time,
 }
 
@@ -62,18 +69,20 @@ impl MetadataFetch {
         if size == 0 || size > LONGEST || self.attempts.contains_key(&conn) {
             return Vec::new();
         }
-        let stalled = |attempt: &Attempt| now.since(attempt.progress).as_micros() as u64 >= PATIENCE;
-        if !self.attempts.values().all(stalled) {
+        if !self.attempts.values().all(|attempt| attempt.is_slow(now)) {
             return Vec::new();
         }
         if self.attempts.len() >= AT_ONCE {
-            let oldest =
-                self.attempts.iter().min_by_key(|(_, attempt)| attempt.progress).map(|(&conn, _)| conn);
-            oldest.map(|conn| self.attempts.remove(&conn));
+            let spent = self.attempts.iter().filter(|(_, attempt)| attempt.is_spent(now));
+            let Some(conn) = spent.min_by_key(|(_, attempt)| attempt.progress).map(|(&conn, _)| conn) else {
+                return Vec::new();
+            };
+            self.attempts.remove(&conn);
         }
         let count = size.div_ceil(PIECE);
         let asked = count.min(IN_FLIGHT);
-        let attempt = Attempt { size, pieces: vec![None; count as usize], asked, progress: now };
+        let attempt =
+            Attempt { size, pieces: vec![None; count as usize], asked, started: now, progress: now };
         self.attempts.insert(conn, attempt);
         (0..asked).collect()
     }
@@ -87,6 +96,8 @@ impl MetadataFetch {
         let due = attempt.size.saturating_sub(piece.saturating_mul(PIECE)).min(PIECE);
         match attempt.pieces.get_mut(piece as usize) {
             Some(slot @ None) if data.len() == due as usize => *slot = Some(data),
+            // The answer to an attempt that was given up and begun again.
+            Some(Some(_)) if data.len() == due as usize => return Progress::Ask(Vec::new()),
             _ => {
                 self.attempts.remove(&conn);
                 return Progress::Bad;
@@ -112,6 +123,19 @@ impl MetadataFetch {
     /// A peer is gone, or refuses.
     pub(crate) fn lost(&mut self, conn: ConnId) {
         self.attempts.remove(&conn);
+    }
+}
+
+impl Attempt {
+    /// Whether another peer may be asked as well.
+    fn is_slow(&self, now: Time) -> bool {
+        now.since(self.progress).as_micros() as u64 >= PATIENCE || now.since(self.started) >= SLOW
+    }
+
+    /// Whether another peer may be asked in its stead.
+    fn is_spent(&self, now: Time) -> bool {
+        let due = ENOUGH + Duration::from_micros(u64::from(self.size));
+        now.since(self.progress).as_micros() as u64 >= PATIENCE || now.since(self.started) >= due
     }
 }
 

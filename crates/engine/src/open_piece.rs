@@ -156,6 +156,12 @@ impl OpenPiece {
         Some((self.block(kept.start, kept.len()), rivals))
     }
 
+    /// Whether a block begins and ends where units do: what is asked for always does, what a stranger sends may not.
+    pub(crate) fn is_in_units(&self, block: Block) -> bool {
+        let ends = block.end().is_multiple_of(BLOCK_LENGTH) || block.end() == self.length;
+        block.offset.is_multiple_of(BLOCK_LENGTH) && ends
+    }
+
     /// Whether every byte of `block` is here.
     pub(crate) fn is_here(&self, block: Block) -> bool {
         self.units[self.range(block)].iter().all(|unit| matches!(unit, Unit::Arrived { .. }))

@@ -56,6 +56,7 @@ pub(crate) struct Peer {
     pub(crate) metadata_served: u32,
     pub(crate) pex_sent: BTreeSet<SocketAddr>,
     pub(crate) pex_at: Time,
+    pub(crate) pex_heard: Option<Time>,
 
     pub(crate) pipeline: Pipeline,
     pub(crate) outstanding: VecDeque<Outstanding>,
@@ -86,8 +87,6 @@ pub(crate) struct Peer {
 pub(crate) struct Outstanding {
     pub(crate) block: Block,
     pub(crate) at: Time,
-    /// Others may be asked for it: it took too long.
-    pub(crate) released: bool,
 }
 
 /// A block that a peer asked for, and since when it is where it is.
@@ -152,6 +151,7 @@ impl Peer {
             metadata_served: 0,
             pex_sent: BTreeSet::new(),
             pex_at: now,
+            pex_heard: None,
             pipeline: Pipeline::new(now),
             outstanding: VecDeque::new(),
             outstanding_bytes: 0,

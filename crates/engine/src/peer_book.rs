@@ -26,7 +26,8 @@ const LONGEST_RETRY_NAMED: Duration = Duration::from_secs(2);
 pub(crate) struct PeerBook {
     known: BTreeMap<SocketAddr, Entry>,
     banned: BTreeSet<SocketAddr>,
-    banned_ids: BTreeSet<PeerId>,
+    /// Names, each with its host: anybody can call under any name.
+    banned_names: BTreeSet<(IpAddr, PeerId)>,
     bans_of_host: BTreeMap<IpAddr, u32>,
 }
 
@@ -51,9 +52,22 @@ impl PeerBook {
         }
         if let Some(entry) = self.known.get_mut(&addr) {
             entry.source = entry.source.min(source);
-        } else if self.known.len() < MOST || source == PeerSource::Named {
+            return;
+        }
+        if self.known.len() >= MOST {
+            self.make_room(source);
+        }
+        if self.known.len() < MOST || source == PeerSource::Named {
             self.known.insert(addr, Entry { source, state: State::Waiting { until: now }, failures: 0 });
         }
+    }
+
+    /// Forgets somebody who waits and whose source is worse than `source`.
+    fn make_room(&mut self, source: PeerSource) {
+        let waiting =
+            self.known.iter().filter(|(_, entry)| entry.state != State::Busy && entry.source > source);
+        let worst = waiting.max_by_key(|(_, entry)| (entry.source, entry.failures)).map(|(&addr, _)| addr);
+        worst.map(|addr| self.known.remove(&addr));
     }
 
     /// Whom to dial now: most trusted first, ties at random. It counts as busy from here on.
@@ -120,7 +134,7 @@ impl PeerBook {
     /// Never again: this address, this name; after three of them the whole host, unless it is this machine.
     pub(crate) fn ban(&mut self, addr: SocketAddr, peer_id: PeerId) {
         self.banned.insert(addr);
-        self.banned_ids.insert(peer_id);
+        self.banned_names.insert((addr.ip(), peer_id));
         self.known.remove(&addr);
         *self.bans_of_host.entry(addr.ip()).or_default() += 1;
     }
@@ -130,7 +144,7 @@ impl PeerBook {
         let host = self.bans_of_host.get(&addr.ip()).is_some_and(|&bans| bans >= HOST_BANS);
         (host && !addr.ip().is_loopback())
             || self.banned.contains(&addr)
-            || self.banned_ids.contains(&peer_id)
+            || self.banned_names.contains(&(addr.ip(), peer_id))
     }
 }
 
@@ -212,5 +226,7 @@ mod tests {
             book.add(at(0), SocketAddr::from((n.to_be_bytes(), 1)), PeerSource::Pex);
         }
         assert!(book.known.len() <= MOST);
+        book.add(at(0), addr(7), PeerSource::Tracker);
+        assert!(book.known.contains_key(&addr(7)), "hearsay makes room for what a tracker says");
     }
 }

@@ -168,7 +168,7 @@ impl Picker {
     /// A block came from `conn`. `None`: nothing of it is of use.
     pub(crate) fn arrived(&mut self, conn: ConnId, block: Block) -> Option<Arrival> {
         let open = self.open.get_mut(&block.piece)?;
-        if open.exclusive.is_some_and(|only| only != conn) {
+        if open.exclusive.is_some_and(|only| only != conn) || !open.is_in_units(block) {
             return None;
         }
         let (kept, rivals) = open.arrive(conn, block)?;
@@ -198,6 +198,15 @@ impl Picker {
             self.partial.insert(block.piece);
         }
         None
+    }
+
+    /// Gives up pieces that only one peer may be asked for, and is not: when `useless` says that it will not be.
+    pub(crate) fn reclaim(&mut self, useless: impl Fn(ConnId) -> bool, rng: &mut fastrand::Rng) -> Vec<u32> {
+        let idle = self.open.iter().filter(|(_, open)| open.is_idle() && !open.is_whole());
+        let lost: Vec<u32> =
+            idle.filter(|(_, open)| open.exclusive.is_some_and(&useless)).map(|(&piece, _)| piece).collect();
+        lost.iter().for_each(|&piece| self.close(piece, rng));
+        lost
     }
 
     /// `conn` is gone: pieces that had to come from it alone are given up, even when nothing was in flight.
@@ -394,6 +403,24 @@ mod tests {
         assert_eq!(picker.arrived(A, a), None, "a late block of somebody else is not mixed in");
         assert_eq!(picker.release(B, again, &mut rng), Some(0));
         assert!(picker.next(Time(0), A, &all, 16384, &mut rng).is_some());
+    }
+
+    #[test]
+    fn a_suspect_piece_does_not_wait_for_a_peer_that_is_of_no_use() {
+        let (mut picker, mut rng) = picker(1, 2);
+        let all = Bitfield::full(1);
+        for conn in [A, B] {
+            let block = picker.next(Time(0), conn, &all, 16384, &mut rng).unwrap().block;
+            picker.arrived(conn, block);
+        }
+        picker.start_over(0, true, &mut rng);
+        let first = picker.next(Time(0), A, &all, 16384, &mut rng).unwrap().block;
+        assert!(picker.reclaim(|_| true, &mut rng).is_empty(), "it is being asked for");
+        picker.arrived(A, first);
+        assert_eq!(picker.next(Time(0), B, &all, 16384, &mut rng), None);
+        assert!(picker.reclaim(|conn| conn == B, &mut rng).is_empty());
+        assert_eq!(picker.reclaim(|conn| conn == A, &mut rng), [0]);
+        assert!(picker.next(Time(0), B, &all, 16384, &mut rng).is_some());
     }
 
     #[test]

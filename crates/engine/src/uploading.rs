@@ -17,6 +17,9 @@ use crate::{
 /// Bytes of one connection that the world may hold at once: what has left here can no longer be cancelled.
 const SENDING: u64 = 512 * 1024;
 
+/// Blocks of one connection that the world may hold at once, however short they are.
+const SENDING_BLOCKS: usize = 64;
+
 /// Bytes of all connections that the world may hold at once, at least; more at high rates. Few uploads at a time finish
 /// early, and what is finished early can be passed on early.
 const SENDING_AT_ONCE: u64 = 64 * 1024;
@@ -41,7 +44,7 @@ impl Engine {
             match self.config.choking {
                 Choking::Cooperative => self.rechoke_cooperative(now),
                 // A free slot is given away at once; who keeps one is decided in rounds.
-                Choking::TitForTat if interested => self.rechoke_strangers(now),
+                Choking::TitForTat if interested => self.rechoke_strangers(now, false),
                 Choking::TitForTat => {}
             }
         }
@@ -56,11 +59,11 @@ impl Engine {
         }
     }
 
-    /// A round of tit-for-tat.
-    pub(crate) fn rechoke_strangers(&mut self, now: Time) {
+    /// Tit-for-tat as things stand; `draw`: it is time for another lucky one.
+    pub(crate) fn rechoke_strangers(&mut self, now: Time, draw: bool) {
         if self.config.choking == Choking::TitForTat {
             let candidates = self.candidates(now);
-            let chosen = choker::tit_for_tat(&candidates, self.choke_round, &mut self.rng);
+            let chosen = choker::tit_for_tat(&candidates, draw, &mut self.rng);
             self.choke_all_but(now, &chosen);
         }
     }
@@ -200,7 +203,7 @@ impl Engine {
         let Phase::Ready(ready) = &mut self.phase else { return None };
         let mut best = None;
         for (&conn, peer) in &self.peers {
-            if peer.sending_bytes() >= SENDING {
+            if peer.sending_bytes() >= SENDING || peer.sending.len() >= SENDING_BLOCKS {
                 continue;
             }
             for (at, asked) in peer.asked.iter().take(LOOK).enumerate() {

@@ -200,6 +200,54 @@ fn blocks_nobody_asked_for_end_the_connection() {
 }
 
 #[test]
+fn a_sliver_of_a_unit_is_not_taken_for_the_unit() {
+    let mut scene = Scene::leecher();
+    let (_, asked) = scene.provider();
+    let piece = asked[0].piece;
+    let liar = scene.connect();
+    for sliver in [range(piece, 0, 1), range(piece, 1, UNIT - 1), range(piece, 1, UNIT)] {
+        let (kept, outputs) = scene.deliver(liar, sliver);
+        assert_eq!(kept, None, "{sliver:?}");
+        assert!(outputs.is_empty(), "nobody is called off: {outputs:?}");
+    }
+}
+
+#[test]
+fn a_name_that_anybody_can_say_takes_nobodys_place() {
+    let mut scene = Scene::leecher();
+    let addr = SocketAddr::from(([10, 0, 0, 99], 52000));
+    let handshake =
+        Handshake { info_hash: InfoHash([1; 20]), peer_id: PeerId([7; 20]), fast: true, extended: true };
+    let origin = ConnId(1000);
+    scene.input(Input::Connected { conn: origin, addr, direction: Direction::Dialed, handshake });
+    let (impostor, outputs) = scene.connect_as(7, true, true);
+    assert_eq!(dropped(&outputs, impostor), Some(DropReason::Duplicate));
+    assert_eq!(dropped(&outputs, origin), None);
+    // Nor does it keep us from whom we call.
+    scene.input(Input::Closed { conn: origin });
+    scene.connect_as(7, true, true);
+    let again = ConnId(1001);
+    let outputs =
+        scene.input(Input::Connected { conn: again, addr, direction: Direction::Dialed, handshake });
+    assert_eq!(dropped(&outputs, again), None);
+}
+
+#[test]
+fn who_has_learnt_the_metadata_says_so() {
+    let mut scene = Scene::new(None, |_| {});
+    let conn = scene.connect();
+    let geometry = Geometry::new(u64::from(PIECES * PIECE), u64::from(PIECE)).unwrap();
+    let metadata = Bytes::from_static(METADATA);
+    let content = Content { geometry, have: Bitfield::new(PIECES), metadata, private: false };
+    let outputs = scene.input(Input::ContentReady(Box::new(content)));
+    let said = sent(conn, &outputs).into_iter().find_map(|message| match message {
+        Message::Extended { id: 0, payload } => ExtensionHandshake::decode(&payload).ok(),
+        _ => None,
+    });
+    assert_eq!(said.and_then(|handshake| handshake.metadata_size), Some(METADATA.len() as u32));
+}
+
+#[test]
 fn a_silent_peer_is_dropped_and_its_requests_go_to_others() {
     let mut scene = Scene::leecher();
     let (stalled, asked) = scene.provider();

@@ -32,7 +32,7 @@ pub(crate) struct GetArgs {
     /// [default: its name, here].
     #[arg(short, long, env = "SOW_OUT", value_name = "OUT")]
     pub(crate) out: Option<PathBuf>,
-    /// Replace a target that is there and differs.
+    /// Replace a target that is there and differs; a folder is replaced whole, with whatever else is in it.
     #[arg(long, env = "SOW_OVERWRITE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(crate) overwrite: bool,
     /// When complete, serve those who still need it for at most this long.

@@ -4,7 +4,12 @@
 //! decoder takes any segmentation of its input.
 
 pub mod bittorrent;
+pub mod chunk;
 pub mod compact;
+pub mod dialect;
+pub mod json_torrent;
 pub mod tracker;
 pub mod tracker_http;
 pub mod tracker_udp;
+
+pub use dialect::Dialect;

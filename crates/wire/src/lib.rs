@@ -7,6 +7,7 @@ pub mod bittorrent;
 pub mod chunk;
 pub mod compact;
 pub mod dialect;
+pub mod framing;
 pub mod json_torrent;
 pub mod tracker;
 pub mod tracker_http;

@@ -3,7 +3,19 @@
 //!
 //! The protocol has no hashes of chunks, no lengths of bodies and no authentication; nothing here makes up for that.
 
+mod decoder;
+mod encoder;
+mod head;
+mod json;
+
 use std::net::SocketAddr;
+
+pub use decoder::{ChunkError, Decoder, MAX_ERROR_TEXT, MAX_HEAD, MAX_LIST, MAX_PEER_LIST};
+pub use encoder::{ORIGINAL_LIMIT, data_head, encode, fitting_ids, fitting_peers};
+pub use json::MAX_PEERS;
+
+/// How every connection begins: a message that says [`Hello`](Message::Hello). No other dialect's first bytes are these.
+pub const PREFIX: &[u8] = b"CHEL ";
 
 /// How the answer to `CLREQ` is spelled, and how long control messages may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,7 +50,8 @@ pub enum Message {
     ListRequest,
     /// `CLRSP`, or `CLRES count`: these. Not checked against any geometry.
     List(Vec<u32>),
-    /// `DREQ chunkid`. Negative and absurd numbers are kept as they came, as far as they fit: there is an answer to them.
+    /// `DREQ chunkid`. Negative and absurd numbers are kept as they came, or as the nearest that fits: there is an answer to
+    /// them.
     Request(i64),
     /// `CHECK md5`: is this the sum of the file? The answer is the same message, or an error.
     Check([u8; 16]),
@@ -46,7 +59,7 @@ pub enum Message {
     Error {
         /// What is wrong.
         id: ErrorId,
-        /// The body: optional, bounded, as it came. The original server puts its MD5 here with `CHECKSUM_NOT_FIT`.
+        /// The body: optional, bounded, printable. The original server puts its MD5 here with `CHECKSUM_NOT_FIT`.
         text: String,
     },
     /// A head that is none of these, or one that its arguments do not fit: there is an answer to it. Nothing after it can
@@ -68,7 +81,7 @@ pub enum ErrorId {
     ChunkUndownloaded,
     /// `CHECKSUM_NOT_FIT`: the file is not the server's.
     ChecksumNotFit,
-    /// Any other word.
+    /// Any other word, or none.
     Other,
 }
 

@@ -2,13 +2,21 @@
 
 use std::time::Duration;
 
-use crate::io::{AnnounceEvent, Time};
+use crate::io::{AnnounceEvent, Dialect, Time};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// A tracker that asks to be asked more often than this is not obeyed.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(5);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// How the URL of a tracker of document 2 begins.
+pub const JSON_TRACKER: &str = "json-torrent://";
+
+/// What the peers speak that a tracker names.
+pub(crate) fn dialect_of(url: &str) -> Dialect {
+    if url.starts_with(JSON_TRACKER) { Dialect::JsonTorrent } else { Dialect::BitTorrent }
+}
 
 /// The trackers of a swarm, and when each is due. One tracker of each tier is asked; the next one when it fails.
 #[derive(Debug)]

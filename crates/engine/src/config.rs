@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sow_content::{Bitfield, Geometry};
-use sow_wire::bittorrent::PeerId;
+use sow_wire::{bittorrent::PeerId, chunk::Spelling};
 
 /// How uploads are shared out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +52,19 @@ pub struct Config {
     pub trackers: Vec<Vec<String>>,
     /// Longest time between announces while peers are needed, in spite of what a tracker asks for.
     pub announce_at_least: Duration,
+    /// How `chunk` is spoken.
+    pub chunk: ChunkConfig,
     /// Where all randomness comes from.
     pub seed: u64,
+}
+
+/// How document 1's protocol is spoken, which has two roles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkConfig {
+    /// We are the server: the authority on the file, and the one who knows everybody.
+    pub server: bool,
+    /// What is sent; both spellings are understood.
+    pub spelling: Spelling,
 }
 
 /// The content, once its metadata is known.
@@ -67,6 +78,17 @@ pub struct Content {
     pub metadata: Bytes,
     /// Peers come from trackers alone (BEP 27).
     pub private: bool,
+    /// How it is told that a piece is right.
+    pub proof: Proof,
+}
+
+/// How it is told that what came is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// Each piece has a hash.
+    Pieces,
+    /// Nothing but the sum of the whole, which a server knows (document 1).
+    Whole,
 }
 
 impl Config {
@@ -85,6 +107,7 @@ impl Config {
             max_block: 128 << 10,
             trackers: Vec::new(),
             announce_at_least: Duration::from_secs(30),
+            chunk: ChunkConfig { server: false, spelling: Spelling::Documented },
             seed,
         }
     }

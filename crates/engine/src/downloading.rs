@@ -7,8 +7,9 @@ use sow_content::{Bitfield, Block};
 use sow_wire::bittorrent::{BlockRequest, Message};
 
 use crate::{
+    config::Proof,
     engine::{Engine, Phase},
-    io::{ConnId, DropReason, Event, Output, Time},
+    io::{ConnId, Dialect, DropReason, Event, Output, Storing, Time},
     peer::{Outstanding, Peer, Theirs},
 };
 
@@ -25,7 +26,7 @@ const LAST_STALL: Duration = Duration::from_secs(15);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A connection that never delivered gets this long.
-const FIRST_STALL: Duration = Duration::from_secs(10);
+pub(crate) const FIRST_STALL: Duration = Duration::from_secs(10);
 
 /// A piece that this many peers have is no news.
 const COMMON: u16 = 4;
@@ -120,6 +121,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let news = !std::mem::replace(&mut peer.peer_choking, true);
         if news && !peer.handshake.fast {
+            peer.take_awaited();
             // What was asked for is void, but a block may be under way (BEP 3); with BEP 6 each request is rejected.
             let void: Vec<Outstanding> = peer.outstanding.drain(..).collect();
             peer.outstanding_bytes = 0;
@@ -162,12 +164,21 @@ impl Engine {
     /// run within it); `None`: nothing of it is of use.
     pub fn block_arrived(&mut self, now: Time, conn: ConnId, request: BlockRequest) -> Option<Block> {
         let block = self.known_block(request);
+        let whole = match &self.phase {
+            Phase::Ready(ready) => ready.geometry.length_of(request.piece),
+            Phase::Fetching(_) | Phase::Settling => 0,
+        };
         let peer = self.peers.get_mut(&conn)?;
         peer.heard = now;
         peer.down.add(now, u64::from(request.length));
         self.down.add(now, u64::from(request.length));
         let full = peer.outstanding_bytes + peer.pipeline.request_length(u32::MAX) >= peer.pipeline.window();
+        let awaited = peer.take_awaited();
         let asked = block.and_then(|block| peer.take_outstanding(block));
+        if awaited.is_some() && !block.is_some_and(|block| awaited == Some(block.piece) && whole == block.length) {
+            // Another piece than the one that was asked for, or not all of it.
+            return self.unrequested(now, conn, request);
+        }
         if let Some(asked) = asked {
             peer.last_block = now;
             let rate = peer.down.per_second(now);
@@ -175,9 +186,7 @@ impl Engine {
         } else if peer.strays > 0 {
             peer.strays -= 1;
         } else {
-            self.wasted += u64::from(request.length);
-            self.drop_peer(now, conn, DropReason::Unrequested);
-            return None;
+            return self.unrequested(now, conn, request);
         }
         let kept = self.keep(now, conn, block?);
         self.wasted += u64::from(request.length.saturating_sub(kept.map_or(0, |kept| kept.length)));
@@ -185,16 +194,30 @@ impl Engine {
         kept
     }
 
+    /// A block that nobody asked for ends the connection.
+    fn unrequested(&mut self, now: Time, conn: ConnId, request: BlockRequest) -> Option<Block> {
+        self.wasted += u64::from(request.length);
+        self.drop_peer(now, conn, DropReason::Unrequested);
+        None
+    }
+
     /// Marks a block as here, calls rivals off, hands the piece on when it is whole.
     fn keep(&mut self, now: Time, conn: ConnId, block: Block) -> Option<Block> {
         let Phase::Ready(ready) = &mut self.phase else { return None };
         let arrival = ready.picker.arrived(conn, block)?;
-        let suspect = ready.picker.is_suspect(block.piece);
+        let storing = match ready.proof {
+            Proof::Pieces => Storing::Verify { digests: ready.picker.is_suspect(block.piece) },
+            Proof::Whole if ready.picker.have().get(block.piece) => Storing::Correct,
+            Proof::Whole => Storing::Keep,
+        };
         for rival in arrival.rivals {
             self.call_off(now, rival, block.piece);
         }
         if arrival.whole {
-            self.push(Output::Store { piece: block.piece, digests: suspect });
+            if storing == Storing::Keep {
+                self.note_origin(conn, block.piece);
+            }
+            self.push(Output::Store { piece: block.piece, storing });
         }
         Some(arrival.kept)
     }
@@ -212,10 +235,9 @@ impl Engine {
         for block in void {
             peer.take_outstanding(block);
             peer.strays += 1;
-            peer.sent = now;
             let Block { piece, offset, length } = block;
-            let message = Message::Cancel(BlockRequest { piece, offset, length });
-            self.out.push_back(Output::Send { conn: rival, message });
+            let cancel = peer.say(now, Message::Cancel(BlockRequest { piece, offset, length }));
+            self.out.extend(cancel);
         }
         peer.dry = None;
         self.fill(now, rival);
@@ -223,6 +245,15 @@ impl Engine {
 
     /// Asks a peer for as much as its window holds.
     pub(crate) fn fill(&mut self, now: Time, conn: ConnId) {
+        match self.peers.get(&conn).map(Peer::dialect) {
+            Some(Dialect::BitTorrent) => {}
+            Some(Dialect::JsonTorrent) => {
+                self.ask_whole(now, conn);
+                return;
+            }
+            Some(Dialect::Chunk) => return self.chunk_turn(now, conn),
+            None => return,
+        }
         let Phase::Ready(ready) = &mut self.phase else { return };
         if ready.halted {
             return;
@@ -278,10 +309,10 @@ impl Engine {
             };
             peer.outstanding.push_back(Outstanding { block, at: now });
             peer.outstanding_bytes += block.length;
-            peer.sent = now;
             let Block { piece, offset, length } = block;
-            let message = Message::Request(BlockRequest { piece, offset, length });
-            self.out.push_back(Output::Send { conn, message });
+            peer.sent = now;
+            let request = Message::Request(BlockRequest { piece, offset, length });
+            self.out.push_back(Output::Send { conn, message: request.into() });
         }
     }
 
@@ -389,7 +420,7 @@ impl Engine {
 
     /// Tells everybody that we have a piece: at once where that is news, else when there is time. It is no news to those
     /// who have it, nor when several others have it; a packet for each HAVE would cost a crowd several percent.
-    fn tell_have(&mut self, now: Time, piece: u32, complete: bool) {
+    pub(crate) fn tell_have(&mut self, now: Time, piece: u32, complete: bool) {
         let Phase::Ready(ready) = &self.phase else { return };
         let rare = ready.picker.count(piece) < COMMON;
         let conns: Vec<ConnId> = self.peers.keys().copied().collect();
@@ -399,10 +430,14 @@ impl Engine {
             if has {
                 peer.wanted = peer.wanted.saturating_sub(1);
             }
-            if rare && !has {
-                self.send(now, conn, Message::Have(piece));
-            } else {
-                peer.late_haves.push(piece);
+            match peer.dialect() {
+                Dialect::BitTorrent if rare && !has => self.send(now, conn, Message::Have(piece)),
+                Dialect::BitTorrent => peer.late_haves.push(piece),
+                Dialect::JsonTorrent if !has => {
+                    peer.late_haves.push(piece);
+                    self.tell_json_news(now, conn);
+                }
+                Dialect::JsonTorrent | Dialect::Chunk => {}
             }
             if complete {
                 self.say_late_haves(now, conn);
@@ -418,6 +453,9 @@ impl Engine {
     /// Tells a peer of the pieces that it has itself.
     pub(crate) fn say_late_haves(&mut self, now: Time, conn: ConnId) {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
+        if peer.dialect() != Dialect::BitTorrent {
+            return;
+        }
         for piece in std::mem::take(&mut peer.late_haves) {
             self.send(now, conn, Message::Have(piece));
         }
@@ -445,7 +483,7 @@ impl Engine {
 }
 
 /// How long blocks usually take on each connection that has delivered.
-fn latencies(peers: &BTreeMap<ConnId, Peer>) -> BTreeMap<ConnId, Duration> {
+pub(crate) fn latencies(peers: &BTreeMap<ConnId, Peer>) -> BTreeMap<ConnId, Duration> {
     let usual = peers.iter().map(|(&conn, peer)| (conn, peer.pipeline.latency()));
     usual.filter(|(_, latency)| !latency.is_zero()).collect()
 }

@@ -1,20 +1,24 @@
 //! The engine: state, dispatch of inputs, the queue of outputs, housekeeping. What is decided lives in the files beside it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
     time::Duration,
 };
 
 use bytes::Bytes;
 use sow_content::{Bitfield, Geometry, InfoHash};
-use sow_wire::bittorrent::{Message, PeerId};
+use sow_wire::{
+    bittorrent::{Message as Word, PeerId},
+    dialect::Message,
+};
 
 use crate::{
-    announce::Trackers,
-    config::{Config, Content},
+    announce::{self, Trackers},
+    chunk::Trial,
+    config::{Config, Content, Proof},
     culprits::Culprits,
-    io::{Announce, AnnounceEvent, ConnId, DropReason, Event, Input, Output, Time, Verdict},
+    io::{Announce, AnnounceEvent, ConnId, Dialect, DropReason, Event, Input, Output, Time, Verdict},
     metadata::MetadataFetch,
     peer::Peer,
     peer_book::PeerBook,
@@ -39,6 +43,8 @@ pub struct Engine {
     /// Dials under way.
     pub(crate) dialing: usize,
     pub(crate) book: PeerBook,
+    /// Peers that we opened a second connection to, or tried to.
+    pub(crate) widened: BTreeSet<SocketAddr>,
     pub(crate) identities: BTreeMap<ConnId, (SocketAddr, PeerId)>,
     pub(crate) phase: Phase,
     /// Counts whatever may give a peer that had nothing to pick something to pick.
@@ -81,8 +87,16 @@ pub(crate) struct Ready {
     pub(crate) complete_since: Option<Time>,
     /// When peers that had nothing for us are looked at again.
     pub(crate) look_again: Time,
-    /// A piece could not be stored: nothing more is asked for.
+    /// A piece could not be stored, or the whole cannot be proved: nothing more is asked for.
     pub(crate) halted: bool,
+    /// How it is told that what is here is right.
+    pub(crate) proof: Proof,
+    /// With [`Proof::Whole`], unless we are the authority.
+    pub(crate) trial: Option<Trial>,
+    /// The MD5 of the content, once it is complete and somebody wanted to know.
+    pub(crate) sum: Option<[u8; 16]>,
+    /// It is being taken.
+    pub(crate) summing: bool,
 }
 
 impl Engine {
@@ -96,6 +110,7 @@ impl Engine {
             peers: BTreeMap::new(),
             dialing: 0,
             book: PeerBook::default(),
+            widened: BTreeSet::new(),
             identities: BTreeMap::new(),
             phase: Phase::Fetching(MetadataFetch::new(info_hash)),
             generation: 0,
@@ -123,18 +138,20 @@ impl Engine {
             return;
         }
         match input {
-            Input::Connected { conn, addr, direction, handshake } => {
-                self.connected(now, conn, addr, direction, handshake);
+            Input::Connected { conn, addr, direction, introduction } => {
+                self.connected(now, conn, addr, direction, introduction);
             }
             Input::DialFailed { addr } => self.dial_failed(now, addr),
+            Input::DialedOurselves { addr } => self.dialed_ourselves(now, addr),
             Input::Closed { conn } => self.lost(now, conn, None),
-            Input::Message { conn, message } => self.message(now, conn, message),
+            Input::Message { conn, message } => self.understand(now, conn, message),
             Input::BlockSent { conn, block } => self.block_sent(now, conn, block),
             Input::Stored { piece, verdict } => self.stored(now, piece, verdict),
-            Input::PeersFound { source, addrs } => {
-                addrs.into_iter().for_each(|addr| self.book.add(now, addr, source));
+            Input::PeersFound { source, dialect, addrs } => {
+                addrs.into_iter().for_each(|addr| self.book.add(now, addr, source, dialect));
                 self.dial(now);
             }
+            Input::WholeDigest { md5 } => self.whole_digest(now, md5),
             Input::Announced { url, reply } => self.announced(now, url, reply),
             Input::ContentReady(content) => self.content_ready(now, *content),
             Input::Tick => self.tick(now),
@@ -173,10 +190,32 @@ impl Engine {
         self.out.push_back(Output::Event(event));
     }
 
-    pub(crate) fn send(&mut self, now: Time, conn: ConnId, message: Message) {
+    /// Says something to a peer, in its dialect, if that has words for it.
+    pub(crate) fn send(&mut self, now: Time, conn: ConnId, word: Word) {
+        let output = self.peers.get_mut(&conn).and_then(|peer| peer.say(now, word));
+        self.out.extend(output);
+    }
+
+    /// Says something that only the peer's dialect knows.
+    pub(crate) fn send_as(&mut self, now: Time, conn: ConnId, message: Message) {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.sent = now;
             self.out.push_back(Output::Send { conn, message });
+        }
+    }
+
+    /// Takes in what a peer says, in its dialect.
+    fn understand(&mut self, now: Time, conn: ConnId, message: Message) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        peer.heard = now;
+        let result = match (peer.dialect(), message) {
+            (Dialect::BitTorrent, Message::BitTorrent(word)) => self.message(now, conn, word),
+            (Dialect::JsonTorrent, Message::JsonTorrent(message)) => self.json_message(now, conn, message),
+            (Dialect::Chunk, Message::Chunk(message)) => self.chunk_message(now, conn, message),
+            (dialect, _) => Err(DropReason::OutOfPlace(dialect)),
+        };
+        if let Err(reason) = result {
+            self.drop_peer(now, conn, reason);
         }
     }
 
@@ -198,7 +237,7 @@ impl Engine {
     }
 
     pub(crate) fn is_complete(&self) -> bool {
-        self.have().is_some_and(Bitfield::is_full)
+        matches!(&self.phase, Phase::Ready(ready) if ready.picker.have().is_full() && ready.is_proved())
     }
 
     /// Announces to every tracker that is due.
@@ -217,9 +256,11 @@ impl Engine {
             Ok(reply) => {
                 self.trackers.answered(now, &url, Some(reply.interval), at_most);
                 self.tracker_incomplete = reply.incomplete.or(self.tracker_incomplete);
-                self.event(Event::TrackerAnswered { url, peers: reply.peers.len() });
+                let peers = reply.peers.len();
                 let source = crate::io::PeerSource::Tracker;
-                reply.peers.into_iter().for_each(|addr| self.book.add(now, addr, source));
+                let dialect = announce::dialect_of(&url);
+                reply.peers.into_iter().for_each(|addr| self.book.add(now, addr, source, dialect));
+                self.event(Event::TrackerAnswered { url, peers });
                 self.dial(now);
             }
             Err(reason) => {
@@ -247,8 +288,10 @@ impl Engine {
     }
 
     fn ready(&mut self, content: Content, now: Time) -> Phase {
-        let Content { geometry, have, metadata, private } = content;
-        let complete = have.is_full();
+        let Content { geometry, have, metadata, private, proof } = content;
+        // A server has the file by definition; whoever fetches it without hashes has to prove that it is right.
+        let trial = (proof == Proof::Whole && !self.config.chunk.server).then(|| Trial::new(&have));
+        let complete = have.is_full() && trial.is_none();
         let spread = self.config.spread && complete;
         let spread = spread.then(|| Spread::new(geometry.pieces(), &mut self.rng));
         let Config { order, open_bytes, .. } = self.config;
@@ -264,6 +307,10 @@ impl Engine {
             complete_since: complete.then_some(now),
             look_again: now,
             halted: false,
+            proof,
+            trial,
+            sum: None,
+            summing: false,
         }))
     }
 
@@ -280,12 +327,14 @@ impl Engine {
         if self.is_complete() {
             self.event(Event::Complete);
         }
+        self.prove(now);
         self.announce(now);
     }
 
     pub(crate) fn stored(&mut self, now: Time, piece: u32, verdict: Verdict) {
         match verdict {
             Verdict::Verified { digests } => self.piece_verified(now, piece, &digests),
+            Verdict::Kept { differed } => self.piece_kept(now, piece, differed),
             Verdict::Corrupt { digests } => self.piece_corrupt(now, piece, &digests),
             Verdict::Failed => {
                 if let Phase::Ready(ready) = &mut self.phase {
@@ -314,6 +363,7 @@ impl Engine {
                 self.rechoke_strangers(now, crate::choker::is_lucky_round(self.choke_round));
             }
             self.rechoke_cooperative(now);
+            self.chunk_turns(now);
             self.serve(now);
         }
         self.announce(now);

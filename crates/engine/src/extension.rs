@@ -7,7 +7,7 @@ use sow_wire::bittorrent::{ExtensionHandshake, Message, MetadataMessage, PexMess
 
 use crate::{
     engine::{Engine, Phase},
-    io::{ConnId, DropReason, Event, Time},
+    io::{ConnId, Dialect, DropReason, Event, Time},
     metadata::{self, Progress},
     peer::REQUEST_QUEUE,
 };
@@ -102,7 +102,7 @@ impl Engine {
             if self.book.is_banned(addr, peer_id) {
                 return Err(DropReason::Banned);
             }
-            self.book.add(now, addr, crate::io::PeerSource::Incoming);
+            self.book.add(now, addr, crate::io::PeerSource::Incoming, Dialect::BitTorrent);
             self.book.connected(addr);
         }
         self.fetch_metadata(now);
@@ -218,7 +218,7 @@ impl Engine {
         let current = self
             .peers
             .values()
-            .filter(|other| other.conn != conn)
+            .filter(|other| other.conn != conn && other.dialect() == Dialect::BitTorrent)
             .filter_map(|other| other.listen_addr())
             .collect::<std::collections::BTreeSet<SocketAddr>>();
         let added: Vec<SocketAddr> = current.difference(&peer.pex_sent).copied().take(PEX_MOST).collect();

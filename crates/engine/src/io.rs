@@ -3,9 +3,12 @@
 use std::{fmt, net::SocketAddr, ops::Add, time::Duration};
 
 use bytes::Bytes;
-use sow_content::Block;
-use sow_wire::bittorrent::{Handshake, Message, PeerId};
-pub use sow_wire::tracker::AnnounceEvent;
+use sow_content::{Block, Geometry};
+use sow_wire::bittorrent::{Handshake, PeerId};
+pub use sow_wire::{
+    dialect::{Dialect, Message},
+    tracker::AnnounceEvent,
+};
 
 use crate::config::Content;
 
@@ -47,6 +50,31 @@ pub enum Direction {
     Accepted,
 }
 
+/// How a connection began, by its dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Introduction {
+    /// Both handshakes are through; this is the peer's, and its info-hash is ours.
+    BitTorrent(Handshake),
+    /// The connection is open, and what we have to say first is still to be said.
+    Chunk,
+    /// The same.
+    JsonTorrent,
+}
+
+/// What is to be done with a piece that is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storing {
+    /// Check its hash, then write it.
+    Verify {
+        /// A digest for each 16 KiB is wanted although the piece may be right: somebody lied before.
+        digests: bool,
+    },
+    /// Write it: the dialect has no hashes of pieces.
+    Keep,
+    /// It was written before, and this is how the authority has it: write it where that differs, and say whether it did.
+    Correct,
+}
+
 /// Where a peer's address came from, most trusted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PeerSource {
@@ -67,6 +95,11 @@ pub enum Verdict {
     Verified {
         /// A digest for each 16 KiB, when the [`Output::Store`] asked for them; else empty.
         digests: Vec<[u8; 20]>,
+    },
+    /// There is no hash to check; it is written.
+    Kept {
+        /// After [`Storing::Correct`]: what was written before differed.
+        differed: bool,
     },
     /// Its hash is wrong; nothing was written.
     Corrupt {
@@ -101,11 +134,16 @@ pub enum Input {
         addr: SocketAddr,
         /// Who called.
         direction: Direction,
-        /// The peer's handshake; its info-hash is ours.
-        handshake: Handshake,
+        /// How it began.
+        introduction: Introduction,
     },
     /// A dial came to nothing.
     DialFailed {
+        /// As in [`Output::Dial`].
+        addr: SocketAddr,
+    },
+    /// A dial reached ourselves; the dialect has no names by which that could be told later.
+    DialedOurselves {
         /// As in [`Output::Dial`].
         addr: SocketAddr,
     },
@@ -139,8 +177,15 @@ pub enum Input {
     PeersFound {
         /// Where they come from.
         source: PeerSource,
+        /// What they speak.
+        dialect: Dialect,
         /// The addresses.
         addrs: Vec<SocketAddr>,
+    },
+    /// The answer to [`Output::DigestWhole`].
+    WholeDigest {
+        /// The MD5 of the content as it is stored.
+        md5: [u8; 16],
     },
     /// The answer to [`Output::Announce`].
     Announced {
@@ -149,7 +194,7 @@ pub enum Input {
         /// What it said; `Err` is its failure reason or what went wrong on the way.
         reply: Result<AnnounceReply, String>,
     },
-    /// The metadata of [`Event::Metadata`] was taken: here is the content.
+    /// The metadata of [`Event::Metadata`] or [`Event::Described`] was taken: here is the content.
     ContentReady(Box<Content>),
     /// Time has come to what `Engine::next_wake` said.
     Tick,
@@ -160,10 +205,13 @@ pub enum Input {
 /// What an engine wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Open a connection and exchange handshakes; answer with [`Input::Connected`] or [`Input::DialFailed`].
+    /// Open a connection, and exchange handshakes where the dialect has them; answer with [`Input::Connected`],
+    /// [`Input::DialFailed`] or [`Input::DialedOurselves`].
     Dial {
         /// Whom to call.
         addr: SocketAddr,
+        /// What to speak.
+        dialect: Dialect,
     },
     /// Send a message. Messages of one connection leave in the order given; they may overtake blocks, but none overtakes a
     /// choke.
@@ -187,13 +235,15 @@ pub enum Output {
         /// Why.
         reason: DropReason,
     },
-    /// All blocks of a piece were kept: check its hash, write it, answer with [`Input::Stored`], and let the blocks go.
+    /// All blocks of a piece were kept: check and write it, answer with [`Input::Stored`], and let the blocks go.
     Store {
         /// Which piece.
         piece: u32,
-        /// A digest for each 16 KiB is wanted although the piece may be right: somebody lied before.
-        digests: bool,
+        /// How.
+        storing: Storing,
     },
+    /// Every piece is stored: answer with [`Input::WholeDigest`].
+    DigestWhole,
     /// Let the blocks kept for a piece go.
     Forget {
         /// Which piece.
@@ -255,7 +305,16 @@ pub enum Event {
     },
     /// The info dictionary arrived and has the right hash; answer with [`Input::ContentReady`].
     Metadata(Bytes),
-    /// A piece is verified and on the disk.
+    /// A server said what it has (`SHEL`); answer with [`Input::ContentReady`].
+    Described {
+        /// The server.
+        addr: SocketAddr,
+        /// Size and chunks.
+        geometry: Geometry,
+    },
+    /// The server has another file than what is here: every piece was fetched again and the sum still does not fit.
+    Unprovable,
+    /// A piece is verified and on the disk, or stored where the dialect has no hashes of pieces.
     PieceVerified {
         /// Which.
         piece: u32,
@@ -272,7 +331,7 @@ pub enum Event {
         /// The piece that gave it away.
         piece: u32,
     },
-    /// Every piece is verified.
+    /// Every piece is verified, or the whole is confirmed by the server's sum.
     Complete,
     /// A tracker did not answer, or refused.
     TrackerFailed {
@@ -288,6 +347,16 @@ pub enum Event {
         /// How many peers it named.
         peers: usize,
     },
+}
+
+impl DropReason {
+    /// Whether the same is to be expected when the peer is called again soon.
+    pub(crate) fn is_for_good(self) -> bool {
+        matches!(
+            self,
+            Self::OutOfPlace(_) | Self::OtherFile | Self::BadGeometry | Self::Refuses | Self::Errors
+        )
+    }
 }
 
 /// Every way in which a peer can make us drop it, and our own reasons.
@@ -329,6 +398,27 @@ pub enum DropReason {
     /// Blocks nobody asked for, time and again.
     #[error("blocks that nobody asked for")]
     Unrequested,
+    /// A message that its dialect does not have, or has not in that place.
+    #[error("a message out of place: {0}")]
+    OutOfPlace(Dialect),
+    /// It serves another file than the first server that answered.
+    #[error("it has another file: its size or chunk size differs")]
+    OtherFile,
+    /// A geometry that cannot be: too many chunks, or too large ones.
+    #[error("it offers a file that cannot be: too large, or in chunks too large or too many")]
+    BadGeometry,
+    /// A chunk that was listed, or must be there, was refused.
+    #[error("it refuses what it says it has")]
+    Refuses,
+    /// Errors, time and again.
+    #[error("too many errors")]
+    Errors,
+    /// It says that it ends.
+    #[error("it says that it ends")]
+    Leaving,
+    /// Neither side has asked for anything for a while.
+    #[error("neither side wants anything at the moment")]
+    Finished,
     /// Nothing was heard for too long.
     #[error("silent for too long")]
     Silent,

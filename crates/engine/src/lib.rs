@@ -5,12 +5,14 @@
 mod announce;
 mod availability;
 mod choker;
+mod chunk;
 pub mod config;
 mod culprits;
 mod downloading;
 mod engine;
 mod extension;
 pub mod io;
+mod json_torrent;
 mod meeting;
 mod metadata;
 mod open_piece;
@@ -21,12 +23,15 @@ mod pipeline;
 mod rate;
 mod spread;
 mod status;
+mod talk;
 mod uploading;
+mod whole_pieces;
 
-pub use config::{Choking, Config, Content, PickOrder};
+pub use announce::JSON_TRACKER;
+pub use config::{Choking, ChunkConfig, Config, Content, PickOrder, Proof};
 pub use engine::Engine;
 pub use io::{
-    Announce, AnnounceEvent, AnnounceReply, ConnId, Direction, DropReason, Event, Input, Output, PeerSource,
-    Time, Verdict,
+    Announce, AnnounceEvent, AnnounceReply, ConnId, Dialect, Direction, DropReason, Event, Input, Introduction,
+    Message, Output, PeerSource, Storing, Time, Verdict,
 };
 pub use status::{PeerStatus, Status};

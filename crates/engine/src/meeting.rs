@@ -3,13 +3,16 @@
 use std::{net::SocketAddr, time::Duration};
 
 use sow_content::{BLOCK_LENGTH, Bitfield};
-use sow_wire::bittorrent::{Handshake, Message};
+use sow_wire::bittorrent::{Handshake, Message, PeerId};
 
 use crate::{
+    chunk::ChunkTalk,
     engine::{Engine, Phase},
-    io::{ConnId, Direction, DropReason, Event, Input, Output, PeerSource, Time},
+    io::{ConnId, Dialect, Direction, DropReason, Event, Input, Introduction, Output, PeerSource, Time},
+    json_torrent::JsonTalk,
     peer::{Peer, Theirs},
     spread::Offers,
+    talk::Talk,
 };
 
 /// Dials under way at the same time.
@@ -42,15 +45,24 @@ impl Engine {
     /// Opens connections while there is room and somebody to call.
     pub(crate) fn dial(&mut self, now: Time) {
         while self.may_dial() {
-            let Some(addr) = self.book.next(now, &mut self.rng) else { return };
+            let Some((addr, dialect)) = self.book.next(now, &mut self.rng) else { return };
             self.dialing += 1;
-            self.push(Output::Dial { addr });
+            self.push(Output::Dial { addr, dialect });
         }
     }
 
     pub(crate) fn dial_failed(&mut self, now: Time, addr: SocketAddr) {
         self.dialing = self.dialing.saturating_sub(1);
-        self.book.failed(now, addr);
+        // A second connection is not needed as much as the first one.
+        if !self.is_dialed(addr) {
+            self.book.failed(now, addr);
+        }
+        self.dial(now);
+    }
+
+    pub(crate) fn dialed_ourselves(&mut self, now: Time, addr: SocketAddr) {
+        self.dialing = self.dialing.saturating_sub(1);
+        self.book.ours(addr);
         self.dial(now);
     }
 
@@ -60,12 +72,14 @@ impl Engine {
         conn: ConnId,
         addr: SocketAddr,
         direction: Direction,
-        handshake: Handshake,
+        introduction: Introduction,
     ) {
+        let handshake = self.handshake_of(introduction, addr);
+        let dialect = introduction.dialect();
         if direction == Direction::Dialed {
             self.dialing = self.dialing.saturating_sub(1);
         }
-        if let Err(reason) = self.admit(now, addr, direction, handshake) {
+        if let Err(reason) = self.admit(now, addr, direction, handshake, dialect) {
             self.push(Output::Drop { conn, reason });
             if direction == Direction::Dialed {
                 let through = self.peers.values().any(|peer| peer.listen_addr() == Some(addr));
@@ -83,10 +97,14 @@ impl Engine {
             Phase::Ready(ready) => Some(ready.geometry.pieces()),
             Phase::Fetching(_) | Phase::Settling => None,
         };
-        let peer = Peer::new(now, conn, addr, direction, handshake, pieces);
+        let talk = Self::talk_of(introduction, direction, now);
+        let peer = Peer::new(now, conn, addr, direction, handshake, talk, pieces);
         self.peers.insert(conn, peer);
         self.remember(conn, addr, handshake.peer_id);
-        self.event(Event::PeerConnected { conn, addr, peer_id: handshake.peer_id });
+        if !(dialect == Dialect::Chunk && direction == Direction::Accepted) {
+            // Who calls in `chunk` is announced once it has said who it is.
+            self.event(Event::PeerConnected { conn, addr, peer_id: handshake.peer_id });
+        }
         self.greet(now, conn);
         self.dial(now);
     }
@@ -98,6 +116,7 @@ impl Engine {
         addr: SocketAddr,
         direction: Direction,
         handshake: Handshake,
+        dialect: Dialect,
     ) -> Result<(), DropReason> {
         let theirs = handshake.peer_id;
         if theirs == self.config.peer_id {
@@ -106,6 +125,28 @@ impl Engine {
         if self.book.is_banned(addr, theirs) {
             return Err(DropReason::Banned);
         }
+        if dialect == Dialect::BitTorrent {
+            self.admit_once(now, addr, direction, theirs)?;
+        }
+        if self.peers.len() >= self.config.max_peers {
+            // Those who have everything can do without us.
+            let done = self.peers.values().find(|peer| peer.is_complete()).map(|peer| peer.conn);
+            match done {
+                Some(done) if self.is_complete() => self.drop_peer(now, done, DropReason::NothingToTrade),
+                _ => return Err(DropReason::Full),
+            }
+        }
+        Ok(())
+    }
+
+    /// Of two connections between the same two one is kept. Other dialects have no names by which that could be told.
+    fn admit_once(
+        &mut self,
+        now: Time,
+        addr: SocketAddr,
+        direction: Direction,
+        theirs: PeerId,
+    ) -> Result<(), DropReason> {
         // A name alone proves nothing: whoever calls under another's name must not take its place, nor keep us from it.
         let here = |peer: &&Peer| direction == Direction::Accepted || peer.addr.ip() == addr.ip();
         let same = self.peers.values().filter(|peer| peer.handshake.peer_id == theirs).find(here);
@@ -120,20 +161,42 @@ impl Engine {
             }
             self.drop_peer(now, other, DropReason::Duplicate);
         }
-        if self.peers.len() >= self.config.max_peers {
-            // Those who have everything can do without us.
-            let done = self.peers.values().find(|peer| peer.is_complete()).map(|peer| peer.conn);
-            match done {
-                Some(done) if self.is_complete() => self.drop_peer(now, done, DropReason::NothingToTrade),
-                _ => return Err(DropReason::Full),
-            }
-        }
         Ok(())
+    }
+
+    /// The peer's handshake. Where the dialect has none, one without extensions is made up, under a name made of its
+    /// address.
+    fn handshake_of(&self, introduction: Introduction, addr: SocketAddr) -> Handshake {
+        let name = match introduction {
+            Introduction::BitTorrent(handshake) => return handshake,
+            Introduction::Chunk => b"chunk",
+            Introduction::JsonTorrent => b"json ",
+        };
+        let mut peer_id = [0; 20];
+        peer_id[..5].copy_from_slice(name);
+        let host = sow_content::hash::sha1(addr.to_string().as_bytes());
+        peer_id[5..].copy_from_slice(&host[5..]);
+        let info_hash = sow_content::InfoHash([0; 20]);
+        Handshake { info_hash, peer_id: PeerId(peer_id), fast: false, extended: false }
+    }
+
+    fn talk_of(introduction: Introduction, direction: Direction, now: Time) -> Talk {
+        match introduction {
+            Introduction::BitTorrent(_) => Talk::BitTorrent,
+            Introduction::Chunk => Talk::Chunk(ChunkTalk::new(direction, now)),
+            Introduction::JsonTorrent => Talk::JsonTorrent(JsonTalk::default()),
+        }
     }
 
     /// The first things we say: what we have, and the extension handshake.
     fn greet(&mut self, now: Time, conn: ConnId) {
         let Some(peer) = self.peers.get(&conn) else { return };
+        match (peer.dialect(), peer.direction) {
+            (Dialect::BitTorrent, _) => {}
+            (Dialect::JsonTorrent, _) => return self.greet_json(now, conn),
+            (Dialect::Chunk, Direction::Dialed) => return self.greet_chunk(now, conn),
+            (Dialect::Chunk, Direction::Accepted) => return,
+        }
         let (handshake, kin) = (peer.handshake, peer.is_kin(self.config.peer_id));
         let have = match &self.phase {
             Phase::Ready(ready) if ready.spread.is_none() => Some(ready.picker.have()),
@@ -183,6 +246,7 @@ impl Engine {
     /// The metadata is known now: checks what a peer said before, and tells it what we have.
     pub(crate) fn settle(&mut self, now: Time, conn: ConnId) {
         let Phase::Ready(ready) = &self.phase else { return };
+        let dialect = self.peers.get(&conn).map(Peer::dialect);
         let pieces = ready.geometry.pieces();
         let mine: Vec<u32> =
             if ready.spread.is_none() { ready.picker.have().iter().collect() } else { Vec::new() };
@@ -201,6 +265,12 @@ impl Engine {
                 Err(reason) => return self.drop_peer(now, conn, reason),
             }
         }
+        if dialect == Some(Dialect::Chunk) {
+            if let Err(reason) = self.settle_chunk(now, conn) {
+                self.drop_peer(now, conn, reason);
+            }
+            return;
+        }
         for piece in mine {
             self.send(now, conn, Message::Have(piece));
         }
@@ -213,6 +283,8 @@ impl Engine {
     pub(crate) fn lost(&mut self, now: Time, conn: ConnId, reason: Option<DropReason>) {
         let Some(peer) = self.peers.remove(&conn) else { return };
         self.release_downloads(&peer);
+        let was_checking = matches!(&peer.talk, Talk::Chunk(talk) if talk.is_checking());
+        self.lost_in_trial(conn, was_checking);
         match &mut self.phase {
             Phase::Fetching(fetch) => {
                 fetch.lost(conn);
@@ -228,9 +300,12 @@ impl Engine {
                 }
             }
         }
-        if let Some(addr) = peer.listen_addr() {
+        if let Some(addr) = peer.listen_addr().filter(|addr| !self.is_dialed(*addr)) {
+            self.widened.remove(&addr);
             match reason {
                 Some(DropReason::NothingToTrade | DropReason::Ourselves) => self.book.forget(addr),
+                // It will not be another one, or speak otherwise, at once.
+                Some(reason) if reason.is_for_good() => self.book.released(now, addr, SILENCE_IN_DEBT),
                 _ => self.book.released(now, addr, REST),
             }
         }
@@ -239,6 +314,7 @@ impl Engine {
         if reason != Some(DropReason::Stopping) {
             self.rechoke_cooperative(now);
             self.refill(now);
+            self.chunk_turns(now);
             self.serve(now);
             self.seek_peers(now);
             self.dial(now);
@@ -254,14 +330,17 @@ impl Engine {
         let conns: Vec<ConnId> = self.peers.keys().copied().collect();
         for conn in conns {
             let Some(peer) = self.peers.get(&conn) else { continue };
-            let silence = now.since(peer.heard);
-            let in_debt = !peer.outstanding.is_empty() && now.since(peer.last_block) > SILENCE_IN_DEBT;
-            if silence > SILENCE || (in_debt && silence > SILENCE_IN_DEBT) {
+            let (silence, said) = (now.since(peer.heard), peer.sent);
+            let patience = peer.patience(SILENCE_IN_DEBT);
+            let in_debt = !peer.outstanding.is_empty() && now.since(peer.last_block) > patience;
+            if silence > SILENCE.max(patience) || (in_debt && silence > patience) {
                 self.drop_peer(now, conn, DropReason::Silent);
-            } else if done && peer.is_complete() && now.since(peer.connected) >= PARTING {
+            } else if done && self.has_no_more_use(conn) && now.since(peer.connected) >= PARTING {
                 self.drop_peer(now, conn, DropReason::NothingToTrade);
+            } else if let Err(reason) = self.housekeep_json(now, conn) {
+                self.drop_peer(now, conn, reason);
             } else {
-                if now.since(peer.sent) > KEEP_ALIVE {
+                if now.since(said) > KEEP_ALIVE {
                     self.send(now, conn, Message::KeepAlive);
                 }
                 self.exchange_peers(now, conn);
@@ -271,12 +350,20 @@ impl Engine {
         }
     }
 
+    /// Whether a connection is of no use any more once we have everything.
+    fn has_no_more_use(&self, conn: ConnId) -> bool {
+        let Some(peer) = self.peers.get(&conn) else { return true };
+        match peer.dialect() {
+            Dialect::BitTorrent | Dialect::JsonTorrent => peer.is_complete(),
+            Dialect::Chunk => self.is_chunk_over(conn),
+        }
+    }
+
     /// Everything but payload that a peer can say.
-    pub(crate) fn message(&mut self, now: Time, conn: ConnId, message: Message) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
-        peer.heard = now;
+    pub(crate) fn message(&mut self, now: Time, conn: ConnId, message: Message) -> Result<(), DropReason> {
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let fast = peer.handshake.fast;
-        let result = match message {
+        match message {
             Message::KeepAlive | Message::Port(_) => Ok(()),
             Message::Choke => self.choked(now, conn),
             Message::Unchoke => self.unchoked(now, conn),
@@ -285,7 +372,7 @@ impl Engine {
             Message::Have(piece) => self.has_piece(now, conn, piece),
             Message::Bitfield(bytes) => self.has_pieces(now, conn, Some(bytes), false),
             Message::Request(request) => self.requested(now, conn, request),
-            Message::Cancel(request) => self.cancelled(conn, request),
+            Message::Cancel(request) => self.cancelled(now, conn, request),
             Message::Suggest(_)
             | Message::HaveAll
             | Message::HaveNone
@@ -301,9 +388,6 @@ impl Engine {
             Message::Reject(request) => self.rejected(now, conn, request),
             Message::AllowedFast(piece) => self.allowed_fast(now, conn, piece),
             Message::Extended { id, payload } => self.extended(now, conn, id, payload),
-        };
-        if let Err(reason) = result {
-            self.drop_peer(now, conn, reason);
         }
     }
 
@@ -317,9 +401,19 @@ impl Engine {
         self.drop_peer(now, conn, DropReason::Banned);
     }
 
+    /// Bans an address, and drops whoever is connected by it.
+    pub(crate) fn ban_address(&mut self, now: Time, addr: SocketAddr, piece: u32) {
+        let conns: Vec<ConnId> =
+            self.peers.values().filter(|peer| peer.listen_addr() == Some(addr)).map(|peer| peer.conn).collect();
+        let peer_id = self.handshake_of(Introduction::Chunk, addr).peer_id;
+        self.book.ban(addr, peer_id);
+        self.event(Event::Banned { addr, piece });
+        conns.into_iter().for_each(|conn| self.drop_peer(now, conn, DropReason::Banned));
+    }
+
     /// Takes note of an address that a peer told us or calls itself.
     pub(crate) fn heard_of(&mut self, now: Time, addrs: Vec<SocketAddr>) {
-        self.handle(now, Input::PeersFound { source: PeerSource::Pex, addrs });
+        self.handle(now, Input::PeersFound { source: PeerSource::Pex, dialect: Dialect::BitTorrent, addrs });
     }
 
     /// The longest block that we answer a request for.

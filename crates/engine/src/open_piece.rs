@@ -110,6 +110,28 @@ impl OpenPiece {
         self.block(unit, 1)
     }
 
+    /// Whether nothing of it is here or asked for.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.free as usize == self.units.len()
+    }
+
+    /// When one other peer alone was asked for all of it, of which nothing has come; if that is `worth` a second copy.
+    pub(crate) fn asked_whole(&self, conn: ConnId, worth: impl Fn(ConnId, Time) -> bool) -> Option<Time> {
+        let Some(Unit::Asked { by: first, also: None, at }) = self.units.first().copied() else { return None };
+        let all = self.units.iter().all(|unit| matches!(unit, Unit::Asked { by, also: None, .. } if *by == first));
+        (all && first != conn && worth(first, at)).then_some(at)
+    }
+
+    /// Asks a second peer for all of it.
+    pub(crate) fn double_whole(&mut self, conn: ConnId) -> Block {
+        for unit in &mut self.units {
+            if let Unit::Asked { also, .. } = unit {
+                *also = Some(conn);
+            }
+        }
+        self.block(0, self.units.len())
+    }
+
     /// Takes a request back: units that `conn` alone was asked for become free.
     pub(crate) fn release(&mut self, conn: ConnId, block: Block) {
         for at in self.range(block) {

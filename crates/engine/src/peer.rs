@@ -14,6 +14,7 @@ use crate::{
     pipeline::Pipeline,
     rate::Rate,
     spread::Offers,
+    talk::Talk,
 };
 
 /// Requests that a peer may have waiting with us; what we say as `reqq` (BEP 10).
@@ -35,7 +36,10 @@ pub(crate) struct Peer {
     /// As the socket knows it.
     pub(crate) addr: SocketAddr,
     pub(crate) direction: Direction,
+    /// The peer's; made up where the dialect has none.
     pub(crate) handshake: Handshake,
+    /// What is particular to its dialect.
+    pub(crate) talk: Talk,
     pub(crate) connected: Time,
     pub(crate) heard: Time,
     pub(crate) sent: Time,
@@ -126,13 +130,17 @@ impl Peer {
         addr: SocketAddr,
         direction: Direction,
         handshake: Handshake,
+        talk: Talk,
         pieces: Option<u32>,
     ) -> Self {
+        // Where every piece is asked for and answered one by one, nothing comes that was not asked for.
+        let strays = if matches!(talk, Talk::BitTorrent) { STRAYS } else { 0 };
         Self {
             conn,
             addr,
             direction,
             handshake,
+            talk,
             connected: now,
             heard: now,
             sent: now,
@@ -156,7 +164,7 @@ impl Peer {
             outstanding: VecDeque::new(),
             outstanding_bytes: 0,
             last_block: now,
-            strays: STRAYS,
+            strays,
             dry: None,
             down: Rate::default(),
             asked: VecDeque::new(),
@@ -174,7 +182,11 @@ impl Peer {
         match self.direction {
             Direction::Dialed => Some(self.addr),
             Direction::Accepted => {
-                let port = self.extension.as_ref()?.listen_port?;
+                let port = match &self.talk {
+                    Talk::BitTorrent => self.extension.as_ref()?.listen_port?,
+                    Talk::Chunk(talk) => talk.listen_port()?,
+                    Talk::JsonTorrent(_) => return None,
+                };
                 Some(SocketAddr::new(self.addr.ip(), port))
             }
         }
@@ -195,7 +207,7 @@ impl Peer {
 
     /// Whether it is the same program as the one called `ours`, of whatever version (BEP 20).
     pub(crate) fn is_kin(&self, ours: PeerId) -> bool {
-        self.handshake.peer_id.0[..3] == ours.0[..3]
+        !self.asks_whole() && self.handshake.peer_id.0[..3] == ours.0[..3]
     }
 
     /// Whether it only gives: it has everything although it does not say so (an origin that spreads).

@@ -8,7 +8,7 @@ use std::{
 
 use sow_wire::bittorrent::PeerId;
 
-use crate::io::{PeerSource, Time};
+use crate::io::{Dialect, PeerSource, Time};
 
 /// Addresses that are remembered; what comes beyond is forgotten.
 const MOST: usize = 2000;
@@ -25,6 +25,8 @@ const LONGEST_RETRY_NAMED: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(crate) struct PeerBook {
     known: BTreeMap<SocketAddr, Entry>,
+    /// Our own addresses, as far as we ran into them.
+    ours: BTreeSet<SocketAddr>,
     banned: BTreeSet<SocketAddr>,
     /// Names, each with its host: anybody can call under any name.
     banned_names: BTreeSet<(IpAddr, PeerId)>,
@@ -34,6 +36,7 @@ pub(crate) struct PeerBook {
 #[derive(Debug)]
 struct Entry {
     source: PeerSource,
+    dialect: Dialect,
     state: State,
     failures: u32,
 }
@@ -46,8 +49,9 @@ enum State {
 
 impl PeerBook {
     /// Takes note of an address; a better source replaces a worse one.
-    pub(crate) fn add(&mut self, now: Time, addr: SocketAddr, source: PeerSource) {
-        if addr.port() == 0 || addr.ip().is_unspecified() || addr.ip().is_multicast() {
+    pub(crate) fn add(&mut self, now: Time, addr: SocketAddr, source: PeerSource, dialect: Dialect) {
+        let nowhere = addr.port() == 0 || addr.ip().is_unspecified() || addr.ip().is_multicast();
+        if nowhere || self.ours.contains(&addr) {
             return;
         }
         if let Some(entry) = self.known.get_mut(&addr) {
@@ -58,7 +62,7 @@ impl PeerBook {
             self.make_room(source);
         }
         if self.known.len() < MOST || source == PeerSource::Named {
-            self.known.insert(addr, Entry { source, state: State::Waiting { until: now }, failures: 0 });
+            self.known.insert(addr, Entry { source, dialect, state: State::Waiting { until: now }, failures: 0 });
         }
     }
 
@@ -71,7 +75,7 @@ impl PeerBook {
     }
 
     /// Whom to dial now: most trusted first, ties at random. It counts as busy from here on.
-    pub(crate) fn next(&mut self, now: Time, rng: &mut fastrand::Rng) -> Option<SocketAddr> {
+    pub(crate) fn next(&mut self, now: Time, rng: &mut fastrand::Rng) -> Option<(SocketAddr, Dialect)> {
         let mut best: Option<(PeerSource, u32, SocketAddr)> = None;
         for (&addr, entry) in &self.known {
             let due = matches!(entry.state, State::Waiting { until } if until <= now);
@@ -82,7 +86,7 @@ impl PeerBook {
         }
         let (_, _, addr) = best?;
         self.connected(addr);
-        Some(addr)
+        self.known.get(&addr).map(|entry| (addr, entry.dialect))
     }
 
     /// When somebody will be due.
@@ -131,6 +135,15 @@ impl PeerBook {
         self.known.remove(&addr);
     }
 
+    /// The address is our own: it is never dialed again, whoever names it.
+    pub(crate) fn ours(&mut self, addr: SocketAddr) {
+        self.known.remove(&addr);
+        // Nobody has many addresses; a liar must not fill this.
+        if self.ours.len() < MOST {
+            self.ours.insert(addr);
+        }
+    }
+
     /// Never again: this address, this name; after three of them the whole host, unless it is this machine.
     pub(crate) fn ban(&mut self, addr: SocketAddr, peer_id: PeerId) {
         self.banned.insert(addr);
@@ -152,6 +165,8 @@ impl PeerBook {
 mod tests {
     use super::*;
 
+    const BT: Dialect = Dialect::BitTorrent;
+
     fn addr(port: u16) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, 1], port))
     }
@@ -164,11 +179,11 @@ mod tests {
     fn named_peers_come_first_and_each_once() {
         let mut book = PeerBook::default();
         let mut rng = fastrand::Rng::with_seed(1);
-        (1..5).for_each(|port| book.add(at(0), addr(port), PeerSource::Pex));
-        book.add(at(0), addr(9), PeerSource::Named);
-        book.add(at(0), addr(0), PeerSource::Named);
-        assert_eq!(book.next(at(0), &mut rng), Some(addr(9)));
-        let mut rest: Vec<_> = std::iter::from_fn(|| book.next(at(0), &mut rng)).collect();
+        (1..5).for_each(|port| book.add(at(0), addr(port), PeerSource::Pex, BT));
+        book.add(at(0), addr(9), PeerSource::Named, BT);
+        book.add(at(0), addr(0), PeerSource::Named, BT);
+        assert_eq!(book.next(at(0), &mut rng), Some((addr(9), BT)));
+        let mut rest: Vec<_> = std::iter::from_fn(|| book.next(at(0), &mut rng)).map(|(addr, _)| addr).collect();
         rest.sort_unstable();
         assert_eq!(rest, (1..5).map(addr).collect::<Vec<_>>());
     }
@@ -177,7 +192,7 @@ mod tests {
     fn failures_back_off_and_are_forgotten_in_the_end() {
         let mut book = PeerBook::default();
         let mut rng = fastrand::Rng::with_seed(1);
-        book.add(at(0), addr(1), PeerSource::Tracker);
+        book.add(at(0), addr(1), PeerSource::Tracker, BT);
         let mut now = at(0);
         let mut waits = Vec::new();
         while book.next(now, &mut rng).is_some() {
@@ -193,10 +208,10 @@ mod tests {
     fn the_origin_is_tried_for_ever_at_short_intervals() {
         let mut book = PeerBook::default();
         let mut rng = fastrand::Rng::with_seed(1);
-        book.add(at(0), addr(1), PeerSource::Named);
+        book.add(at(0), addr(1), PeerSource::Named, BT);
         let mut now = at(0);
         for _ in 0..100 {
-            assert_eq!(book.next(now, &mut rng), Some(addr(1)));
+            assert_eq!(book.next(now, &mut rng), Some((addr(1), BT)));
             book.failed(now, addr(1));
             let due = book.next_due().unwrap();
             assert!(due.since(now) <= LONGEST_RETRY_NAMED);
@@ -223,10 +238,10 @@ mod tests {
     fn memory_is_bounded() {
         let mut book = PeerBook::default();
         for n in 0..3000u32 {
-            book.add(at(0), SocketAddr::from((n.to_be_bytes(), 1)), PeerSource::Pex);
+            book.add(at(0), SocketAddr::from((n.to_be_bytes(), 1)), PeerSource::Pex, BT);
         }
         assert!(book.known.len() <= MOST);
-        book.add(at(0), addr(7), PeerSource::Tracker);
+        book.add(at(0), addr(7), PeerSource::Tracker, BT);
         assert!(book.known.contains_key(&addr(7)), "hearsay makes room for what a tracker says");
     }
 }

@@ -165,6 +165,65 @@ impl Picker {
         Some(self.open.get_mut(&piece)?.double(unit, conn))
     }
 
+    /// The next piece to ask `conn` for as a whole, among the pieces in `theirs`: one that nobody has begun.
+    pub(crate) fn next_whole(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        theirs: &Bitfield,
+        rng: &mut fastrand::Rng,
+    ) -> Option<Pick> {
+        let released = self.partial.iter().copied().find(|piece| {
+            let open = &self.open[piece];
+            theirs.get(*piece) && open.is_untouched() && open.exclusive.is_none_or(|only| only == conn)
+        });
+        let mut evicted = None;
+        let piece = match released {
+            Some(piece) => piece,
+            None => {
+                let piece = self.fresh(theirs)?;
+                if self.is_crowded() {
+                    evicted = Some(self.evict(rng)?);
+                }
+                self.open_piece(piece, conn);
+                piece
+            }
+        };
+        let block = self.open.get_mut(&piece)?.claim(now, conn, u32::MAX)?;
+        self.partial.remove(&piece);
+        Some(Pick { block, evicted })
+    }
+
+    /// In the end game: the piece that one other peer was asked for as a whole longest ago, to be asked of `conn` as well.
+    /// `worth` as for [`Picker::steal`].
+    pub(crate) fn steal_whole(
+        &mut self,
+        conn: ConnId,
+        theirs: &Bitfield,
+        worth: impl Fn(ConnId, Time) -> bool,
+    ) -> Option<Block> {
+        if !self.in_end_game() {
+            return None;
+        }
+        let (piece, _) = self
+            .open
+            .iter()
+            .filter(|(piece, open)| theirs.get(**piece) && open.exclusive.is_none())
+            .filter_map(|(&piece, open)| open.asked_whole(conn, &worth).map(|since| (piece, since)))
+            .min_by_key(|&(_, since)| since)?;
+        Some(self.open.get_mut(&piece)?.double_whole(conn))
+    }
+
+    /// Opens a piece again that is stored, to be fetched once more from `conn` alone.
+    pub(crate) fn reopen(&mut self, now: Time, piece: u32, conn: ConnId) -> Block {
+        let length = self.geometry.length_of(piece);
+        let mut open = OpenPiece::new(piece, length);
+        open.exclusive = Some(conn);
+        let claimed = open.claim(now, conn, u32::MAX);
+        self.open.insert(piece, open);
+        claimed.unwrap_or(Block { piece, offset: 0, length })
+    }
+
     /// A block came from `conn`. `None`: nothing of it is of use.
     pub(crate) fn arrived(&mut self, conn: ConnId, block: Block) -> Option<Arrival> {
         let open = self.open.get_mut(&block.piece)?;
@@ -182,7 +241,8 @@ impl Picker {
 
     /// Whether every byte of a block is here or stored, so that nobody need send it.
     pub(crate) fn is_here(&self, block: Block) -> bool {
-        self.have.get(block.piece) || self.open.get(&block.piece).is_some_and(|open| open.is_here(block))
+        let reopened = self.open.contains_key(&block.piece);
+        (self.have.get(block.piece) && !reopened) || self.open.get(&block.piece).is_some_and(|open| open.is_here(block))
     }
 
     /// A request to `conn` will not be answered, or not in time. A piece that has to come from one peer alone is
@@ -251,8 +311,11 @@ impl Picker {
     fn close(&mut self, piece: u32, rng: &mut fastrand::Rng) {
         if self.open.remove(&piece).is_some() {
             self.partial.remove(&piece);
-            self.availability.list(piece, rng);
-            self.lowest = self.lowest.min(piece);
+            // What is stored already was only to be fetched once more.
+            if !self.have.get(piece) {
+                self.availability.list(piece, rng);
+                self.lowest = self.lowest.min(piece);
+            }
         }
     }
 

@@ -87,6 +87,9 @@ impl Engine {
         let mut changes = Vec::new();
         for (&conn, peer) in &mut self.peers {
             let unchoke = chosen.contains(&conn);
+            if unchoke && peer.waits_to_be_interested() {
+                continue;
+            }
             if peer.am_choking == unchoke {
                 peer.am_choking = !unchoke;
                 peer.choke_since = now;
@@ -154,14 +157,20 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) fn cancelled(&mut self, conn: ConnId, request: BlockRequest) -> Result<(), DropReason> {
+    pub(crate) fn cancelled(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        request: BlockRequest,
+    ) -> Result<(), DropReason> {
         let block = self.known_block(request).ok_or(DropReason::BadRequest)?;
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         if let Some(at) = peer.asked.iter().position(|asked| asked.block == block) {
             peer.asked.remove(at);
             if peer.handshake.fast {
                 // BEP 6: every request is answered, by its block or by a rejection.
-                self.push(Output::Send { conn, message: Message::Reject(request) });
+                let rejection = peer.say(now, Message::Reject(request));
+                self.out.extend(rejection);
             }
         }
         Ok(())
@@ -240,9 +249,13 @@ impl Engine {
         let crate::peer::Theirs::Known { have, .. } = &peer.theirs else { return };
         let Some(offers) = &mut peer.offers else { return };
         let length = ready.geometry.piece_length();
+        let mut revealed = Vec::new();
         while let Some(piece) = spreading.offer(have, offers, ahead, length, &mut self.rng) {
-            peer.sent = now;
-            self.out.push_back(Output::Send { conn, message: Message::Have(piece) });
+            revealed.push(piece);
+        }
+        for piece in revealed {
+            let offer = peer.say(now, Message::Have(piece));
+            self.out.extend(offer);
         }
     }
 

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use sow_content::{Bitfield, Block, Geometry, InfoHash};
 use sow_engine::{
-    Choking, Config, ConnId, Content, Direction, DropReason, Engine, Event, Input, Output, PeerSource, Time,
-    Verdict,
+    Choking, Config, ConnId, Content, Dialect, Direction, DropReason, Engine, Event, Input, Introduction,
+    Message as Said, Output, PeerSource, Proof, Storing, Time, Verdict,
 };
 use sow_wire::bittorrent::{
     BlockRequest, ExtensionHandshake, Handshake, Message, MetadataMessage, PeerId, PexMessage,
@@ -30,7 +30,7 @@ impl Scene {
         adjust(&mut config);
         let geometry = Geometry::new(u64::from(PIECES * PIECE), u64::from(PIECE)).unwrap();
         let metadata = Bytes::from_static(METADATA);
-        let content = have.map(|have| Content { geometry, have, metadata, private: false });
+        let content = have.map(|have| Content { geometry, have, metadata, private: false, proof: Proof::Pieces });
         let info_hash = InfoHash(sow_content::hash::sha1(METADATA));
         Self { engine: Engine::new(config, info_hash, content, Time(0)), now: Time(0), next: 0 }
     }
@@ -58,7 +58,7 @@ impl Scene {
         let addr = SocketAddr::from(([10, 0, 0, name], 2000 + self.next as u16));
         let info_hash = InfoHash([1; 20]);
         let handshake = Handshake { info_hash, peer_id: PeerId([name; 20]), fast, extended };
-        let outputs = self.input(Input::Connected { conn, addr, direction: Direction::Accepted, handshake });
+        let outputs = self.input(Input::Connected { conn, addr, direction: Direction::Accepted, introduction: Introduction::BitTorrent(handshake) });
         (conn, outputs)
     }
 
@@ -68,7 +68,7 @@ impl Scene {
     }
 
     fn say(&mut self, conn: ConnId, message: Message) -> Vec<Output> {
-        self.input(Input::Message { conn, message })
+        self.input(Input::Message { conn, message: message.into() })
     }
 
     /// A peer that has everything and has unchoked us; what it is asked for.
@@ -99,7 +99,7 @@ fn dropped(outputs: &[Output], conn: ConnId) -> Option<DropReason> {
 
 fn sent(conn: ConnId, outputs: &[Output]) -> Vec<Message> {
     let to_it = outputs.iter().filter_map(|output| match output {
-        Output::Send { conn: which, message } if *which == conn => Some(message.clone()),
+        Output::Send { conn: which, message: Said::BitTorrent(message) } if *which == conn => Some(message.clone()),
         _ => None,
     });
     to_it.collect()
@@ -219,7 +219,7 @@ fn a_name_that_anybody_can_say_takes_nobodys_place() {
     let handshake =
         Handshake { info_hash: InfoHash([1; 20]), peer_id: PeerId([7; 20]), fast: true, extended: true };
     let origin = ConnId(1000);
-    scene.input(Input::Connected { conn: origin, addr, direction: Direction::Dialed, handshake });
+    scene.input(Input::Connected { conn: origin, addr, direction: Direction::Dialed, introduction: Introduction::BitTorrent(handshake) });
     let (impostor, outputs) = scene.connect_as(7, true, true);
     assert_eq!(dropped(&outputs, impostor), Some(DropReason::Duplicate));
     assert_eq!(dropped(&outputs, origin), None);
@@ -228,7 +228,7 @@ fn a_name_that_anybody_can_say_takes_nobodys_place() {
     scene.connect_as(7, true, true);
     let again = ConnId(1001);
     let outputs =
-        scene.input(Input::Connected { conn: again, addr, direction: Direction::Dialed, handshake });
+        scene.input(Input::Connected { conn: again, addr, direction: Direction::Dialed, introduction: Introduction::BitTorrent(handshake) });
     assert_eq!(dropped(&outputs, again), None);
 }
 
@@ -238,7 +238,7 @@ fn who_has_learnt_the_metadata_says_so() {
     let conn = scene.connect();
     let geometry = Geometry::new(u64::from(PIECES * PIECE), u64::from(PIECE)).unwrap();
     let metadata = Bytes::from_static(METADATA);
-    let content = Content { geometry, have: Bitfield::new(PIECES), metadata, private: false };
+    let content = Content { geometry, have: Bitfield::new(PIECES), metadata, private: false, proof: Proof::Pieces };
     let outputs = scene.input(Input::ContentReady(Box::new(content)));
     let said = sent(conn, &outputs).into_iter().find_map(|message| match message {
         Message::Extended { id: 0, payload } => ExtensionHandshake::decode(&payload).ok(),
@@ -295,7 +295,7 @@ fn a_corrupt_piece_from_one_peer_bans_it() {
     for request in asked {
         outputs.extend(scene.deliver(conn, request).1);
     }
-    assert!(outputs.contains(&Output::Store { piece, digests: false }));
+    assert!(outputs.contains(&Output::Store { piece, storing: Storing::Verify { digests: false } }));
     let digests = vec![[1; 20]; 2];
     let outputs = scene.input(Input::Stored { piece, verdict: Verdict::Corrupt { digests } });
     assert_eq!(dropped(&outputs, conn), Some(DropReason::Banned));
@@ -388,13 +388,13 @@ fn a_private_swarm_neither_tells_nor_hears_of_peers() {
         let mut scene = Scene::new(None, |_| {});
         let geometry = Geometry::new(u64::from(PIECES * PIECE), u64::from(PIECE)).unwrap();
         let metadata = Bytes::from_static(METADATA);
-        let content = Content { geometry, have: Bitfield::new(PIECES), metadata, private };
+        let content = Content { geometry, have: Bitfield::new(PIECES), metadata, private, proof: Proof::Pieces };
         scene.input(Input::ContentReady(Box::new(content)));
         let conn = scene.connect();
         let addr = SocketAddr::from(([10, 9, 9, 9], 99));
         let told = PexMessage { added: vec![addr], dropped: vec![] };
         let outputs = scene.say(conn, extended(2, told.encode()));
-        assert_eq!(outputs.contains(&Output::Dial { addr }), !private);
+        assert_eq!(outputs.contains(&Output::Dial { addr, dialect: Dialect::BitTorrent }), !private);
     }
 }
 
@@ -437,6 +437,7 @@ fn nothing_a_peer_can_say_breaks_the_engine() {
                     scene.input(Input::Stored { piece: rng.u32(..PIECES), verdict })
                 }
                 5 => scene.input(Input::PeersFound {
+                    dialect: Dialect::BitTorrent,
                     source: PeerSource::Pex,
                     addrs: vec![SocketAddr::from(([10, 1, 1, rng.u8(..)], rng.u16(..)))],
                 }),
@@ -446,7 +447,7 @@ fn nothing_a_peer_can_say_breaks_the_engine() {
                 }
             };
             for output in &outputs {
-                if let Output::Send { conn, message: Message::Request(request) } = output {
+                if let Output::Send { conn, message: Said::BitTorrent(Message::Request(request)) } = output {
                     outstanding.push((*conn, *request));
                 }
             }

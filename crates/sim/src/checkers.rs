@@ -12,11 +12,14 @@ impl World {
             if host.engine.is_some() && !host.have.is_full() {
                 return Err(format!("host {id} has {:?} at {:?}", host.have, self.now()));
             }
+            if host.complete.is_some() && !host.wrong.is_empty() {
+                return Err(format!("host {id} took {:?} for right, which are wrong", host.wrong));
+            }
         }
         Ok(())
     }
 
-    /// No receiver fetched a piece that was in its store, in any of its lives.
+    /// No receiver fetched a piece for good that was in its store, in any of its lives.
     ///
     /// # Errors
     /// Names the first host and piece.

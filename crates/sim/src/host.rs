@@ -6,8 +6,8 @@ use std::{
 };
 
 use sow_content::{BLOCK_LENGTH, Bitfield, Block, Geometry};
-use sow_engine::{Engine, Time, Verdict};
-use sow_wire::bittorrent::{Message, PeerId};
+use sow_engine::{Engine, Message, Storing, Time, Verdict};
+use sow_wire::bittorrent::PeerId;
 
 use crate::link::{Link, Rates};
 
@@ -46,6 +46,8 @@ pub(crate) struct Host {
     pub(crate) tick: Option<Time>,
     /// Addresses that it banned.
     pub(crate) banned: BTreeSet<SocketAddr>,
+    /// Pieces that are stored wrong: the dialect has no hashes by which that could be told.
+    pub(crate) wrong: BTreeSet<u32>,
     /// Pieces stored, over all its lives: one that counts twice was fetched twice.
     pub(crate) stored: Vec<u32>,
     /// Wrong blocks that it sent and others kept.
@@ -68,6 +70,7 @@ impl Host {
             complete: None,
             tick: None,
             banned: BTreeSet::new(),
+            wrong: BTreeSet::new(),
             stored: Vec::new(),
             lies: 0,
             served: 0,
@@ -107,8 +110,17 @@ impl Host {
         self.assemblies.remove(&piece);
     }
 
+    /// A sum of what is stored: zeros when all of it is right, else something that depends on what is not.
+    pub(crate) fn sum(&self) -> [u8; 16] {
+        let mut sum = [0; 16];
+        for piece in &self.wrong {
+            sum[(piece % 16) as usize] ^= 1 + (piece / 16 % 255) as u8;
+        }
+        sum
+    }
+
     /// Checks and stores a piece as a real store would.
-    pub(crate) fn store(&mut self, piece: u32, geometry: Geometry, digests: bool) -> Verdict {
+    pub(crate) fn store(&mut self, piece: u32, geometry: Geometry, storing: Storing) -> Verdict {
         let blocks = self.assemblies.remove(&piece).unwrap_or_default();
         let mut end = 0;
         let mut units = vec![[0; 20]; geometry.blocks_in(piece) as usize];
@@ -121,12 +133,24 @@ impl Host {
             units[(offset / BLOCK_LENGTH) as usize] = [u8::from(tainted); 20];
         }
         assert_eq!(end, geometry.length_of(piece), "piece {piece} is not whole");
-        if right {
-            self.have.set(piece);
-            self.stored.push(piece);
-            Verdict::Verified { digests: if digests { units } else { Vec::new() } }
-        } else {
-            Verdict::Corrupt { digests: units }
+        match storing {
+            Storing::Verify { .. } if !right => return Verdict::Corrupt { digests: units },
+            Storing::Correct => {
+                let differed = if right { self.wrong.remove(&piece) } else { self.wrong.insert(piece) };
+                return Verdict::Kept { differed };
+            }
+            Storing::Verify { .. } | Storing::Keep => {}
+        }
+        self.have.set(piece);
+        self.stored.push(piece);
+        if !right {
+            self.wrong.insert(piece);
+        }
+        match storing {
+            Storing::Verify { digests } => {
+                Verdict::Verified { digests: if digests { units } else { Vec::new() } }
+            }
+            Storing::Keep | Storing::Correct => Verdict::Kept { differed: false },
         }
     }
 }

@@ -10,10 +10,13 @@ use std::{
 use bytes::Bytes;
 use sow_content::{Bitfield, Geometry, InfoHash};
 use sow_engine::{
-    AnnounceEvent, AnnounceReply, Config, ConnId, Content, Direction, Engine, Event, Input, Output,
-    PeerSource, Time,
+    AnnounceEvent, AnnounceReply, Config, ConnId, Content, Dialect, Direction, Engine, Event, Input,
+    Introduction, JSON_TRACKER, Message, Output, PeerSource, Proof, Storing, Time,
 };
-use sow_wire::bittorrent::{BlockRequest, Handshake, Message};
+use sow_wire::{
+    bittorrent::{BlockRequest, Handshake, Message as Word},
+    chunk, json_torrent,
+};
 
 use crate::{
     faults::{Fault, Faults},
@@ -24,6 +27,8 @@ use crate::{
 /// What a world begins with.
 #[derive(Debug, Clone)]
 pub struct Scenario {
+    /// What everybody speaks.
+    pub dialect: Dialect,
     /// Bytes to distribute.
     pub total: u64,
     /// Bytes of a piece.
@@ -75,7 +80,8 @@ enum Happening {
     Dialed(HostId, SocketAddr, u32),
     /// The other side closed.
     Closed(HostId, ConnId),
-    Stored(HostId, u32, u32, bool),
+    Stored(HostId, u32, u32, Storing),
+    Summed(HostId, u32),
     Announced(HostId, u32, AnnounceReply),
     Settled(HostId, u32),
     Fault(Fault),
@@ -183,27 +189,45 @@ impl World {
 
     /// A host starts, or starts again with what is in its store.
     fn birth(&mut self, id: HostId) {
+        let trackers = self.trackers();
         let host = &mut self.hosts[id];
         host.lives += 1;
         let seed = self.rng.u64(..);
         let mut config = Config::new(host.peer_id(), host.addr.port(), seed);
         config.spread = host.origin;
-        config.trackers = vec![vec!["sim".to_owned()]];
+        config.chunk.server = host.origin;
+        config.trackers = trackers;
         (self.scenario.adjust)(id, &mut config);
-        let known = host.origin || self.scenario.metadata_known;
+        let known = host.origin
+            || match self.scenario.dialect {
+                Dialect::BitTorrent => self.scenario.metadata_known,
+                Dialect::JsonTorrent => true,
+                Dialect::Chunk => false,
+            };
         let content = known.then(|| self.content(id));
         let info_hash = InfoHash(sow_content::hash::sha1(INFO_HASH_OF));
         self.hosts[id].engine = Some(Engine::new(config, info_hash, content, self.now));
         if id != 0 {
-            let named = Input::PeersFound { source: PeerSource::Named, addrs: vec![self.hosts[0].addr] };
+            let (dialect, addrs) = (self.scenario.dialect, vec![self.hosts[0].addr]);
+            let named = Input::PeersFound { source: PeerSource::Named, dialect, addrs };
             self.input(id, named);
         }
         self.carry_out(id);
     }
 
+    fn trackers(&self) -> Vec<Vec<String>> {
+        match self.scenario.dialect {
+            Dialect::BitTorrent => vec![vec!["sim".to_owned()]],
+            Dialect::JsonTorrent => vec![vec![format!("{JSON_TRACKER}sim")]],
+            Dialect::Chunk => Vec::new(),
+        }
+    }
+
     fn content(&self, id: HostId) -> Content {
         let have = self.hosts[id].have.clone();
-        Content { geometry: self.geometry, have, metadata: Bytes::from_static(INFO_HASH_OF), private: false }
+        let proof = if self.scenario.dialect == Dialect::Chunk { Proof::Whole } else { Proof::Pieces };
+        let metadata = Bytes::from_static(INFO_HASH_OF);
+        Content { geometry: self.geometry, have, metadata, private: false, proof }
     }
 
     fn delay(&self, a: HostId, b: HostId) -> Duration {
@@ -232,15 +256,22 @@ impl World {
             }
             Happening::Dialed(from, addr, life) => self.dialed(from, addr, life),
             Happening::Closed(host, conn) => self.input(host, Input::Closed { conn }),
-            Happening::Stored(host, life, piece, digests) => {
+            Happening::Stored(host, life, piece, storing) => {
                 if self.is_in_life(host, life) {
-                    let verdict = self.hosts[host].store(piece, self.geometry, digests);
+                    let verdict = self.hosts[host].store(piece, self.geometry, storing);
                     self.input(host, Input::Stored { piece, verdict });
                 }
             }
             Happening::Announced(host, life, reply) => {
                 if self.is_in_life(host, life) {
-                    self.input(host, Input::Announced { url: "sim".to_owned(), reply: Ok(reply) });
+                    let url = self.trackers().concat().concat();
+                    self.input(host, Input::Announced { url, reply: Ok(reply) });
+                }
+            }
+            Happening::Summed(host, life) => {
+                if self.is_in_life(host, life) {
+                    let md5 = self.hosts[host].sum();
+                    self.input(host, Input::WholeDigest { md5 });
                 }
             }
             Happening::Settled(host, life) => {
@@ -319,7 +350,7 @@ impl World {
     fn output(&mut self, id: HostId, output: Output) {
         let life = self.hosts[id].lives;
         match output {
-            Output::Dial { addr } => {
+            Output::Dial { addr, .. } => {
                 // TCP's handshake and BitTorrent's: two round trips of 10 ms and whatever the links take.
                 let rates = self.hosts[id].link.rates;
                 self.after(Duration::from_micros(4 * rates.delay + 1000), Happening::Dialed(id, addr, life));
@@ -329,15 +360,17 @@ impl World {
                 self.hosts[id].link.push(self.now, conn, bytes, Item::Message(message));
             }
             Output::SendBlock { conn, block } => {
-                let tainted = self.hosts[id].liar && block.offset == 0;
+                let wrong = self.hosts[id].wrong.contains(&block.piece);
+                let tainted = (self.hosts[id].liar || wrong) && block.offset == 0;
                 assert!(self.hosts[id].have.get(block.piece), "serves piece {} unverified", block.piece);
                 let bytes = u64::from(block.length) + 13;
                 self.hosts[id].link.push(self.now, conn, bytes, Item::Block { block, tainted });
             }
             Output::Drop { conn, .. } => self.close(id, conn),
-            Output::Store { piece, digests } => {
-                self.after(Duration::from_micros(500), Happening::Stored(id, life, piece, digests));
+            Output::Store { piece, storing } => {
+                self.after(Duration::from_micros(500), Happening::Stored(id, life, piece, storing));
             }
+            Output::DigestWhole => self.after(Duration::from_millis(1), Happening::Summed(id, life)),
             Output::Forget { piece } => self.hosts[id].forget(piece),
             Output::Announce { announce, .. } => {
                 let addr = self.hosts[id].addr;
@@ -365,6 +398,11 @@ impl World {
                 let life = self.hosts[id].lives;
                 self.after(Duration::from_micros(100), Happening::Settled(id, life));
             }
+            Event::Described { geometry, .. } => {
+                assert_eq!(geometry.total(), self.geometry.total());
+                let life = self.hosts[id].lives;
+                self.after(Duration::from_micros(100), Happening::Settled(id, life));
+            }
             Event::Complete => self.hosts[id].complete = Some(self.now),
             Event::Banned { addr, .. } => _ = self.hosts[id].banned.insert(addr),
             _ => {}
@@ -376,9 +414,12 @@ impl World {
             return;
         }
         let to = self.hosts.iter().position(|host| host.addr == addr && host.engine.is_some());
-        let Some(to) = to.filter(|&to| to != from) else {
+        let Some(to) = to else {
             return self.input(from, Input::DialFailed { addr });
         };
+        if to == from {
+            return self.input(from, Input::DialedOurselves { addr });
+        }
         self.serial += 1;
         let conn = ConnId(self.serial);
         self.conns.insert(conn, Conn { ends: [from, to] });
@@ -389,8 +430,14 @@ impl World {
         {
             let info_hash = InfoHash(sow_content::hash::sha1(INFO_HASH_OF));
             let peer_id = self.hosts[other].peer_id();
-            let handshake = Handshake { info_hash, peer_id, fast: true, extended: true };
-            self.input(host, Input::Connected { conn, addr, direction, handshake });
+            let introduction = match self.scenario.dialect {
+                Dialect::BitTorrent => {
+                    Introduction::BitTorrent(Handshake { info_hash, peer_id, fast: true, extended: true })
+                }
+                Dialect::Chunk => Introduction::Chunk,
+                Dialect::JsonTorrent => Introduction::JsonTorrent,
+            };
+            self.input(host, Input::Connected { conn, addr, direction, introduction });
         }
     }
 
@@ -438,10 +485,15 @@ impl World {
 
 fn message_length(message: &Message) -> u64 {
     match message {
-        Message::Bitfield(bytes) => 5 + bytes.len() as u64,
-        Message::Extended { payload, .. } => 6 + payload.len() as u64,
-        Message::Have(_) | Message::Suggest(_) | Message::AllowedFast(_) => 9,
-        Message::Request(_) | Message::Cancel(_) | Message::Reject(_) => 17,
-        _ => 5,
+        Message::BitTorrent(Word::Bitfield(bytes)) => 5 + bytes.len() as u64,
+        Message::BitTorrent(Word::Extended { payload, .. }) => 6 + payload.len() as u64,
+        Message::BitTorrent(Word::Have(_) | Word::Suggest(_) | Word::AllowedFast(_)) => 9,
+        Message::BitTorrent(Word::Request(_) | Word::Cancel(_) | Word::Reject(_)) => 17,
+        Message::BitTorrent(_) => 5,
+        Message::JsonTorrent(json_torrent::Message::Bitfield(bytes)) => 13 + bytes.len() as u64,
+        Message::JsonTorrent(_) => 17,
+        Message::Chunk(chunk::Message::List(ids)) => 10 + 5 * ids.len() as u64,
+        Message::Chunk(chunk::Message::ServerHello { peers, .. }) => 30 + 20 * peers.len() as u64,
+        Message::Chunk(_) => 20,
     }
 }

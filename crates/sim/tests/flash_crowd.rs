@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use sow_engine::Dialect;
 use sow_sim::{Faults, Rates, Scenario, World};
 
 /// Payload bytes a second of a 10 Mbit/s Ethernet link.
 const RATE: u64 = 1_196_000;
 
-fn crowd(receivers: usize, seed: u64) -> World {
+fn crowd(dialect: Dialect, receivers: usize, seed: u64) -> World {
     let link = Rates { up: RATE, down: RATE, delay: 500 };
     World::new(Scenario {
+        dialect,
         total: 10_000_000,
-        piece_length: 32 * 1024,
+        piece_length: if dialect == Dialect::BitTorrent { 32 * 1024 } else { 128 * 1024 },
         origin: link,
         receivers: vec![link; receivers],
         metadata_known: false,
@@ -32,7 +34,7 @@ fn over_bound(world: &World, receivers: usize) -> f64 {
 fn the_last_receiver_is_near_the_bound_and_the_origin_sends_little_twice() {
     for (receivers, limit) in [(1, 1.02), (2, 1.06), (5, 1.08), (20, 1.18)] {
         for seed in 0..3 {
-            let mut world = crowd(receivers, seed);
+            let mut world = crowd(Dialect::BitTorrent, receivers, seed);
             assert!(world.run(Duration::from_secs(120)), "{receivers} receivers, seed {seed}: never done");
             world.check_complete().unwrap();
             world.check_nothing_twice().unwrap();
@@ -43,6 +45,22 @@ fn the_last_receiver_is_near_the_bound_and_the_origin_sends_little_twice() {
                 world.wasted()
             );
             assert!(ratio < limit, "{receivers} receivers, seed {seed}: {ratio:.3}");
+        }
+    }
+}
+
+#[test]
+fn the_documents_protocols_are_near_the_bound_too() {
+    for dialect in [Dialect::Chunk, Dialect::JsonTorrent] {
+        for (receivers, limit) in [(1, 1.1), (2, 1.3), (5, 1.4), (20, 1.9)] {
+            for seed in 0..3 {
+                let mut world = crowd(dialect, receivers, seed);
+                assert!(world.run(Duration::from_secs(120)), "{receivers} receivers, seed {seed}: never done");
+                world.check_complete().unwrap();
+                let (ratio, sent) = (over_bound(&world, receivers), world.origin_sent());
+                println!("{dialect}, N={receivers} seed {seed}: {ratio:.3} of the bound, origin sent {sent:.3}");
+                assert!(ratio < limit, "{dialect}, {receivers} receivers, seed {seed}: {ratio:.3}");
+            }
         }
     }
 }

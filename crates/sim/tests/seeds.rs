@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sow_engine::{Choking, PickOrder};
+use sow_engine::{Choking, Dialect, PickOrder};
 use sow_sim::{Fault, Faults, Rates, Scenario, World};
 
-fn scenario(seed: u64) -> Scenario {
+fn scenario(dialect: Dialect, seed: u64) -> Scenario {
     let mut rng = fastrand::Rng::with_seed(seed);
     let rates = |rng: &mut fastrand::Rng| Rates {
         up: rng.u64(200_000..20_000_000),
@@ -14,6 +14,7 @@ fn scenario(seed: u64) -> Scenario {
     };
     let receivers = 1 + rng.usize(..3);
     Scenario {
+        dialect,
         total: rng.u64(0..800_000),
         piece_length: 1 << rng.u32(13..18),
         origin: rates(&mut rng),
@@ -48,7 +49,7 @@ fn run(seed: u64, scenario: Scenario) -> World {
 #[test]
 fn everybody_finishes() {
     for seed in 0..3000 {
-        let world = run(seed, scenario(seed));
+        let world = run(seed, scenario(Dialect::BitTorrent, seed));
         world.check_bans(&[]).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
     }
 }
@@ -56,7 +57,7 @@ fn everybody_finishes() {
 #[test]
 fn everybody_finishes_whatever_dies_and_breaks() {
     for seed in 10_000..12_000 {
-        let mut scenario = scenario(seed);
+        let mut scenario = scenario(Dialect::BitTorrent, seed);
         let mut rng = fastrand::Rng::with_seed(!seed);
         scenario.faults = Faults::random(&mut rng, scenario.receivers.len(), Duration::from_secs(2));
         let world = run(seed, scenario);
@@ -68,7 +69,7 @@ fn everybody_finishes_whatever_dies_and_breaks() {
 fn a_liar_is_found_and_nobody_else_is_blamed() {
     let mut found = 0;
     for seed in 20_000..20_500 {
-        let mut scenario = scenario(seed);
+        let mut scenario = scenario(Dialect::BitTorrent, seed);
         let link = scenario.origin;
         scenario.total = scenario.total.max(100_000);
         scenario.receivers = vec![link; 3];
@@ -86,4 +87,41 @@ fn a_liar_is_found_and_nobody_else_is_blamed() {
         found += usize::from(lied);
     }
     assert!(found > 250, "only {found} of 500 worlds with lies");
+}
+
+#[test]
+fn everybody_finishes_in_the_documents_protocols() {
+    for dialect in [Dialect::Chunk, Dialect::JsonTorrent] {
+        for seed in 30_000..31_000 {
+            let world = run(seed, scenario(dialect, seed));
+            world.check_bans(&[]).unwrap_or_else(|broken| panic!("{dialect}, seed {seed}: {broken}"));
+        }
+    }
+}
+
+#[test]
+fn everybody_finishes_in_the_documents_protocols_whatever_dies_and_breaks() {
+    for dialect in [Dialect::Chunk, Dialect::JsonTorrent] {
+        for seed in 40_000..41_000 {
+            let mut scenario = scenario(dialect, seed);
+            let mut rng = fastrand::Rng::with_seed(!seed);
+            scenario.faults = Faults::random(&mut rng, scenario.receivers.len(), Duration::from_secs(2));
+            let world = run(seed, scenario);
+            world.check_bans(&[]).unwrap_or_else(|broken| panic!("{dialect}, seed {seed}: {broken}"));
+        }
+    }
+}
+
+#[test]
+fn without_hashes_everybody_ends_with_the_right_file_although_somebody_lies() {
+    let mut lies = 0;
+    for seed in 50_000..50_500 {
+        let mut scenario = scenario(Dialect::Chunk, seed);
+        let link = scenario.origin;
+        scenario.total = scenario.total.max(100_000);
+        scenario.receivers = vec![link; 4];
+        scenario.faults = Faults::default().at(Duration::ZERO, Fault::Lie(1));
+        lies += run(seed, scenario).lies_of(1);
+    }
+    assert!(lies > 500, "only {lies} lies");
 }

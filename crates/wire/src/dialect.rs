@@ -48,3 +48,9 @@ impl fmt::Display for Dialect {
         })
     }
 }
+
+impl From<bittorrent::Message> for Message {
+    fn from(message: bittorrent::Message) -> Self {
+        Self::BitTorrent(message)
+    }
+}

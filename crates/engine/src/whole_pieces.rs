@@ -1,0 +1,87 @@
+//! Asking for whole pieces, one at a time on each connection, in the dialects that know nothing smaller; and the second
+//! connection to the same peer, without which a round trip would pass between any two pieces.
+
+use sow_content::Block;
+use sow_wire::bittorrent::{BlockRequest, Message};
+
+use crate::{
+    downloading::{FIRST_STALL, latencies},
+    engine::{Engine, Phase},
+    io::{ConnId, Direction, Output, Time},
+    peer::{Outstanding, Theirs},
+};
+
+/// Connections to one peer.
+const LANES: usize = 2;
+
+/// With more peers than this each gets one connection only: they keep each other busy.
+const FEW: usize = 16;
+
+impl Engine {
+    /// Asks a peer for a piece, if it may be asked and there is one. Whether it was asked.
+    pub(crate) fn ask_whole(&mut self, now: Time, conn: ConnId) -> bool {
+        let Phase::Ready(ready) = &mut self.phase else { return false };
+        let ends = ready.picker.in_end_game();
+        let Some(peer) = self.peers.get(&conn) else { return false };
+        let dry = !ends && peer.dry.is_some_and(|dry| dry >= self.generation);
+        if ready.halted || dry || peer.peer_choking || !peer.may_be_asked() {
+            return false;
+        }
+        let latencies = if ends { latencies(&self.peers) } else { Default::default() };
+        let Some(peer) = self.peers.get_mut(&conn) else { return false };
+        let Theirs::Known { have, .. } = &peer.theirs else { return false };
+        let block = match ready.picker.next_whole(now, conn, have, &mut self.rng) {
+            Some(pick) => {
+                if let Some(piece) = pick.evicted {
+                    self.out.push_back(Output::Forget { piece });
+                    self.generation += 1;
+                }
+                pick.block
+            }
+            None => {
+                // Only what it brings sooner than the one who was asked first.
+                let own = peer.pipeline.latency();
+                let worth = |other, since| {
+                    let usual = latencies.get(&other).copied().unwrap_or(FIRST_STALL);
+                    let age = now.since(since);
+                    usual.saturating_sub(age) > own || age > 2 * usual.max(own)
+                };
+                match ready.picker.steal_whole(conn, have, worth) {
+                    Some(block) => block,
+                    None => {
+                        if !ready.picker.in_end_game() {
+                            peer.dry = Some(self.generation);
+                        }
+                        return false;
+                    }
+                }
+            }
+        };
+        peer.outstanding.push_back(Outstanding { block, at: now });
+        peer.outstanding_bytes += block.length;
+        let Block { piece, offset, length } = block;
+        let request = peer.say(now, Message::Request(BlockRequest { piece, offset, length }));
+        self.out.extend(request);
+        true
+    }
+
+    /// Opens the second connection to a peer that turned out to be worth it.
+    pub(crate) fn widen(&mut self, conn: ConnId) {
+        let Some(peer) = self.peers.get(&conn) else { return };
+        let (addr, dialect) = (peer.addr, peer.dialect());
+        let needed = !self.is_complete() && peer.direction == Direction::Dialed;
+        let dialed = |peer: &&crate::peer::Peer| peer.direction == Direction::Dialed;
+        let same = self.peers.values().filter(dialed).filter(|peer| peer.addr == addr).count();
+        let all = self.peers.values().filter(dialed).count();
+        if needed && same < LANES && all < FEW && self.may_dial() && !self.widened.contains(&addr) {
+            self.widened.insert(addr);
+            self.dialing += 1;
+            self.push(Output::Dial { addr, dialect });
+        }
+    }
+
+    /// Whether another connection to the same address is open, so that the address is in use.
+    pub(crate) fn is_dialed(&self, addr: std::net::SocketAddr) -> bool {
+        self.peers.values().any(|peer| peer.addr == addr && peer.direction == Direction::Dialed)
+    }
+}

@@ -175,7 +175,9 @@ impl Engine {
         let full = peer.outstanding_bytes + peer.pipeline.request_length(u32::MAX) >= peer.pipeline.window();
         let awaited = peer.take_awaited();
         let asked = block.and_then(|block| peer.take_outstanding(block));
-        if awaited.is_some() && !block.is_some_and(|block| awaited == Some(block.piece) && whole == block.length) {
+        if awaited.is_some()
+            && !block.is_some_and(|block| awaited == Some(block.piece) && whole == block.length)
+        {
             // Another piece than the one that was asked for, or not all of it.
             return self.unrequested(now, conn, request);
         }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -46,6 +46,8 @@ pub struct Engine {
     /// Peers that we opened a second connection to, or tried to.
     pub(crate) widened: BTreeSet<SocketAddr>,
     pub(crate) identities: BTreeMap<ConnId, (SocketAddr, PeerId)>,
+    /// Our own address, as others see it, where a dialect needs it.
+    pub(crate) own_host: Option<IpAddr>,
     pub(crate) phase: Phase,
     /// Counts whatever may give a peer that had nothing to pick something to pick.
     pub(crate) generation: u64,
@@ -112,6 +114,7 @@ impl Engine {
             book: PeerBook::default(),
             widened: BTreeSet::new(),
             identities: BTreeMap::new(),
+            own_host: None,
             phase: Phase::Fetching(MetadataFetch::new(info_hash)),
             generation: 0,
             choke_round: 0,

@@ -1,6 +1,11 @@
 //! What goes into an engine and what comes out: the whole contract between decisions and the world.
 
-use std::{fmt, net::SocketAddr, ops::Add, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    ops::Add,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use sow_content::{Block, Geometry};
@@ -56,9 +61,15 @@ pub enum Introduction {
     /// Both handshakes are through; this is the peer's, and its info-hash is ours.
     BitTorrent(Handshake),
     /// The connection is open, and what we have to say first is still to be said.
-    Chunk,
+    Chunk {
+        /// Our own address on it.
+        local: IpAddr,
+    },
     /// The same.
-    JsonTorrent,
+    JsonTorrent {
+        /// Our own address on it.
+        local: IpAddr,
+    },
 }
 
 /// What is to be done with a piece that is whole.

@@ -68,7 +68,12 @@ impl Engine {
     }
 
     /// Everything but payload that a peer can say.
-    pub(crate) fn json_message(&mut self, now: Time, conn: ConnId, message: Message) -> Result<(), DropReason> {
+    pub(crate) fn json_message(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: Message,
+    ) -> Result<(), DropReason> {
         let out_of_place = DropReason::OutOfPlace(Dialect::JsonTorrent);
         let Some(talk) = self.json_talk(conn) else { return Ok(()) };
         if !talk.introduced && !matches!(message, Message::Bitfield(_) | Message::KeepAlive) {

@@ -21,6 +21,7 @@ mod peer_book;
 mod picker;
 mod pipeline;
 mod rate;
+mod share;
 mod spread;
 mod status;
 mod talk;
@@ -31,7 +32,7 @@ pub use announce::JSON_TRACKER;
 pub use config::{Choking, ChunkConfig, Config, Content, PickOrder, Proof};
 pub use engine::Engine;
 pub use io::{
-    Announce, AnnounceEvent, AnnounceReply, ConnId, Dialect, Direction, DropReason, Event, Input, Introduction,
-    Message, Output, PeerSource, Storing, Time, Verdict,
+    Announce, AnnounceEvent, AnnounceReply, ConnId, Dialect, Direction, DropReason, Event, Input,
+    Introduction, Message, Output, PeerSource, Storing, Time, Verdict,
 };
 pub use status::{PeerStatus, Status};

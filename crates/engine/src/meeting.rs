@@ -74,7 +74,10 @@ impl Engine {
         direction: Direction,
         introduction: Introduction,
     ) {
-        let handshake = self.handshake_of(introduction, addr);
+        let handshake = Self::handshake_of(introduction, addr);
+        if let Introduction::Chunk { local } | Introduction::JsonTorrent { local } = introduction {
+            self.own_host.get_or_insert(local);
+        }
         let dialect = introduction.dialect();
         if direction == Direction::Dialed {
             self.dialing = self.dialing.saturating_sub(1);
@@ -166,25 +169,20 @@ impl Engine {
 
     /// The peer's handshake. Where the dialect has none, one without extensions is made up, under a name made of its
     /// address.
-    fn handshake_of(&self, introduction: Introduction, addr: SocketAddr) -> Handshake {
+    fn handshake_of(introduction: Introduction, addr: SocketAddr) -> Handshake {
         let name = match introduction {
             Introduction::BitTorrent(handshake) => return handshake,
-            Introduction::Chunk => b"chunk",
-            Introduction::JsonTorrent => b"json ",
+            Introduction::Chunk { .. } => b"chunk",
+            Introduction::JsonTorrent { .. } => b"json ",
         };
-        let mut peer_id = [0; 20];
-        peer_id[..5].copy_from_slice(name);
-        let host = sow_content::hash::sha1(addr.to_string().as_bytes());
-        peer_id[5..].copy_from_slice(&host[5..]);
-        let info_hash = sow_content::InfoHash([0; 20]);
-        Handshake { info_hash, peer_id: PeerId(peer_id), fast: false, extended: false }
+        made_up(name, addr)
     }
 
     fn talk_of(introduction: Introduction, direction: Direction, now: Time) -> Talk {
         match introduction {
             Introduction::BitTorrent(_) => Talk::BitTorrent,
-            Introduction::Chunk => Talk::Chunk(ChunkTalk::new(direction, now)),
-            Introduction::JsonTorrent => Talk::JsonTorrent(JsonTalk::default()),
+            Introduction::Chunk { .. } => Talk::Chunk(ChunkTalk::new(direction, now)),
+            Introduction::JsonTorrent { .. } => Talk::JsonTorrent(JsonTalk::default()),
         }
     }
 
@@ -403,9 +401,13 @@ impl Engine {
 
     /// Bans an address, and drops whoever is connected by it.
     pub(crate) fn ban_address(&mut self, now: Time, addr: SocketAddr, piece: u32) {
-        let conns: Vec<ConnId> =
-            self.peers.values().filter(|peer| peer.listen_addr() == Some(addr)).map(|peer| peer.conn).collect();
-        let peer_id = self.handshake_of(Introduction::Chunk, addr).peer_id;
+        let conns: Vec<ConnId> = self
+            .peers
+            .values()
+            .filter(|peer| peer.listen_addr() == Some(addr))
+            .map(|peer| peer.conn)
+            .collect();
+        let peer_id = made_up(b"chunk", addr).peer_id;
         self.book.ban(addr, peer_id);
         self.event(Event::Banned { addr, piece });
         conns.into_iter().for_each(|conn| self.drop_peer(now, conn, DropReason::Banned));
@@ -420,4 +422,14 @@ impl Engine {
     pub(crate) fn longest_answer(&self) -> u32 {
         self.config.max_block.max(BLOCK_LENGTH)
     }
+}
+
+/// A handshake without extensions, under a name made of an address.
+fn made_up(dialect: &[u8; 5], addr: SocketAddr) -> Handshake {
+    let mut peer_id = [0; 20];
+    peer_id[..5].copy_from_slice(dialect);
+    let host = sow_content::hash::sha1(addr.to_string().as_bytes());
+    peer_id[5..].copy_from_slice(&host[5..]);
+    let info_hash = sow_content::InfoHash([0; 20]);
+    Handshake { info_hash, peer_id: PeerId(peer_id), fast: false, extended: false }
 }

@@ -117,8 +117,11 @@ impl OpenPiece {
 
     /// When one other peer alone was asked for all of it, of which nothing has come; if that is `worth` a second copy.
     pub(crate) fn asked_whole(&self, conn: ConnId, worth: impl Fn(ConnId, Time) -> bool) -> Option<Time> {
-        let Some(Unit::Asked { by: first, also: None, at }) = self.units.first().copied() else { return None };
-        let all = self.units.iter().all(|unit| matches!(unit, Unit::Asked { by, also: None, .. } if *by == first));
+        let Some(Unit::Asked { by: first, also: None, at }) = self.units.first().copied() else {
+            return None;
+        };
+        let all =
+            self.units.iter().all(|unit| matches!(unit, Unit::Asked { by, also: None, .. } if *by == first));
         (all && first != conn && worth(first, at)).then_some(at)
     }
 

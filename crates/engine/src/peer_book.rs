@@ -62,7 +62,8 @@ impl PeerBook {
             self.make_room(source);
         }
         if self.known.len() < MOST || source == PeerSource::Named {
-            self.known.insert(addr, Entry { source, dialect, state: State::Waiting { until: now }, failures: 0 });
+            self.known
+                .insert(addr, Entry { source, dialect, state: State::Waiting { until: now }, failures: 0 });
         }
     }
 
@@ -183,7 +184,8 @@ mod tests {
         book.add(at(0), addr(9), PeerSource::Named, BT);
         book.add(at(0), addr(0), PeerSource::Named, BT);
         assert_eq!(book.next(at(0), &mut rng), Some((addr(9), BT)));
-        let mut rest: Vec<_> = std::iter::from_fn(|| book.next(at(0), &mut rng)).map(|(addr, _)| addr).collect();
+        let mut rest: Vec<_> =
+            std::iter::from_fn(|| book.next(at(0), &mut rng)).map(|(addr, _)| addr).collect();
         rest.sort_unstable();
         assert_eq!(rest, (1..5).map(addr).collect::<Vec<_>>());
     }

@@ -15,6 +15,9 @@ use crate::{
     open_piece::OpenPiece,
 };
 
+/// Equally rare pieces that are looked at for one that is ours to fetch.
+const LOOK: usize = 256;
+
 /// What is missing, what is on its way, and who has how much of it.
 #[derive(Debug)]
 pub(crate) struct Picker {
@@ -165,12 +168,14 @@ impl Picker {
         Some(self.open.get_mut(&piece)?.double(unit, conn))
     }
 
-    /// The next piece to ask `conn` for as a whole, among the pieces in `theirs`: one that nobody has begun.
+    /// The next piece to ask `conn` for as a whole, among the pieces in `theirs`: one that nobody has begun; of equally
+    /// rare ones, one that is `mine` to fetch.
     pub(crate) fn next_whole(
         &mut self,
         now: Time,
         conn: ConnId,
         theirs: &Bitfield,
+        mine: impl Fn(u32) -> bool,
         rng: &mut fastrand::Rng,
     ) -> Option<Pick> {
         let released = self.partial.iter().copied().find(|piece| {
@@ -181,7 +186,7 @@ impl Picker {
         let piece = match released {
             Some(piece) => piece,
             None => {
-                let piece = self.fresh(theirs)?;
+                let piece = self.fresh_of_mine(theirs, mine)?;
                 if self.is_crowded() {
                     evicted = Some(self.evict(rng)?);
                 }
@@ -242,7 +247,8 @@ impl Picker {
     /// Whether every byte of a block is here or stored, so that nobody need send it.
     pub(crate) fn is_here(&self, block: Block) -> bool {
         let reopened = self.open.contains_key(&block.piece);
-        (self.have.get(block.piece) && !reopened) || self.open.get(&block.piece).is_some_and(|open| open.is_here(block))
+        (self.have.get(block.piece) && !reopened)
+            || self.open.get(&block.piece).is_some_and(|open| open.is_here(block))
     }
 
     /// A request to `conn` will not be answered, or not in time. A piece that has to come from one peer alone is
@@ -347,6 +353,22 @@ impl Picker {
                     .find(|&piece| self.availability.is_listed(piece) && theirs.get(piece))
             }
         }
+    }
+
+    /// A piece to open; of the rarest ones, the first that is `mine`, as far as one looks.
+    fn fresh_of_mine(&mut self, theirs: &Bitfield, mine: impl Fn(u32) -> bool) -> Option<u32> {
+        let first = self.fresh(theirs)?;
+        if self.order == PickOrder::InOrder {
+            return Some(first);
+        }
+        let rarity = self.availability.count(first);
+        let listed = self.availability.rarest_first().iter().copied();
+        let mut equal = listed
+            .skip_while(|&piece| self.availability.count(piece) < rarity)
+            .take_while(|&piece| self.availability.count(piece) == rarity)
+            .filter(|&piece| theirs.get(piece))
+            .take(LOOK);
+        Some(equal.find(|&piece| mine(piece)).unwrap_or(first))
     }
 
     fn open_piece(&mut self, piece: u32, conn: ConnId) {

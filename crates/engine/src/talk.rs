@@ -84,8 +84,8 @@ impl Introduction {
     pub fn dialect(&self) -> Dialect {
         match self {
             Introduction::BitTorrent(_) => Dialect::BitTorrent,
-            Introduction::Chunk => Dialect::Chunk,
-            Introduction::JsonTorrent => Dialect::JsonTorrent,
+            Introduction::Chunk { .. } => Dialect::Chunk,
+            Introduction::JsonTorrent { .. } => Dialect::JsonTorrent,
         }
     }
 }

@@ -27,10 +27,13 @@ impl Engine {
         if ready.halted || dry || peer.peer_choking || !peer.may_be_asked() {
             return false;
         }
+        let share = self.share_at(conn);
+        let Phase::Ready(ready) = &mut self.phase else { return false };
+        let mine = |piece| share.as_ref().is_none_or(|share| share.is_mine(piece));
         let latencies = if ends { latencies(&self.peers) } else { Default::default() };
         let Some(peer) = self.peers.get_mut(&conn) else { return false };
         let Theirs::Known { have, .. } = &peer.theirs else { return false };
-        let block = match ready.picker.next_whole(now, conn, have, &mut self.rng) {
+        let block = match ready.picker.next_whole(now, conn, have, mine, &mut self.rng) {
             Some(pick) => {
                 if let Some(piece) = pick.evicted {
                     self.out.push_back(Output::Forget { piece });

@@ -30,7 +30,8 @@ impl Scene {
         adjust(&mut config);
         let geometry = Geometry::new(u64::from(PIECES * PIECE), u64::from(PIECE)).unwrap();
         let metadata = Bytes::from_static(METADATA);
-        let content = have.map(|have| Content { geometry, have, metadata, private: false, proof: Proof::Pieces });
+        let content =
+            have.map(|have| Content { geometry, have, metadata, private: false, proof: Proof::Pieces });
         let info_hash = InfoHash(sow_content::hash::sha1(METADATA));
         Self { engine: Engine::new(config, info_hash, content, Time(0)), now: Time(0), next: 0 }
     }
@@ -58,7 +59,12 @@ impl Scene {
         let addr = SocketAddr::from(([10, 0, 0, name], 2000 + self.next as u16));
         let info_hash = InfoHash([1; 20]);
         let handshake = Handshake { info_hash, peer_id: PeerId([name; 20]), fast, extended };
-        let outputs = self.input(Input::Connected { conn, addr, direction: Direction::Accepted, introduction: Introduction::BitTorrent(handshake) });
+        let outputs = self.input(Input::Connected {
+            conn,
+            addr,
+            direction: Direction::Accepted,
+            introduction: Introduction::BitTorrent(handshake),
+        });
         (conn, outputs)
     }
 
@@ -99,7 +105,9 @@ fn dropped(outputs: &[Output], conn: ConnId) -> Option<DropReason> {
 
 fn sent(conn: ConnId, outputs: &[Output]) -> Vec<Message> {
     let to_it = outputs.iter().filter_map(|output| match output {
-        Output::Send { conn: which, message: Said::BitTorrent(message) } if *which == conn => Some(message.clone()),
+        Output::Send { conn: which, message: Said::BitTorrent(message) } if *which == conn => {
+            Some(message.clone())
+        }
         _ => None,
     });
     to_it.collect()
@@ -219,7 +227,12 @@ fn a_name_that_anybody_can_say_takes_nobodys_place() {
     let handshake =
         Handshake { info_hash: InfoHash([1; 20]), peer_id: PeerId([7; 20]), fast: true, extended: true };
     let origin = ConnId(1000);
-    scene.input(Input::Connected { conn: origin, addr, direction: Direction::Dialed, introduction: Introduction::BitTorrent(handshake) });
+    scene.input(Input::Connected {
+        conn: origin,
+        addr,
+        direction: Direction::Dialed,
+        introduction: Introduction::BitTorrent(handshake),
+    });
     let (impostor, outputs) = scene.connect_as(7, true, true);
     assert_eq!(dropped(&outputs, impostor), Some(DropReason::Duplicate));
     assert_eq!(dropped(&outputs, origin), None);
@@ -227,8 +240,12 @@ fn a_name_that_anybody_can_say_takes_nobodys_place() {
     scene.input(Input::Closed { conn: origin });
     scene.connect_as(7, true, true);
     let again = ConnId(1001);
-    let outputs =
-        scene.input(Input::Connected { conn: again, addr, direction: Direction::Dialed, introduction: Introduction::BitTorrent(handshake) });
+    let outputs = scene.input(Input::Connected {
+        conn: again,
+        addr,
+        direction: Direction::Dialed,
+        introduction: Introduction::BitTorrent(handshake),
+    });
     assert_eq!(dropped(&outputs, again), None);
 }
 
@@ -238,7 +255,8 @@ fn who_has_learnt_the_metadata_says_so() {
     let conn = scene.connect();
     let geometry = Geometry::new(u64::from(PIECES * PIECE), u64::from(PIECE)).unwrap();
     let metadata = Bytes::from_static(METADATA);
-    let content = Content { geometry, have: Bitfield::new(PIECES), metadata, private: false, proof: Proof::Pieces };
+    let content =
+        Content { geometry, have: Bitfield::new(PIECES), metadata, private: false, proof: Proof::Pieces };
     let outputs = scene.input(Input::ContentReady(Box::new(content)));
     let said = sent(conn, &outputs).into_iter().find_map(|message| match message {
         Message::Extended { id: 0, payload } => ExtensionHandshake::decode(&payload).ok(),
@@ -388,7 +406,8 @@ fn a_private_swarm_neither_tells_nor_hears_of_peers() {
         let mut scene = Scene::new(None, |_| {});
         let geometry = Geometry::new(u64::from(PIECES * PIECE), u64::from(PIECE)).unwrap();
         let metadata = Bytes::from_static(METADATA);
-        let content = Content { geometry, have: Bitfield::new(PIECES), metadata, private, proof: Proof::Pieces };
+        let content =
+            Content { geometry, have: Bitfield::new(PIECES), metadata, private, proof: Proof::Pieces };
         scene.input(Input::ContentReady(Box::new(content)));
         let conn = scene.connect();
         let addr = SocketAddr::from(([10, 9, 9, 9], 99));

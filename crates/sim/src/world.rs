@@ -434,8 +434,8 @@ impl World {
                 Dialect::BitTorrent => {
                     Introduction::BitTorrent(Handshake { info_hash, peer_id, fast: true, extended: true })
                 }
-                Dialect::Chunk => Introduction::Chunk,
-                Dialect::JsonTorrent => Introduction::JsonTorrent,
+                Dialect::Chunk => Introduction::Chunk { local: self.hosts[host].addr.ip() },
+                Dialect::JsonTorrent => Introduction::JsonTorrent { local: self.hosts[host].addr.ip() },
             };
             self.input(host, Input::Connected { conn, addr, direction, introduction });
         }

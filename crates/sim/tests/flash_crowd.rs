@@ -55,10 +55,15 @@ fn the_documents_protocols_are_near_the_bound_too() {
         for (receivers, limit) in [(1, 1.1), (2, 1.3), (5, 1.4), (20, 1.9)] {
             for seed in 0..3 {
                 let mut world = crowd(dialect, receivers, seed);
-                assert!(world.run(Duration::from_secs(120)), "{receivers} receivers, seed {seed}: never done");
+                assert!(
+                    world.run(Duration::from_secs(120)),
+                    "{receivers} receivers, seed {seed}: never done"
+                );
                 world.check_complete().unwrap();
                 let (ratio, sent) = (over_bound(&world, receivers), world.origin_sent());
-                println!("{dialect}, N={receivers} seed {seed}: {ratio:.3} of the bound, origin sent {sent:.3}");
+                println!(
+                    "{dialect}, N={receivers} seed {seed}: {ratio:.3} of the bound, origin sent {sent:.3}"
+                );
                 assert!(ratio < limit, "{dialect}, {receivers} receivers, seed {seed}: {ratio:.3}");
             }
         }

@@ -46,7 +46,12 @@ pub(crate) struct Answering {
 
 impl Engine {
     /// What a caller asks.
-    pub(super) fn chunk_question(&mut self, now: Time, conn: ConnId, message: Message) -> Result<(), DropReason> {
+    pub(super) fn chunk_question(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: Message,
+    ) -> Result<(), DropReason> {
         let Some(answering) = self.answering(conn) else { return Ok(()) };
         let greeted = answering.port.is_some();
         match message {
@@ -95,7 +100,8 @@ impl Engine {
         let ids: Vec<u32> = match spelling {
             Spelling::Documented => have.iter().collect(),
             Spelling::Original => {
-                let (mut new, mut old): (Vec<u32>, Vec<u32>) = have.iter().partition(|&piece| !told.get(piece));
+                let (mut new, mut old): (Vec<u32>, Vec<u32>) =
+                    have.iter().partition(|&piece| !told.get(piece));
                 self.rng.shuffle(&mut new);
                 self.rng.shuffle(&mut old);
                 fitting_ids(new.into_iter().chain(old), ORIGINAL_LIMIT)

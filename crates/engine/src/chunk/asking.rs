@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sow_content::{Geometry, geometry::MAX_PIECE_LENGTH};
+use sow_content::Geometry;
 use sow_wire::chunk::{ErrorId, Message};
 
 use super::lanes;
@@ -108,7 +108,12 @@ impl Engine {
     }
 
     /// What a server or peer answers.
-    pub(super) fn chunk_answer(&mut self, now: Time, conn: ConnId, message: Message) -> Result<(), DropReason> {
+    pub(super) fn chunk_answer(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: Message,
+    ) -> Result<(), DropReason> {
         let out_of_place = Err(DropReason::OutOfPlace(Dialect::Chunk));
         let Some(asking) = self.asking(conn) else { return Ok(()) };
         let pending = asking.pending;
@@ -214,8 +219,7 @@ impl Engine {
 
     fn server_said_hello(&mut self, now: Time, conn: ConnId, said: (u64, u64)) -> Result<(), DropReason> {
         let bad = DropReason::BadGeometry;
-        let geometry = Geometry::new(said.0, said.1.min(said.0.max(1))).map_err(|_| bad)?;
-        debug_assert!(geometry.piece_length() <= MAX_PIECE_LENGTH);
+        let geometry = Geometry::new(said.0, said.1).map_err(|_| bad)?;
         let Some(asking) = self.asking(conn) else { return Ok(()) };
         match asking.role {
             Role::Peer => return Err(DropReason::OutOfPlace(Dialect::Chunk)),

@@ -77,7 +77,12 @@ impl ChunkTalk {
 
 impl Engine {
     /// Everything but payload that is said in this dialect.
-    pub(crate) fn chunk_message(&mut self, now: Time, conn: ConnId, message: Message) -> Result<(), DropReason> {
+    pub(crate) fn chunk_message(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: Message,
+    ) -> Result<(), DropReason> {
         match self.chunk_talk(conn) {
             Some(ChunkTalk::Asking(_)) => self.chunk_answer(now, conn, message),
             Some(ChunkTalk::Answering(_)) => self.chunk_question(now, conn, message),

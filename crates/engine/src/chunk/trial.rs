@@ -191,7 +191,9 @@ mod tests {
             assert!(trial.is_settled());
             let after: Vec<u32> = tried.split_off(found.expect("a liar"));
             assert_eq!(after.len(), 3, "nothing else is tried before the sum is taken again: {after:?}");
-            assert!(after.iter().all(|&piece| piece >= 7) && tried.iter().all(|&piece| (4..7).contains(&piece)));
+            assert!(
+                after.iter().all(|&piece| piece >= 7) && tried.iter().all(|&piece| (4..7).contains(&piece))
+            );
         }
     }
 

@@ -5,7 +5,7 @@ use bytes::{Buf, BytesMut};
 
 use super::{
     Decoded, ErrorId, Message,
-    head::{Head, OpAhead, printable},
+    head::{Head, List, OpAhead, printable},
     json::{self, Broken, Scan},
 };
 
@@ -72,14 +72,8 @@ pub struct Decoder {
 #[derive(Debug, Clone)]
 enum Pending {
     Head,
-    /// The list of a `SHEL` whose head was taken.
-    Peers {
-        file_size: u64,
-        chunk_size: u64,
-        scan: Scan,
-    },
-    /// The list of a `CLRSP` whose head was taken.
-    Ids(Scan),
+    /// The list of a message whose head was taken.
+    List(List, Scan),
     /// What may be more of the text of an error that was given.
     LateText,
 }
@@ -101,44 +95,27 @@ impl Decoder {
     /// When the stream is not of this protocol, or a bound is exceeded. The connection is of no more use then.
     pub fn decode(&mut self, stream: &mut BytesMut) -> Result<Option<Decoded>, ChunkError> {
         loop {
-            let message = match &mut self.pending {
+            match &mut self.pending {
                 Pending::Head => {
                     let Some(head) = take_head(stream)? else { return Ok(None) };
                     match Head::read(&head)? {
-                        Head::Whole(message) => message,
+                        Head::Whole(message) => return Ok(Some(Decoded::Message(message))),
                         Head::Data { offset, size } => return self.data(offset, size).map(Some),
                         Head::Error(id) => return Ok(Some(self.error(id, stream))),
-                        Head::Peers { file_size, chunk_size } => {
-                            let scan = Scan::new(2);
-                            self.pending = Pending::Peers { file_size, chunk_size, scan };
-                            continue;
-                        }
-                        Head::Ids => {
-                            self.pending = Pending::Ids(Scan::new(1));
-                            continue;
-                        }
+                        Head::List(list) => self.pending = Pending::List(list, Scan::new(depth(list))),
                     }
                 }
-                Pending::Peers { file_size, chunk_size, scan } => {
-                    let (file_size, chunk_size) = (*file_size, *chunk_size);
-                    let Some(list) = take_list(stream, scan, List::Peers)? else { return Ok(None) };
-                    let peers = json::peers(&list).map_err(|_| bad(List::Peers))?;
-                    Message::ServerHello { file_size, chunk_size, peers }
-                }
-                Pending::Ids(scan) => {
-                    let Some(list) = take_list(stream, scan, List::Ids)? else { return Ok(None) };
-                    Message::List(json::ids(&list).map_err(|_| bad(List::Ids))?)
+                Pending::List(list, scan) => {
+                    let Some(message) = take_list(stream, *list, scan)? else { return Ok(None) };
+                    self.pending = Pending::Head;
+                    return Ok(Some(Decoded::Message(message)));
                 }
                 Pending::LateText => {
-                    self.pass_over_text(stream);
-                    if matches!(self.pending, Pending::LateText) {
+                    if !self.pass_over_text(stream) {
                         return Ok(None);
                     }
-                    continue;
                 }
-            };
-            self.pending = Pending::Head;
-            return Ok(Some(Decoded::Message(message)));
+            }
         }
     }
 
@@ -160,10 +137,12 @@ impl Decoder {
         Decoded::Message(Message::Error { id, text })
     }
 
-    fn pass_over_text(&mut self, stream: &mut BytesMut) {
+    /// Whether an OP follows the text.
+    fn pass_over_text(&mut self, stream: &mut BytesMut) -> bool {
         let next = OpAhead::find(stream);
         stream.advance(next.at);
         self.pending = if next.whole { Pending::Head } else { Pending::LateText };
+        next.whole
     }
 }
 
@@ -178,33 +157,31 @@ fn take_head(stream: &mut BytesMut) -> Result<Option<BytesMut>, ChunkError> {
     Ok(Some(head))
 }
 
-/// The two lists that there are.
-#[derive(Clone, Copy)]
-enum List {
-    Peers,
-    Ids,
+/// Takes a list off the stream, and gives the message that it belongs to. `None`: it has not ended.
+fn take_list(stream: &mut BytesMut, list: List, scan: &mut Scan) -> Result<Option<Message>, ChunkError> {
+    let (op, limit) = match list {
+        List::Peers { .. } => ("SHEL", MAX_PEER_LIST),
+        List::Ids => ("CLRSP", MAX_LIST),
+    };
+    let bad = |Broken| ChunkError::BadList { op };
+    let Some(end) = scan.end(&stream[..stream.len().min(limit)]).map_err(bad)? else {
+        return if stream.len() < limit { Ok(None) } else { Err(ChunkError::ListTooLong { limit }) };
+    };
+    let text = stream.split_to(end);
+    Ok(Some(match list {
+        List::Peers { file_size, chunk_size } => {
+            Message::ServerHello { file_size, chunk_size, peers: json::peers(&text).map_err(bad)? }
+        }
+        List::Ids => Message::List(json::ids(&text).map_err(bad)?),
+    }))
 }
 
-/// Takes a list off the stream. `None`: it has not ended.
-fn take_list(stream: &mut BytesMut, scan: &mut Scan, list: List) -> Result<Option<BytesMut>, ChunkError> {
-    let limit = match list {
-        List::Peers => MAX_PEER_LIST,
-        List::Ids => MAX_LIST,
-    };
-    match scan.end(&stream[..stream.len().min(limit)]) {
-        Ok(Some(end)) => Ok(Some(stream.split_to(end))),
-        Ok(None) if stream.len() < limit => Ok(None),
-        Ok(None) => Err(ChunkError::ListTooLong { limit }),
-        Err(Broken) => Err(bad(list)),
+/// How deep arrays are nested in a list.
+fn depth(list: List) -> u8 {
+    match list {
+        List::Peers { .. } => 2,
+        List::Ids => 1,
     }
-}
-
-fn bad(list: List) -> ChunkError {
-    let op = match list {
-        List::Peers => "SHEL",
-        List::Ids => "CLRSP",
-    };
-    ChunkError::BadList { op }
 }
 
 #[cfg(test)]

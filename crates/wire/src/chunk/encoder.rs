@@ -14,7 +14,8 @@ use super::{
 pub const ORIGINAL_LIMIT: usize = 1024;
 
 /// Appends a message as it travels. In [`Spelling::Original`], lists have to be [`fitting_ids`] and [`fitting_peers`]; the
-/// text of an error is cut here. Such a text must not hold an OP.
+/// text of an error is cut here. Such a text must not hold an OP. Of a message that is unknown, what is shown of it is
+/// written: that is all there is.
 pub fn encode(message: &Message, spelling: Spelling, out: &mut BytesMut) {
     match message {
         Message::Hello { port } => put(out, format_args!("CHEL {port}\r\n")),

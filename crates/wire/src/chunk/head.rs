@@ -17,14 +17,21 @@ const OPS: [&[u8]; 10] =
 pub(super) enum Head {
     /// A message without a body.
     Whole(Message),
-    /// A `SHEL`: a list of peers follows.
-    Peers { file_size: u64, chunk_size: u64 },
-    /// A list of chunk ids follows.
-    Ids,
+    /// A list follows.
+    List(List),
     /// Data follow. Their size is not bounded yet.
     Data { offset: u64, size: u64 },
     /// Perhaps text follows.
     Error(ErrorId),
+}
+
+/// The two messages with lists.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum List {
+    /// A `SHEL`: of peers.
+    Peers { file_size: u64, chunk_size: u64 },
+    /// A `CLRSP`: of chunk ids.
+    Ids,
 }
 
 impl Head {
@@ -42,7 +49,7 @@ impl Head {
             (b"DREQ", [chunk]) => request(chunk).map(Message::Request),
             (b"CHECK", [sum]) => md5(sum).map(Message::Check),
             // The count, if there is one, says nothing that the list does not.
-            (b"CLRSP" | b"CLRES", [] | [_]) => return Ok(Self::Ids),
+            (b"CLRSP" | b"CLRES", [] | [_]) => return Ok(Self::List(List::Ids)),
             (b"SHEL", [file_size, chunk_size]) => return server_hello(head, file_size, chunk_size),
             (b"SHEL", _) => return Err(ChunkError::BadServerHello { head: shown(head) }),
             (b"DATA", [offset, size]) => return data(head, offset, size),
@@ -156,7 +163,7 @@ fn server_hello(head: &[u8], file_size: &[u8], chunk_size: &[u8]) -> Result<Head
         (Some(file_size @ ..=MAX_OFFSET), Some(chunk_size))
             if (1..=u32::MAX.into()).contains(&chunk_size) =>
         {
-            Ok(Head::Peers { file_size, chunk_size })
+            Ok(Head::List(List::Peers { file_size, chunk_size }))
         }
         _ => Err(ChunkError::BadServerHello { head: shown(head) }),
     }

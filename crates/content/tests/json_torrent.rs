@@ -1,0 +1,64 @@
+//! Document 2's metainfo: what is written reads back the same in both forms, and no bytes make the reader fail otherwise
+//! than with an error.
+
+use proptest::{collection::vec, prelude::*};
+use sow_content::{
+    Geometry, JsonTorrent,
+    json_torrent::{HashForm, read_digest, write_digest},
+};
+
+fn forms() -> impl Strategy<Value = HashForm> {
+    prop_oneof![Just(HashForm::Python), Just(HashForm::Hex)]
+}
+
+/// Digests in which what `repr` escapes is frequent.
+fn digests() -> impl Strategy<Value = [u8; 20]> {
+    let byte = prop_oneof![any::<u8>(), prop::sample::select(b"'\"\\\t\n\r\0\x7f".to_vec())];
+    prop::array::uniform20(byte)
+}
+
+fn torrents() -> impl Strategy<Value = JsonTorrent> {
+    let names = "[^/\0]{1,20}".prop_filter("not a name", |name| name != "." && name != "..");
+    (
+        names,
+        "[a-z][a-z0-9.-]{0,20}",
+        1..=u16::MAX,
+        ".{0,20}",
+        vec(digests(), 0..6),
+        1u64..100_000,
+        any::<u64>(),
+    )
+        .prop_map(|(file_name, announce, port, comment, piece_hashes, piece_length, rest)| {
+            let whole = (piece_hashes.len() as u64).saturating_sub(1) * piece_length;
+            let last = if piece_hashes.is_empty() { 0 } else { 1 + rest % piece_length };
+            let geometry = Geometry::new(whole + last, piece_length).unwrap();
+            JsonTorrent { announce, port, comment, file_name, geometry, piece_hashes }
+        })
+}
+
+proptest! {
+    #[test]
+    fn a_torrent_goes_and_comes(torrent in torrents(), form in forms()) {
+        let bytes = torrent.encode(form);
+        prop_assert!(bytes.is_ascii());
+        prop_assert_eq!(JsonTorrent::decode(&bytes), Ok(torrent));
+    }
+
+    #[test]
+    fn every_digest_goes_and_comes(digest in digests(), form in forms()) {
+        prop_assert_eq!(read_digest(&write_digest(&digest, form)), Some(digest));
+    }
+
+    #[test]
+    fn a_changed_torrent_is_another_or_an_error(
+        torrent in torrents(), form in forms(), at: prop::sample::Index, byte: u8,
+    ) {
+        let mut bytes = torrent.encode(form);
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(read) = JsonTorrent::decode(&bytes) {
+            prop_assert_eq!(read.piece_hashes.len(), read.geometry.pieces() as usize);
+            prop_assert_eq!(JsonTorrent::decode(&read.encode(form)), Ok(read));
+        }
+    }
+}

@@ -90,14 +90,27 @@ impl<'a> Object<'a> {
         self.members.keys().map(String::as_str).filter(move |key| !known.contains(key))
     }
 
+    /// What `read` makes of a field. `wanted` says what belongs there.
+    ///
+    /// # Errors
+    /// When the field is missing, or `read` can make nothing of it.
+    pub fn read<T>(
+        &self,
+        key: &str,
+        wanted: impl fmt::Display,
+        read: impl FnOnce(Value<'a>) -> Option<T>,
+    ) -> Result<T, JsonError> {
+        let value = self.required(key)?;
+        read(value).ok_or_else(|| self.unfit(key, value, wanted))
+    }
+
     /// A whole number.
     ///
     /// # Errors
     /// When it is missing, something else, or out of range.
     pub fn number(&self, key: &str, range: RangeInclusive<u64>) -> Result<u64, JsonError> {
-        let wanted = || format!("a whole number from {} to {}", range.start(), range.end());
-        let value = self.required(key)?;
-        value.number().filter(|number| range.contains(number)).ok_or_else(|| self.unfit(key, value, wanted()))
+        let wanted = format_args!("a whole number from {} to {}", range.start(), range.end());
+        self.read(key, wanted, |value| value.number().filter(|number| range.contains(number)))
     }
 
     /// A text of at most `max` bytes.
@@ -105,8 +118,7 @@ impl<'a> Object<'a> {
     /// # Errors
     /// When it is missing, something else, or too long.
     pub fn text(&self, key: &str, max: usize) -> Result<String, JsonError> {
-        let value = self.required(key)?;
-        value.text(max).ok_or_else(|| self.unfit(key, value, format!("a text of at most {max} bytes")))
+        self.read(key, format_args!("a text of at most {max} bytes"), |value| value.text(max))
     }
 
     /// The object in a field.
@@ -140,14 +152,13 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// The error of a field that is there but cannot be used.
-    pub fn unfit(&self, key: &str, found: Value<'_>, wanted: impl Into<String>) -> JsonError {
-        JsonError::Unfit { field: self.name(key), found: found.to_string(), wanted: wanted.into() }
-    }
-
     fn required(&self, key: &str) -> Result<Value<'a>, JsonError> {
         let raw = self.members.get(key).ok_or_else(|| JsonError::Missing { field: self.name(key) })?;
         Ok(Value(raw))
+    }
+
+    fn unfit(&self, key: &str, found: Value<'_>, wanted: impl fmt::Display) -> JsonError {
+        JsonError::Unfit { field: self.name(key), found: found.to_string(), wanted: wanted.to_string() }
     }
 
     fn name(&self, key: &str) -> String {

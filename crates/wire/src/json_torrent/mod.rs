@@ -3,6 +3,7 @@
 
 mod decoder;
 mod encoder;
+pub mod tracker;
 
 use bytes::Bytes;
 

@@ -1,0 +1,64 @@
+//! Document 2's tracker protocol: what is written reads back the same, and whatever comes instead is refused or bounded.
+
+use std::net::{IpAddr, SocketAddr};
+
+use proptest::{collection::vec, prelude::*};
+use sow_wire::{
+    compact::is_dialable,
+    json_torrent::tracker::{Event, MAX_PEERS, Reply, Request},
+};
+
+fn addresses() -> impl Strategy<Value = SocketAddr> {
+    let ips = prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)];
+    (ips, any::<u16>())
+        .prop_map(|(ip, port)| SocketAddr::new(ip.to_canonical(), port))
+        .prop_filter("nobody can call it", |addr| is_dialable(*addr))
+}
+
+fn requests() -> impl Strategy<Value = Request> {
+    let events = prop::sample::select(vec![Event::Started, Event::Stopped, Event::Completed]);
+    (proptest::option::of(addresses()), 1..=u16::MAX, ".{0,30}", events)
+        .prop_map(|(ip, port, peer_id, event)| Request { ip: ip.map(|addr| addr.ip()), port, peer_id, event })
+}
+
+fn replies() -> impl Strategy<Value = Reply> {
+    prop_oneof![
+        vec(addresses(), 0..20).prop_map(Reply::Joined),
+        Just(Reply::Left),
+        "[^\\p{C}]{0,50}".prop_map(Reply::Refused),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn requests_go_and_come(request in requests()) {
+        prop_assert_eq!(Request::decode(&request.encode()), Ok(request));
+    }
+
+    #[test]
+    fn replies_go_and_come(reply in replies()) {
+        prop_assert_eq!(Reply::decode(&reply.encode()), Ok(reply));
+    }
+
+    #[test]
+    fn changed_bytes_are_another_message_or_an_error(
+        request in requests(), reply in replies(), at: prop::sample::Index, byte: u8,
+    ) {
+        let mut bytes = request.encode();
+        let place = at.index(bytes.len());
+        bytes[place] = byte;
+        if let Ok(read) = Request::decode(&bytes) {
+            prop_assert!(read.port != 0);
+            prop_assert_eq!(Request::decode(&read.encode()), Ok(read));
+        }
+        let mut bytes = reply.encode();
+        let place = at.index(bytes.len());
+        bytes[place] = byte;
+        if let Ok(read) = Reply::decode(&bytes) {
+            if let Reply::Joined(peers) = &read {
+                prop_assert!(peers.len() <= MAX_PEERS && peers.iter().all(|addr| is_dialable(*addr)));
+            }
+            prop_assert_eq!(Reply::decode(&read.encode()), Ok(read));
+        }
+    }
+}

@@ -102,19 +102,21 @@ impl Asker {
     /// Peers as the asker can reach them, itself left out.
     fn select(&self, peers: Vec<&Peer>) -> Vec<TrackedPeer> {
         let reachable = peers.into_iter().filter_map(|peer| {
-            Some(TrackedPeer { addr: self.reach(peer.addr)?, peer_id: Some(peer.peer_id) })
+            let addr = reachable(peer.addr, self.addr.ip(), self.reached)?;
+            Some(TrackedPeer { addr, peer_id: Some(peer.peer_id) })
         });
         reachable.filter(|peer| peer.addr != self.addr && peer.peer_id != Some(self.peer_id)).collect()
     }
+}
 
-    /// Who announces over the loopback is on the tracker's machine: from elsewhere it is reached where the tracker is.
-    fn reach(&self, addr: SocketAddr) -> Option<SocketAddr> {
-        if !addr.ip().is_loopback() || self.addr.ip().is_loopback() {
-            return Some(addr);
-        }
-        let usable = !self.reached.is_loopback() && !self.reached.is_unspecified();
-        usable.then(|| SocketAddr::new(self.reached, addr.port()))
+/// Where `asker`, who reached the tracker at `reached`, finds a peer: who announces over the loopback is on the tracker's
+/// machine, and from elsewhere it is where the tracker is.
+pub(crate) fn reachable(addr: SocketAddr, asker: IpAddr, reached: IpAddr) -> Option<SocketAddr> {
+    if !addr.ip().is_loopback() || asker.is_loopback() {
+        return Some(addr);
     }
+    let usable = !reached.is_loopback() && !reached.is_unspecified();
+    usable.then(|| SocketAddr::new(reached, addr.port()))
 }
 
 #[cfg(test)]

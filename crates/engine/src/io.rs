@@ -361,6 +361,11 @@ pub enum Event {
 }
 
 impl DropReason {
+    /// Whether the peer was told why, so that what was said should still reach it.
+    pub fn is_answered(self) -> bool {
+        matches!(self, Self::OutOfPlace(_) | Self::Errors)
+    }
+
     /// Whether the same is to be expected when the peer is called again soon.
     pub(crate) fn is_for_good(self) -> bool {
         matches!(

@@ -169,13 +169,15 @@ impl Picker {
     }
 
     /// The next piece to ask `conn` for as a whole, among the pieces in `theirs`: one that nobody has begun; of equally
-    /// rare ones, one that is `mine` to fetch.
+    /// rare ones, one that is `mine` to
+    /// fetch; or the first one, when that is to be `in_order`.
     pub(crate) fn next_whole(
         &mut self,
         now: Time,
         conn: ConnId,
         theirs: &Bitfield,
         mine: impl Fn(u32) -> bool,
+        in_order: bool,
         rng: &mut fastrand::Rng,
     ) -> Option<Pick> {
         let released = self.partial.iter().copied().find(|piece| {
@@ -186,7 +188,7 @@ impl Picker {
         let piece = match released {
             Some(piece) => piece,
             None => {
-                let piece = self.fresh_of_mine(theirs, mine)?;
+                let piece = if in_order { self.lowest(theirs) } else { self.fresh_of_mine(theirs, mine) }?;
                 if self.is_crowded() {
                     evicted = Some(self.evict(rng)?);
                 }
@@ -345,14 +347,16 @@ impl Picker {
             PickOrder::RarestFirst => {
                 self.availability.rarest_first().iter().copied().find(|&piece| theirs.get(piece))
             }
-            PickOrder::InOrder => {
-                while self.lowest < self.have.len() && !self.availability.is_listed(self.lowest) {
-                    self.lowest += 1;
-                }
-                (self.lowest..self.have.len())
-                    .find(|&piece| self.availability.is_listed(piece) && theirs.get(piece))
-            }
+            PickOrder::InOrder => self.lowest(theirs),
         }
+    }
+
+    /// The first piece to open that `theirs` holds.
+    fn lowest(&mut self, theirs: &Bitfield) -> Option<u32> {
+        while self.lowest < self.have.len() && !self.availability.is_listed(self.lowest) {
+            self.lowest += 1;
+        }
+        (self.lowest..self.have.len()).find(|&piece| self.availability.is_listed(piece) && theirs.get(piece))
     }
 
     /// A piece to open; of the rarest ones, the first that is `mine`, as far as one looks.

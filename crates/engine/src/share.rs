@@ -27,6 +27,11 @@ impl Share {
         Self { me, others }
     }
 
+    /// Whether nobody else lacks anything, as far as we know.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.others.is_empty()
+    }
+
     /// Whether a piece is ours to fetch first.
     pub(crate) fn is_mine(&self, piece: u32) -> bool {
         let mine = weight(self.me, piece);

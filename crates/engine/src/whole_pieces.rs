@@ -5,10 +5,12 @@ use sow_content::Block;
 use sow_wire::bittorrent::{BlockRequest, Message};
 
 use crate::{
+    config::Proof,
     downloading::{FIRST_STALL, latencies},
     engine::{Engine, Phase},
     io::{ConnId, Direction, Output, Time},
     peer::{Outstanding, Theirs},
+    share::Share,
 };
 
 /// Connections to one peer.
@@ -29,11 +31,13 @@ impl Engine {
         }
         let share = self.share_at(conn);
         let Phase::Ready(ready) = &mut self.phase else { return false };
+        // The sum of the whole is taken from the beginning while the rest comes, as long as order is nobody's loss.
+        let in_order = ready.proof == Proof::Whole && share.as_ref().is_some_and(Share::is_alone);
         let mine = |piece| share.as_ref().is_none_or(|share| share.is_mine(piece));
         let latencies = if ends { latencies(&self.peers) } else { Default::default() };
         let Some(peer) = self.peers.get_mut(&conn) else { return false };
         let Theirs::Known { have, .. } = &peer.theirs else { return false };
-        let block = match ready.picker.next_whole(now, conn, have, mine, &mut self.rng) {
+        let block = match ready.picker.next_whole(now, conn, have, mine, in_order, &mut self.rng) {
             Some(pick) => {
                 if let Some(piece) = pick.evicted {
                     self.out.push_back(Output::Forget { piece });

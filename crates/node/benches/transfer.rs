@@ -15,8 +15,8 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 use sow_content::{Bitfield, Info, Metainfo, geometry::piece_length_for};
-use sow_engine::{Config, Event, PeerSource};
-use sow_node::{Node, NodeOptions, SwarmContent, SwarmEvent, SwarmOptions};
+use sow_engine::{Config, Dialect, Event, PeerSource};
+use sow_node::{Answers, Node, NodeOptions, SwarmContent, SwarmEvent, SwarmOptions};
 use sow_store::{DiskStore, ReceiveOptions, Store, hash_content, scan};
 use sow_wire::bittorrent::PeerId;
 
@@ -102,9 +102,15 @@ async fn member(
     config.max_block = max_block;
     config.spread = content.have.is_full();
     let info_hash = metainfo.info_hash;
-    let options = SwarmOptions { info_hash, content: Some(content), config, peers: vec![] };
+    let options = SwarmOptions {
+        info_hash,
+        content: Some(content),
+        config,
+        answers: Answers::BITTORRENT,
+        peers: vec![],
+    };
     let (swarm, mut events) = node.join(options).expect("a new swarm");
-    swarm.add_peers(PeerSource::Named, peers);
+    swarm.add_peers(PeerSource::Named, Dialect::BitTorrent, peers);
     if number > 0 {
         while !matches!(events.recv().await, Some(SwarmEvent::Engine(Event::Complete)) | None) {}
         swarm.finish().await.expect("a copy in place");

@@ -1,9 +1,14 @@
 //! The accept loop: takes every call, finds out what the caller speaks, hands it on. It never ends by itself, whatever
 //! callers do; who says nothing in time, or what nobody here speaks, is hung up on.
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc, sync::PoisonError, time::Duration};
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
-use sow_engine::Direction;
+use sow_engine::{Direction, Introduction};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
@@ -16,7 +21,7 @@ use crate::{
     inbox::{Connected, Letter},
     listener::canonical,
     node::Shared,
-    sniff::{Dialect, sniff},
+    sniff::{Caller, sniff},
     tracker_service::Ends,
 };
 
@@ -84,14 +89,24 @@ fn make_room<T: 'static>(undecided: &JoinSet<T>, order: &mut VecDeque<AbortHandl
 async fn decide(mut stream: TcpStream, addr: SocketAddr, node: Arc<Shared>) -> Option<HttpCaller> {
     let deciding = async {
         match sniff(&mut stream).await {
-            Ok((Dialect::Http, first)) => Some((stream, first, addr)),
-            Ok((Dialect::BitTorrent, first)) => {
+            Ok((Caller::Http, first)) => Some((stream, first, addr)),
+            Ok((Caller::BitTorrent, first)) => {
                 if let Err(error) = welcome(stream, addr, &first, &node).await {
                     tracing::debug!(%addr, %error, "a caller was turned away");
                 }
                 None
             }
-            Ok((Dialect::Unknown, _)) | Err(_) => None,
+            Ok((Caller::JsonTorrent, first)) => {
+                let introduction = |local| Introduction::JsonTorrent { local };
+                admit(stream, addr, first, introduction, &node).await;
+                None
+            }
+            // Who speaks nothing that is known is told so by the one dialect that has words for that.
+            Ok((Caller::Chunk | Caller::Unknown, first)) => {
+                admit(stream, addr, first, |local| Introduction::Chunk { local }, &node).await;
+                None
+            }
+            Ok((Caller::JsonTracker, _)) | Err(_) => None,
         }
     };
     timeout(node.options.deadlines.handshake, deciding).await.ok().flatten()
@@ -107,10 +122,30 @@ async fn welcome(
     let permit = Arc::clone(&node.connections).try_acquire_owned().map_err(|_| HandshakeError::Full)?;
     let route = |info_hash| node.route(info_hash).map(|route| (route.handshake, route.inbox));
     let (handshake, inbox) = answer(&mut stream, first, route).await?;
-    let connected = Connected { stream, addr, direction: Direction::Accepted, handshake, permit };
+    let (direction, introduction) = (Direction::Accepted, Introduction::BitTorrent(handshake));
+    let connected = Connected { stream, addr, direction, introduction, first: Vec::new(), permit };
     // A swarm that has just ended takes nobody in.
     let _ = inbox.send(Letter::Connected(Box::new(connected))).await;
     Ok(())
+}
+
+/// Hands a caller to the swarm that is called in its dialect, if there is one and there is room.
+async fn admit(
+    stream: TcpStream,
+    addr: SocketAddr,
+    first: Vec<u8>,
+    introduction: impl FnOnce(IpAddr) -> Introduction,
+    node: &Shared,
+) {
+    let Ok(local) = stream.local_addr() else { return };
+    let introduction = introduction(canonical(local).ip());
+    let Some(inbox) = node.inbox_for(introduction.dialect()) else { return };
+    let Ok(permit) = Arc::clone(&node.connections).try_acquire_owned() else {
+        return tracing::debug!(%addr, "a caller was turned away: {}", HandshakeError::Full);
+    };
+    let connected = Connected { stream, addr, direction: Direction::Accepted, introduction, first, permit };
+    // A swarm that has just ended takes nobody in.
+    let _ = inbox.send(Letter::Connected(Box::new(connected))).await;
 }
 
 fn serve((stream, first, remote): HttpCaller, node: &Shared, http: &mut JoinSet<()>) {

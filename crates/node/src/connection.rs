@@ -9,6 +9,7 @@ use tokio::{
     net::TcpStream,
     sync::OwnedSemaphorePermit,
     task::{AbortHandle, JoinSet},
+    time::sleep,
 };
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     reader::Reader,
     sendfile::Sender,
     slabs::LARGEST_SLAB,
-    writer::{MAX_QUEUED, Outbox, Outgoing, Writer},
+    writer::{MAX_QUEUED, Outbox, Outgoing, Speech, Writer},
 };
 
 /// The most memory that one connection takes, in bytes: what arrives, and what it does not take of what we say. Blocks
@@ -43,7 +44,7 @@ impl Connection {
         conn: ConnId,
         stream: TcpStream,
         permit: OwnedSemaphorePermit,
-        max_block: u32,
+        (speech, intake): (Speech, Intake),
         node: &Shared,
         inbox: &Inbox,
         tasks: &mut JoinSet<()>,
@@ -53,10 +54,9 @@ impl Connection {
         let _ = SockRef::from(&stream).set_keepalive(true);
         let deadlines = node.options.deadlines;
         let (half, write_half) = stream.into_split();
-        let intake = Intake::new(max_block, Arc::clone(&node.slabs));
         let (inbox, down) = (inbox.clone(), Arc::clone(&node.down));
         let sender = Sender::new(write_half, Arc::clone(&node.up), deadlines.stall);
-        let (outbox, writer): (Outbox, Writer) = Outbox::new(conn, sender, inbox.clone());
+        let (outbox, writer): (Outbox, Writer) = Outbox::new(conn, speech, sender, inbox.clone());
         let reader = Reader { conn, half, intake, inbox, down, deadline: deadlines.message };
         Self {
             outbox: Some(outbox),
@@ -75,6 +75,17 @@ impl Connection {
     /// to be given [`FAREWELL`] for that.
     pub(crate) fn leave(mut self) {
         self.outbox = None;
+    }
+
+    /// The same, with an end to it after [`FAREWELL`].
+    pub(crate) fn leave_soon(mut self, tasks: &mut JoinSet<()>) {
+        self.outbox = None;
+        let (reader, writer) = (self.reader.clone(), self.writer.clone());
+        tasks.spawn(async move {
+            sleep(FAREWELL).await;
+            reader.abort();
+            writer.abort();
+        });
     }
 }
 

@@ -26,10 +26,23 @@ pub(crate) struct WholePiece {
     pub(crate) piece: u32,
     /// Its bytes, in order.
     pub(crate) bytes: Vec<Bytes>,
-    /// What its hash should be.
-    pub(crate) hash: [u8; 20],
-    /// A digest for each block is wanted even when the hash is right.
-    pub(crate) digests: bool,
+    /// What is to be done with it.
+    pub(crate) work: Work,
+}
+
+/// What is to be done with a piece.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Work {
+    /// Check that its hash is this one, then write it.
+    Verify {
+        hash: [u8; 20],
+        /// A digest for each block is wanted even when the hash is right.
+        digests: bool,
+    },
+    /// Write it.
+    Keep,
+    /// Write it where what is stored differs.
+    Correct,
 }
 
 impl Workers {
@@ -63,19 +76,50 @@ impl Workers {
 }
 
 impl WholePiece {
-    /// Checks the hash, and when it is right writes the piece and journals it. The blocks are let go.
+    /// Checks what is to be checked, and when it is right writes the piece and journals it. The blocks are let go.
     fn check_and_write(self, store: &Store) -> (Verdict, Option<StoreError>) {
+        let done = match self.work {
+            Work::Verify { hash, .. } if !self.has_hash(hash) => {
+                Ok(Verdict::Corrupt { digests: block_digests(&self.bytes) })
+            }
+            Work::Verify { digests: true, .. } => {
+                self.write(store).map(|()| Verdict::Verified { digests: block_digests(&self.bytes) })
+            }
+            Work::Verify { digests: false, .. } => {
+                self.write(store).map(|()| Verdict::Verified { digests: Vec::new() })
+            }
+            Work::Keep => self.write(store).map(|()| Verdict::Kept { differed: false }),
+            Work::Correct => self.correct(store).map(|differed| Verdict::Kept { differed }),
+        };
+        done.map_or_else(|error| (Verdict::Failed, Some(error)), |verdict| (verdict, None))
+    }
+
+    fn has_hash(&self, wanted: [u8; 20]) -> bool {
         let mut hash = Sha1::new();
         self.bytes.iter().for_each(|bytes| hash.update(bytes));
-        if hash.finish() != self.hash {
-            return (Verdict::Corrupt { digests: block_digests(&self.bytes) }, None);
+        hash.finish() == wanted
+    }
+
+    fn write(&self, store: &Store) -> Result<(), StoreError> {
+        store.write_piece(self.piece, &self.bytes)?;
+        store.journal(self.piece)
+    }
+
+    /// Whether what was stored differed. What is the same is not written again.
+    fn correct(&self, store: &Store) -> Result<bool, StoreError> {
+        let range = store.geometry().range_of(self.piece);
+        let mut stored = vec![0; (range.end - range.start) as usize];
+        store.read(range, &mut stored)?;
+        let mut rest = &stored[..];
+        let same = self.bytes.iter().all(|bytes| {
+            let (now, later) = rest.split_at(bytes.len().min(rest.len()));
+            rest = later;
+            now == &bytes[..]
+        });
+        if !same {
+            self.write(store)?;
         }
-        let written = store.write_piece(self.piece, &self.bytes).and_then(|()| store.journal(self.piece));
-        match written {
-            Ok(()) if self.digests => (Verdict::Verified { digests: block_digests(&self.bytes) }, None),
-            Ok(()) => (Verdict::Verified { digests: Vec::new() }, None),
-            Err(error) => (Verdict::Failed, Some(error)),
-        }
+        Ok(!same)
     }
 }
 
@@ -138,7 +182,8 @@ mod tests {
             let mut bytes = content[range.start as usize..range.end as usize].to_vec();
             let hash = sha1(&bytes);
             bytes[17] ^= u8::from(flip);
-            let whole = WholePiece { piece, bytes: runs(&bytes, 9000), hash, digests: true };
+            let whole =
+                WholePiece { piece, bytes: runs(&bytes, 9000), work: Work::Verify { hash, digests: true } };
             Workers::new().store(whole, Arc::clone(&store), inbox.clone());
             let letter = timeout(Duration::from_secs(20), letters.recv()).await.unwrap();
             let Some(Letter::Stored { piece: named, verdict, error: None }) = letter else {
@@ -163,7 +208,8 @@ mod tests {
         let store = Arc::new(Store::from(MemoryStore::new(Geometry::new(100, 50).unwrap())));
         let (inbox, mut letters) = inbox();
         let bytes = runs(b"too short", 4);
-        let whole = WholePiece { piece: 0, hash: sha1(b"too short"), bytes, digests: false };
+        let whole =
+            WholePiece { piece: 0, bytes, work: Work::Verify { hash: sha1(b"too short"), digests: false } };
         Workers::new().store(whole, store, inbox);
         let letter = timeout(Duration::from_secs(20), letters.recv()).await.unwrap();
         let reported =

@@ -8,9 +8,11 @@ use std::{
 
 use sow_content::Block;
 use sow_engine::{
-    AnnounceEvent, ConnId, Content, DropReason, Engine, Event, Input, Output, PeerSource, Time, Verdict,
+    AnnounceEvent, ConnId, Content, DropReason, Engine, Event, Input, Output, PeerSource, Proof, Storing,
+    Time, Verdict,
 };
 use sow_store::StoreError;
+use sow_wire::chunk::Spelling;
 use tokio::{
     sync::mpsc,
     task::{JoinSet, spawn_blocking},
@@ -20,13 +22,15 @@ use tokio::{
 use crate::{
     assembly::Assemblies,
     connection::{Connection, FAREWELL},
-    disk::WholePiece,
+    disk::{WholePiece, Work},
     inbox::{Connected, Inbox, Letter},
-    intake::Received,
+    intake::{Intake, Received},
     node::Shared,
     swarm::{Command, Reins, SwarmContent, SwarmEvent, SwarmOptions},
+    tongue::{Bounds, Ear},
     tracker_client::Announcer,
-    writer::Outgoing,
+    whole_digest::WholeDigest,
+    writer::{Outgoing, Speech},
 };
 
 /// How often the picture for people is renewed while somebody looks.
@@ -46,7 +50,9 @@ pub(crate) struct Driver {
     node: Arc<Shared>,
     announcer: Announcer,
     engine: Engine,
-    max_block: u32,
+    bounds: Bounds,
+    spelling: Spelling,
+    digest: WholeDigest,
     content: Option<SwarmContent>,
     connections: BTreeMap<ConnId, Connection>,
     /// Connections that cannot take what they are sent.
@@ -76,17 +82,22 @@ impl Driver {
         (inbox, letters): (Inbox, mpsc::Receiver<Letter>),
         reins: Reins,
     ) -> Self {
-        let SwarmOptions { info_hash, content, config, peers } = options;
-        let (now, max_block) = (node.clock.now(), config.max_block);
+        let SwarmOptions { info_hash, content, config, peers, .. } = options;
+        let (now, spelling) = (node.clock.now(), config.chunk.spelling);
+        let bounds = Bounds::new(config.max_block, content.as_ref().map(|content| content.info.geometry));
         let announcer =
             Announcer { info_hash, peer_id: config.peer_id, port: config.listen_port, key: node.key };
         let mut engine = Engine::new(config, info_hash, content.as_ref().map(engine_content), now);
-        engine.handle(now, Input::PeersFound { source: PeerSource::Named, addrs: peers });
+        for (addr, dialect) in peers {
+            engine.handle(now, Input::PeersFound { source: PeerSource::Named, dialect, addrs: vec![addr] });
+        }
         Self {
             node,
             announcer,
             engine,
-            max_block,
+            bounds,
+            spelling,
+            digest: WholeDigest::default(),
             content,
             connections: BTreeMap::new(),
             broken: VecDeque::new(),
@@ -164,9 +175,10 @@ impl Driver {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Peers(source, addrs) => self.tell(Input::PeersFound { source, addrs }),
+            Command::Peers(source, dialect, addrs) => self.tell(Input::PeersFound { source, dialect, addrs }),
             Command::Content(content) => {
                 let ready = engine_content(&content);
+                self.bounds.learn(ready.geometry);
                 self.content = Some(*content);
                 self.tell(Input::ContentReady(Box::new(ready)));
             }
@@ -185,6 +197,7 @@ impl Driver {
         match letter {
             Letter::Connected(connected) => self.connected(*connected),
             Letter::DialFailed(addr) => self.tell(Input::DialFailed { addr }),
+            Letter::DialedOurselves(addr) => self.tell(Input::DialedOurselves { addr }),
             Letter::Received(conn, batch) => self.received(conn, batch),
             Letter::Closed(conn, ending) => {
                 tracing::debug!(%conn, %ending, "a peer has gone");
@@ -196,6 +209,11 @@ impl Driver {
                 self.close(conn);
             }
             Letter::Stored { piece, verdict, error } => self.stored(piece, verdict, error),
+            Letter::Digested(digested) => {
+                let failed = self.digest.finished(*digested);
+                self.report_failure(failed);
+                self.sum_up();
+            }
             Letter::Synced(result) => {
                 self.syncing = false;
                 self.report_failure(result.err());
@@ -205,12 +223,15 @@ impl Driver {
     }
 
     fn connected(&mut self, connected: Connected) {
-        let Connected { stream, addr, direction, handshake, permit } = connected;
+        let Connected { stream, addr, direction, introduction, first, permit } = connected;
         let conn = self.node.next_conn();
+        let dialect = introduction.dialect();
+        let intake = Intake::new(Ear::new(dialect, &self.bounds), &first, Arc::clone(&self.node.slabs));
+        let speech = (Speech { dialect, spelling: self.spelling }, intake);
         let connection =
-            Connection::open(conn, stream, permit, self.max_block, &self.node, &self.inbox, &mut self.tasks);
+            Connection::open(conn, stream, permit, speech, &self.node, &self.inbox, &mut self.tasks);
         self.connections.insert(conn, connection);
-        self.tell(Input::Connected { conn, addr, direction, handshake });
+        self.tell(Input::Connected { conn, addr, direction, introduction });
     }
 
     fn received(&mut self, conn: ConnId, batch: Vec<Received>) {
@@ -240,11 +261,18 @@ impl Driver {
 
     fn stored(&mut self, piece: u32, verdict: Verdict, error: Option<StoreError>) {
         self.storing -= 1;
-        if matches!(verdict, Verdict::Verified { .. }) && self.next_sync.is_none() {
+        let written = matches!(verdict, Verdict::Verified { .. } | Verdict::Kept { .. });
+        if written && self.next_sync.is_none() {
             self.next_sync = Some(Instant::now() + SYNC);
+        }
+        if verdict == (Verdict::Kept { differed: true }) {
+            self.digest.reset();
         }
         self.report_failure(error);
         self.tell(Input::Stored { piece, verdict });
+        if self.is_summed_up() {
+            self.sum_up();
+        }
     }
 
     fn tell(&mut self, input: Input) {
@@ -267,10 +295,10 @@ impl Driver {
 
     fn carry_out_one(&mut self, output: Output) {
         match output {
-            Output::Dial { addr } => {
+            Output::Dial { addr, dialect } => {
                 let (node, inbox) = (Arc::clone(&self.node), self.inbox.clone());
                 let info_hash = self.announcer.info_hash;
-                self.errands.spawn(async move { node.dial(addr, info_hash, inbox).await });
+                self.errands.spawn(async move { node.dial(addr, dialect, info_hash, inbox).await });
             }
             Output::Send { conn, message } => self.push(conn, Outgoing::Message(message)),
             Output::SendBlock { conn, block } => self.send_block(conn, block),
@@ -278,10 +306,16 @@ impl Driver {
                 tracing::debug!(%conn, %reason, "dropping a peer");
                 match self.connections.remove(&conn) {
                     Some(connection) if reason == DropReason::Stopping => connection.leave(),
+                    // What is wrong was said in the last message.
+                    Some(connection) if reason.is_answered() => connection.leave_soon(&mut self.tasks),
                     _ => {}
                 }
             }
-            Output::Store { piece, digests } => self.store(piece, digests),
+            Output::Store { piece, storing } => self.store(piece, storing),
+            Output::DigestWhole => {
+                self.digest.want();
+                self.sum_up();
+            }
             Output::Forget { piece } => drop(self.assemblies.take(piece)),
             Output::Announce { url, announce } => self.announce(url, announce),
             Output::Event(event) => {
@@ -308,13 +342,34 @@ impl Driver {
         }
     }
 
-    fn store(&mut self, piece: u32, digests: bool) {
+    fn store(&mut self, piece: u32, storing: Storing) {
         let bytes = self.assemblies.take(piece);
         let Some(content) = &self.content else { return };
-        let Some(&hash) = content.info.piece_hashes.get(piece as usize) else { return };
-        let whole = WholePiece { piece, bytes, hash, digests };
+        let work = match storing {
+            Storing::Verify { digests } => {
+                let Some(&hash) = content.info.piece_hashes.get(piece as usize) else { return };
+                Work::Verify { hash, digests }
+            }
+            Storing::Keep => Work::Keep,
+            Storing::Correct => Work::Correct,
+        };
+        let whole = WholePiece { piece, bytes, work };
         self.node.workers.store(whole, Arc::clone(&content.store), self.inbox.clone());
         self.storing += 1;
+    }
+
+    /// Whether the sum of the whole is what proves that it is right.
+    fn is_summed_up(&self) -> bool {
+        self.content.as_ref().is_some_and(|content| !content.info.has_hashes())
+    }
+
+    /// Goes on with the sum of the whole, and hands it over when it is wanted and done.
+    fn sum_up(&mut self) {
+        let (Some(content), Some(have)) = (&self.content, self.engine.have()) else { return };
+        if let Some(md5) = self.digest.take(&content.store) {
+            return self.tell(Input::WholeDigest { md5 });
+        }
+        self.digest.advance(have, &content.store, &self.inbox);
     }
 
     fn announce(&mut self, url: String, announce: sow_engine::Announce) {
@@ -364,7 +419,7 @@ impl Driver {
 
     /// Says goodbye, and waits a little for that to arrive and for pieces that are being written.
     async fn end(mut self) {
-        self.node.forget(self.announcer.info_hash);
+        self.node.forget(self.announcer.info_hash, &self.inbox);
         self.errands.abort_all();
         self.tell(Input::Stop);
         self.connections.clear();
@@ -392,5 +447,6 @@ fn engine_content(content: &SwarmContent) -> Content {
         have: content.have.clone(),
         metadata: content.metadata.clone(),
         private: content.info.private,
+        proof: if content.info.has_hashes() { Proof::Pieces } else { Proof::Whole },
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum HandshakeError {
     UnknownSwarm(InfoHash),
     #[error("the peer answered for another swarm")]
     OtherSwarm,
+    #[error("the address is our own")]
+    Ourselves,
     #[error("the handshake took too long")]
     TooSlow,
     #[error("the node has as many connections as it may")]

@@ -4,15 +4,17 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use sow_content::Block;
-use sow_engine::{AnnounceReply, ConnId, Direction, Verdict};
+use sow_engine::{AnnounceReply, ConnId, Direction, Introduction, Verdict};
 use sow_store::StoreError;
-use sow_wire::bittorrent::{Handshake, WireError};
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, mpsc},
 };
 
-use crate::intake::Received;
+use crate::{
+    intake::{IntakeError, Received},
+    whole_digest::Digested,
+};
 
 /// How many letters may wait. Each holds at most one slab.
 const CAPACITY: usize = 64;
@@ -28,10 +30,12 @@ pub(crate) fn inbox() -> (Inbox, mpsc::Receiver<Letter>) {
 /// One thing that happened.
 #[derive(Debug)]
 pub(crate) enum Letter {
-    /// Both handshakes of a connection are through.
+    /// A connection is open, and both handshakes are through where there are any.
     Connected(Box<Connected>),
     /// A dial came to nothing.
     DialFailed(SocketAddr),
+    /// A dial reached this node.
+    DialedOurselves(SocketAddr),
     /// A peer sent these, in this order.
     Received(ConnId, Vec<Received>),
     /// Nothing more comes from a peer.
@@ -42,6 +46,8 @@ pub(crate) enum Letter {
     Unreadable(ConnId, Arc<StoreError>),
     /// A piece was checked, and written if it is right.
     Stored { piece: u32, verdict: Verdict, error: Option<StoreError> },
+    /// More of the content was summed up.
+    Digested(Box<Digested>),
     /// The store has waited for the disk.
     Synced(Result<(), StoreError>),
     /// A tracker answered, or did not.
@@ -54,8 +60,10 @@ pub(crate) struct Connected {
     pub(crate) stream: TcpStream,
     pub(crate) addr: SocketAddr,
     pub(crate) direction: Direction,
-    /// The peer's.
-    pub(crate) handshake: Handshake,
+    /// How it began.
+    pub(crate) introduction: Introduction,
+    /// What was read of it already, and is to be understood by the swarm.
+    pub(crate) first: Vec<u8>,
     /// Its place among the node's connections.
     pub(crate) permit: OwnedSemaphorePermit,
 }
@@ -68,7 +76,7 @@ pub(crate) enum Ending {
     #[error("{0}")]
     Failed(#[from] std::io::Error),
     #[error("{0}")]
-    Wire(#[from] WireError),
+    Wire(#[from] IntakeError),
     #[error("a message took too long to arrive")]
     Trickle,
     #[error("the swarm has ended")]

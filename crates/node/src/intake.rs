@@ -7,10 +7,15 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use sow_wire::bittorrent::{BlockRequest, Decoded, Decoder, Message, WireError};
+use sow_engine::Message;
+use sow_wire::bittorrent::BlockRequest;
 use tokio::time::{Duration, Instant};
 
-use crate::slabs::{LARGEST_SLAB, SMALLEST_SLAB, Slab, Slabs};
+pub(crate) use crate::tongue::IntakeError;
+use crate::{
+    slabs::{LARGEST_SLAB, SMALLEST_SLAB, Slab, Slabs},
+    tongue::{Ear, Next},
+};
 
 /// A slab with less room than this is not read into any more, in bytes.
 const LEAST_ROOM: usize = 4 * 1024;
@@ -24,7 +29,7 @@ const SLOW: Duration = Duration::from_secs(1);
 /// How much is taken apart at a time: a peer that floods us with small messages must not keep the engine to itself.
 const BATCH: usize = 512;
 
-/// The bytes of a block, in order, in as many pieces as slabs they came in: one or two.
+/// The bytes of a block, in order, in as many pieces as slabs they came in: one or two, more for a piece that comes whole.
 pub(crate) type Payload = Vec<Bytes>;
 
 /// What a peer sent.
@@ -37,7 +42,7 @@ pub(crate) enum Received {
 /// The receiving end of one connection, without its socket.
 #[derive(Debug)]
 pub(crate) struct Intake {
-    decoder: Decoder,
+    ear: Ear,
     slabs: Arc<Slabs>,
     slab: Slab,
     /// When the slab was taken.
@@ -58,16 +63,11 @@ struct Arriving {
 }
 
 impl Intake {
-    /// For blocks of at most `max_block` bytes.
-    pub(crate) fn new(max_block: u32, slabs: Arc<Slabs>) -> Self {
-        Self {
-            decoder: Decoder::new(max_block),
-            slabs,
-            slab: Slab::default(),
-            taken: Instant::now(),
-            next_size: SMALLEST_SLAB,
-            block: None,
-        }
+    /// Takes apart what `ear` understands, beginning with `first`, which was received before.
+    pub(crate) fn new(ear: Ear, first: &[u8], slabs: Arc<Slabs>) -> Self {
+        let mut slab = Slab::private(first.len());
+        slab.buf.extend_from_slice(first);
+        Self { ear, slabs, slab, taken: Instant::now(), next_size: SMALLEST_SLAB, block: None }
     }
 
     /// Where to receive to: a buffer with room.
@@ -90,8 +90,8 @@ impl Intake {
     /// received again.
     ///
     /// # Errors
-    /// When it is not BitTorrent. What was taken apart before is in `out`.
-    pub(crate) fn parse(&mut self, out: &mut Vec<Received>) -> Result<bool, WireError> {
+    /// When it is not what the peer should speak. What was taken apart before is in `out`.
+    pub(crate) fn parse(&mut self, out: &mut Vec<Received>) -> Result<bool, IntakeError> {
         for _ in 0..BATCH {
             if let Some(mut block) = self.block.take() {
                 if self.slab.buf.len() < block.missing {
@@ -101,10 +101,10 @@ impl Intake {
                 block.segments.push(self.slab.buf.split_to(block.missing).freeze());
                 out.push(Received::Block(block.request, block.segments));
             }
-            match self.decoder.decode(&mut self.slab.buf)? {
+            match self.ear.decode(&mut self.slab.buf)? {
                 None => return Ok(false),
-                Some(Decoded::Message(message)) => out.push(Received::Message(message)),
-                Some(Decoded::Block(request)) => {
+                Some(Next::Message(message)) => out.push(Received::Message(message)),
+                Some(Next::Block(request)) => {
                     let missing = request.length as usize;
                     self.block = Some(Arriving { request, segments: Payload::new(), missing });
                 }
@@ -177,11 +177,20 @@ impl Drop for Intake {
 #[cfg(test)]
 mod tests {
     use bytes::BufMut;
-    use sow_wire::bittorrent::message::{block_head, encode};
+    use sow_engine::Dialect;
+    use sow_wire::bittorrent::{
+        Message as Word,
+        message::{block_head, encode},
+    };
 
     use super::*;
+    use crate::tongue::Bounds;
 
     const MAX_BLOCK: u32 = 128 * 1024;
+
+    fn intake(slabs: Arc<Slabs>) -> Intake {
+        Intake::new(Ear::new(Dialect::BitTorrent, &Bounds::new(MAX_BLOCK, None)), &[], slabs)
+    }
 
     fn byte_at(piece: u32, offset: u32) -> u8 {
         (piece.wrapping_mul(31) ^ offset ^ (offset >> 8)) as u8
@@ -194,7 +203,7 @@ mod tests {
             let request = BlockRequest { piece, offset: piece * 3, length: 1 + (piece * 50_021) % MAX_BLOCK };
             let messages = (piece % 4) as usize;
             for _ in 0..messages {
-                encode(&Message::Have(piece), &mut bytes);
+                encode(&Word::Have(piece), &mut bytes);
             }
             bytes.put_slice(&block_head(request));
             bytes.extend((0..request.length).map(|at| byte_at(piece, at)));
@@ -220,13 +229,13 @@ mod tests {
         let (bytes, said) = stream(40);
         for step in [1448, 9973, 65536, usize::MAX] {
             let slabs = Arc::new(Slabs::default());
-            let (mut intake, mut out) = (Intake::new(MAX_BLOCK, slabs), Vec::new());
+            let (mut intake, mut out) = (intake(slabs), Vec::new());
             feed(&mut intake, &bytes, step, &mut out);
             assert!(!intake.is_midway());
             let mut out = out.into_iter();
             for (request, messages) in &said {
                 for _ in 0..*messages {
-                    assert_eq!(out.next(), Some(Received::Message(Message::Have(request.piece))));
+                    assert_eq!(out.next(), Some(Received::Message(Word::Have(request.piece).into())));
                 }
                 let Some(Received::Block(got, payload)) = out.next() else { panic!("no block") };
                 assert_eq!(got, *request);
@@ -243,7 +252,7 @@ mod tests {
     #[test]
     fn payload_is_not_copied() {
         let slabs = Arc::new(Slabs::default());
-        let (mut intake, mut out) = (Intake::new(MAX_BLOCK, slabs), Vec::new());
+        let (mut intake, mut out) = (intake(slabs), Vec::new());
         let request = BlockRequest { piece: 0, offset: 0, length: 16384 };
         intake.buffer().put_slice(&block_head(request));
         intake.buffer().put_bytes(1, 16384);
@@ -257,7 +266,7 @@ mod tests {
     fn a_fast_connection_gets_larger_slabs_and_a_resting_one_gives_them_back() {
         let (bytes, _) = stream(40);
         let slabs = Arc::new(Slabs::default());
-        let (mut intake, mut out) = (Intake::new(MAX_BLOCK, Arc::clone(&slabs)), Vec::new());
+        let (mut intake, mut out) = (intake(Arc::clone(&slabs)), Vec::new());
         feed(&mut intake, &bytes, 65536, &mut out);
         assert_eq!(intake.slab.size(), LARGEST_SLAB);
         intake.buffer().put_slice(&[0, 0]);
@@ -267,24 +276,24 @@ mod tests {
         assert_eq!(intake.slab.size(), 0);
         assert!(intake.is_midway());
         feed(&mut intake, &[0, 0], 1, &mut out);
-        assert_eq!(out, [Received::Message(Message::KeepAlive)]);
+        assert_eq!(out, [Received::Message(Word::KeepAlive.into())]);
     }
 
     #[test]
     fn a_control_message_longer_than_a_slab_arrives() {
         let slabs = Arc::new(Slabs::default());
-        let (mut intake, mut out) = (Intake::new(MAX_BLOCK, slabs), Vec::new());
-        let message = Message::Bitfield(vec![3; 700_000].into());
+        let (mut intake, mut out) = (intake(slabs), Vec::new());
+        let message = Word::Bitfield(vec![3; 700_000].into());
         let mut bytes = BytesMut::new();
         encode(&message, &mut bytes);
         feed(&mut intake, &bytes, 50_000, &mut out);
-        assert_eq!(out, [Received::Message(message)]);
+        assert_eq!(out, [Received::Message(message.into())]);
     }
 
     #[test]
     fn small_messages_come_in_batches() {
         let slabs = Arc::new(Slabs::default());
-        let (mut intake, mut out) = (Intake::new(MAX_BLOCK, slabs), Vec::new());
+        let (mut intake, mut out) = (intake(slabs), Vec::new());
         // A keep-alive is four zeros.
         intake.buffer().put_bytes(0, 4 * (2 * BATCH + 1));
         let mut batches = Vec::new();
@@ -297,7 +306,7 @@ mod tests {
     #[test]
     fn garbage_is_an_error() {
         let slabs = Arc::new(Slabs::default());
-        let (mut intake, mut out) = (Intake::new(MAX_BLOCK, slabs), Vec::new());
+        let (mut intake, mut out) = (intake(slabs), Vec::new());
         intake.buffer().put_bytes(0xff, 100);
         assert!(intake.parse(&mut out).is_err());
     }

@@ -1,6 +1,7 @@
 //! The world: sockets, disk workers, clocks. It carries out what an engine decides, and decides nothing itself.
 //!
-//! A [`Node`] is a port: its accept loop tells BitTorrent from HTTP by the first bytes. A [`Swarm`] is one task that
+//! A [`Node`] is a port: its accept loop tells BitTorrent, the documents' peer protocols and HTTP apart by the
+//! first bytes. A [`Swarm`] is one task that
 //! owns one engine; two more tasks for each connection move bytes. Payload goes from the socket into a slab and from
 //! there to the disk, or from the page cache to the socket; it is never copied on the way and never seen by the engine.
 
@@ -26,8 +27,10 @@ mod slabs;
 mod sniff;
 mod swarm;
 mod throttle;
+mod tongue;
 mod tracker_client;
 mod tracker_service;
+mod whole_digest;
 mod writer;
 
 pub use connection::CONNECTION_MEMORY;
@@ -36,6 +39,6 @@ pub use http_client::{http_client, http_error};
 pub use listener::Holder;
 pub use node::Node;
 pub use options::{Deadlines, NodeOptions};
-pub use swarm::{Swarm, SwarmContent, SwarmEvent, SwarmOptions};
+pub use swarm::{Answers, Swarm, SwarmContent, SwarmEvent, SwarmOptions};
 pub use tracker_client::{Announcer, TrackerClient};
 pub use tracker_service::{Ends, TrackerService};

@@ -11,7 +11,7 @@ use std::{
 
 use axum::Router;
 use sow_content::InfoHash;
-use sow_engine::{ConnId, Direction};
+use sow_engine::{ConnId, Dialect, Direction, Introduction};
 use sow_wire::bittorrent::Handshake;
 use tokio::{
     net::{TcpSocket, TcpStream},
@@ -28,10 +28,10 @@ use crate::{
     error::NodeError,
     handshaking::{HandshakeError, call},
     inbox::{Connected, Inbox, Letter, inbox},
-    listener::listen,
+    listener::{canonical, listen},
     options::NodeOptions,
     slabs::Slabs,
-    swarm::{Swarm, SwarmEvent, SwarmOptions},
+    swarm::{Answers, Swarm, SwarmEvent, SwarmOptions},
     throttle::Throttle,
     tracker_client::TrackerClient,
 };
@@ -64,8 +64,17 @@ pub(crate) struct Shared {
     /// What answers HTTP.
     pub(crate) router: RwLock<Option<Router>>,
     half_open: Semaphore,
-    swarms: Mutex<BTreeMap<InfoHash, Route>>,
+    swarms: Mutex<Routes>,
     conns: AtomicU64,
+}
+
+/// The swarms that can be called.
+#[derive(Debug, Default)]
+struct Routes {
+    by_info_hash: BTreeMap<InfoHash, Route>,
+    /// Who is called in the dialects that name no swarm.
+    chunk: Option<Inbox>,
+    json_torrent: Option<Inbox>,
 }
 
 /// How to reach a swarm of ours.
@@ -97,7 +106,7 @@ impl Node {
             connections: Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS))),
             router: RwLock::new(None),
             half_open: Semaphore::new(HALF_OPEN),
-            swarms: Mutex::new(BTreeMap::new()),
+            swarms: Mutex::default(),
             conns: AtomicU64::new(0),
             options,
         });
@@ -131,11 +140,21 @@ impl Node {
         let handshake = Handshake { info_hash, peer_id, fast: true, extended: true };
         let route = Route { handshake, inbox: inbox.clone() };
         {
-            let mut swarms = self.shared.swarms();
-            if swarms.contains_key(&info_hash) {
+            let mut routes = self.shared.routes();
+            let Answers { bittorrent, chunk, json_torrent } = options.answers;
+            let taken = (chunk && routes.chunk.is_some()) || (json_torrent && routes.json_torrent.is_some());
+            if taken || routes.by_info_hash.contains_key(&info_hash) {
                 return Err(NodeError::AlreadyJoined(info_hash));
             }
-            swarms.insert(info_hash, route);
+            if bittorrent {
+                routes.by_info_hash.insert(info_hash, route);
+            }
+            if chunk {
+                routes.chunk = Some(inbox.clone());
+            }
+            if json_torrent {
+                routes.json_torrent = Some(inbox.clone());
+            }
         }
         let shared = Arc::clone(&self.shared);
         Ok(Swarm::new(info_hash, |reins| {
@@ -158,18 +177,35 @@ impl Shared {
 
     /// How to reach a swarm, when it is here.
     pub(crate) fn route(&self, info_hash: InfoHash) -> Option<Route> {
-        self.swarms().get(&info_hash).cloned()
+        self.routes().by_info_hash.get(&info_hash).cloned()
+    }
+
+    /// How to reach the swarm that is called in a dialect which names none.
+    pub(crate) fn inbox_for(&self, dialect: Dialect) -> Option<Inbox> {
+        let routes = self.routes();
+        match dialect {
+            Dialect::BitTorrent => None,
+            Dialect::Chunk => routes.chunk.clone(),
+            Dialect::JsonTorrent => routes.json_torrent.clone(),
+        }
     }
 
     /// The swarm is here no more.
-    pub(crate) fn forget(&self, info_hash: InfoHash) {
-        self.swarms().remove(&info_hash);
+    pub(crate) fn forget(&self, info_hash: InfoHash, inbox: &Inbox) {
+        let mut routes = self.routes();
+        if routes.by_info_hash.get(&info_hash).is_some_and(|route| route.inbox.same_channel(inbox)) {
+            routes.by_info_hash.remove(&info_hash);
+        }
+        let is_it = |route: &mut Inbox| route.same_channel(inbox);
+        routes.chunk.take_if(is_it);
+        routes.json_torrent.take_if(is_it);
     }
 
     /// Calls a peer on behalf of a swarm; a letter says what came of it.
-    pub(crate) async fn dial(&self, addr: SocketAddr, info_hash: InfoHash, inbox: Inbox) {
-        let letter = match self.call(addr, info_hash).await {
+    pub(crate) async fn dial(&self, addr: SocketAddr, dialect: Dialect, info_hash: InfoHash, inbox: Inbox) {
+        let letter = match self.call(addr, dialect, info_hash).await {
             Ok(connected) => Letter::Connected(Box::new(connected)),
+            Err(HandshakeError::Ourselves) => Letter::DialedOurselves(addr),
             Err(error) => {
                 tracing::debug!(%addr, %error, "a call came to nothing");
                 Letter::DialFailed(addr)
@@ -179,21 +215,34 @@ impl Shared {
         let _ = inbox.send(letter).await;
     }
 
-    async fn call(&self, addr: SocketAddr, info_hash: InfoHash) -> Result<Connected, HandshakeError> {
-        let Route { handshake: ours, .. } =
-            self.route(info_hash).ok_or(HandshakeError::UnknownSwarm(info_hash))?;
+    async fn call(
+        &self,
+        addr: SocketAddr,
+        dialect: Dialect,
+        info_hash: InfoHash,
+    ) -> Result<Connected, HandshakeError> {
         // Neither semaphore is ever closed.
         let _turn = self.half_open.acquire().await;
         let permit = Arc::clone(&self.connections).try_acquire_owned().map_err(|_| HandshakeError::Full)?;
         let calling = async {
             let mut stream = self.connect(addr).await?;
-            let theirs = call(&mut stream, &ours).await?;
-            Ok((stream, theirs))
+            let local = canonical(stream.local_addr()?).ip();
+            let introduction = match dialect {
+                Dialect::BitTorrent => {
+                    let route = self.route(info_hash).ok_or(HandshakeError::UnknownSwarm(info_hash))?;
+                    Introduction::BitTorrent(call(&mut stream, &route.handshake).await?)
+                }
+                // Nobody says who he is; but who calls himself does so from the address that he calls.
+                _ if local == addr.ip() && addr.port() == self.port => return Err(HandshakeError::Ourselves),
+                Dialect::Chunk => Introduction::Chunk { local },
+                Dialect::JsonTorrent => Introduction::JsonTorrent { local },
+            };
+            Ok((stream, introduction))
         };
         let called: Result<_, HandshakeError> =
             timeout(self.options.deadlines.handshake, calling).await.map_err(|_| HandshakeError::TooSlow)?;
-        let (stream, handshake) = called?;
-        Ok(Connected { stream, addr, direction: Direction::Dialed, handshake, permit })
+        let (stream, introduction) = called?;
+        Ok(Connected { stream, addr, direction: Direction::Dialed, introduction, first: Vec::new(), permit })
     }
 
     /// Opens a connection from the address that we are bound to.
@@ -206,7 +255,7 @@ impl Shared {
         socket.connect(addr).await
     }
 
-    fn swarms(&self) -> MutexGuard<'_, BTreeMap<InfoHash, Route>> {
+    fn routes(&self) -> MutexGuard<'_, Routes> {
         self.swarms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

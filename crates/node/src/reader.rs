@@ -1,7 +1,8 @@
 //! The receiving half of a connection: a task that reads as much as there is at a time and hands it over in batches.
 //!
 //! Memory of one connection: [`LARGEST_SLAB`] bytes at most for what arrives (a control message alone may take
-//! [`MAX_CONTROL_LENGTH`](sow_wire::bittorrent::message::MAX_CONTROL_LENGTH) instead), the smallest slab while it is
+//! [`MAX_CONTROL_LENGTH`](sow_wire::bittorrent::message::MAX_CONTROL_LENGTH) instead; where pieces come whole, one of
+//! them), the smallest slab while it is
 //! slow, and nothing after a few seconds of silence.
 
 use std::{sync::Arc, time::Duration};
@@ -56,6 +57,8 @@ impl Reader {
         silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = false;
         let mut midway_since = None;
+        // What came before this task began.
+        self.hand_over().await?;
         loop {
             tokio::select! {
                 biased;
@@ -130,6 +133,7 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use sow_engine::Dialect;
     use sow_wire::bittorrent::{BlockRequest, Message, message::block_head};
     use tokio::{
         io::AsyncWriteExt,
@@ -139,7 +143,12 @@ mod tests {
     };
 
     use super::*;
-    use crate::{inbox::inbox, intake::Received, slabs::Slabs};
+    use crate::{
+        inbox::inbox,
+        intake::Received,
+        slabs::Slabs,
+        tongue::{Bounds, Ear},
+    };
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -148,7 +157,8 @@ mod tests {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (half, write) = listener.accept().await.unwrap().0.into_split();
         let (inbox, letters) = inbox();
-        let intake = Intake::new(128 * 1024, Arc::new(Slabs::default()));
+        let ear = Ear::new(Dialect::BitTorrent, &Bounds::new(128 * 1024, None));
+        let intake = Intake::new(ear, &[], Arc::new(Slabs::default()));
         let down = Arc::new(Throttle::new(down));
         let reader = Reader { conn: ConnId(1), half, intake, inbox, down, deadline };
         tokio::spawn(async move {
@@ -187,7 +197,7 @@ mod tests {
         for pair in all.chunks(2) {
             let Received::Block(got, payload) = &pair[0] else { panic!("{:?}", pair[0]) };
             assert_eq!((*got, payload.concat()), (request, vec![9; 100_000]));
-            assert_eq!(pair[1], Received::Message(Message::Unchoke));
+            assert_eq!(pair[1], Received::Message(Message::Unchoke.into()));
         }
     }
 

@@ -7,7 +7,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use sow_wire::bittorrent::handshake::PREFIX;
+use sow_wire::{
+    bittorrent::handshake::PREFIX,
+    chunk,
+    json_torrent::{self, Opening},
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// The methods that anything here answers, or that a browser or a scanner may open with.
@@ -15,9 +19,15 @@ const METHODS: [&[u8]; 6] = [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"OPTIONS ", 
 
 /// What a caller speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
+pub(crate) enum Caller {
     BitTorrent,
     Http,
+    /// Document 1's P2P.
+    Chunk,
+    /// Document 2's peers.
+    JsonTorrent,
+    /// Who asks document 2's tracker.
+    JsonTracker,
     Unknown,
 }
 
@@ -25,11 +35,11 @@ pub(crate) enum Dialect {
 ///
 /// # Errors
 /// When the connection fails or ends before that.
-pub(crate) async fn sniff(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Dialect, Vec<u8>)> {
+pub(crate) async fn sniff(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Caller, Vec<u8>)> {
     let mut read = Vec::with_capacity(PREFIX.len());
     loop {
-        if let Some(dialect) = tell(&read) {
-            return Ok((dialect, read));
+        if let Some(caller) = tell(&read) {
+            return Ok((caller, read));
         }
         let rest = (PREFIX.len() - read.len()) as u64;
         if (&mut *stream).take(rest).read_buf(&mut read).await? == 0 {
@@ -39,15 +49,26 @@ pub(crate) async fn sniff(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(
 }
 
 /// `None`: it may still become one or the other.
-fn tell(read: &[u8]) -> Option<Dialect> {
+fn tell(read: &[u8]) -> Option<Caller> {
     if read.len() >= PREFIX.len() && read.starts_with(PREFIX) {
-        Some(Dialect::BitTorrent)
+        Some(Caller::BitTorrent)
     } else if METHODS.iter().any(|method| read.starts_with(method)) {
-        Some(Dialect::Http)
-    } else if PREFIX.starts_with(read) || METHODS.iter().any(|method| method.starts_with(read)) {
+        Some(Caller::Http)
+    } else if read.starts_with(chunk::PREFIX) {
+        Some(Caller::Chunk)
+    } else if read.first() == Some(&0) {
+        json_torrent::opening(read).map(|opening| match opening {
+            Opening::Peer => Caller::JsonTorrent,
+            Opening::TrackerRequest => Caller::JsonTracker,
+            Opening::Stranger => Caller::Unknown,
+        })
+    } else if chunk::PREFIX.starts_with(read)
+        || PREFIX.starts_with(read)
+        || METHODS.iter().any(|method| method.starts_with(read))
+    {
         None
     } else {
-        Some(Dialect::Unknown)
+        Some(Caller::Unknown)
     }
 }
 
@@ -100,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    async fn sniff_split(bytes: &[u8], at: usize) -> io::Result<(Dialect, Vec<u8>)> {
+    async fn sniff_split(bytes: &[u8], at: usize) -> io::Result<(Caller, Vec<u8>)> {
         let (mut caller, mut stream) = tokio::io::duplex(1024);
         caller.write_all(&bytes[..at]).await?;
         let sniffing = tokio::spawn(async move { sniff(&mut stream).await });
@@ -113,17 +134,22 @@ mod tests {
 
     #[tokio::test]
     async fn protocols_are_told_apart_however_they_arrive() {
-        let cases: [(&[u8], Dialect); 5] = [
-            (b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x05", Dialect::BitTorrent),
-            (b"GET /announce?info_hash=%12 HTTP/1.1\r\n", Dialect::Http),
-            (b"POST / HTTP/1.1\r\n", Dialect::Http),
-            (b"\x16\x03\x01\x02\x00 a TLS client hello", Dialect::Unknown),
-            (b"\x13BitTorrent protocoL", Dialect::Unknown),
+        let cases: [(&[u8], Caller); 10] = [
+            (b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x05", Caller::BitTorrent),
+            (b"GET /announce?info_hash=%12 HTTP/1.1\r\n", Caller::Http),
+            (b"POST / HTTP/1.1\r\n", Caller::Http),
+            (b"\x16\x03\x01\x02\x00 a TLS client hello", Caller::Unknown),
+            (b"\x13BitTorrent protocoL", Caller::Unknown),
+            (b"CHEL 51000\r\n", Caller::Chunk),
+            (b"CHEK 51000\r\n", Caller::Unknown),
+            (b"\0\0\0\0\0\0\0\x06\0\0\0\x02\x05\x01", Caller::JsonTorrent),
+            (b"\0\0\0\0\0\0\0\x10{\"port\": 5555 }", Caller::JsonTracker),
+            (b"\0\x01\0\0\0\0\0\x10", Caller::Unknown),
         ];
-        for (bytes, dialect) in cases {
+        for (bytes, caller) in cases {
             for at in 0..bytes.len().min(24) {
                 let (told, read) = sniff_split(bytes, at).await.unwrap();
-                assert_eq!(told, dialect, "{bytes:?} split at {at}");
+                assert_eq!(told, caller, "{bytes:?} split at {at}");
                 assert!(read.len() <= 20 && bytes.starts_with(&read));
             }
         }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use sow_content::{Bitfield, InfoHash, metainfo::Info};
-use sow_engine::{Config, Event, PeerSource, Status};
+use sow_engine::{Config, Dialect, Event, PeerSource, Status};
 use sow_store::{Store, StoreError};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -20,16 +20,39 @@ pub struct SwarmOptions {
     pub content: Option<SwarmContent>,
     /// The engine's settings. Its `listen_port` is set by the node.
     pub config: Config,
-    /// Peers that the user named.
-    pub peers: Vec<SocketAddr>,
+    /// What callers may speak.
+    pub answers: Answers,
+    /// Peers that the user named, and what they speak.
+    pub peers: Vec<(SocketAddr, Dialect)>,
+}
+
+/// What those who call a swarm may speak. Only in BitTorrent do they say which swarm they want: of the other dialects, a
+/// node answers in one swarm at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answers {
+    /// BitTorrent.
+    pub bittorrent: bool,
+    /// Document 1's P2P.
+    pub chunk: bool,
+    /// Document 2's P2P.
+    pub json_torrent: bool,
+}
+
+impl Answers {
+    /// BitTorrent and nothing else.
+    pub const BITTORRENT: Self = Self { bittorrent: true, chunk: false, json_torrent: false };
+    /// Document 1's P2P and nothing else.
+    pub const CHUNK: Self = Self { bittorrent: false, chunk: true, json_torrent: false };
+    /// Document 2's P2P and nothing else.
+    pub const JSON_TORRENT: Self = Self { bittorrent: false, chunk: false, json_torrent: true };
 }
 
 /// Content, and where its bytes are or are to be.
 #[derive(Debug, Clone)]
 pub struct SwarmContent {
-    /// The metadata, read.
+    /// The metadata, read. Without hashes of pieces, the sum of the whole has to prove what comes.
     pub info: Arc<Info>,
-    /// The same as it travels: the bencoded info dictionary.
+    /// The same as it travels: the bencoded info dictionary. Empty when there is none.
     pub metadata: Bytes,
     /// Where the bytes are.
     pub store: Arc<Store>,
@@ -58,7 +81,7 @@ pub struct Swarm {
 /// What a swarm's owner tells it.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Peers(PeerSource, Vec<SocketAddr>),
+    Peers(PeerSource, Dialect, Vec<SocketAddr>),
     Content(Box<SwarmContent>),
     Finish(oneshot::Sender<Result<Option<PathBuf>, StoreError>>),
     /// Somebody watches the status.
@@ -99,12 +122,12 @@ impl Swarm {
         receiver
     }
 
-    /// Names peers to call.
-    pub fn add_peers(&self, source: PeerSource, addrs: Vec<SocketAddr>) {
-        self.tell(Command::Peers(source, addrs));
+    /// Names peers to call, and what they speak.
+    pub fn add_peers(&self, source: PeerSource, dialect: Dialect, addrs: Vec<SocketAddr>) {
+        self.tell(Command::Peers(source, dialect, addrs));
     }
 
-    /// The answer to [`Event::Metadata`]: the content can be fetched now.
+    /// The answer to [`Event::Metadata`] and [`Event::Described`]: the content can be fetched now.
     pub fn content_ready(&self, content: SwarmContent) {
         self.tell(Command::Content(Box::new(content)));
     }

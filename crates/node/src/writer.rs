@@ -19,17 +19,15 @@ use std::{
 use bytes::BytesMut;
 use socket2::SockRef;
 use sow_content::Block;
-use sow_engine::ConnId;
+use sow_engine::{ConnId, Dialect, Message};
 use sow_store::{Store, StoreError};
-use sow_wire::bittorrent::{
-    BlockRequest, Message,
-    message::{block_head, encode},
-};
+use sow_wire::{bittorrent, chunk::Spelling};
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     inbox::{Inbox, Letter},
     sendfile::Sender,
+    tongue::{body_of, encode, encode_head},
 };
 
 /// What may wait for a peer in messages, in bytes: the largest bitfield and much more.
@@ -58,6 +56,13 @@ pub(crate) enum Outgoing {
     Block(Block, Arc<Store>),
 }
 
+/// How something is said.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Speech {
+    pub(crate) dialect: Dialect,
+    pub(crate) spelling: Spelling,
+}
+
 /// The way to a connection's writer. Once it is dropped, the writer sends the messages that wait, and ends.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -69,6 +74,7 @@ pub(crate) struct Outbox {
 #[derive(Debug)]
 pub(crate) struct Writer {
     conn: ConnId,
+    speech: Speech,
     sender: Sender,
     inbox: Inbox,
     queue: mpsc::UnboundedReceiver<Outgoing>,
@@ -90,13 +96,16 @@ enum Failure {
 
 impl Outbox {
     /// A writer for `sender`, and the way to it.
-    pub(crate) fn new(conn: ConnId, sender: Sender, inbox: Inbox) -> (Self, Writer) {
+    pub(crate) fn new(conn: ConnId, speech: Speech, sender: Sender, inbox: Inbox) -> (Self, Writer) {
         let (to, queue) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let outbox = Self { queue: to, queued: Arc::clone(&queued) };
         let (messages, waiting) = (BytesMut::new(), VecDeque::new());
         let measured = (0, Instant::now());
-        (outbox, Writer { conn, sender, inbox, queue, queued, messages, waiting, unsent: 0, measured })
+        (
+            outbox,
+            Writer { conn, speech, sender, inbox, queue, queued, messages, waiting, unsent: 0, measured },
+        )
     }
 
     /// Puts something in the queue. False: the peer takes too little, or is gone; no more use for it.
@@ -139,7 +148,7 @@ impl Writer {
             match self.waiting.pop_front() {
                 Some(Outgoing::Block(block, store)) => self.send_block(block, &store).await?,
                 Some(Outgoing::Message(message)) => {
-                    encode(&message, &mut self.messages);
+                    encode(&message, self.speech.spelling, &mut self.messages);
                     self.release_messages();
                 }
                 None => self.flush(false).await?,
@@ -179,11 +188,12 @@ impl Writer {
             }
             Outgoing::Message(message) => {
                 let held_up = self.waiting.iter().any(|waiting| matches!(waiting, Outgoing::Message(_)));
-                let choke = message == Message::Choke && !self.waiting.is_empty();
+                let choke =
+                    message == Message::BitTorrent(bittorrent::Message::Choke) && !self.waiting.is_empty();
                 if held_up || choke {
                     self.waiting.push_back(Outgoing::Message(message));
                 } else {
-                    encode(&message, &mut self.messages);
+                    encode(&message, self.speech.spelling, &mut self.messages);
                 }
             }
         }
@@ -192,7 +202,7 @@ impl Writer {
     /// After a choke, what was said behind it may go too, up to the next block.
     fn release_messages(&mut self) {
         while let Some(Outgoing::Message(message)) = self.waiting.front() {
-            encode(message, &mut self.messages);
+            encode(message, self.speech.spelling, &mut self.messages);
             self.waiting.pop_front();
         }
     }
@@ -207,17 +217,13 @@ impl Writer {
 
     async fn send_block(&mut self, block: Block, store: &Store) -> Result<(), Failure> {
         let segments = store.segments(store.geometry().range_of_block(block)).map_err(Failure::Store)?;
-        let Block { piece, offset, length } = block;
-        let head = block_head(BlockRequest { piece, offset, length });
         if self.sender.is_limited() {
             self.flush(false).await?;
-            self.sender.send_block(&head, segments).await?;
-        } else {
-            self.messages.extend_from_slice(&head);
-            let head = self.messages.split();
-            self.sender.send_block(&head, segments).await?;
         }
-        self.adapt(length);
+        encode_head(self.speech.dialect, block, store.geometry(), &mut self.messages);
+        let head = self.messages.split();
+        self.sender.send_block(&head, segments).await?;
+        self.adapt(block.length);
         // A swarm that is gone has no use for the news.
         let _ = self.inbox.send(Letter::BlockSent(self.conn, block)).await;
         Ok(())
@@ -252,19 +258,18 @@ impl From<io::Error> for Failure {
 }
 
 fn cost_of(outgoing: &Outgoing) -> usize {
-    let body = match outgoing {
-        Outgoing::Message(Message::Bitfield(bytes)) => bytes.len(),
-        Outgoing::Message(Message::Extended { payload, .. }) => payload.len(),
-        Outgoing::Message(_) | Outgoing::Block(..) => 0,
-    };
-    MESSAGE_COST + body
+    MESSAGE_COST
+        + match outgoing {
+            Outgoing::Message(message) => body_of(message),
+            Outgoing::Block(..) => 0,
+        }
 }
 
 #[cfg(test)]
 mod tests {
     use sow_content::Geometry;
     use sow_store::MemoryStore;
-    use sow_wire::bittorrent::{Decoded, Decoder};
+    use sow_wire::bittorrent::{Decoded, Decoder, Message};
     use tokio::{
         io::AsyncReadExt,
         net::{TcpListener, TcpStream, tcp::OwnedReadHalf},
@@ -275,6 +280,7 @@ mod tests {
     use crate::{inbox::inbox, throttle::Throttle};
 
     const PATIENCE: Duration = Duration::from_secs(20);
+    const SPEECH: Speech = Speech { dialect: Dialect::BitTorrent, spelling: Spelling::Documented };
 
     struct Pair {
         outbox: Outbox,
@@ -291,7 +297,7 @@ mod tests {
         let (other_half, half) = listener.accept().await.unwrap().0.into_split();
         let (inbox, letters) = inbox();
         let sender = Sender::new(half, Arc::new(Throttle::new(up)), stall);
-        let (outbox, writer) = Outbox::new(ConnId(1), sender, inbox);
+        let (outbox, writer) = Outbox::new(ConnId(1), SPEECH, sender, inbox);
         Pair { outbox, writer, letters, peer, _other_half: other_half }
     }
 
@@ -331,7 +337,7 @@ mod tests {
         let Pair { outbox, writer, mut letters, peer, .. } = pair(None, PATIENCE).await;
         let store = store();
         let push = |outgoing| assert!(outbox.push(outgoing));
-        let message = |message| push(Outgoing::Message(message));
+        let message = |message: bittorrent::Message| push(Outgoing::Message(message.into()));
         message(Message::HaveNone);
         push(Outgoing::Block(block(1), Arc::clone(&store)));
         push(Outgoing::Block(block(2), Arc::clone(&store)));
@@ -358,7 +364,7 @@ mod tests {
     async fn messages_that_wait_are_sent_before_the_end_and_blocks_are_not() {
         let Pair { outbox, writer, peer, .. } = pair(None, PATIENCE).await;
         outbox.push(Outgoing::Block(block(1), store()));
-        outbox.push(Outgoing::Message(Message::Have(7)));
+        outbox.push(Outgoing::Message(Message::Have(7).into()));
         drop(outbox);
         let writing = tokio::spawn(writer.run());
         let arrived = arrivals(peer).await;
@@ -371,7 +377,7 @@ mod tests {
     async fn a_peer_that_takes_nothing_fills_its_own_queue_alone() {
         let Pair { outbox, writer, peer, .. } = pair(None, PATIENCE).await;
         let message = Message::Extended { id: 1, payload: vec![0; 16384].into() };
-        let pushed = (0..1000).take_while(|_| outbox.push(Outgoing::Message(message.clone()))).count();
+        let pushed = (0..1000).take_while(|_| outbox.push(Outgoing::Message(message.clone().into()))).count();
         assert_eq!(pushed, MAX_QUEUED / (16384 + MESSAGE_COST));
         drop((writer, peer));
     }

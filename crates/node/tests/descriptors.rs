@@ -26,7 +26,11 @@ async fn running_out_of_descriptors_passes() {
     sleep(Duration::from_millis(300)).await;
     drop(callers);
     setrlimit(Resource::Nofile, limit).unwrap();
-    receiver.swarm.add_peers(sow_engine::PeerSource::Named, vec![origin.addr()]);
+    receiver.swarm.add_peers(
+        sow_engine::PeerSource::Named,
+        sow_engine::Dialect::BitTorrent,
+        vec![origin.addr()],
+    );
     receiver.complete().await;
     original.assert_same(&receiver.target);
     receiver.stop().await;

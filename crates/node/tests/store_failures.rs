@@ -26,7 +26,11 @@ async fn a_write_that_fails_is_reported_and_no_more_is_fetched() {
         have: Bitfield::new(original.info().geometry.pieces()),
     };
     receiver.swarm.content_ready(content);
-    receiver.swarm.add_peers(sow_engine::PeerSource::Named, vec![origin.addr()]);
+    receiver.swarm.add_peers(
+        sow_engine::PeerSource::Named,
+        sow_engine::Dialect::BitTorrent,
+        vec![origin.addr()],
+    );
     let kind = |event: &SwarmEvent| match event {
         SwarmEvent::StoreFailed(error) => Some(error.kind()),
         _ => None,
@@ -55,7 +59,11 @@ async fn who_cannot_read_lets_its_peers_go_and_others_help() {
     let mut second = original.receiver(loopback(), config(4), vec![broken.addr()]);
     let gone = |event: &SwarmEvent| matches!(event, SwarmEvent::Engine(Event::PeerGone { .. })).then_some(());
     broken.wait_for(gone).await;
-    second.swarm.add_peers(sow_engine::PeerSource::Named, vec![first.addr()]);
+    second.swarm.add_peers(
+        sow_engine::PeerSource::Named,
+        sow_engine::Dialect::BitTorrent,
+        vec![first.addr()],
+    );
     second.complete().await;
     assert!(std::fs::read(&second.target).unwrap() == std::fs::read(&first.target).unwrap());
     for member in [first, second, broken] {

@@ -65,7 +65,11 @@ async fn a_crowd_shares_what_it_has() {
     // Everybody knows everybody.
     let addrs: Vec<_> = receivers.iter().map(stage::Member::addr).collect();
     for receiver in &receivers {
-        receiver.swarm.add_peers(sow_engine::PeerSource::Tracker, addrs.clone());
+        receiver.swarm.add_peers(
+            sow_engine::PeerSource::Tracker,
+            sow_engine::Dialect::BitTorrent,
+            addrs.clone(),
+        );
     }
     for receiver in &mut receivers {
         receiver.complete().await;
@@ -199,6 +203,7 @@ async fn a_swarm_is_joined_once_and_again_after_it_was_left() {
         info_hash: original.metainfo.info_hash,
         content: None,
         config: config(3),
+        answers: sow_node::Answers::BITTORRENT,
         peers: vec![],
     };
     assert!(matches!(origin.node.join(options()), Err(sow_node::NodeError::AlreadyJoined(_))));

@@ -14,7 +14,8 @@ pub struct Info {
     pub name: String,
     /// Size and pieces.
     pub geometry: Geometry,
-    /// The SHA-1 of each piece, as many as the geometry has pieces.
+    /// The SHA-1 of each piece, as many as the geometry has pieces; none where the protocol has none
+    /// ([`Info::without_hashes`]).
     pub piece_hashes: Vec<[u8; 20]>,
     /// One file, or a folder; the lengths add up to the geometry's total.
     pub files: Files,
@@ -44,6 +45,20 @@ impl Info {
         }
         check_count(&piece_hashes, geometry)?;
         Ok(Self { name, geometry, piece_hashes, files, private })
+    }
+
+    /// A file of whose pieces no hashes exist (document 1). It cannot be written as an info dictionary.
+    ///
+    /// # Errors
+    /// When the name is not accepted.
+    pub fn without_hashes(name: &str, geometry: Geometry) -> Result<Self, MetainfoError> {
+        let name = checked_name("info.name", clean_name(name.as_bytes()))?;
+        Ok(Self { name, geometry, piece_hashes: Vec::new(), files: Files::Single, private: false })
+    }
+
+    /// Whether there is a hash for every piece.
+    pub fn has_hashes(&self) -> bool {
+        self.piece_hashes.len() == self.geometry.pieces() as usize
     }
 
     /// Reads a bencoded info dictionary.

@@ -211,10 +211,13 @@ impl Engine {
         let age = now.since(asking.news_at);
         let may_list = !has_all && !being_listed;
         let (stale, due) = (age >= FRESH, asking.had_news || age >= POLL);
-        if (!(may_list && stale) && self.ask_whole(now, conn)) || !(may_list && due) {
+        let asks_first = !(may_list && stale);
+        if asks_first && self.ask_whole(now, conn) {
             return;
         }
-        self.ask(now, conn, Pending::List, Message::ListRequest);
+        if may_list && due {
+            self.ask(now, conn, Pending::List, Message::ListRequest);
+        }
     }
 
     fn server_said_hello(&mut self, now: Time, conn: ConnId, said: (u64, u64)) -> Result<(), DropReason> {

@@ -127,7 +127,15 @@ impl Original {
     ) -> Member {
         let node = Node::bind(options).unwrap();
         let info_hash = self.metainfo.info_hash;
-        let (swarm, events) = node.join(SwarmOptions { info_hash, content, config, peers }).unwrap();
+        let (swarm, events) = node
+            .join(SwarmOptions {
+                info_hash,
+                content,
+                config,
+                answers: sow_node::Answers::BITTORRENT,
+                peers: peers.into_iter().map(|addr| (addr, sow_engine::Dialect::BitTorrent)).collect(),
+            })
+            .unwrap();
         Member { node, swarm, events, target }
     }
 

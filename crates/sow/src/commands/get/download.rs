@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use sow_content::{Metainfo, Ticket, path::printable};
-use sow_engine::{Event, PickOrder, Status};
-use sow_node::{Swarm, SwarmContent, SwarmEvent, SwarmOptions};
+use sow_engine::{Dialect, Event, PickOrder, Status};
+use sow_node::{Answers, Swarm, SwarmContent, SwarmEvent, SwarmOptions};
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
     time::{Instant, sleep},
@@ -74,7 +74,9 @@ pub(super) async fn run(text: &str, what: What, run: &Arc<Run>, report: &Report)
     if run.plan.only_origin {
         config.max_dialed = addrs.len();
     }
-    let options = SwarmOptions { info_hash: source.info_hash, content, config, peers: addrs };
+    let peers = addrs.into_iter().map(|addr| (addr, Dialect::BitTorrent)).collect();
+    let options =
+        SwarmOptions { info_hash: source.info_hash, content, config, answers: Answers::BITTORRENT, peers };
     let (swarm, events) = run.node.join(options)?;
     let status = swarm.status();
     let (contact, _) = watch::channel(Contact::default());

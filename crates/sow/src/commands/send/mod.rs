@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use sow_content::{Bitfield, Metainfo, Ticket, metainfo::Files, percent};
 use sow_node::{
-    Node, NodeOptions, SwarmContent, SwarmOptions, TrackerService,
+    Answers, Node, NodeOptions, SwarmContent, SwarmOptions, TrackerService,
     index::{SharedContent, index},
 };
 use sow_store::{ContentPlan, DiskStore, Store};
@@ -59,8 +59,13 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
         have: Bitfield::full(offer.metainfo.info.geometry.pieces()),
     };
     let config = settings::origin(offer.metainfo.trackers.clone(), settings::choking(args.tit_for_tat));
-    let (swarm, events) =
-        node.join(SwarmOptions { info_hash, content: Some(content), config, peers: Vec::new() })?;
+    let (swarm, events) = node.join(SwarmOptions {
+        info_hash,
+        content: Some(content),
+        config,
+        answers: Answers::BITTORRENT,
+        peers: Vec::new(),
+    })?;
     offer.announce(node.port(), report);
     let watch = Watch::new(report, plan, offer.metainfo.info.geometry, args.expect, tracker);
     let ended = watch.run(&swarm, events, &stop).await;

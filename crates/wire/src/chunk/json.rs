@@ -9,7 +9,7 @@ use std::{
 use bytes::BytesMut;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{Error, MapAccess, SeqAccess, Visitor},
 };
 
 use crate::compact::is_dialable;
@@ -163,7 +163,8 @@ impl<'de> Deserialize<'de> for Peers {
     }
 }
 
-/// Anything that can stand in a list, or in an entry of it; never more than fits here, however long it is.
+/// Anything that can stand in a list, or in an entry of it; never more than fits here, however long it is. It is read like
+/// everything else where it is ignored too, so that what is no JSON is noticed wherever it stands.
 enum Entry {
     Ip(IpAddr),
     Port(u16),
@@ -213,7 +214,7 @@ impl<'de> Visitor<'de> for AnyEntry {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Entry, A::Error> {
         let pair = (list.next_element()?, list.next_element()?);
         let mut more = false;
-        while list.next_element::<IgnoredAny>()?.is_some() {
+        while list.next_element::<Entry>()?.is_some() {
             more = true;
         }
         if let (Some(Entry::Ip(ip)), Some(Entry::Port(port)), false) = (pair.0, pair.1, more) {
@@ -226,7 +227,7 @@ impl<'de> Visitor<'de> for AnyEntry {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        while map.next_entry::<Entry, Entry>()?.is_some() {}
         Ok(Entry::Other)
     }
 }
@@ -286,7 +287,15 @@ mod tests {
         for text in ["[[}", "[1e999]", "[nul]", "[\"\\x\"]", "[\"\u{1}\"]", "[1,]", "[[1] [2]]"] {
             assert_eq!(peers(text.as_bytes()), Err(Broken), "{text}");
         }
-        assert_eq!(peers(b"[\"\xff\"]"), Err(Broken));
+        for text in [
+            &b"[\"\xff\"]"[..],
+            b"[{\"a\":\"\xff\"}]",
+            b"[[1,2,\"\\ud800\"]]",
+            b"[{\"a\":1e999}]",
+            b"[{1:2}]",
+        ] {
+            assert_eq!(peers(text), Err(Broken), "{}", text.escape_ascii());
+        }
     }
 
     #[test]

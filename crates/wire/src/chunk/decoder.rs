@@ -5,7 +5,7 @@ use bytes::{Buf, BytesMut};
 
 use super::{
     Decoded, ErrorId, Message,
-    head::{Head, List, OpAhead, printable},
+    head::{Head, List, OpAhead, known_error, printable},
     json::{self, Broken, Scan},
 };
 
@@ -88,7 +88,7 @@ impl Decoder {
     /// left in `stream` then is the beginning of a head or of a list, [`MAX_LIST`] bytes at the most, and only this decoder
     /// may go on with it.
     ///
-    /// The text of an error ends where `stream` does, or where a known OP begins in it. What comes in later segments is
+    /// An error may come without CR LF. Its text ends where `stream` does, or where a known OP begins in it. What comes in later segments is
     /// passed over up to there, and never gathers in `stream`.
     ///
     /// # Errors
@@ -97,6 +97,10 @@ impl Decoder {
         loop {
             match &mut self.pending {
                 Pending::Head => {
+                    if let Some((id, length)) = known_error(stream) {
+                        stream.advance(length);
+                        return Ok(Some(self.error(id, stream)));
+                    }
                     let Some(head) = take_head(stream)? else { return Ok(None) };
                     match Head::read(&head)? {
                         Head::Whole(message) => return Ok(Some(Decoded::Message(message))),
@@ -132,7 +136,7 @@ impl Decoder {
             OpAhead { at, whole: true } => &stream[..at],
             _ => &stream[..],
         };
-        let text = printable(text, MAX_ERROR_TEXT).0;
+        let text = printable(text.strip_prefix(b"\r\n").unwrap_or(text), MAX_ERROR_TEXT).0;
         self.pass_over_text(stream);
         Decoded::Message(Message::Error { id, text })
     }
@@ -348,6 +352,23 @@ mod tests {
         let (found, _, rest) = decode("ERROR OFFSET_OVERFLOW\r\nABCDEF, a CHECKER, BAD");
         let want = error(ErrorId::OffsetOverflow, "ABCDEF, a CHECKER, BAD");
         assert_eq!((&found[..], &rest[..]), (&[Decoded::Message(want)][..], "D"));
+    }
+
+    #[test]
+    fn an_error_may_come_without_an_end() {
+        let error = |id| Decoded::Message(Message::Error { id, text: String::new() });
+        let (mut decoder, mut stream) = (Decoder::new(1), BytesMut::from("ERROR CHUNK_UNDOWNLOADE"));
+        assert_eq!(decoder.decode(&mut stream), Ok(None));
+        for (more, want) in [
+            ("D", Some(error(ErrorId::ChunkUndownloaded))),
+            ("\r", None),
+            ("\nPHEL\r\n", Some(Decoded::Message(Message::PeerHello))),
+            ("ERROR OFFSET_OVERFLOW", Some(error(ErrorId::OffsetOverflow))),
+            ("CLREQ\r\n", Some(Decoded::Message(Message::ListRequest))),
+        ] {
+            stream.extend_from_slice(more.as_bytes());
+            assert_eq!(decoder.decode(&mut stream), Ok(want), "after {more:?}");
+        }
     }
 
     #[test]

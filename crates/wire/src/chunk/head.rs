@@ -12,6 +12,15 @@ const MAX_SHOWN: usize = 64;
 const OPS: [&[u8]; 10] =
     [b"CHEL", b"SHEL", b"PHEL", b"CLREQ", b"CLRSP", b"CLRES", b"DREQ", b"DATA", b"CHECK", b"ERROR"];
 
+/// The errors, in either spelling. None begins another.
+const ERRORS: [(&[u8], ErrorId); 5] = [
+    (b"UNKNOWN_COMMAND", ErrorId::UnknownCommand),
+    (b"UNKONWN_COMMAND", ErrorId::UnknownCommand),
+    (b"OFFSET_OVERFLOW", ErrorId::OffsetOverflow),
+    (b"CHUNK_UNDOWNLOADED", ErrorId::ChunkUndownloaded),
+    (b"CHECKSUM_NOT_FIT", ErrorId::ChecksumNotFit),
+];
+
 /// What a head says, and what has to follow it.
 #[derive(Debug, PartialEq)]
 pub(super) enum Head {
@@ -60,6 +69,14 @@ impl Head {
         };
         Ok(Self::Whole(message.unwrap_or_else(|| Message::Unknown { head: shown(head) })))
     }
+}
+
+/// The error that `stream` begins with, and the length of its head, which need not end with CR LF: nothing but text comes
+/// after it. `None`: another head, or an error that is not known.
+pub(super) fn known_error(stream: &[u8]) -> Option<(ErrorId, usize)> {
+    let word = stream.strip_prefix(b"ERROR ")?;
+    let (known, id) = ERRORS.into_iter().find(|(known, _)| word.starts_with(known))?;
+    Some((id, "ERROR ".len() + known.len()))
 }
 
 /// Where a known OP begins in a stream, or may begin at its end.
@@ -177,13 +194,8 @@ fn data(head: &[u8], offset: &[u8], size: &[u8]) -> Result<Head, ChunkError> {
 }
 
 fn error(ids: &[&[u8]]) -> ErrorId {
-    match ids.first().copied().unwrap_or_default() {
-        b"UNKNOWN_COMMAND" | b"UNKONWN_COMMAND" => ErrorId::UnknownCommand,
-        b"OFFSET_OVERFLOW" => ErrorId::OffsetOverflow,
-        b"CHUNK_UNDOWNLOADED" => ErrorId::ChunkUndownloaded,
-        b"CHECKSUM_NOT_FIT" => ErrorId::ChecksumNotFit,
-        _ => ErrorId::Other,
-    }
+    let known = ERRORS.into_iter().find(|(word, _)| ids.first() == Some(word));
+    known.map_or(ErrorId::Other, |(_, id)| id)
 }
 
 #[cfg(test)]
@@ -285,6 +297,15 @@ mod tests {
         ] {
             assert_eq!(Head::read(head.as_bytes()), Ok(Head::Error(want)));
         }
+    }
+
+    #[test]
+    fn a_known_error_is_known_by_its_last_letter() {
+        assert_eq!(known_error(b"ERROR OFFSET_OVERFLO"), None);
+        assert_eq!(known_error(b"ERROR OFFSET_OVERFLOW"), Some((ErrorId::OffsetOverflow, 21)));
+        assert_eq!(known_error(b"ERROR UNKONWN_COMMAND\r\nCLREQ"), Some((ErrorId::UnknownCommand, 21)));
+        assert_eq!(known_error(b"ERROR OTHER\r\n"), None);
+        assert_eq!(known_error(b"ERRORS OFFSET_OVERFLOW"), None);
     }
 
     #[test]

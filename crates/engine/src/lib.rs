@@ -7,6 +7,7 @@ mod availability;
 mod choker;
 mod chunk;
 pub mod config;
+pub mod cs;
 mod culprits;
 mod downloading;
 mod engine;

@@ -187,16 +187,7 @@ pub struct Client {
 impl Client {
     /// A client that is about to call.
     pub fn new(now: Time, settings: ClientSettings) -> Self {
-        Self {
-            settings,
-            lost: now,
-            begun: 0,
-            calls: 0,
-            announced: None,
-            received: 0,
-            since: now,
-            window: 0,
-        }
+        Self { settings, lost: now, begun: 0, calls: 0, announced: None, received: 0, since: now, window: 0 }
     }
 
     /// The length of the file in bytes, as far as it is known.

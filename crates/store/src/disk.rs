@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sow_content::{Bitfield, Geometry, Info};
+use sow_content::{Bitfield, Geometry, Info, geometry::MAX_PIECES};
 
 use crate::{
     error::{Operation, StoreError},
@@ -82,6 +82,19 @@ impl DiskStore {
         let files = FileSet::open(Layout::of(info), path)?;
         files.check_lengths()?;
         Ok(Self { files, geometry: info.geometry, receiving: None })
+    }
+
+    /// Opens one file of which nothing is known, for reading it as a stream. Its pieces mean nothing.
+    ///
+    /// # Errors
+    /// When it is no file or cannot be opened.
+    pub fn serve_file(path: &Path) -> Result<Self, StoreError> {
+        let metadata = path.metadata().map_err(|e| StoreError::io(Operation::Open, path, e))?;
+        let piece_length = metadata.len().div_ceil(MAX_PIECES.into()).next_power_of_two().max(1 << 20);
+        let geometry = Geometry::new(metadata.len(), piece_length)?;
+        let files = FileSet::open(Layout::single(metadata.len()), path)?;
+        files.check_lengths()?;
+        Ok(Self { files, geometry, receiving: None })
     }
 
     /// Receives into a file in `folder` that has no name, and is gone with the process: for content that is passed on as a

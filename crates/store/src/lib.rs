@@ -15,6 +15,7 @@ mod receive;
 pub mod scan;
 pub mod segment;
 pub mod store;
+pub mod stream;
 pub mod verify;
 
 pub use disk::DiskStore;
@@ -25,4 +26,5 @@ pub use receive::{ReceiveOptions, clear_leftovers};
 pub use scan::{ContentPlan, scan};
 pub use segment::Segment;
 pub use store::Store;
+pub use stream::{Placed, StreamFile, StreamMemory, StreamPipe, StreamStore};
 pub use verify::{Verified, verify};

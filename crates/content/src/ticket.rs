@@ -56,17 +56,27 @@ impl Ticket {
     }
 }
 
+impl Address {
+    /// Reads `HOST[:PORT]` where another port than [`DEFAULT_PORT`] is meant when none is named.
+    ///
+    /// # Errors
+    /// When there is no host, or the port is none.
+    pub fn parse_or(text: &str, default_port: u16) -> Result<Self, TicketError> {
+        let (host, port) = split_port(text)?;
+        let port = match port {
+            None => default_port,
+            Some(digits) => port_number(digits).ok_or_else(|| TicketError::Port(excerpt(digits)))?,
+        };
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
 impl FromStr for Address {
     type Err = TicketError;
 
     /// Reads `HOST[:PORT]`; without a port, [`DEFAULT_PORT`] is meant. An IPv6 address needs brackets to have a port.
     fn from_str(text: &str) -> Result<Self, TicketError> {
-        let (host, port) = split_port(text)?;
-        let port = match port {
-            None => DEFAULT_PORT,
-            Some(digits) => port_number(digits).ok_or_else(|| TicketError::Port(excerpt(digits)))?,
-        };
-        Ok(Self { host: host.to_owned(), port })
+        Self::parse_or(text, DEFAULT_PORT)
     }
 }
 

@@ -265,16 +265,12 @@ impl Client {
         if self.window >= LEAST_PACE {
             (self.since, self.window) = (now, 0);
         }
-        match (self.announced, self.settings.size) {
-            (Some(length), _) if self.received >= length => Next::Done,
-            (Some(_), _) => Next::Receive,
-            (None, Some(expected)) if self.received > expected => {
-                Next::GiveUp(GiveUp::WrongSize { expected, came: self.received })
-            }
-            (None, _) if self.received > self.most() => {
+        match self.announced {
+            Some(length) if self.received >= length => Next::Done,
+            None if self.received > self.most() => {
                 Next::GiveUp(GiveUp::TooLong { limit: self.most(), announced: None })
             }
-            (None, _) => Next::Receive,
+            _ => Next::Receive,
         }
     }
 
@@ -301,7 +297,16 @@ impl Client {
         }
     }
 
-    /// The connection was reset, or what was due did not come in time.
+    /// Nothing has come until [`Client::deadline`], or too little.
+    pub fn silent(&mut self, now: Time) -> Next {
+        match (self.settings.framing, self.settings.size) {
+            // A server that does not close the connection after a file of known length.
+            (Framing::Raw, Some(expected)) if expected == self.received => Next::Done,
+            _ => self.broke_off(now),
+        }
+    }
+
+    /// The connection was lost.
     pub fn broke_off(&mut self, now: Time) -> Next {
         if self.begun > self.settings.restarts {
             return Next::GiveUp(GiveUp::BrokenOff { begun: self.begun });
@@ -398,7 +403,7 @@ mod tests {
         let mut long = sized();
         long.reached(at(0));
         let wrong = |came| Next::GiveUp(GiveUp::WrongSize { expected: 10, came });
-        assert_eq!(long.arrived(at(1), 11), wrong(11));
+        assert_eq!(long.arrived(at(1), 11), Next::GiveUp(GiveUp::TooLong { limit: 10, announced: None }));
         let mut short = sized();
         short.reached(at(0));
         short.arrived(at(1), 9);
@@ -459,6 +464,15 @@ mod tests {
         assert_eq!(client.deadline(), at(120_000));
         client.waited(Duration::from_secs(5));
         assert_eq!(client.deadline(), at(125_000));
+        assert!(call_time(client.silent(at(125_000))) > at(125_000));
+    }
+
+    #[test]
+    fn a_file_of_known_length_is_there_even_if_the_connection_stays_open() {
+        let mut client = client(Framing::Raw, |settings| settings.size = Some(5));
+        client.reached(at(0));
+        client.arrived(at(1), 5);
+        assert_eq!(client.silent(at(60_000)), Next::Done);
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::{
     options::NodeOptions,
     slabs::Slabs,
     swarm::{Answers, Swarm, SwarmEvent, SwarmOptions},
-    throttle::Throttle,
+    throttle::{RateLimit, Throttle},
     tracker_client::TrackerClient,
 };
 
@@ -117,6 +117,16 @@ impl Node {
     /// The port that it listens on.
     pub fn port(&self) -> u16 {
         self.shared.port
+    }
+
+    /// Its limit on what leaves, for a server beside it that is to share it.
+    pub fn up_limit(&self) -> RateLimit {
+        RateLimit(Arc::clone(&self.shared.up))
+    }
+
+    /// Its limit on what comes in, for a client beside it that is to share it.
+    pub fn down_limit(&self) -> RateLimit {
+        RateLimit(Arc::clone(&self.shared.down))
     }
 
     /// Answers HTTP on the same port from now on. Handlers find both ends of the connection in

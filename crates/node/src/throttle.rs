@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The least that is granted at a time where more is wanted, in bytes; above it, what [`GRAIN`] carries.
 const LEAST_GRAIN: u64 = 16 * 1024;
@@ -20,6 +20,17 @@ const GRAIN: Duration = Duration::from_millis(20);
 
 /// How much unused time may be made up for: timers are late by a millisecond or two.
 const SLACK: Duration = Duration::from_millis(20);
+
+/// A limit in bytes per second, or none. Clones are the same limit, for those who are to share it.
+#[derive(Debug, Clone)]
+pub struct RateLimit(pub(crate) Arc<Throttle>);
+
+impl RateLimit {
+    /// A limit of its own; `None` is no limit, and 0 counts as 1.
+    pub fn new(bytes_per_second: Option<u64>) -> Self {
+        Self(Arc::new(Throttle::new(bytes_per_second)))
+    }
+}
 
 /// A rate in bytes per second, or none.
 #[derive(Debug)]

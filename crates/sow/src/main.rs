@@ -8,6 +8,7 @@ mod disk;
 mod exit;
 mod fetch;
 mod hashing;
+mod memory;
 mod quantity;
 mod reach;
 mod receivers;
@@ -48,6 +49,8 @@ fn run(command: Command, report: &Report) -> Result<Exit, Failure> {
         Command::Send(args) => in_runtime(commands::send::run(args, report)),
         Command::Get(args) => in_runtime(commands::get::run(args, report)),
         Command::Tracker(args) => in_runtime(commands::tracker::run(args, report)),
+        Command::Raw(args) => in_runtime(commands::client_server::raw(args.command, report)),
+        Command::Framed(args) => in_runtime(commands::client_server::framed(args.command, report)),
         Command::Demo(args) => in_runtime(commands::demo::run(args, report)),
     }
 }

@@ -108,6 +108,9 @@ pub(crate) async fn resolve(what: What, bind: Option<IpAddr>, report: &Report) -
             Ok(of_metainfo(torrent_file::decode(&bytes, &url)?))
         }
         What::Origin(address) => ask_origin(address, bind, report).await,
+        What::Raw(address) | What::Framed(address) | What::Chunk(address) => {
+            Err(Failure::new(Exit::Failed, format!("what {address} serves that way has no swarm")))
+        }
     }
 }
 

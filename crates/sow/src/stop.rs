@@ -11,6 +11,7 @@ use std::{
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    time::{Instant, sleep_until},
 };
 
 use crate::{
@@ -60,10 +61,38 @@ impl Stop {
         }
     }
 
-    /// The same for work that cannot wait on a future.
+    /// Does something that being asked to stop and a deadline cut short.
+    pub(crate) async fn bounded<T>(
+        &self,
+        deadline: Option<Instant>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Cut> {
+        let too_late = async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            done = work => Ok(done),
+            () = self.asked() => Err(Cut::Interrupted),
+            () = too_late => Err(Cut::TooLate),
+        }
+    }
+
+    /// Tells the same to work that cannot wait on a future.
     pub(crate) fn flag(&self) -> &AtomicBool {
         &self.flag
     }
+}
+
+/// Why something was cut short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Ctrl-C or the like.
+    Interrupted,
+    /// `--timeout`.
+    TooLate,
 }
 
 struct Signals {

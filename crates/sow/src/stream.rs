@@ -79,7 +79,8 @@ fn copy(store: &Store, told: &Receiver<u64>, out: &mut impl Write) -> Result<(),
     out.flush().map_err(|error| closed(&error))
 }
 
-fn closed(error: &io::Error) -> Failure {
+/// Why standard output cannot be written to.
+pub(crate) fn closed(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::new(
             Exit::Failed,

@@ -22,9 +22,21 @@ pub(crate) enum What {
     TorrentFile(PathBuf),
     /// The URL of a .torrent file.
     TorrentUrl(String),
+    /// `raw://HOST[:PORT]`: document 1's client/server.
+    Raw(Address),
+    /// `framed://HOST[:PORT]`: document 2's client/server.
+    Framed(Address),
+    /// `chunk://HOST[:PORT]`: document 1's P2P.
+    Chunk(Address),
 }
 
-const FORMS: &str = "WHAT is HOST[:PORT]/HASH (a ticket), HOST[:PORT], magnet:…, or the path or URL of a .torrent; see `sow get --help`";
+/// The port of document 1's servers, both of them.
+pub(crate) const DOCUMENT_1_PORT: u16 = 52000;
+
+/// The port of document 2's server.
+pub(crate) const FRAMED_PORT: u16 = 6666;
+
+const FORMS: &str = "WHAT is HOST[:PORT]/HASH (a ticket), HOST[:PORT], magnet:…, the path or URL of a .torrent, or raw://, framed:// or chunk://HOST[:PORT]; see `sow get --help`";
 
 impl What {
     /// Tells the form. A text that is a whole ticket is a ticket; after that, a file that exists goes before an address.
@@ -35,8 +47,15 @@ impl What {
         if starts_with_ignoring_case(text, "magnet:") {
             return text.parse().map(What::Magnet).map_err(|error| wrong(text, &error));
         }
-        if let Some((scheme, _)) = text.split_once("://") {
+        if let Some((scheme, rest)) = text.split_once("://") {
+            let address = |port| {
+                let rest = rest.strip_suffix('/').unwrap_or(rest);
+                Address::parse_or(rest, port).map_err(|error| wrong(text, &error))
+            };
             return match scheme.to_ascii_lowercase().as_str() {
+                "raw" => address(DOCUMENT_1_PORT).map(What::Raw),
+                "framed" => address(FRAMED_PORT).map(What::Framed),
+                "chunk" => address(DOCUMENT_1_PORT).map(What::Chunk),
                 "http" | "https" => Ok(What::TorrentUrl(text.to_owned())),
                 _ => Err(Failure::usage(format!(
                     "`{text}`: {scheme}:// is not a form that this program knows"
@@ -61,7 +80,7 @@ impl What {
     /// Whether it names a machine that has the content.
     pub(crate) fn names_peers(&self) -> bool {
         match self {
-            What::Ticket(_) | What::Origin(_) => true,
+            What::Ticket(_) | What::Origin(_) | What::Raw(_) | What::Framed(_) | What::Chunk(_) => true,
             What::Magnet(magnet) => !magnet.peers.is_empty(),
             What::TorrentFile(_) | What::TorrentUrl(_) => false,
         }
@@ -106,15 +125,20 @@ mod tests {
         assert!(matches!(form("./10.0.0.1"), What::TorrentFile(_)));
         assert!(matches!(form("http://10.0.0.1:52000/big.iso.torrent"), What::TorrentUrl(_)));
         assert!(matches!(form("HTTPS://example/x"), What::TorrentUrl(_)));
+        assert!(matches!(form("raw://10.0.0.1"), What::Raw(a) if a.port == 52000));
+        assert!(matches!(form("framed://server/"), What::Framed(a) if a.port == 6666 && a.host == "server"));
+        assert!(matches!(form("Framed://[::1]:7"), What::Framed(a) if a.port == 7));
+        assert!(matches!(form("chunk://10.0.0.1:7000"), What::Chunk(a) if a.port == 7000));
     }
 
     #[test]
     fn other_forms_are_wrong_usage() {
         for text in [
             "",
-            "chunk://10.0.0.1",
-            "raw://10.0.0.1",
-            "framed://10.0.0.1",
+            "chunk://",
+            "raw://10.0.0.1:0",
+            "framed://10.0.0.1/x",
+            "RAW://:52000",
             "ftp://x/y.torrent",
             "magnet:",
             "magnet:?dn=x",

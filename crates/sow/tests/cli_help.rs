@@ -16,6 +16,12 @@ fn help_of_every_command() {
         &["torrent", "show", "--help"],
         &["torrent", "check", "--help"],
         &["demo", "--help"],
+        &["raw", "--help"],
+        &["raw", "server", "--help"],
+        &["raw", "client", "--help"],
+        &["framed", "--help"],
+        &["framed", "server", "--help"],
+        &["framed", "client", "--help"],
         &["completions", "--help"],
         &["man", "--help"],
     ] {

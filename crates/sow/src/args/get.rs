@@ -25,7 +25,7 @@ pub(crate) struct GetArgs {
         value_name = "WHAT",
         required = true,
         help = "What to fetch: HOST[:PORT]/HASH (a ticket), HOST[:PORT] (ask the origin what it has, and trust it), \
-                magnet:…, or the path or URL of a .torrent"
+                magnet:…, the path or URL of a .torrent; or raw://HOST[:PORT], framed://HOST[:PORT], which need -o"
     )]
     pub(crate) what: Vec<String>,
     /// Where it goes: a file name, a folder that exists, or `-` for standard output (it gathers in TMPDIR then)
@@ -133,6 +133,11 @@ impl GetArgs {
             }
             _ => {}
         }
+        let nameless = what.iter().find(|(_, what)| matches!(what, What::Raw(_) | What::Framed(_)));
+        if let (Some((text, _)), Destination::Folder(_)) = (nameless, &destination) {
+            return Err(Failure::usage(format!("{text} does not tell the name of the file"))
+                .tip("name the file with -o, or - for standard output"));
+        }
         if self.only_origin && what.iter().any(|(_, what)| !what.names_peers()) {
             return Err(Failure::usage("--only-origin needs a WHAT that names a machine")
                 .tip("use a ticket, HOST[:PORT], or a magnet link with x.pe"));
@@ -153,7 +158,11 @@ impl GetArgs {
     }
 }
 
-fn destination(out: Option<PathBuf>) -> Result<Destination, Failure> {
+/// Where `-o` says that the bytes go.
+///
+/// # Errors
+/// When it names a folder that does not exist.
+pub(super) fn destination(out: Option<PathBuf>) -> Result<Destination, Failure> {
     let Some(path) = out else { return Ok(Destination::Folder(PathBuf::from("."))) };
     if path.as_os_str() == "-" {
         return Ok(Destination::Stdout);
@@ -207,6 +216,8 @@ mod tests {
             &[TICKET, TICKET, "-o", "x.iso"],
             &[TICKET, "-o", "/no/such/folder/x.iso"],
             &[TICKET, "-o", "no-such-folder/"],
+            &["raw://10.0.0.1"],
+            &["framed://10.0.0.1", "-o", "/"],
             &["magnet:?xt=urn:btih:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "--only-origin"],
         ] {
             assert_eq!(plan(line, false).unwrap_err().exit(), crate::exit::Exit::Usage, "{line:?}");

@@ -1,6 +1,7 @@
 //! The command line as it is typed: commands, flags, their environment variables, their help. What a command line
 //! *means* is worked out in the second step, by each command's `…Plan`.
 
+pub(crate) mod client_server;
 pub(crate) mod demo;
 pub(crate) mod get;
 pub(crate) mod send;
@@ -82,6 +83,11 @@ pub(crate) enum Command {
     Torrent(torrent::TorrentArgs),
     /// Show on this machine what sow does: one origin, five receivers, client/server beside peer-to-peer.
     Demo(demo::DemoArgs),
+    /// Client/server without any protocol (document 1): the bytes of a file, and nothing else.
+    #[command(visible_alias = "cs")]
+    Raw(client_server::RawArgs),
+    /// Client/server with a length in front (document 2).
+    Framed(client_server::FramedArgs),
     /// Print a completion script for a shell.
     #[command(
         after_help = "Example:\n  sow completions bash > ~/.local/share/bash-completion/completions/sow"

@@ -1,5 +1,6 @@
 //! What each command does, from its plan to its exit code.
 
+pub(crate) mod client_server;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod get;

@@ -54,6 +54,25 @@ pub(crate) enum Event<'a> {
         /// Who sent how much.
         from: BTreeMap<String, u64>,
     },
+    /// The same of a stream without checks (`raw`, `framed`), under the same name.
+    #[serde(rename = "complete")]
+    StreamComplete {
+        /// Where it is; `null` when it is in memory.
+        path: Option<&'a str>,
+        /// Its size.
+        bytes: u64,
+        /// How long it took.
+        seconds: f64,
+        /// Never anything: a stream begins with its first byte.
+        resumed_bytes: u64,
+        /// Who sent how much.
+        from: BTreeMap<String, u64>,
+        /// The length was announced, or known beforehand.
+        length_known: bool,
+        /// Of what is in memory.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        md5: Option<&'a str>,
+    },
     /// What went wrong, before the program ends (or, with several downloads, one of them).
     Error {
         /// The exit code that goes with it.
@@ -126,6 +145,19 @@ mod tests {
         assert_eq!(
             line(3.0, None, &complete),
             r#"{"event":"complete","path":"a","bytes":9,"seconds":1.5,"resumed_bytes":0,"from":{"10.0.0.1:52000":9},"t":3.0}"#
+        );
+        let stream = Event::StreamComplete {
+            path: None,
+            bytes: 9,
+            seconds: 1.5,
+            resumed_bytes: 0,
+            from: BTreeMap::new(),
+            length_known: false,
+            md5: Some("ab"),
+        };
+        assert_eq!(
+            line(3.0, None, &stream),
+            r#"{"event":"complete","path":null,"bytes":9,"seconds":1.5,"resumed_bytes":0,"from":{},"length_known":false,"md5":"ab","t":3.0}"#
         );
         assert_eq!(
             line(4.0, Some("x.torrent"), &Event::Error { code: 8, message: "a\nb" }),

@@ -48,16 +48,26 @@ impl Meter {
 
     /// Shows where it stands. `text` is only asked for when it is shown.
     pub(crate) fn set(&self, done: u64, total: u64, text: impl FnOnce() -> String) {
+        let position = if total == 0 { 1000 } else { permille(done, total) };
+        self.show(position, || format!("{}  {}", percent(done, total), text()));
+    }
+
+    /// Shows how it goes where nobody knows how much there is in all.
+    pub(crate) fn set_of_unknown(&self, text: impl FnOnce() -> String) {
+        self.show(0, text);
+    }
+
+    fn show(&self, position: u64, text: impl FnOnce() -> String) {
         match &self.0 {
             Kind::Bar(bar) => {
-                bar.set_position(if total == 0 { 1000 } else { permille(done, total) });
-                bar.set_message(format!("{}  {}", percent(done, total), text()));
+                bar.set_position(position);
+                bar.set_message(text());
             }
             Kind::Lines { report, label, last } => {
                 // Progress comes from several threads when files are hashed: whoever is not first does not wait.
                 let Ok(mut last) = last.try_lock() else { return };
                 if last.at.elapsed() >= LINE_EVERY {
-                    let text = format!("{label}: {}  {}", percent(done, total), text());
+                    let text = format!("{label}: {}", text());
                     // A log is not to be filled with nothing new.
                     if text != last.text {
                         report.note(&text);

@@ -1,6 +1,7 @@
 //! What a run shows while it lasts: notes and progress on standard error, the ticket line or JSON events on standard
 //! output. It shows what it is given; it decides nothing.
 
+mod dated;
 mod json;
 mod log;
 mod meter;

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    Run,
+    Run, cut_short,
     opening::{Fetch, Opening, open},
     view::{View, there_already},
 };
@@ -47,7 +47,7 @@ pub(super) async fn run(text: &str, what: What, run: &Arc<Run>, report: &Report)
     };
     let (mut source, addrs) = match run.bounded(resolved).await {
         Ok(resolved) => resolved?,
-        Err(cut) => return Err(cut.failure(format!("nothing is known yet of {text}"))),
+        Err(cut) => return Err(cut_short(cut, format!("nothing is known yet of {text}"))),
     };
     if run.plan.only_origin {
         source.trackers.clear();
@@ -55,7 +55,7 @@ pub(super) async fn run(text: &str, what: What, run: &Arc<Run>, report: &Report)
     let opening = match source.metainfo.clone() {
         Some(metainfo) => match run.bounded(opened(run, metainfo, report)).await {
             Ok(opening) => Some(opening?),
-            Err(cut) => return Err(cut.failure(format!("{} was not begun", source.label))),
+            Err(cut) => return Err(cut_short(cut, format!("{} was not begun", source.label))),
         },
         None => None,
     };
@@ -135,7 +135,7 @@ impl Download<'_> {
         };
         let is_complete = match run.bounded(fetched).await {
             Ok(fetched) => fetched?,
-            Err(cut) => return Err(cut.failure(self.view.how_far(&self.status.borrow()))),
+            Err(cut) => return Err(cut_short(cut, self.view.how_far(&self.status.borrow()))),
         };
         if is_complete && !run.plan.seed_for.is_zero() {
             self.serve_on().await;

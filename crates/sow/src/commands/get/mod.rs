@@ -7,17 +7,20 @@ mod view;
 
 use std::sync::Arc;
 
+use sow_content::ticket::Address;
+use sow_engine::cs::Framing;
 use sow_node::{Node, NodeOptions};
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep_until},
-};
+use tokio::{task::JoinSet, time::Instant};
 
+use super::client_server::client::{self, Wanted};
 use crate::{
-    args::get::{GetArgs, GetPlan},
+    args::{
+        client_server::StreamPlace,
+        get::{Destination, GetArgs, GetPlan},
+    },
     exit::{Exit, Failure},
     report::Report,
-    stop::Stop,
+    stop::{Cut, Stop},
     what::What,
 };
 
@@ -66,7 +69,12 @@ pub(crate) async fn run(args: GetArgs, report: &Report) -> Result<Exit, Failure>
 
 /// Runs one download and reports how it ends.
 async fn one(text: String, what: What, run: Arc<Run>, report: Report) -> Exit {
-    match download::run(&text, what, &run, &report).await {
+    let ended = match what {
+        What::Raw(address) => stream(Framing::Raw, address, &run, &report).await,
+        What::Framed(address) => stream(Framing::Framed, address, &run, &report).await,
+        what => download::run(&text, what, &run, &report).await,
+    };
+    match ended {
         Ok(()) => Exit::Done,
         Err(failure) => {
             report.failure(&failure);
@@ -75,40 +83,40 @@ async fn one(text: String, what: What, run: Arc<Run>, report: Report) -> Exit {
     }
 }
 
-/// Why a download was cut short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cut {
-    /// Ctrl-C or the like.
-    Interrupted,
-    /// `--timeout`.
-    TooLate,
+/// Fetches what a client/server dialect serves.
+async fn stream(framing: Framing, address: Address, run: &Run, report: &Report) -> Result<(), Failure> {
+    let place = match &run.plan.destination {
+        // The plan has no folder for what has no name.
+        Destination::Path(path) | Destination::Folder(path) => {
+            StreamPlace::File { path: path.clone(), overwrite: run.plan.overwrite }
+        }
+        Destination::Stdout => StreamPlace::Stdout,
+    };
+    let wanted = Wanted {
+        framing,
+        address,
+        place,
+        size: None,
+        max_size: None,
+        bind: run.plan.bind,
+        down: run.node.down_limit(),
+    };
+    client::fetch(wanted, &run.stop, run.deadline, report).await
 }
 
 impl Run {
     /// Does something that Ctrl-C and `--timeout` cut short.
     async fn bounded<T>(&self, work: impl Future<Output = T>) -> Result<T, Cut> {
-        let too_late = async {
-            match self.deadline {
-                Some(deadline) => sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            done = work => Ok(done),
-            () = self.stop.asked() => Err(Cut::Interrupted),
-            () = too_late => Err(Cut::TooLate),
-        }
+        self.stop.bounded(self.deadline, work).await
     }
 }
 
-impl Cut {
-    /// What is said about it; `how_far` is what there is of the download.
-    fn failure(self, how_far: String) -> Failure {
-        match self {
-            Cut::Interrupted => Failure::new(Exit::Interrupted, format!("interrupted: {how_far}"))
-                .tip("run the same line again to go on"),
-            Cut::TooLate => Failure::new(Exit::Unfinished, format!("out of time: {how_far}"))
-                .tip("run the same line again to go on, with a longer --timeout"),
-        }
+/// What is said about a download that was cut short; `how_far` is what there is of it.
+fn cut_short(cut: Cut, how_far: String) -> Failure {
+    match cut {
+        Cut::Interrupted => Failure::new(Exit::Interrupted, format!("interrupted: {how_far}"))
+            .tip("run the same line again to go on"),
+        Cut::TooLate => Failure::new(Exit::Unfinished, format!("out of time: {how_far}"))
+            .tip("run the same line again to go on, with a longer --timeout"),
     }
 }

@@ -1,0 +1,440 @@
+//! The client of `raw` and `framed`: calls, receives into large buffers on a thread that may wait, and calls again where the
+//! engine says so. What the bytes, their end and their absence mean is the engine's affair.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, TcpStream},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, recv},
+};
+use sow_engine::cs::{Client, ClientSettings, Framing, GiveUp, Next};
+use sow_store::{Placed, StoreError, StreamStore};
+use sow_wire::framing;
+use tokio::{
+    net::TcpSocket,
+    runtime::Handle,
+    sync::Notify,
+    task::spawn_blocking,
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::{clock::Clock, throttle::RateLimit};
+
+/// What is received at a time, in bytes: it stays in a processor's cache between the socket and the file.
+const BUFFER: usize = 256 * 1024;
+
+/// How long to wait for a full buffer before looking whether it is over.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// How long one address may take to answer a call.
+const CALL: Duration = Duration::from_secs(5);
+
+/// Whom to call, and how.
+#[derive(Debug, Clone)]
+pub struct StreamOptions {
+    /// The server's addresses, tried in this order.
+    pub addrs: Vec<SocketAddr>,
+    /// The address to call from; `None` leaves it to the system.
+    pub bind: Option<IpAddr>,
+    /// What comes in per second.
+    pub down: RateLimit,
+    /// What is known of the file, and how patient to be.
+    pub settings: ClientSettings,
+}
+
+/// A file that has come.
+#[derive(Debug)]
+pub struct StreamFetched {
+    /// Where it is; the content itself when it is in memory.
+    pub store: StreamStore,
+    /// What became of it.
+    pub placed: Placed,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// From the answer to the last call until the last byte.
+    pub took: Duration,
+}
+
+/// Why there is no file.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The engine has given up.
+    #[error("{}", Reasons(reason, last))]
+    GaveUp {
+        /// Why.
+        reason: GiveUp,
+        /// What went wrong last on the way, if anything did.
+        last: Option<String>,
+    },
+    /// The disk, or whoever the stream is passed on to.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The caller called it off.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StreamStatus {
+    /// Bytes of the file that came over the present connection.
+    pub received: u64,
+    /// The length of the file in bytes, when it is known.
+    pub total: Option<u64>,
+    /// How often the transfer was begun.
+    pub begun: u32,
+    /// What went wrong last on the way.
+    pub trouble: Option<String>,
+}
+
+/// Looks on while a stream is fetched, and can call it off.
+#[derive(Debug, Default)]
+pub struct StreamWatch {
+    received: AtomicU64,
+    rest: Mutex<Rest>,
+    is_cancelled: AtomicBool,
+    cancel: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Rest {
+    total: Option<u64>,
+    begun: u32,
+    trouble: Option<String>,
+}
+
+impl StreamWatch {
+    /// How far it is.
+    pub fn status(&self) -> StreamStatus {
+        let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        StreamStatus {
+            received: self.received.load(Ordering::Relaxed),
+            total: rest.total,
+            begun: rest.begun,
+            trouble: rest.trouble.clone(),
+        }
+    }
+
+    /// Calls it off. [`fetch_stream`] returns soon, having tidied up.
+    pub fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
+        self.cancel.notify_waiters();
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Returns when it is called off.
+    async fn cancelled(&self) {
+        let notified = self.cancel.notified();
+        tokio::pin!(notified);
+        // In line before looking, so that nothing is missed in between.
+        notified.as_mut().enable();
+        if !self.is_cancelled() {
+            notified.await;
+        }
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Rest)) {
+        change(&mut self.rest.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Fetches a file into `store`, over as many connections as it takes. Dropped, it is called off, and tidies up a moment later.
+///
+/// # Errors
+/// When there is no file in the end; nothing is left of it then.
+pub async fn fetch_stream(
+    options: StreamOptions,
+    mut store: StreamStore,
+    watch: Arc<StreamWatch>,
+) -> Result<StreamFetched, StreamError> {
+    let _guard = CancelOnDrop(&watch);
+    let clock = Clock::new();
+    let mut client = Client::new(clock.now(), options.settings);
+    loop {
+        if watch.is_cancelled() {
+            return Err(StreamError::Cancelled);
+        }
+        let called = tokio::select! {
+            called = call(&options) => called,
+            () = watch.cancelled() => continue,
+        };
+        let next = match called {
+            Err(error) => {
+                watch.note(|rest| rest.trouble = Some(error.to_string()));
+                client.not_reached(clock.now())
+            }
+            Ok((stream, from)) => {
+                let began = Instant::now();
+                let receiver = Receiver {
+                    stream,
+                    framing: options.settings.framing,
+                    client,
+                    store,
+                    down: options.down.clone(),
+                    watch: Arc::clone(&watch),
+                    clock,
+                };
+                let (receiver, ended) = receiver.run_where_it_may_wait().await;
+                (client, store) = (receiver.client, receiver.store);
+                let next = ended?;
+                if next == Next::Done {
+                    let (bytes, took) = (client.received(), began.elapsed());
+                    let (store, placed) = finish(store).await?;
+                    return Ok(StreamFetched { store, placed, bytes, from, took });
+                }
+                next
+            }
+        };
+        match next {
+            Next::Call(time) if store.can_begin_anew() => tokio::select! {
+                () = sleep_until(clock.instant(time)) => {}
+                () = watch.cancelled() => {}
+            },
+            Next::GiveUp(reason) => return Err(gave_up(reason, &watch)),
+            Next::Call(_) | Next::Receive | Next::Done => {
+                return Err(gave_up(GiveUp::BrokenOff { begun: client.begun() }, &watch));
+            }
+        }
+    }
+}
+
+/// Calls the addresses in turn; the error is the last one's.
+async fn call(options: &StreamOptions) -> io::Result<(TcpStream, SocketAddr)> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no address");
+    for &addr in &options.addrs {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(from) = options.bind.filter(|from| !from.is_unspecified()) {
+            socket.bind(SocketAddr::new(from.to_canonical(), 0))?;
+        }
+        match timeout(CALL, socket.connect(addr)).await {
+            Ok(Ok(stream)) => return Ok((stream.into_std()?, addr)),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no answer"),
+        }
+    }
+    Err(last)
+}
+
+/// Puts the file in place where that may take as long as the disk takes.
+async fn finish(mut store: StreamStore) -> Result<(StreamStore, Placed), StreamError> {
+    let finishing = spawn_blocking(move || store.finish().map(|placed| (store, placed)));
+    match finishing.await {
+        Ok(finished) => Ok(finished?),
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+fn gave_up(reason: GiveUp, watch: &StreamWatch) -> StreamError {
+    StreamError::GaveUp { reason, last: watch.status().trouble }
+}
+
+/// One connection, on a thread of its own.
+struct Receiver {
+    stream: TcpStream,
+    framing: Framing,
+    client: Client,
+    store: StreamStore,
+    down: RateLimit,
+    watch: Arc<StreamWatch>,
+    clock: Clock,
+}
+
+/// What came of waiting for bytes.
+enum Came {
+    /// So many bytes, perhaps fewer than would fit.
+    Some(usize),
+    /// The stream ended in good order.
+    End,
+    /// Nothing came in time.
+    Silence,
+    /// The connection is lost.
+    Lost(io::Error),
+}
+
+impl Receiver {
+    async fn run_where_it_may_wait(mut self) -> (Self, Result<Next, StreamError>) {
+        let runtime = Handle::current();
+        let running = spawn_blocking(move || {
+            let ended = self.run(&runtime);
+            (self, ended)
+        });
+        match running.await {
+            Ok(ended) => ended,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+
+    /// Receives until the engine says something else. The stream is closed afterwards.
+    fn run(&mut self, runtime: &Handle) -> Result<Next, StreamError> {
+        self.client.reached(self.clock.now());
+        self.watch.received.store(0, Ordering::Relaxed);
+        let (begun, total) = (self.client.begun(), self.client.length());
+        self.watch.note(|rest| (rest.begun, rest.total) = (begun, total));
+        let ready =
+            self.stream.set_nonblocking(false).and_then(|()| self.stream.set_read_timeout(Some(GLANCE)));
+        if let Err(error) = ready {
+            return Ok(self.lost(&error));
+        }
+        let mut next = match self.framing {
+            Framing::Raw => Next::Receive,
+            Framing::Framed => self.head()?,
+        };
+        if matches!(next, Next::Receive | Next::Done) {
+            // Where there is no room for so much, nothing is begun.
+            self.store.begin(self.client.length())?;
+            let total = self.client.length();
+            self.watch.note(|rest| rest.total = total);
+        }
+        let mut buffer = vec![0; BUFFER];
+        while next == Next::Receive {
+            next = self.step(&mut buffer, runtime)?;
+        }
+        Ok(next)
+    }
+
+    /// Receives the head of a frame.
+    fn head(&mut self) -> Result<Next, StreamError> {
+        let (mut head, mut there) = ([0; framing::HEAD_LENGTH], 0);
+        while there < head.len() {
+            match self.receive(&mut head[there..])? {
+                Came::Some(count) => there += count,
+                came => return Ok(self.nothing(came)),
+            }
+            if self.clock.now() >= self.client.deadline() {
+                return Ok(self.nothing(Came::Silence));
+            }
+        }
+        Ok(self.client.announced(self.clock.now(), framing::length_of(head)))
+    }
+
+    /// Receives a buffer, or what comes of it in a moment.
+    fn step(&mut self, buffer: &mut [u8], runtime: &Handle) -> Result<Next, StreamError> {
+        let most = usize::try_from(self.client.wanted()).unwrap_or(usize::MAX).min(buffer.len());
+        let granted = self.grant(most, runtime)?;
+        let came = self.receive(&mut buffer[..granted])?;
+        let Came::Some(count) = came else {
+            self.down.0.give_back(granted);
+            return Ok(self.nothing(came));
+        };
+        self.down.0.give_back(granted - count);
+        let now = self.clock.now();
+        let next = self.client.arrived(now, count as u64);
+        if !matches!(next, Next::Receive | Next::Done) {
+            return Ok(next);
+        }
+        self.store.write(&buffer[..count])?;
+        self.watch.received.store(self.client.received(), Ordering::Relaxed);
+        if next == Next::Receive && now >= self.client.deadline() {
+            return Ok(self.nothing(Came::Silence));
+        }
+        Ok(next)
+    }
+
+    /// How many bytes may come in now, at most `most`.
+    fn grant(&mut self, most: usize, runtime: &Handle) -> Result<usize, StreamError> {
+        if !self.down.0.limits() {
+            return Ok(most);
+        }
+        let began = Instant::now();
+        let granted = runtime.block_on(async {
+            tokio::select! {
+                granted = self.down.0.take(most) => Ok(granted),
+                () = self.watch.cancelled() => Err(StreamError::Cancelled),
+            }
+        });
+        self.client.waited(began.elapsed());
+        granted
+    }
+
+    /// Waits until the buffer is full; a glance after the first bytes at most, and no longer than the engine would.
+    fn receive(&self, buffer: &mut [u8]) -> Result<Came, StreamError> {
+        loop {
+            let received = recv(&self.stream, &mut *buffer, RecvFlags::WAITALL);
+            if self.watch.is_cancelled() {
+                return Err(StreamError::Cancelled);
+            }
+            match received {
+                Ok((_, 0)) => return Ok(Came::End),
+                Ok((_, count)) => return Ok(Came::Some(count)),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if self.clock.now() >= self.client.deadline() => return Ok(Came::Silence),
+                Err(Errno::AGAIN) => {}
+                Err(error) => return Ok(Came::Lost(error.into())),
+            }
+        }
+    }
+
+    /// What it means that no bytes have come.
+    fn nothing(&mut self, came: Came) -> Next {
+        let now = self.clock.now();
+        match came {
+            Came::Lost(error) => self.lost(&error),
+            Came::Silence => {
+                self.watch.note(|rest| {
+                    rest.trouble = Some("it sends nothing any more, or hardly anything".to_owned())
+                });
+                self.client.silent(now)
+            }
+            Came::End | Came::Some(_) => {
+                let next = self.client.ended(now);
+                if next != Next::Done {
+                    self.watch.note(|rest| rest.trouble = Some("it ended the stream too early".to_owned()));
+                }
+                next
+            }
+        }
+    }
+
+    fn lost(&mut self, error: &io::Error) -> Next {
+        self.watch.note(|rest| rest.trouble = Some(error.to_string()));
+        self.client.broke_off(self.clock.now())
+    }
+}
+
+/// Calls a fetch off that nobody waits for any more.
+struct CancelOnDrop<'a>(&'a StreamWatch);
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// A reason to give up, and what went wrong last.
+struct Reasons<'a>(&'a GiveUp, &'a Option<String>);
+
+impl std::fmt::Display for Reasons<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            GiveUp::OutOfReach => f.write_str("the server is out of reach")?,
+            GiveUp::BrokenOff { begun: 1 } => f.write_str("the transfer broke off")?,
+            GiveUp::BrokenOff { begun } => write!(f, "the transfer broke off {begun} times")?,
+            GiveUp::WrongSize { expected, came } => {
+                return write!(f, "the file has {came} bytes, and not {expected}");
+            }
+            GiveUp::TooLong { limit, announced: Some(length) } => {
+                return write!(f, "the file has {length} bytes; at most {limit} are taken");
+            }
+            GiveUp::TooLong { limit, announced: None } => {
+                return write!(f, "the file has more than {limit} bytes");
+            }
+        }
+        match self.1 {
+            Some(last) => write!(f, ": {last}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -36,6 +36,8 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// Somebody who is connected still lacks something.
     pub others_need: bool,
+    /// The MD5 of the content, where the dialect knows content by it, once it is confirmed.
+    pub md5: Option<[u8; 16]>,
     /// How many have not everything, as a tracker said last.
     pub tracker_incomplete: Option<u32>,
 }
@@ -90,6 +92,7 @@ impl Engine {
             status.bytes_total = ready.geometry.total();
             status.bytes_verified = status.bytes_total - ready.missing_bytes();
             status.bytes_pending = ready.picker.arrived_bytes();
+            status.md5 = ready.sum.filter(|_| ready.is_proved());
         }
         status.others_need = status.peers.iter().any(|peer| !peer.complete && !peer.only_uploads);
         status

@@ -189,6 +189,10 @@ impl Driver {
                     spawn_blocking(move || _ = reply.send(store.finish()));
                 }
             }
+            Command::LookNow(reply) => {
+                // Who asked may have lost interest.
+                let _ = reply.send(self.engine.status(self.node.clock.now()));
+            }
             Command::Look => self.next_look = Instant::now(),
         }
     }

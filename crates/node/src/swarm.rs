@@ -86,6 +86,7 @@ pub(crate) enum Command {
     Finish(oneshot::Sender<Result<Option<PathBuf>, StoreError>>),
     /// Somebody watches the status.
     Look,
+    LookNow(oneshot::Sender<Status>),
 }
 
 /// The driver's ends of what joins it to a [`Swarm`].
@@ -120,6 +121,16 @@ impl Swarm {
         let receiver = self.status.subscribe();
         self.tell(Command::Look);
         receiver
+    }
+
+    /// How far it is at this moment; as it was at the end, once it has ended.
+    pub async fn look(&self) -> Status {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::LookNow(reply));
+        match answer.await {
+            Ok(status) => status,
+            Err(_) => self.status.borrow().clone(),
+        }
     }
 
     /// Names peers to call, and what they speak.

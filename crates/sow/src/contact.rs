@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use sow_content::ticket::Address;
-use sow_engine::Event;
+use sow_engine::{Dialect, Event};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -69,7 +69,9 @@ async fn diagnose(source: &Source, bind: Option<IpAddr>, contact: &watch::Receiv
     sleep(QUIET).await;
     loop {
         let waited = since.elapsed();
-        let found = if source.peers.is_empty() {
+        let found = if source.dialect == Dialect::Chunk {
+            servers_are_silent(source, waited)
+        } else if source.peers.is_empty() {
             trackers_are_silent(source, &contact.borrow(), waited)
         } else {
             ask_peers(source, bind, waited).await
@@ -87,6 +89,14 @@ fn trackers_are_silent(source: &Source, contact: &Contact, waited: Duration) -> 
         let reasons: Vec<_> = contact.failed.iter().map(|(url, reason)| format!("{url}: {reason}")).collect();
         Failure::new(Exit::Unreachable, format!("no tracker can be asked for peers: {}", reasons.join("; ")))
             .tip("check that it runs and that this machine can reach it")
+    })
+}
+
+fn servers_are_silent(source: &Source, waited: Duration) -> Option<Failure> {
+    (waited >= PATIENCE).then(|| {
+        let servers: Vec<String> = source.peers.iter().map(ToString::to_string).collect();
+        Failure::new(Exit::Unreachable, format!("cannot reach {}", servers.join(", ")))
+            .tip("check that `sow chunk server` runs there, the address, and the firewall between")
     })
 }
 
@@ -146,6 +156,7 @@ mod tests {
 
     fn source(trackers: &[&str]) -> Source {
         Source {
+            dialect: Dialect::BitTorrent,
             info_hash: InfoHash([0; 20]),
             metainfo: None,
             label: "a.iso".into(),

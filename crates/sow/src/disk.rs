@@ -1,10 +1,27 @@
 //! Errors of files and folders as people are told them: what could not be done, to which path, and what helps.
 
-use std::{io, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
 use sow_store::{StoreError, StoreErrorKind};
 
 use crate::exit::{Exit, Failure, chain};
+
+/// The bytes of a file: no more than one over `limit`, by which it is known to be too long.
+///
+/// # Errors
+/// When it cannot be opened or read.
+pub(crate) fn read_bounded(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let reading = File::open(path).and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes));
+    match reading {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(unreadable(path, &error)),
+    }
+}
 
 /// A path that cannot be opened or read.
 pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Failure {

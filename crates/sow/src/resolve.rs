@@ -8,11 +8,13 @@ use std::{
 
 use serde::Deserialize;
 use sow_content::{
-    InfoHash, Metainfo,
-    metainfo::MAX_METAINFO,
+    Info, InfoHash, Metainfo,
+    json_torrent::JsonTorrent,
+    metainfo::{Files, MAX_METAINFO},
     path::printable,
     ticket::{Address, Ticket},
 };
+use sow_engine::{Dialect, JSON_TRACKER};
 use tokio::{
     net::lookup_host,
     time::{Instant, sleep, timeout},
@@ -23,7 +25,7 @@ use crate::{
     fetch::{self, Wanted},
     quantity::Size,
     report::Report,
-    torrent_file,
+    torrent_file::{self, Torrent},
     what::What,
 };
 
@@ -43,7 +45,9 @@ const MAX_INDEX: usize = 1 << 20;
 /// A swarm, and the ways into it.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
-    /// Which swarm.
+    /// What is spoken in it.
+    pub(crate) dialect: Dialect,
+    /// Which swarm. Where the dialect has no names for swarms, this program's own.
     pub(crate) info_hash: InfoHash,
     /// What is shared, where that is known before anybody is asked.
     pub(crate) metainfo: Option<Metainfo>,
@@ -87,6 +91,7 @@ pub(crate) async fn resolve(what: What, bind: Option<IpAddr>, report: &Report) -
     match what {
         What::Ticket(ticket) => Ok(of_ticket(&ticket)),
         What::Magnet(magnet) => Ok(Source {
+            dialect: Dialect::BitTorrent,
             info_hash: magnet.info_hash,
             metainfo: None,
             label: magnet
@@ -98,17 +103,18 @@ pub(crate) async fn resolve(what: What, bind: Option<IpAddr>, report: &Report) -
             peers: magnet.peers.iter().filter_map(|peer| peer.parse().ok()).collect(),
         }),
         What::TorrentFile(path) => {
-            let metainfo = crate::blocking(move || torrent_file::read(&path)).await?;
-            Ok(of_metainfo(metainfo))
+            let torrent = crate::blocking(move || torrent_file::read_any(&path)).await?;
+            of_torrent(torrent)
         }
         What::TorrentUrl(url) => {
             let accept = "application/x-bittorrent, */*";
             let wanted = Wanted { accept, limit: MAX_METAINFO, patience: SERVER, bind };
             let bytes = fetch::get(&url, wanted).await?;
-            Ok(of_metainfo(torrent_file::decode(&bytes, &url)?))
+            of_torrent(torrent_file::decode_any(&bytes, &url)?)
         }
         What::Origin(address) => ask_origin(address, bind, report).await,
-        What::Raw(address) | What::Framed(address) | What::Chunk(address) => {
+        What::Chunk(address) => Ok(of_servers(vec![address])),
+        What::Raw(address) | What::Framed(address) => {
             Err(Failure::new(Exit::Failed, format!("what {address} serves that way has no swarm")))
         }
     }
@@ -154,6 +160,7 @@ fn of_ticket(ticket: &Ticket) -> Source {
     let address = ticket.address();
     let tracker = (!address.host.contains('%')).then(|| vec![format!("http://{address}/announce")]);
     Source {
+        dialect: Dialect::BitTorrent,
         info_hash: ticket.info_hash,
         metainfo: None,
         label: ticket.info_hash.to_base32(),
@@ -162,8 +169,44 @@ fn of_ticket(ticket: &Ticket) -> Source {
     }
 }
 
+/// The servers of document 1's P2P all have the same file; which one, they say themselves.
+pub(crate) fn of_servers(servers: Vec<Address>) -> Source {
+    let names: Vec<String> = servers.iter().map(|server| format!("chunk://{server}")).collect();
+    let label = names.join(" ");
+    Source {
+        dialect: Dialect::Chunk,
+        info_hash: InfoHash(sow_content::hash::sha1(label.as_bytes())),
+        metainfo: None,
+        label,
+        trackers: Vec::new(),
+        peers: servers,
+    }
+}
+
+fn of_torrent(torrent: Torrent) -> Result<Source, Failure> {
+    match torrent {
+        Torrent::BitTorrent(metainfo) => Ok(of_metainfo(*metainfo)),
+        Torrent::Json(torrent) => of_json(&torrent),
+    }
+}
+
+/// Document 2's torrent: the same content in other words, and a tracker of its own kind.
+///
+/// # Errors
+/// When the content cannot be.
+pub(crate) fn of_json(torrent: &JsonTorrent) -> Result<Source, Failure> {
+    let JsonTorrent { file_name, geometry, piece_hashes, announce, port, .. } = torrent;
+    let info = Info::from_parts(file_name, *geometry, Files::Single, piece_hashes.clone(), false)
+        .map_err(|error| Failure::new(Exit::Failed, crate::exit::chain(&error)))?;
+    let tracker = Address { host: announce.clone(), port: *port };
+    let source = of_metainfo(Metainfo::new(info));
+    let trackers = vec![vec![format!("{JSON_TRACKER}{tracker}")]];
+    Ok(Source { dialect: Dialect::JsonTorrent, trackers, ..source })
+}
+
 fn of_metainfo(metainfo: Metainfo) -> Source {
     Source {
+        dialect: Dialect::BitTorrent,
         info_hash: metainfo.info_hash,
         label: printable(&metainfo.info.name).into(),
         trackers: metainfo.trackers.clone(),

@@ -23,6 +23,8 @@ pub(crate) enum Target {
     Path(PathBuf),
     /// To standard output.
     Stdout,
+    /// Nowhere: it is kept in memory.
+    Memory,
 }
 
 /// What is at a target.
@@ -51,6 +53,7 @@ pub(crate) fn target_of(destination: &Destination, info: &Info) -> Result<Target
         ))
         .tip("name a place for it with -o")),
         Destination::Stdout => Ok(Target::Stdout),
+        Destination::Memory => Ok(Target::Memory),
     }
 }
 

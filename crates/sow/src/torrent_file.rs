@@ -1,14 +1,13 @@
 //! `.torrent` files on this machine's disk: reading them with a bound, writing them whole or not at all; and the magnet
 //! link that says the same.
 
-use std::{
-    fs::{File, Permissions},
-    io::{Read, Write},
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+use std::{fs::Permissions, io::Write, os::unix::fs::PermissionsExt, path::Path};
 
-use sow_content::{Magnet, Metainfo, metainfo::MAX_METAINFO};
+use sow_content::{
+    Magnet, Metainfo,
+    json_torrent::{JsonTorrent, is_json},
+    metainfo::MAX_METAINFO,
+};
 
 use crate::{
     disk,
@@ -20,12 +19,39 @@ use crate::{
 /// # Errors
 /// When it cannot be read, or is no torrent that can be used.
 pub(crate) fn read(path: &Path) -> Result<Metainfo, Failure> {
-    let file = File::open(path).map_err(|error| disk::unreadable(path, &error))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_METAINFO as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| disk::unreadable(path, &error))?;
-    decode(&bytes, path.display())
+    decode(&disk::read_bounded(path, MAX_METAINFO)?, path.display())
+}
+
+/// A .torrent of either kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Torrent {
+    /// BitTorrent's.
+    BitTorrent(Box<Metainfo>),
+    /// Document 2's.
+    Json(Box<JsonTorrent>),
+}
+
+/// Reads a .torrent file of either kind, told apart by its content.
+///
+/// # Errors
+/// When it cannot be read, or is no torrent that can be used.
+pub(crate) fn read_any(path: &Path) -> Result<Torrent, Failure> {
+    decode_any(&disk::read_bounded(path, MAX_METAINFO)?, path.display())
+}
+
+/// Reads the bytes of a .torrent of either kind; `from` is where they are from.
+///
+/// # Errors
+/// When they are no torrent that can be used.
+pub(crate) fn decode_any(bytes: &[u8], from: impl std::fmt::Display) -> Result<Torrent, Failure> {
+    if !is_json(bytes) {
+        return decode(bytes, from).map(|metainfo| Torrent::BitTorrent(Box::new(metainfo)));
+    }
+    match JsonTorrent::decode(bytes) {
+        Ok(torrent) => Ok(Torrent::Json(Box::new(torrent))),
+        Err(error) => Err(Failure::new(Exit::Failed, format!("{from}: {}", chain(&error)))
+            .tip("make it again with `sow json-torrent create`, or ask whoever made it for another")),
+    }
 }
 
 /// Reads the bytes of a .torrent; `from` is where they are from.
@@ -46,6 +72,14 @@ pub(crate) fn decode(bytes: &[u8], from: impl std::fmt::Display) -> Result<Metai
 pub(crate) fn write(path: &Path, metainfo: &Metainfo, overwrite: bool) -> Result<(), Failure> {
     let same = || read(path).is_ok_and(|there| there.info_hash == metainfo.info_hash);
     let replace = overwrite || same();
+    put(path, &metainfo.encode(), replace)
+}
+
+/// Writes a file that describes content in one step: it is there whole, or not at all.
+///
+/// # Errors
+/// When something is there and is not to be replaced, or it cannot be written.
+pub(crate) fn put(path: &Path, bytes: &[u8], replace: bool) -> Result<(), Failure> {
     let exists = || {
         Failure::new(Exit::Differs, format!("{} exists and names other content", path.display()))
             .tip("replace it with --overwrite, or choose another name")
@@ -62,7 +96,7 @@ pub(crate) fn write(path: &Path, metainfo: &Metainfo, overwrite: bool) -> Result
         .permissions(mode)
         .tempfile_in(folder)
         .map_err(|e| failed(&e))?;
-    file.write_all(&metainfo.encode()).and_then(|()| file.as_file().sync_all()).map_err(|e| failed(&e))?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| failed(&e))?;
     let kept = if replace { file.persist(path) } else { file.persist_noclobber(path) };
     match kept {
         Ok(_) => Ok(()),

@@ -302,7 +302,7 @@ impl ClientArgs {
         json: bool,
     ) -> Result<ClientPlan, Failure> {
         let place = match self.out.map(|out| destination(Some(out))).transpose()? {
-            None => StreamPlace::Memory,
+            None | Some(Destination::Memory) => StreamPlace::Memory,
             Some(Destination::Stdout) if json => {
                 return Err(Failure::usage("--json and -o - both want standard output")
                     .tip("write to a file, or leave --json away"));

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, builder::FalseyValueParser};
+use sow_wire::chunk::Spelling;
 
 use crate::{
     exit::Failure,
@@ -25,7 +26,7 @@ pub(crate) struct GetArgs {
         value_name = "WHAT",
         required = true,
         help = "What to fetch: HOST[:PORT]/HASH (a ticket), HOST[:PORT] (ask the origin what it has, and trust it), \
-                magnet:…, the path or URL of a .torrent; or raw://HOST[:PORT], framed://HOST[:PORT], which need -o"
+                magnet:…, the path or URL of a .torrent; or chunk://HOST[:PORT], raw://HOST[:PORT], framed://HOST[:PORT], which need -o"
     )]
     pub(crate) what: Vec<String>,
     /// Where it goes: a file name, a folder that exists, or `-` for standard output (it gathers in TMPDIR then)
@@ -73,6 +74,8 @@ pub(crate) enum Destination {
     Path(PathBuf),
     /// To standard output.
     Stdout,
+    /// It is kept in memory, and only reported on.
+    Memory,
 }
 
 /// What `sow get` is to do.
@@ -100,6 +103,10 @@ pub(crate) struct GetPlan {
     pub(crate) tit_for_tat: bool,
     /// Take from named peers alone.
     pub(crate) only_origin: bool,
+    /// How document 1's P2P is spelled.
+    pub(crate) spelling: Spelling,
+    /// A target that is there and whole is served, until this is stopped.
+    pub(crate) seeds_what_is_there: bool,
 }
 
 impl GetArgs {
@@ -133,7 +140,8 @@ impl GetArgs {
             }
             _ => {}
         }
-        let nameless = what.iter().find(|(_, what)| matches!(what, What::Raw(_) | What::Framed(_)));
+        let nameless =
+            what.iter().find(|(_, what)| matches!(what, What::Raw(_) | What::Framed(_) | What::Chunk(_)));
         if let (Some((text, _)), Destination::Folder(_)) = (nameless, &destination) {
             return Err(Failure::usage(format!("{text} does not tell the name of the file"))
                 .tip("name the file with -o, or - for standard output"));
@@ -154,6 +162,8 @@ impl GetArgs {
             bind: self.bind,
             tit_for_tat: self.tit_for_tat,
             only_origin: self.only_origin,
+            spelling: Spelling::Documented,
+            seeds_what_is_there: false,
         })
     }
 }

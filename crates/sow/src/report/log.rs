@@ -40,6 +40,13 @@ pub(crate) fn swarm_event(event: &Event) {
         Event::Metadata(bytes) => {
             tracing::info!(bytes = bytes.len(), "the description of the content is there")
         }
+        Event::Described { addr, geometry } => {
+            let (bytes, chunk) = (geometry.total(), geometry.piece_length());
+            tracing::info!(%addr, bytes, chunk, "a server said what it has");
+        }
+        Event::Unprovable => {
+            tracing::warn!("every chunk was fetched again, and the checksum still does not fit")
+        }
         Event::PieceVerified { piece } => tracing::trace!(piece, "a piece is verified and stored"),
         Event::PieceCorrupt { piece } => tracing::warn!(piece, "a piece does not verify"),
         Event::Banned { addr, piece } => tracing::warn!(%addr, piece, "a peer is banned"),

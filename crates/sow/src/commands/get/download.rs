@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use super::{
-    Run, cut_short,
-    opening::{Fetch, Opening, open},
+    Run, cut_short, existing,
+    opening::{Fetch, Opening, Subject, open},
     view::{View, there_already},
 };
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
     resolve::{self, Source},
     settings,
     stream::Stream,
+    target::{self, Target},
     torrent_file,
     what::What,
 };
@@ -52,8 +53,21 @@ pub(super) async fn run(text: &str, what: What, run: &Arc<Run>, report: &Report)
     if run.plan.only_origin {
         source.trackers.clear();
     }
-    let opening = match source.metainfo.clone() {
-        Some(metainfo) => match run.bounded(opened(run, metainfo, report)).await {
+    fetch(source, addrs, run, report).await
+}
+
+/// Fetches from a source, beginning with those at `addrs`.
+///
+/// # Errors
+/// When it does not end with the content in place.
+pub(super) async fn fetch(
+    source: Source,
+    addrs: Vec<SocketAddr>,
+    run: &Arc<Run>,
+    report: &Report,
+) -> Result<(), Failure> {
+    let opening = match source.metainfo.as_ref().map(Subject::from) {
+        Some(subject) => match run.bounded(opened(run, subject, report)).await {
             Ok(opening) => Some(opening?),
             Err(cut) => return Err(cut_short(cut, format!("{} was not begun", source.label))),
         },
@@ -65,6 +79,7 @@ pub(super) async fn run(text: &str, what: What, run: &Arc<Run>, report: &Report)
             return Ok(());
         }
         Some(Opening::Fetch(fetch)) => Some(fetch.content.clone()),
+        Some(Opening::Seed(content)) => Some(SwarmContent::clone(content)),
         None => None,
     };
     let order =
@@ -74,9 +89,15 @@ pub(super) async fn run(text: &str, what: What, run: &Arc<Run>, report: &Report)
     if run.plan.only_origin {
         config.max_dialed = addrs.len();
     }
-    let peers = addrs.into_iter().map(|addr| (addr, Dialect::BitTorrent)).collect();
-    let options =
-        SwarmOptions { info_hash: source.info_hash, content, config, answers: Answers::BITTORRENT, peers };
+    config.chunk.spelling = run.plan.spelling;
+    let answers = match source.dialect {
+        Dialect::BitTorrent => Answers::BITTORRENT,
+        Dialect::Chunk => Answers::CHUNK,
+        Dialect::JsonTorrent => Answers::JSON_TORRENT,
+    };
+    let servers = addrs.clone();
+    let peers = addrs.into_iter().map(|addr| (addr, source.dialect)).collect();
+    let options = SwarmOptions { info_hash: source.info_hash, content, config, answers, peers };
     let (swarm, events) = run.node.join(options)?;
     let status = swarm.status();
     let (contact, _) = watch::channel(Contact::default());
@@ -85,6 +106,7 @@ pub(super) async fn run(text: &str, what: What, run: &Arc<Run>, report: &Report)
         run,
         report,
         source,
+        servers,
         swarm: &swarm,
         events,
         status,
@@ -99,9 +121,9 @@ pub(super) async fn run(text: &str, what: What, run: &Arc<Run>, report: &Report)
     ended
 }
 
-async fn opened(run: &Arc<Run>, metainfo: Metainfo, report: &Report) -> Result<Opening, Failure> {
+async fn opened(run: &Arc<Run>, subject: Subject, report: &Report) -> Result<Opening, Failure> {
     let (run, report) = (Arc::clone(run), report.clone());
-    crate::blocking(move || open(&run, &metainfo, &report)).await
+    crate::blocking(move || open(&run, &subject, &report)).await
 }
 
 /// A download that has joined its swarm.
@@ -109,6 +131,8 @@ struct Download<'a> {
     run: &'a Arc<Run>,
     report: &'a Report,
     source: Source,
+    /// The machines that were named.
+    servers: Vec<SocketAddr>,
     swarm: &'a Swarm,
     events: UnboundedReceiver<SwarmEvent>,
     status: watch::Receiver<Status>,
@@ -127,7 +151,11 @@ impl Download<'_> {
         let reach = out_of_reach(&source, run.plan.bind, self.contact.subscribe());
         let fetched = async {
             // Whoever has everything needs nobody.
-            let whole = matches!(&opening, Some(Opening::Fetch(fetch)) if fetch.content.have.is_full());
+            let whole = match &opening {
+                Some(Opening::Fetch(fetch)) => is_whole(&fetch.content),
+                Some(Opening::Seed(_)) => true,
+                _ => false,
+            };
             tokio::select! {
                 fetched = self.fetch(opening) => fetched,
                 failure = reach, if !whole => Err(failure),
@@ -148,11 +176,12 @@ impl Download<'_> {
         let opening = match opening {
             Some(opening) => opening,
             None => {
-                let metainfo = self.metadata().await?;
-                self.source.label = printable(&metainfo.info.name).into();
-                self.source.metainfo = Some(metainfo.clone());
-                self.view.rename(&self.source.label);
-                let opening = opened(self.run, metainfo, self.report).await?;
+                let subject = self.description().await?;
+                if let Some(path) = self.existing(&subject).await? {
+                    there_already(self.report, &path, subject.info.geometry.total());
+                    return Ok(false);
+                }
+                let opening = opened(self.run, subject, self.report).await?;
                 if let Opening::Fetch(fetch) = &opening {
                     self.swarm.content_ready(fetch.content.clone());
                 }
@@ -169,30 +198,100 @@ impl Download<'_> {
                 self.pieces(&fetch).await?;
                 self.put_in_place(&fetch).await.map(|()| true)
             }
+            Opening::Seed(content) => {
+                self.announce_ready();
+                self.report.note(format_args!(
+                    "{} is there and verified: serving it until this is stopped",
+                    self.source.label
+                ));
+                self.seed(&content).await.map(|()| false)
+            }
         }
     }
 
-    /// Waits for the description of the content (BEP 9).
-    async fn metadata(&mut self) -> Result<Metainfo, Failure> {
+    /// Waits for the description of the content: from peers (BEP 9), or by a server's first answer (document 1).
+    async fn description(&mut self) -> Result<Subject, Failure> {
         loop {
             tokio::select! {
-                event = self.events.recv() => {
-                    if let Some(Event::Metadata(bytes)) = self.note(event)? {
-                        return Metainfo::from_info_bytes(bytes).map_err(|error| {
+                event = self.events.recv() => match self.note(event)? {
+                    Some(Event::Metadata(bytes)) => {
+                        let metainfo = Metainfo::from_info_bytes(bytes).map_err(|error| {
                             Failure::new(Exit::Failed, format!("{} cannot be used: {}", self.source.label, chain(&error)))
-                        });
+                        })?;
+                        let subject = Subject::from(&metainfo);
+                        self.source.label = printable(&metainfo.info.name).into();
+                        self.source.metainfo = Some(metainfo);
+                        self.view.rename(&self.source.label);
+                        return Ok(subject);
                     }
-                }
+                    Some(Event::Described { geometry, .. }) => {
+                        return Ok(Subject::without_hashes(&self.run.plan.destination, geometry));
+                    }
+                    _ => {}
+                },
                 Ok(()) = self.status.changed() => self.show()?,
             }
         }
     }
 
+    /// A target that is there although nobody knows its hashes: where it is, when a server says that it is the same.
+    async fn existing(&self, subject: &Subject) -> Result<Option<PathBuf>, Failure> {
+        let Target::Path(path) = target::target_of(&self.run.plan.destination, &subject.info)? else {
+            return Ok(None);
+        };
+        let there = std::fs::metadata(&path).map(|there| there.is_file().then(|| there.len()));
+        if subject.info.has_hashes() || there.is_err() || self.run.plan.overwrite {
+            return Ok(None);
+        }
+        if there.ok().flatten() != Some(subject.info.geometry.total()) {
+            return Err(target::differs(&path));
+        }
+        let (run, report, file) = (Arc::clone(self.run), self.report.clone(), path.clone());
+        let md5 = crate::blocking(move || existing::sum_of(&file, &report, &run.stop)).await?;
+        for server in &self.servers {
+            match existing::is_servers(*server, self.run.node.port(), md5).await {
+                Some(true) => return Ok(Some(path)),
+                Some(false) => return Err(target::differs(&path)),
+                None => {}
+            }
+        }
+        Err(target::differs(&path))
+    }
+
+    /// Serves what is there until it is stopped, or for as long as was agreed to.
+    async fn seed(&mut self, content: &SwarmContent) -> Result<(), Failure> {
+        let until = self.run.plan.seed_for;
+        let bytes = content.info.geometry.total();
+        let end = sleep(until);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                event = self.events.recv() => {
+                    self.note(event)?;
+                }
+                Ok(()) = self.status.changed() => {
+                    let status = self.status.borrow_and_update().clone();
+                    self.view.seeding(&status);
+                }
+                () = &mut end => break,
+                () = self.run.stop.asked() => break,
+            }
+        }
+        let path = match target::target_of(&self.run.plan.destination, &content.info)? {
+            Target::Path(path) => path,
+            Target::Stdout | Target::Memory => PathBuf::new(),
+        };
+        there_already(self.report, &path, bytes);
+        Ok(())
+    }
+
     /// Waits until every piece is verified, and passed on where it is streamed.
     async fn pieces(&mut self, fetch: &Fetch) -> Result<(), Failure> {
-        let SwarmContent { have, store, .. } = &fetch.content;
-        let mut stream = fetch.is_stream.then(|| Stream::start(Arc::clone(store)));
-        let mut is_whole = have.is_full();
+        let SwarmContent { info, store, .. } = &fetch.content;
+        // What cannot be told to be right piece by piece is passed on when the whole is.
+        let is_stream = fetch.target == Target::Stdout;
+        let mut stream = (is_stream && info.has_hashes()).then(|| Stream::start(Arc::clone(store)));
+        let mut is_whole = is_whole(&fetch.content);
         while !is_whole {
             let copying = async {
                 match &mut stream {
@@ -208,6 +307,7 @@ impl Download<'_> {
                         }
                     }
                     Some(Event::Complete) => is_whole = true,
+                    Some(Event::Unprovable) => return Err(self.unprovable()),
                     _ => {}
                 },
                 Ok(()) = self.status.changed() => self.show()?,
@@ -219,23 +319,30 @@ impl Download<'_> {
                 }
             }
         }
+        if is_stream && !info.has_hashes() {
+            let mut late = Stream::start(Arc::clone(store));
+            (0..info.geometry.pieces()).for_each(|piece| late.verified(piece));
+            return late.ended().await;
+        }
         match &mut stream {
             Some(stream) => stream.ended().await,
             None => Ok(()),
         }
     }
 
+    fn unprovable(&self) -> Failure {
+        let label = &self.source.label;
+        Failure::new(Exit::Unverified, format!("what {label} sends does not have the checksum that it names"))
+            .tip("the file there may have changed since the server was started: start the server again")
+    }
+
     async fn put_in_place(&mut self, fetch: &Fetch) -> Result<(), Failure> {
         let placed = self.swarm.finish().await?;
-        let path = if fetch.is_stream { PathBuf::from("-") } else { placed.unwrap_or_default() };
+        let target = placed.map_or_else(|| fetch.target.clone(), Target::Path);
         let bytes = fetch.content.info.geometry.total();
-        self.view.complete(
-            &self.status.borrow_and_update(),
-            &path,
-            bytes,
-            fetch.resumed,
-            self.started.elapsed(),
-        );
+        // The picture may be older than the end.
+        let status = self.swarm.look().await;
+        self.view.complete(&status, &target, bytes, fetch.resumed, self.started.elapsed());
         Ok(())
     }
 
@@ -302,8 +409,13 @@ impl Download<'_> {
 
     /// Tells scripts that others can fetch from here too.
     fn announce_ready(&self) {
-        let Some(metainfo) = &self.source.metainfo else { return };
         let port = self.run.node.port();
+        let Some(metainfo) =
+            self.source.metainfo.as_ref().filter(|_| self.source.dialect == Dialect::BitTorrent)
+        else {
+            self.report.event(&Json::Ready { ticket: None, magnet: None, torrent: None, port });
+            return;
+        };
         let address = reach::address_of(self.run.plan.bind, port);
         let mut magnet = torrent_file::magnet_of(metainfo);
         magnet.trackers = self.source.trackers.concat();
@@ -316,4 +428,9 @@ impl Download<'_> {
             port,
         });
     }
+}
+
+/// Whether all is there, and known to be right.
+fn is_whole(content: &SwarmContent) -> bool {
+    content.have.is_full() && content.info.has_hashes()
 }

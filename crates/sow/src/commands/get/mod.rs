@@ -1,11 +1,12 @@
 //! `sow get`: one node, and a download for each WHAT.
 
 mod download;
+mod existing;
 mod fetched;
 mod opening;
 mod view;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use sow_content::ticket::Address;
 use sow_engine::cs::Framing;
@@ -20,12 +21,13 @@ use crate::{
     },
     exit::{Exit, Failure},
     report::Report,
+    resolve::{self, Source},
     stop::{Cut, Stop},
     what::What,
 };
 
 /// What the downloads of one run have in common.
-pub(super) struct Run {
+pub(crate) struct Run {
     node: Node,
     plan: GetPlan,
     stop: Stop,
@@ -48,10 +50,9 @@ pub(crate) async fn run(args: GetArgs, report: &Report) -> Result<Exit, Failure>
         ..NodeOptions::default()
     };
     let node = Node::bind(options)?;
-    let deadline = plan.timeout.map(|timeout| Instant::now() + timeout);
     let wanted = std::mem::take(&mut plan.what);
     let is_one = wanted.len() == 1;
-    let run = Arc::new(Run { node, plan, stop, deadline });
+    let run = Arc::new(Run::new(node, plan, stop));
     let mut downloads = JoinSet::new();
     for (text, what) in wanted {
         let report = if is_one { report.clone() } else { report.about(&text) };
@@ -74,6 +75,38 @@ async fn one(text: String, what: What, run: Arc<Run>, report: Report) -> Exit {
         What::Framed(address) => stream(Framing::Framed, address, &run, &report).await,
         what => download::run(&text, what, &run, &report).await,
     };
+    end_of(ended, &report)
+}
+
+/// Fetches from one source that is known already, for the commands that speak one dialect alone.
+pub(crate) async fn fetch(source: Source, run: Run, report: &Report) -> Exit {
+    let run = Arc::new(run);
+    let addrs = run.bounded(look_up_all(&source.peers)).await;
+    let ended = match addrs {
+        Ok(Ok(addrs)) => download::fetch(source, addrs, &run, report).await,
+        Ok(Err(failure)) => Err(failure),
+        Err(cut) => Err(cut_short(cut, format!("nothing is known yet of {}", source.label))),
+    };
+    end_of(ended, report)
+}
+
+/// The addresses of all of these hosts; one that is not found is an error only when none is.
+async fn look_up_all(hosts: &[Address]) -> Result<Vec<SocketAddr>, Failure> {
+    let (mut addrs, mut first) = (Vec::new(), None);
+    for host in hosts {
+        match resolve::look_up(host).await {
+            Ok(found) => addrs.extend(found),
+            Err(failure) => first = first.or(Some(failure)),
+        }
+    }
+    match first {
+        Some(failure) if addrs.is_empty() => Err(failure),
+        _ => Ok(addrs),
+    }
+}
+
+/// Reports how a download ended.
+fn end_of(ended: Result<(), Failure>, report: &Report) -> Exit {
     match ended {
         Ok(()) => Exit::Done,
         Err(failure) => {
@@ -91,6 +124,7 @@ async fn stream(framing: Framing, address: Address, run: &Run, report: &Report) 
             StreamPlace::File { path: path.clone(), overwrite: run.plan.overwrite }
         }
         Destination::Stdout => StreamPlace::Stdout,
+        Destination::Memory => StreamPlace::Memory,
     };
     let wanted = Wanted {
         framing,
@@ -105,6 +139,12 @@ async fn stream(framing: Framing, address: Address, run: &Run, report: &Report) 
 }
 
 impl Run {
+    /// Downloads by `plan`, beginning now.
+    pub(crate) fn new(node: Node, plan: GetPlan, stop: Stop) -> Self {
+        let deadline = plan.timeout.map(|timeout| Instant::now() + timeout);
+        Self { node, plan, stop, deadline }
+    }
+
     /// Does something that Ctrl-C and `--timeout` cut short.
     async fn bounded<T>(&self, work: impl Future<Output = T>) -> Result<T, Cut> {
         self.stop.bounded(self.deadline, work).await

@@ -9,6 +9,7 @@ use super::fetched::Fetched;
 use crate::{
     quantity::{Rate, Size, Span},
     report::{Event, Meter, Report, percent},
+    target::Target,
 };
 
 /// How often scripts are told of progress.
@@ -56,15 +57,20 @@ impl View {
         });
     }
 
-    /// It is complete and in place; `path` is `-` for standard output.
+    /// It is complete and in place.
     pub(super) fn complete(
         &mut self,
         status: &Status,
-        path: &Path,
+        target: &Target,
         bytes: u64,
         resumed: u64,
         took: Duration,
     ) {
+        let path = match target {
+            Target::Path(path) => path.clone(),
+            Target::Stdout => "-".into(),
+            Target::Memory => return self.complete_in_memory(status, bytes, took),
+        };
         // Those who sent the last bytes.
         self.fetched.observe(&status.peers);
         let seconds = took.as_secs_f64();
@@ -84,7 +90,49 @@ impl View {
         });
         let rate = Rate(((bytes - resumed) as f64 / seconds.max(0.001)) as u64);
         let name = if path == Path::new("-") { self.label.clone() } else { path.display().to_string() };
+        self.shares();
         self.report.note(format_args!("{name}: {} verified in {} ({rate})", Size(bytes), Span(took)));
+    }
+
+    /// What came is kept in memory, so its sum is what there is to show.
+    fn complete_in_memory(&mut self, status: &Status, bytes: u64, took: Duration) {
+        self.fetched.observe(&status.peers);
+        let seconds = took.as_secs_f64();
+        let md5 = status.md5.map(|md5| md5.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        self.report.event(&Event::StreamComplete {
+            path: None,
+            bytes,
+            seconds: (seconds * 1000.0).round() / 1000.0,
+            resumed_bytes: 0,
+            from: self.fetched.by_address(),
+            length_known: true,
+            md5: md5.as_deref(),
+        });
+        if !self.report.is_json() {
+            self.report.out(format_args!("size: {bytes} bytes ({})", Size(bytes)));
+            self.report.out(format_args!("time used: {seconds:.2} sec"));
+            self.report.out(format_args!("rate: {}", Rate((bytes as f64 / seconds.max(0.001)) as u64)));
+            self.report.out(format_args!("MD5: {}", md5.as_deref().unwrap_or("unknown")));
+        }
+        self.shares();
+    }
+
+    /// Tells who sent how much, when several did.
+    fn shares(&self) {
+        let from = self.fetched.by_address();
+        let all: u64 = from.values().sum();
+        if from.len() > 1 {
+            for (addr, bytes) in &from {
+                self.report.note(format_args!("  {} from {addr} ({})", Size(*bytes), percent(*bytes, all)));
+            }
+        }
+    }
+
+    /// It is there, and is served.
+    pub(super) fn seeding(&mut self, status: &Status) {
+        self.take_in(status);
+        let needy = status.peers.iter().filter(|peer| !peer.complete).count();
+        self.meter.set(1, 1, || format!("serving {}  up {}", peers(needy), Rate(status.rate_up)));
     }
 
     /// For the last line of one that does not end.

@@ -102,6 +102,14 @@ pub enum StreamServerEvent {
     },
 }
 
+/// A port that is listened on already: callers wait until there is something to serve.
+#[derive(Debug)]
+pub struct StreamListener {
+    listener: TcpListener,
+    port: u16,
+    options: StreamServerOptions,
+}
+
 /// A server on a port of its own. Dropped, it takes no more calls and breaks off what it is sending.
 #[derive(Debug)]
 pub struct StreamServer {
@@ -119,26 +127,35 @@ struct Shared {
     events: UnboundedSender<StreamServerEvent>,
 }
 
-impl StreamServer {
-    /// Listens, and serves the content of a store, which must be whole. To be called in a tokio runtime with time and IO.
-    /// What happens is reported through the receiver, without bound: read it or drop it.
+impl StreamListener {
+    /// Listens. To be called in a tokio runtime with time and IO.
     ///
     /// # Errors
     /// When the port or the address is not to be had.
-    pub fn bind(
-        options: StreamServerOptions,
-        store: Arc<Store>,
-    ) -> Result<(Self, UnboundedReceiver<StreamServerEvent>), NodeError> {
+    pub fn bind(options: StreamServerOptions) -> Result<Self, NodeError> {
         let listener = listen(options.bind, options.port)?;
         let local = listener.local_addr();
         let port = local.map_err(|source| NodeError::Listen { port: options.port, source })?.port();
-        let (events, told) = unbounded_channel();
-        let sent = Arc::new(AtomicU64::new(0));
-        let shared = Shared { options, store, sent: Arc::clone(&sent), events };
-        let serving = tokio::spawn(serve_all(listener, Arc::new(shared)));
-        Ok((Self { port, sent, serving }, told))
+        Ok(Self { listener, port, options })
     }
 
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Serves the content of a store, which must be whole, from now on. What happens is reported through the receiver,
+    /// without bound: read it or drop it.
+    pub fn serve(self, store: Arc<Store>) -> (StreamServer, UnboundedReceiver<StreamServerEvent>) {
+        let (events, told) = unbounded_channel();
+        let sent = Arc::new(AtomicU64::new(0));
+        let shared = Shared { options: self.options, store, sent: Arc::clone(&sent), events };
+        let serving = tokio::spawn(serve_all(self.listener, Arc::new(shared)));
+        (StreamServer { port: self.port, sent, serving }, told)
+    }
+}
+
+impl StreamServer {
     /// The port that it listens on.
     pub fn port(&self) -> u16 {
         self.port

@@ -1,11 +1,14 @@
 //! `sow send` as it is typed.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{mem::discriminant, net::IpAddr, path::PathBuf};
 
 use clap::{ArgAction, Args, builder::FalseyValueParser};
 use sow_content::ticket::DEFAULT_PORT;
 
-use crate::quantity::{self, Rate};
+use crate::{
+    exit::Failure,
+    quantity::{self, Rate},
+};
 
 /// `sow send`.
 #[derive(Debug, Clone, Args)]
@@ -14,7 +17,8 @@ Examples:
   sow send big.iso                        prints: sow get 10.0.0.1:52000/6hx2…
   sow send photos/ --expect 3             ends with exit code 0 when three machines hold whole copies
   sow send big.iso --torrent              also writes big.iso.torrent, for any BitTorrent program
-  sow send big.iso --up-limit 100mbit --port 0")]
+  sow send big.iso --up-limit 100mbit --port 0
+  sow send big.iso --also raw:52001,framed:6666")]
 pub(crate) struct SendArgs {
     /// The file or folder to share.
     #[arg(value_name = "PATH")]
@@ -37,9 +41,76 @@ pub(crate) struct SendArgs {
     /// Share uploads as among strangers on the Internet: four peers at a time, by what they send (BEP 3).
     #[arg(long, env = "SOW_TIT_FOR_TAT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(crate) tit_for_tat: bool,
+    /// Serve the file in other dialects too: raw:PORT and framed:PORT, each on a port of its own, chunk and json-torrent on
+    /// the main one. Only BitTorrent tells who has a verified copy, so --expect does not count the others' receivers.
+    #[arg(long, env = "SOW_ALSO", value_name = "DIALECT", value_delimiter = ',', value_parser = also)]
+    pub(crate) also: Vec<Also>,
     /// Write a .torrent file: NAME.torrent in the current folder, or FILE.
     #[arg(long, env = "SOW_TORRENT", value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub(crate) torrent: Option<Option<PathBuf>>,
+}
+
+/// Another dialect that the file is served in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Also {
+    /// Document 1's P2P, on the main port.
+    Chunk,
+    /// Document 2's P2P, on the main port.
+    JsonTorrent,
+    /// Document 1's client/server, on this port; 0 for any.
+    Raw(u16),
+    /// Document 2's client/server, on this port; 0 for any.
+    Framed(u16),
+}
+
+impl SendArgs {
+    /// The other dialects.
+    ///
+    /// # Errors
+    /// When one of them is named twice.
+    pub(crate) fn also(&self) -> Result<&[Also], Failure> {
+        for (at, also) in self.also.iter().enumerate() {
+            if self.also[..at].iter().any(|before| discriminant(before) == discriminant(also)) {
+                return Err(Failure::usage(format!("--also names {} twice", also.name()))
+                    .tip("each dialect is served once"));
+            }
+        }
+        Ok(&self.also)
+    }
+}
+
+impl Also {
+    /// As it is typed, without the port.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Also::Chunk => "chunk",
+            Also::JsonTorrent => "json-torrent",
+            Also::Raw(_) => "raw",
+            Also::Framed(_) => "framed",
+        }
+    }
+}
+
+/// Reads a dialect.
+fn also(text: &str) -> Result<Also, String> {
+    let (name, port) = match text.split_once(':') {
+        Some((name, port)) => {
+            let port = port
+                .parse()
+                .map_err(|_| format!("`{port}` is not a port; it is a number from 0 to 65535"))?;
+            (name, Some(port))
+        }
+        None => (text, None),
+    };
+    match (name, port) {
+        ("chunk", None) => Ok(Also::Chunk),
+        ("json-torrent", None) => Ok(Also::JsonTorrent),
+        ("raw", Some(port)) => Ok(Also::Raw(port)),
+        ("framed", Some(port)) => Ok(Also::Framed(port)),
+        ("raw" | "framed", None) => Err(format!("{name} needs a port of its own: {name}:PORT")),
+        ("chunk" | "json-torrent", Some(_)) => Err(format!("{name} is served on the main port (--port)")),
+        _ => Err("a dialect is chunk, json-torrent, raw:PORT or framed:PORT".to_owned()),
+    }
 }
 
 /// Checks the URL of a tracker.
@@ -58,7 +129,26 @@ pub(crate) fn tracker_url(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn dialects_are_named_once_and_with_their_ports() {
+        let read = |text: &str| {
+            let cli = Cli::try_parse_from(["sow", "send", "x", "--also", text]).ok()?;
+            let Command::Send(args) = cli.command else { unreachable!() };
+            args.also().map(<[Also]>::to_vec).ok()
+        };
+        let all = [Also::Chunk, Also::JsonTorrent, Also::Raw(0), Also::Framed(6666)];
+        assert_eq!(read("chunk,json-torrent,raw:0,framed:6666").as_deref(), Some(&all[..]));
+        for bad in
+            ["raw", "framed:", "raw:65536", "raw:-1", "chunk:5", "Raw:1", "x", "raw:1,raw:2", "chunk,chunk"]
+        {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn trackers_are_urls() {

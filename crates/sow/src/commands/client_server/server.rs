@@ -11,7 +11,7 @@ use bytes::Bytes;
 use md5::{Digest, Md5};
 use sow_content::Geometry;
 use sow_engine::cs::{Framing, Places};
-use sow_node::{RateLimit, StreamServer, StreamServerEvent, StreamServerOptions};
+use sow_node::{RateLimit, StreamListener, StreamServer, StreamServerEvent, StreamServerOptions};
 use sow_store::{DiskStore, MemoryStore, Store};
 use tokio::{sync::mpsc::UnboundedReceiver, time::interval};
 
@@ -42,10 +42,10 @@ const RANDOM_PIECE: u64 = 1 << 20;
 pub(crate) async fn run(plan: ServerPlan, report: &Report) -> Result<Exit, Failure> {
     let stop = Stop::listen(report)?;
     let source = plan.source.clone();
-    let (store, label) = crate::blocking(move || open(&source)).await?;
     let up = RateLimit::new(plan.up_limit);
-    let (server, events) =
-        StreamServer::bind(options(plan.framing, plan.bind, plan.port, up), Arc::clone(&store))?;
+    let listener = StreamListener::bind(options(plan.framing, plan.bind, plan.port, up))?;
+    let (store, label) = crate::blocking(move || open(&source)).await?;
+    let (server, events) = listener.serve(Arc::clone(&store));
     report.dated(format_args!("server is bonded to port {}", server.port()));
     report.dated(format_args!("serving {label}"));
     let address = reach::address_of(plan.bind, server.port());

@@ -1,5 +1,6 @@
 //! `sow send`: hashes, shares, and shows who has how much.
 
+mod also;
 mod watching;
 
 use std::{path::PathBuf, sync::Arc};
@@ -13,7 +14,7 @@ use sow_node::{
 use sow_store::{ContentPlan, DiskStore, Store};
 use sow_tracker::{Limits, Mode};
 
-use self::watching::Watch;
+use self::{also::Beside, watching::Watch};
 use crate::{
     args::send::SendArgs,
     exit::{Exit, Failure},
@@ -40,6 +41,7 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
         ..NodeOptions::default()
     })?;
     node.serve_http(index(Vec::new()));
+    let beside = Beside::listen(&args, &node)?;
     let host = reach::address_of(args.bind, node.port());
     let (plan, metainfo) = hashed(&args, report, &stop).await?;
     let offer = Offer::new(&args, metainfo, host);
@@ -52,10 +54,11 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
     let info_hash = offer.metainfo.info_hash;
     let tracker = TrackerService::new(Mode::Only([info_hash].into()), Limits::default());
     node.serve_http(index(vec![offer.listed()]).merge(tracker.router()));
+    let store = Arc::new(Store::from(store));
     let content = SwarmContent {
         info: Arc::new(offer.metainfo.info.clone()),
         metadata: offer.metainfo.info_bytes.clone(),
-        store: Arc::new(Store::from(store)),
+        store: Arc::clone(&store),
         have: Bitfield::full(offer.metainfo.info.geometry.pieces()),
     };
     let config = settings::origin(offer.metainfo.trackers.clone(), settings::choking(args.tit_for_tat));
@@ -67,6 +70,7 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
         peers: Vec::new(),
     })?;
     offer.announce(node.port(), report);
+    let _beside = beside.serve(&store, report);
     let watch = Watch::new(report, plan, offer.metainfo.info.geometry, args.expect, tracker);
     let ended = watch.run(&swarm, events, &stop).await;
     swarm.stop().await;

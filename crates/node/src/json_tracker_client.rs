@@ -1,0 +1,84 @@
+//! One request to a tracker of document 2, and its reply. When to ask, and what to do with the answer, is the caller's.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use sow_wire::{
+    framing::frame,
+    json_torrent::tracker::{MAX_REPLY, Reply, Request},
+};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, TcpStream, lookup_host},
+    time::timeout,
+};
+
+use crate::json_frames::{FrameError, read_frame};
+
+/// For the look-up of the tracker's name.
+const LOOKUP: Duration = Duration::from_secs(10);
+
+/// For the connection to one of its addresses.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// For the exchange on it.
+const EXCHANGE: Duration = Duration::from_secs(10);
+
+/// How many of a name's addresses are tried.
+const MAX_ADDRESSES: usize = 4;
+
+/// Asks a tracker, and waits for its reply: 10 s for the look-up of its name, 5 s for the connection to each of its
+/// addresses, 10 s for the exchange. The call comes from `bind`, since the tracker takes the address that it sees.
+///
+/// A refusal is a [`Reply`] too.
+///
+/// # Errors
+/// What went wrong on the way, in words for people.
+pub async fn announce_json(
+    host: &str,
+    port: u16,
+    bind: Option<IpAddr>,
+    request: &Request,
+) -> Result<Reply, String> {
+    let stream = connect(host, port, bind).await?;
+    match timeout(EXCHANGE, exchange(stream, request)).await {
+        Ok(answer) => answer,
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+async fn connect(host: &str, port: u16, bind: Option<IpAddr>) -> Result<TcpStream, String> {
+    let found =
+        timeout(LOOKUP, lookup_host((host, port))).await.map_err(|_| "its name was not looked up in time")?;
+    let mut problem = "its name has no address".to_owned();
+    for addr in found.map_err(|error| error.to_string())?.take(MAX_ADDRESSES) {
+        match timeout(CONNECT, open(addr, bind)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => problem = error.to_string(),
+            Err(_) => problem = "no connection in time".to_owned(),
+        }
+    }
+    Err(problem)
+}
+
+async fn open(addr: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(from) = bind.map(|from| from.to_canonical()).filter(|from| !from.is_unspecified()) {
+        socket.bind(SocketAddr::new(from, 0))?;
+    }
+    socket.connect(addr).await
+}
+
+async fn exchange(mut stream: TcpStream, request: &Request) -> Result<Reply, String> {
+    stream.write_all(&frame(&request.encode())).await.map_err(|error| error.to_string())?;
+    let body = read_frame(&mut stream, MAX_REPLY).await.map_err(|error| match error {
+        FrameError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "it hung up without an answer".to_owned()
+        }
+        error => error.to_string(),
+    })?;
+    Reply::decode(&body).map_err(|error| format!("it answers with what is no reply: {error}"))
+}

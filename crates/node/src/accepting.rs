@@ -19,6 +19,7 @@ use crate::{
     handshaking::{HandshakeError, answer},
     http,
     inbox::{Connected, Letter},
+    json_tracker_service,
     listener::canonical,
     node::Shared,
     sniff::{Caller, sniff},
@@ -106,7 +107,15 @@ async fn decide(mut stream: TcpStream, addr: SocketAddr, node: Arc<Shared>) -> O
                 admit(stream, addr, first, |local| Introduction::Chunk { local }, &node).await;
                 None
             }
-            Ok((Caller::JsonTracker, _)) | Err(_) => None,
+            Ok((Caller::JsonTracker, first)) => {
+                let service = node.json_tracker.read().unwrap_or_else(PoisonError::into_inner).clone();
+                if let Some(service) = service {
+                    // It has deadlines of its own, and what it takes of memory is bounded.
+                    tokio::spawn(json_tracker_service::serve(stream, first, addr, service));
+                }
+                None
+            }
+            Err(_) => None,
         }
     };
     timeout(node.options.deadlines.handshake, deciding).await.ok().flatten()

@@ -28,6 +28,7 @@ use crate::{
     error::NodeError,
     handshaking::{HandshakeError, call},
     inbox::{Connected, Inbox, Letter, inbox},
+    json_tracker_service::JsonTrackerService,
     listener::{canonical, listen},
     options::NodeOptions,
     slabs::Slabs,
@@ -63,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) connections: Arc<Semaphore>,
     /// What answers HTTP.
     pub(crate) router: RwLock<Option<Router>>,
+    /// What answers document 2's requests to a tracker.
+    pub(crate) json_tracker: RwLock<Option<JsonTrackerService>>,
     half_open: Semaphore,
     swarms: Mutex<Routes>,
     conns: AtomicU64,
@@ -105,6 +108,7 @@ impl Node {
             key: fastrand::u32(..),
             connections: Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS))),
             router: RwLock::new(None),
+            json_tracker: RwLock::new(None),
             half_open: Semaphore::new(HALF_OPEN),
             swarms: Mutex::default(),
             conns: AtomicU64::new(0),
@@ -133,6 +137,11 @@ impl Node {
     /// [`ConnectInfo`](axum::extract::ConnectInfo)`<`[`Ends`](crate::Ends)`>`, IPv4 as IPv4.
     pub fn serve_http(&self, router: Router) {
         *self.shared.router.write().unwrap_or_else(PoisonError::into_inner) = Some(router);
+    }
+
+    /// Answers what document 2's tracker is asked, on the same port from now on.
+    pub fn serve_json_tracker(&self, service: JsonTrackerService) {
+        *self.shared.json_tracker.write().unwrap_or_else(PoisonError::into_inner) = Some(service);
     }
 
     /// Takes part in a swarm. What happens in it is reported through the receiver, without bound: read it or drop it.

@@ -1,7 +1,8 @@
-//! Announces to trackers over HTTP, HTTPS and UDP, and nothing else: when to announce and what to do with the answer is
+//! Announces to trackers over HTTP, HTTPS and UDP, and to document 2's, and nothing else: when to announce and what to do with the answer is
 //! the engine's to decide.
 
 mod http;
+mod json;
 mod udp;
 
 use std::{
@@ -75,6 +76,7 @@ impl TrackerClient {
         let request = request(announcer, announce);
         let response = match parsed.scheme() {
             "http" | "https" => self.announce_http(&parsed, url, request).await?,
+            "json-torrent" => return json::announce(&parsed, self.bind, announcer, announce).await,
             "udp" => self.announce_udp(&parsed, request).await?,
             other => return Err(format!("trackers are not spoken to by {other}")),
         };

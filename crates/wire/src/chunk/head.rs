@@ -91,7 +91,10 @@ pub(super) struct OpAhead {
 impl OpAhead {
     /// The first one.
     pub(super) fn find(stream: &[u8]) -> Self {
-        for at in 0..stream.len() {
+        for (at, letter) in stream.iter().enumerate() {
+            if !letter.is_ascii_uppercase() {
+                continue;
+            }
             match is_op(&stream[at..]) {
                 Some(false) => {}
                 whole => return Self { at, whole: whole.is_some() },

@@ -4,8 +4,11 @@
 //! panics: round trips, agreement with an independent decoder or between segmentations, and a bound on memory.
 
 mod bencode;
+mod chunk;
 mod extensions;
+mod framing;
 mod handshake;
+mod json_torrent;
 mod links;
 mod memory;
 mod messages;
@@ -14,8 +17,11 @@ mod tracker_http;
 mod tracker_udp;
 
 pub use bencode::bencode;
+pub use chunk::chunk;
 pub use extensions::extensions;
+pub use framing::framing;
 pub use handshake::handshake;
+pub use json_torrent::json_torrent;
 pub use links::links;
 pub use messages::messages;
 pub use metainfo::metainfo;
@@ -35,4 +41,7 @@ pub const TARGETS: &[Target] = &[
     ("extensions", extensions),
     ("tracker_http", tracker_http),
     ("tracker_udp", tracker_udp),
+    ("chunk", chunk),
+    ("json_torrent", json_torrent),
+    ("framing", framing),
 ];

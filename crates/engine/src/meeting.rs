@@ -425,7 +425,7 @@ impl Engine {
 }
 
 /// A handshake without extensions, under a name made of an address.
-fn made_up(dialect: &[u8; 5], addr: SocketAddr) -> Handshake {
+pub(crate) fn made_up(dialect: &[u8; 5], addr: SocketAddr) -> Handshake {
     let mut peer_id = [0; 20];
     peer_id[..5].copy_from_slice(dialect);
     let host = sow_content::hash::sha1(addr.to_string().as_bytes());

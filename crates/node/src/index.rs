@@ -30,10 +30,12 @@ pub struct SharedContent {
     pub magnet: String,
     /// The `.torrent`, as it travels.
     pub torrent: Bytes,
+    /// Document 2's, when that is spoken too.
+    pub json_torrent: Option<Bytes>,
 }
 
-/// Answers `GET /` with a list (a page for browsers, else JSON), and `GET /NAME.torrent` or `GET /INFO-HASH.torrent`. When
-/// only one thing is shared, any name will do.
+/// Answers `GET /` with a list (a page for browsers, else JSON), and `GET /NAME.torrent` or `GET /INFO-HASH.torrent`;
+/// document 2's torrent under `/NAME.json.torrent`. When only one thing is shared, any name will do.
 pub fn index(shared: Vec<SharedContent>) -> Router {
     Router::new().route("/", get(list)).route("/{name}", get(torrent)).with_state(Arc::from(shared))
 }
@@ -50,12 +52,17 @@ async fn list(State(shared): State<Arc<[SharedContent]>>, headers: HeaderMap) ->
 
 async fn torrent(State(shared): State<Arc<[SharedContent]>>, Path(name): Path<String>) -> Response {
     let Some(stem) = name.strip_suffix(".torrent") else { return StatusCode::NOT_FOUND.into_response() };
+    let (stem, is_json) = stem.strip_suffix(".json").map_or((stem, false), |stem| (stem, true));
     let named = |shared: &&SharedContent| shared.name == stem || stem.parse() == Ok(shared.info_hash);
     let found = match &*shared {
         [only] => Some(only),
         several => several.iter().find(named),
     };
     match found {
+        Some(SharedContent { json_torrent: Some(torrent), .. }) if is_json => {
+            ([(header::CONTENT_TYPE, "application/json")], torrent.clone()).into_response()
+        }
+        Some(_) if is_json => StatusCode::NOT_FOUND.into_response(),
         Some(found) => {
             let kind = [(header::CONTENT_TYPE, "application/x-bittorrent")];
             (kind, found.torrent.clone()).into_response()

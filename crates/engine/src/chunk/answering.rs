@@ -10,6 +10,7 @@ use super::ChunkTalk;
 use crate::{
     engine::{Engine, Phase},
     io::{ConnId, Dialect, DropReason, Event, PeerSource, Time},
+    meeting::made_up,
     peer::Asked,
     talk::Talk,
 };
@@ -136,8 +137,13 @@ impl Engine {
     fn said_hello(&mut self, now: Time, conn: ConnId, port: u16) -> Result<(), DropReason> {
         let Some(answering) = self.answering(conn) else { return Ok(()) };
         let is_first = answering.port.replace(port).is_none();
-        let Some(peer) = self.peers.get(&conn) else { return Ok(()) };
-        let (addr, peer_id) = (peer.addr, peer.handshake.peer_id);
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        let addr = peer.addr;
+        if is_first && port != 0 {
+            // All connections of one caller have one name.
+            peer.handshake = made_up(b"chunk", SocketAddr::new(addr.ip(), port));
+        }
+        let peer_id = peer.handshake.peer_id;
         if is_first {
             self.event(Event::PeerConnected { conn, addr, peer_id });
         }

@@ -44,8 +44,12 @@ pub(super) async fn announce(
     let peer_id = SocketAddr::new(ours, announcer.port).to_string();
     let request = Request { ip: Some(ours), port: announcer.port, peer_id, event };
     match announce_json(&host, port, bind, &request).await? {
-        Reply::Joined(peers) => Ok(AnnounceReply { interval: INTERVAL, peers, complete: None, incomplete: None }),
-        Reply::Left => Ok(AnnounceReply { interval: INTERVAL, peers: Vec::new(), complete: None, incomplete: None }),
+        Reply::Joined(peers) => {
+            Ok(AnnounceReply { interval: INTERVAL, peers, complete: None, incomplete: None })
+        }
+        Reply::Left => {
+            Ok(AnnounceReply { interval: INTERVAL, peers: Vec::new(), complete: None, incomplete: None })
+        }
         Reply::Refused(reason) => Err(reason),
     }
 }

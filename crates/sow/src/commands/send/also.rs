@@ -1,10 +1,11 @@
-//! `sow send --also`: the same file for those who speak `raw` or `framed`, on ports of their own, because there the server
-//! speaks first.
+//! `sow send --also`: the same file in other dialects. `raw` and `framed` have ports of their own, because there the server
+//! speaks first; `chunk` and `json-torrent` are told apart by first bytes on the main one.
 
 use std::{net::IpAddr, sync::Arc};
 
-use sow_engine::cs::Framing;
-use sow_node::{Node, StreamListener, StreamServer};
+use sow_content::{Info, json_torrent::JsonTorrent, percent, ticket::Address};
+use sow_engine::{Config, JSON_TRACKER, cs::Framing};
+use sow_node::{Answers, Node, StreamListener, StreamServer};
 use sow_store::Store;
 use tokio::task::JoinSet;
 
@@ -14,7 +15,7 @@ use crate::{
         server::{options, ready},
         serving::Served,
     },
-    exit::{Exit, Failure},
+    exit::Failure,
     reach,
     report::Report,
 };
@@ -23,6 +24,8 @@ use crate::{
 pub(super) struct Beside {
     bind: Option<IpAddr>,
     listeners: Vec<(Framing, StreamListener)>,
+    chunk: bool,
+    json_torrent: bool,
 }
 
 /// What is served on them. Dropped, it ends.
@@ -37,7 +40,7 @@ impl Beside {
     /// # Errors
     /// When a dialect cannot serve what is shared, or a port is not to be had.
     pub(super) fn listen(args: &SendArgs, node: &Node) -> Result<Self, Failure> {
-        let mut listeners = Vec::new();
+        let (mut listeners, mut chunk, mut json_torrent) = (Vec::new(), false, false);
         for also in args.also()? {
             if args.path.is_dir() {
                 return Err(Failure::usage(format!(
@@ -50,17 +53,59 @@ impl Beside {
             let (framing, port) = match *also {
                 Also::Raw(port) => (Framing::Raw, port),
                 Also::Framed(port) => (Framing::Framed, port),
-                Also::Chunk | Also::JsonTorrent => {
-                    return Err(Failure::new(
-                        Exit::Failed,
-                        format!("{} is not served beside BitTorrent", also.name()),
-                    ));
+                Also::Chunk => {
+                    chunk = true;
+                    continue;
+                }
+                Also::JsonTorrent => {
+                    json_torrent = true;
+                    continue;
                 }
             };
             let listener = StreamListener::bind(options(framing, args.bind, port, node.up_limit()))?;
             listeners.push((framing, listener));
         }
-        Ok(Self { bind: args.bind, listeners })
+        Ok(Self { bind: args.bind, listeners, chunk, json_torrent })
+    }
+
+    /// What callers of the main port may speak.
+    pub(super) fn answers(&self) -> Answers {
+        Answers { bittorrent: true, chunk: self.chunk, json_torrent: self.json_torrent }
+    }
+
+    /// Has the engine be the server of document 1's P2P, and announce to our own tracker of document 2.
+    pub(super) fn adjust(&self, config: &mut Config, host: &Address) {
+        config.chunk.server = self.chunk;
+        if self.json_torrent {
+            config.trackers.push(vec![format!("{JSON_TRACKER}{host}")]);
+        }
+    }
+
+    /// Document 2's torrent of what is shared, when that is spoken; its tracker is ours, on the main port.
+    pub(super) fn json_torrent(&self, info: &Info, host: &Address) -> Option<JsonTorrent> {
+        self.json_torrent.then(|| JsonTorrent {
+            announce: host.host.clone(),
+            port: host.port,
+            comment: String::new(),
+            file_name: info.name.clone(),
+            geometry: info.geometry,
+            piece_hashes: info.piece_hashes.clone(),
+        })
+    }
+
+    /// Tells how the main port is used in other dialects.
+    pub(super) fn announce(&self, host: &Address, name: &str, report: &Report) {
+        if self.chunk {
+            report.note(format_args!(
+                "or, with no check but the MD5 of the whole:\n  sow get chunk://{host} -o OUT"
+            ));
+        }
+        if self.json_torrent {
+            let mut url = format!("http://{host}/");
+            percent::encode_into(&mut url, name.as_bytes(), b"");
+            report
+                .note(format_args!("or, by document 2's torrent and tracker:\n  sow get {url}.json.torrent"));
+        }
     }
 
     /// Serves from now on, and tells of it.

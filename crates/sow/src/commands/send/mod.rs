@@ -6,15 +6,21 @@ mod watching;
 use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
-use sow_content::{Bitfield, Metainfo, Ticket, metainfo::Files, percent};
+use sow_content::{
+    Bitfield, Metainfo, Ticket,
+    json_torrent::{HashForm, JsonTorrent},
+    metainfo::Files,
+    percent,
+};
 use sow_node::{
-    Answers, Node, NodeOptions, SwarmContent, SwarmOptions, TrackerService,
+    JsonTrackerService, Node, NodeOptions, SwarmContent, SwarmOptions, TrackerService,
     index::{SharedContent, index},
 };
 use sow_store::{ContentPlan, DiskStore, Store};
-use sow_tracker::{Limits, Mode};
+use sow_tracker::{JsonLimits, Limits, Mode};
 
-use self::{also::Beside, watching::Watch};
+use self::also::Beside;
+pub(crate) use self::watching::{Watch, Watched};
 use crate::{
     args::send::SendArgs,
     exit::{Exit, Failure},
@@ -44,7 +50,7 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
     let beside = Beside::listen(&args, &node)?;
     let host = reach::address_of(args.bind, node.port());
     let (plan, metainfo) = hashed(&args, report, &stop).await?;
-    let offer = Offer::new(&args, metainfo, host);
+    let offer = Offer::new(&args, metainfo, host.clone());
     if let Some(file) = &args.torrent {
         let path = file.clone().unwrap_or_else(|| PathBuf::from(format!("{}.torrent", plan.name())));
         torrent_file::write(&path, &offer.metainfo, false)?;
@@ -53,7 +59,13 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
     let store = DiskStore::serve(&offer.metainfo.info, plan.path())?;
     let info_hash = offer.metainfo.info_hash;
     let tracker = TrackerService::new(Mode::Only([info_hash].into()), Limits::default());
-    node.serve_http(index(vec![offer.listed()]).merge(tracker.router()));
+    let json_torrent = beside.json_torrent(&offer.metainfo.info, &host);
+    node.serve_http(index(vec![offer.listed(json_torrent.as_ref())]).merge(tracker.router()));
+    if json_torrent.is_some() {
+        let service = JsonTrackerService::new(JsonLimits::default());
+        tokio::spawn(service.clone().probe(args.bind));
+        node.serve_json_tracker(service);
+    }
     let store = Arc::new(Store::from(store));
     let content = SwarmContent {
         info: Arc::new(offer.metainfo.info.clone()),
@@ -61,17 +73,20 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
         store: Arc::clone(&store),
         have: Bitfield::full(offer.metainfo.info.geometry.pieces()),
     };
-    let config = settings::origin(offer.metainfo.trackers.clone(), settings::choking(args.tit_for_tat));
+    let mut config = settings::origin(offer.metainfo.trackers.clone(), settings::choking(args.tit_for_tat));
+    beside.adjust(&mut config, &host);
     let (swarm, events) = node.join(SwarmOptions {
         info_hash,
         content: Some(content),
         config,
-        answers: Answers::BITTORRENT,
+        answers: beside.answers(),
         peers: Vec::new(),
     })?;
     offer.announce(node.port(), report);
+    beside.announce(&host, &offer.metainfo.info.name, report);
     let _beside = beside.serve(&store, report);
-    let watch = Watch::new(report, plan, offer.metainfo.info.geometry, args.expect, tracker);
+    let watched = Watched::Files(Arc::new(plan));
+    let watch = Watch::new(report, watched, offer.metainfo.info.geometry, args.expect, Some(tracker));
     let ended = watch.run(&swarm, events, &stop).await;
     swarm.stop().await;
     ended
@@ -113,7 +128,7 @@ impl Offer {
     }
 
     /// Its entry in the index that the node serves.
-    fn listed(&self) -> SharedContent {
+    fn listed(&self, json_torrent: Option<&JsonTorrent>) -> SharedContent {
         let info = &self.metainfo.info;
         SharedContent {
             name: info.name.clone(),
@@ -126,6 +141,7 @@ impl Offer {
             ticket: self.ticket.to_string(),
             magnet: self.magnet.clone(),
             torrent: Bytes::from(self.metainfo.encode()),
+            json_torrent: json_torrent.map(|torrent| Bytes::from(torrent.encode(HashForm::Python))),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The origin's live view: receivers with their progress, until enough have everything or it is stopped.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     net::SocketAddr,
     sync::Arc,
@@ -30,15 +31,39 @@ const FILES_EVERY: Duration = Duration::from_secs(5);
 /// How many receivers have a line of their own on a terminal.
 const ROWS: usize = 10;
 
+/// What is shared.
+pub(crate) enum Watched {
+    /// What lies on the disk, and should stay as it is.
+    Files(Arc<ContentPlan>),
+    /// Bytes that were made up.
+    Random,
+}
+
+impl Watched {
+    fn name(&self) -> &str {
+        match self {
+            Self::Files(plan) => plan.name(),
+            Self::Random => "random bytes",
+        }
+    }
+
+    fn path(&self) -> Cow<'_, str> {
+        match self {
+            Self::Files(plan) => plan.path().to_string_lossy(),
+            Self::Random => Cow::Borrowed(""),
+        }
+    }
+}
+
 /// What is watched.
-pub(super) struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     report: &'a Report,
-    plan: Arc<ContentPlan>,
+    watched: Watched,
     geometry: Geometry,
     expect: Option<usize>,
     receivers: Receivers,
     /// Our own tracker. It hears also of receivers that there was no connection left for.
-    tracker: TrackerService,
+    tracker: Option<TrackerService>,
     meter: Meter,
     rows: BTreeMap<SocketAddr, Meter>,
     last_json: Option<Instant>,
@@ -46,17 +71,17 @@ pub(super) struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         report: &'a Report,
-        plan: ContentPlan,
+        watched: Watched,
         geometry: Geometry,
         expect: Option<u32>,
-        tracker: TrackerService,
+        tracker: Option<TrackerService>,
     ) -> Self {
         Self {
             report,
-            meter: report.meter(plan.name()),
-            plan: Arc::new(plan),
+            meter: report.meter(watched.name()),
+            watched,
             geometry,
             expect: expect.map(|count| count as usize),
             receivers: Receivers::new(geometry),
@@ -71,14 +96,23 @@ impl<'a> Watch<'a> {
     ///
     /// # Errors
     /// When it is stopped before as many receivers are complete as were expected.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         mut self,
         swarm: &Swarm,
         mut events: UnboundedReceiver<SwarmEvent>,
         stop: &Stop,
     ) -> Result<Exit, Failure> {
         let mut status = swarm.status();
-        let files = first_change(Arc::clone(&self.plan));
+        let plan = match &self.watched {
+            Watched::Files(plan) => Some(Arc::clone(plan)),
+            Watched::Random => None,
+        };
+        let files = async {
+            match plan {
+                Some(plan) => first_change(plan).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::pin!(files);
         let mut unchanged = true;
         loop {
@@ -106,7 +140,8 @@ impl<'a> Watch<'a> {
 
     /// How many receivers hold whole copies, as they say themselves: to us, or to our tracker.
     fn complete(&self) -> usize {
-        let told = self.tracker.swarms().iter().map(|swarm| swarm.completed as usize).sum();
+        let swarms = self.tracker.as_ref().map(TrackerService::swarms).unwrap_or_default();
+        let told = swarms.iter().map(|swarm| swarm.completed as usize).sum();
         self.receivers.complete().max(told)
     }
 
@@ -187,7 +222,7 @@ impl<'a> Watch<'a> {
     fn done(&self) {
         let count = self.complete();
         self.report.event(&Json::Complete {
-            path: &self.plan.path().to_string_lossy(),
+            path: &self.watched.path(),
             bytes: self.geometry.total(),
             seconds: (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
             resumed_bytes: 0,

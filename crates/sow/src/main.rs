@@ -1,7 +1,9 @@
 //! The command line of `sow`: reads it, runs the command, ends with its exit code.
 
 mod args;
+mod client_config;
 mod commands;
+mod config_ini;
 mod contact;
 mod descriptors;
 mod disk;
@@ -51,6 +53,8 @@ fn run(command: Command, report: &Report) -> Result<Exit, Failure> {
         Command::Tracker(args) => in_runtime(commands::tracker::run(args, report)),
         Command::Raw(args) => in_runtime(commands::client_server::raw(args.command, report)),
         Command::Framed(args) => in_runtime(commands::client_server::framed(args.command, report)),
+        Command::Chunk(args) => in_runtime(commands::chunk::run(args.command, report)),
+        Command::JsonTorrent(args) => in_runtime(commands::json_torrent::run(args.command, report)),
         Command::Demo(args) => in_runtime(commands::demo::run(args, report)),
     }
 }

@@ -22,6 +22,13 @@ fn help_of_every_command() {
         &["framed", "--help"],
         &["framed", "server", "--help"],
         &["framed", "client", "--help"],
+        &["chunk", "--help"],
+        &["chunk", "server", "--help"],
+        &["chunk", "client", "--help"],
+        &["json-torrent", "--help"],
+        &["json-torrent", "create", "--help"],
+        &["json-torrent", "tracker", "--help"],
+        &["json-torrent", "peer", "--help"],
         &["completions", "--help"],
         &["man", "--help"],
     ] {

@@ -1,9 +1,11 @@
 //! The command line as it is typed: commands, flags, their environment variables, their help. What a command line
 //! *means* is worked out in the second step, by each command's `…Plan`.
 
+pub(crate) mod chunk;
 pub(crate) mod client_server;
 pub(crate) mod demo;
 pub(crate) mod get;
+pub(crate) mod json_torrent;
 pub(crate) mod send;
 pub(crate) mod torrent;
 pub(crate) mod tracker;
@@ -11,8 +13,8 @@ pub(crate) mod tracker;
 use std::path::PathBuf;
 
 use clap::{
-    ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::FalseyValueParser,
-    parser::ValueSource,
+    ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
+    builder::FalseyValueParser, parser::ValueSource,
 };
 use clap_complete::Shell;
 
@@ -20,18 +22,30 @@ use crate::exit;
 
 /// Reads the command line of this process. On wrong usage, and for `--help`, it says so and ends the process.
 pub(crate) fn parse() -> Cli {
-    let matches = Cli::command().get_matches();
+    let matches = Cli::command().get_matches_from(chunk::spelled_out(std::env::args_os()));
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    if let (Command::Get(get), Some(typed)) = (&mut cli.command, matches.subcommand_matches("get")) {
+    if let Some((no_seed, typed)) = seeding(&mut cli.command, &matches) {
         let source = |id| typed.value_source(id);
         // The two say the same thing in two ways, and the command line goes before the environment.
         if source("seed_for") == Some(ValueSource::CommandLine)
             && source("no_seed") != Some(ValueSource::CommandLine)
         {
-            get.no_seed = false;
+            *no_seed = false;
         }
     }
     cli
+}
+
+/// `--no-seed` of a command that has it, and what was typed for that command.
+fn seeding<'a>(command: &'a mut Command, typed: &'a ArgMatches) -> Option<(&'a mut bool, &'a ArgMatches)> {
+    let (_, typed) = typed.subcommand()?;
+    let below = || typed.subcommand().map(|(_, typed)| typed);
+    match command {
+        Command::Get(get) => Some((&mut get.no_seed, typed)),
+        Command::Chunk(chunk) => Some((chunk.no_seed()?, below()?)),
+        Command::JsonTorrent(json_torrent) => Some((json_torrent.no_seed()?, below()?)),
+        _ => None,
+    }
 }
 
 /// Put one file on every machine in the time it takes to put it on one.
@@ -88,6 +102,11 @@ pub(crate) enum Command {
     Raw(client_server::RawArgs),
     /// Client/server with a length in front (document 2).
     Framed(client_server::FramedArgs),
+    /// Peer-to-peer with a server that has the file (document 1).
+    #[command(visible_alias = "p2p")]
+    Chunk(chunk::ChunkArgs),
+    /// Peer-to-peer with JSON torrents and a tracker (document 2).
+    JsonTorrent(json_torrent::JsonTorrentArgs),
     /// Print a completion script for a shell.
     #[command(
         after_help = "Example:\n  sow completions bash > ~/.local/share/bash-completion/completions/sow"

@@ -1,9 +1,11 @@
 //! What each command does, from its plan to its exit code.
 
+pub(crate) mod chunk;
 pub(crate) mod client_server;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod get;
+pub(crate) mod json_torrent;
 pub(crate) mod man;
 pub(crate) mod send;
 pub(crate) mod torrent;

@@ -105,8 +105,8 @@ pub(crate) struct GetPlan {
     pub(crate) only_origin: bool,
     /// How document 1's P2P is spelled.
     pub(crate) spelling: Spelling,
-    /// A target that is there and whole is served, until this is stopped.
-    pub(crate) seeds_what_is_there: bool,
+    /// A target that is there and whole is served, for this long at most.
+    pub(crate) seed_whole_for: Option<Duration>,
 }
 
 impl GetArgs {
@@ -163,7 +163,7 @@ impl GetArgs {
             tit_for_tat: self.tit_for_tat,
             only_origin: self.only_origin,
             spelling: Spelling::Documented,
-            seeds_what_is_there: false,
+            seed_whole_for: None,
         })
     }
 }

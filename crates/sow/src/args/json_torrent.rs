@@ -18,6 +18,9 @@ use crate::{
 /// The port that peers listen on when nothing says otherwise.
 const DEFAULT_PEER_PORT: u16 = 5555;
 
+/// How long those who still need it are served when nothing else is said.
+const SEED_FOR: Duration = Duration::from_secs(600);
+
 /// `sow json-torrent`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -127,9 +130,10 @@ pub(crate) struct JsonPeerArgs {
     /// Listen on this address alone.
     #[arg(long, env = "SOW_BIND", value_name = "ADDR")]
     pub(crate) bind: Option<IpAddr>,
-    /// When complete, serve those who still need it for at most this long.
-    #[arg(long, env = "SOW_SEED_FOR", value_name = "TIME", default_value = "10m", value_parser = quantity::time)]
-    pub(crate) seed_for: Span,
+    /// When complete, serve those who still need it for at most this long [default: 10m; what was there before it began is
+    /// served until this is stopped].
+    #[arg(long, env = "SOW_SEED_FOR", value_name = "TIME", value_parser = quantity::time)]
+    pub(crate) seed_for: Option<Span>,
     /// Exit as soon as it is complete; the same as --seed-for 0.
     #[arg(long, env = "SOW_NO_SEED", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), overrides_with = "seed_for")]
     pub(crate) no_seed: bool,
@@ -164,6 +168,8 @@ pub(crate) struct JsonPeerPlan {
     pub(crate) overwrite: bool,
     /// How long to serve others at most after completion.
     pub(crate) seed_for: Duration,
+    /// How long to serve at most what is there before it begins.
+    pub(crate) seed_whole_for: Duration,
     /// How long the download may take.
     pub(crate) timeout: Option<Duration>,
     /// Bytes per second.
@@ -193,6 +199,8 @@ impl JsonPeerArgs {
             return Err(Failure::usage("a peer serves what it has from the disk, not from standard output")
                 .tip("name a file with -o"));
         }
+        let typed = self.seed_for.map(|span| span.0);
+        let seed_for = if self.no_seed { Some(Duration::ZERO) } else { typed };
         Ok(JsonPeerPlan {
             torrent: self.torrent,
             port: self.port.or(config.client_port).unwrap_or(DEFAULT_PEER_PORT),
@@ -200,7 +208,8 @@ impl JsonPeerArgs {
             max_connections: config.client_listen_max,
             destination,
             overwrite: self.overwrite,
-            seed_for: if self.no_seed { Duration::ZERO } else { self.seed_for.0 },
+            seed_for: seed_for.unwrap_or(SEED_FOR),
+            seed_whole_for: seed_for.unwrap_or(Duration::MAX),
             timeout: self.timeout.map(|span| span.0),
             up_limit: self.up_limit.map(|rate| rate.0),
             down_limit: self.down_limit.map(|rate| rate.0),

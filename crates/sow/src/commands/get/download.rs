@@ -30,6 +30,9 @@ use crate::{
     what::What,
 };
 
+/// Longer than anything runs; a longer sleep cannot be.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// How long nothing may come, after a peer has sent what does not verify, until it is plain that nothing will.
 const HOPELESS: Duration = Duration::from_secs(15);
 
@@ -260,9 +263,9 @@ impl Download<'_> {
 
     /// Serves what is there until it is stopped, or for as long as was agreed to.
     async fn seed(&mut self, content: &SwarmContent) -> Result<(), Failure> {
-        let until = self.run.plan.seed_for;
+        let until = self.run.plan.seed_whole_for.unwrap_or_default();
         let bytes = content.info.geometry.total();
-        let end = sleep(until);
+        let end = sleep(until.min(FOREVER));
         tokio::pin!(end);
         loop {
             tokio::select! {

@@ -92,7 +92,9 @@ pub(super) fn open(run: &Run, subject: &Subject, report: &Report) -> Result<Open
         Target::Path(path) => {
             match target::look_at(path, info, subject.identity, report, &run.stop)? {
                 There::Nothing => {}
-                There::Identical if run.plan.seeds_what_is_there => return seed(subject, path),
+                There::Identical if run.plan.seed_whole_for.is_some_and(|time| !time.is_zero()) => {
+                    return seed(subject, path);
+                }
                 There::Identical => return Ok(Opening::Done(path.clone())),
                 There::Other if run.plan.overwrite => {}
                 There::Other => return Err(target::differs(path)),

@@ -1,4 +1,7 @@
-//! `sow chunk server|client`.
+//! `sow chunk server|client`: document 1's P2P, on the engine, the store and the node of `send` and `get`.
+
+mod client;
+mod server;
 
 use crate::{
     args::chunk::ChunkCommand,
@@ -10,22 +13,15 @@ use crate::{
 /// Runs one of the commands.
 ///
 /// # Errors
-/// When the command line or the configuration cannot be used.
+/// When the command line or the configuration cannot be used, or what the command is for cannot be done.
 pub(crate) async fn run(command: ChunkCommand, report: &Report) -> Result<Exit, Failure> {
     let config = match &command {
         ChunkCommand::Server(args) => ConfigIni::load(args.config.as_deref()),
         ChunkCommand::Client(args) => ConfigIni::load(args.config.as_deref()),
     }?;
     config.warnings.iter().for_each(|warning| report.warn(warning));
-    let name = match command {
-        ChunkCommand::Server(args) => {
-            args.plan(config);
-            "server"
-        }
-        ChunkCommand::Client(args) => {
-            args.plan(config, report.is_json())?;
-            "client"
-        }
-    };
-    Err(Failure::new(Exit::Failed, format!("this build of sow has no `chunk {name}` yet")))
+    match command {
+        ChunkCommand::Server(args) => server::run(args.plan(config), report).await,
+        ChunkCommand::Client(args) => client::run(args.plan(config, report.is_json())?, report).await,
+    }
 }

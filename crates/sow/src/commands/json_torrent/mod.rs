@@ -1,5 +1,7 @@
 //! `sow json-torrent create|tracker|peer`.
 
+mod peer;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write as _,
@@ -49,8 +51,7 @@ pub(crate) async fn run(command: JsonTorrentCommand, report: &Report) -> Result<
         JsonTorrentCommand::Peer(args) => {
             let config = ClientConfig::load(args.config.as_deref())?;
             config.warnings.iter().for_each(|warning| report.warn(warning));
-            args.plan(&config)?;
-            Err(Failure::new(Exit::Failed, "this build of sow has no `json-torrent peer` yet"))
+            peer::run(args.plan(&config)?, report).await
         }
     }
 }

@@ -1,0 +1,113 @@
+//! `sow chunk server`: the authority of document 1's P2P. It starts at once; the sum of its file is taken while it serves.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sow_content::{Bitfield, Geometry, Info, InfoHash, hash::sha1};
+use sow_engine::ChunkConfig;
+use sow_node::{Answers, Node, NodeOptions, SwarmContent, SwarmOptions};
+use sow_store::{DiskStore, MemoryStore, Store, scan};
+
+use crate::{
+    args::{chunk::ChunkServerPlan, client_server::Source},
+    commands::send::{Watch, Watched},
+    exit::{Exit, Failure, chain},
+    memory,
+    quantity::Size,
+    reach,
+    report::{Event, Report},
+    settings,
+    stop::Stop,
+};
+
+/// Serves until enough clients have everything, or until it is stopped.
+///
+/// # Errors
+/// When the file cannot be served, the port is not to be had, or too few clients have it in the end.
+pub(super) async fn run(plan: ChunkServerPlan, report: &Report) -> Result<Exit, Failure> {
+    let stop = Stop::listen(report)?;
+    let node = Node::bind(NodeOptions {
+        bind: plan.bind,
+        port: plan.port,
+        up_limit: plan.up_limit,
+        ..NodeOptions::default()
+    })?;
+    let (source, chunk_size) = (plan.source.clone(), plan.chunk_size);
+    let (info, store, watched) = crate::blocking(move || open(&source, chunk_size)).await?;
+    let geometry = info.geometry;
+    let mut config = settings::origin(Vec::new(), settings::choking(false));
+    config.chunk = ChunkConfig { server: true, spelling: plan.spelling };
+    let have = Bitfield::full(geometry.pieces());
+    let content = SwarmContent { info: Arc::new(info), metadata: Bytes::new(), store: Arc::new(store), have };
+    let address = reach::address_of(plan.bind, node.port());
+    let info_hash = InfoHash(sha1(format!("chunk://{address}").as_bytes()));
+    let answers = Answers::CHUNK;
+    let options = SwarmOptions { info_hash, content: Some(content), config, answers, peers: Vec::new() };
+    let (swarm, events) = node.join(options)?;
+    report.note(format_args!(
+        "listening on port {}: {} in {} chunks. On every other machine run:",
+        node.port(),
+        Size(geometry.total()),
+        geometry.pieces()
+    ));
+    if !report.is_json() {
+        let host = &address.host;
+        report.out(format_args!("sow chunk client -s {host} -sp {} -o OUT", address.port));
+    }
+    report.event(&Event::Ready {
+        ticket: Some(format!("chunk://{address}")),
+        magnet: None,
+        torrent: None,
+        port: address.port,
+    });
+    let ended = Watch::new(report, watched, geometry, plan.expect, None).run(&swarm, events, &stop).await;
+    swarm.stop().await;
+    ended
+}
+
+fn open(source: &Source, chunk_size: u32) -> Result<(Info, Store, Watched), Failure> {
+    let cut = |total| {
+        Geometry::new(total, u64::from(chunk_size))
+            .map_err(|error| Failure::usage(chain(&error)).tip("choose longer chunks with --chunk-size"))
+    };
+    let nameless = |geometry| {
+        Info::without_hashes("file", geometry).map_err(|error| Failure::new(Exit::Failed, chain(&error)))
+    };
+    match source {
+        Source::File(path) => {
+            let plan = scan(path)?;
+            if !matches!(plan.files(), sow_content::metainfo::Files::Single) {
+                return Err(Failure::usage(format!("{} is a folder; chunk serves one file", path.display()))
+                    .tip("pack it into one file (tar), or use `sow send`"));
+            }
+            let info = nameless(cut(plan.total())?)?;
+            let store = Store::from(DiskStore::serve(&info, plan.path())?);
+            Ok((info, store, Watched::Files(Arc::new(plan))))
+        }
+        Source::Random(length) => {
+            let most = memory::half_of_available();
+            if *length > most {
+                return Err(Failure::usage(format!(
+                    "{} of random bytes do not fit into memory",
+                    Size(*length)
+                ))
+                .tip(format!("at most {} do; or name a file with -f", Size(most))));
+            }
+            let geometry = cut(*length)?;
+            Ok((nameless(geometry)?, random(geometry)?, Watched::Random))
+        }
+    }
+}
+
+/// Random bytes in memory.
+fn random(geometry: Geometry) -> Result<Store, Failure> {
+    let store = Store::from(MemoryStore::new(geometry));
+    let mut random = fastrand::Rng::new();
+    for piece in 0..geometry.pieces() {
+        let mut bytes = vec![0; geometry.length_of(piece) as usize];
+        random.fill(&mut bytes);
+        store.write_piece(piece, &[bytes.into()])?;
+        store.journal(piece)?;
+    }
+    Ok(store)
+}

@@ -59,6 +59,8 @@ pub struct Engine {
     pub(crate) tracker_incomplete: Option<u32>,
     pub(crate) out: VecDeque<Output>,
     trackers: Trackers,
+    /// A tracker has answered.
+    was_tracked: bool,
     next_housekeeping: Time,
     next_choke_round: Time,
     stopped: bool,
@@ -123,6 +125,7 @@ impl Engine {
             wasted: 0,
             tracker_incomplete: None,
             trackers,
+            was_tracked: false,
             out: VecDeque::new(),
             next_housekeeping: now,
             next_choke_round: now,
@@ -262,7 +265,11 @@ impl Engine {
                 let peers = reply.peers.len();
                 let source = crate::io::PeerSource::Tracker;
                 let dialect = announce::dialect_of(&url);
-                reply.peers.into_iter().for_each(|addr| self.book.add(now, addr, source, dialect));
+                // In document 2's protocol who comes calls those who are there. Who has everything need not call later ones.
+                let is_news = !std::mem::replace(&mut self.was_tracked, true);
+                if dialect == Dialect::BitTorrent || is_news || !self.is_complete() {
+                    reply.peers.into_iter().for_each(|addr| self.book.add(now, addr, source, dialect));
+                }
                 self.event(Event::TrackerAnswered { url, peers });
                 self.dial(now);
             }

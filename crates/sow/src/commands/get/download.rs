@@ -30,6 +30,9 @@ use crate::{
     what::What,
 };
 
+/// How often document 2's tracker is asked for peers while there is none.
+const JSON_ANNOUNCE: Duration = Duration::from_secs(5);
+
 /// Longer than anything runs; a longer sleep cannot be.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
@@ -93,6 +96,10 @@ pub(super) async fn fetch(
         config.max_dialed = addrs.len();
     }
     config.chunk.spelling = run.plan.spelling;
+    if source.dialect == Dialect::JsonTorrent {
+        // Its tracker tells nobody of those who come later.
+        config.announce_at_least = JSON_ANNOUNCE;
+    }
     let answers = match source.dialect {
         Dialect::BitTorrent => Answers::BITTORRENT,
         Dialect::Chunk => Answers::CHUNK,

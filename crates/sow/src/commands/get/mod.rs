@@ -3,6 +3,7 @@
 mod download;
 mod existing;
 mod fetched;
+mod leftovers;
 mod opening;
 mod view;
 

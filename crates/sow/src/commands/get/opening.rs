@@ -11,7 +11,7 @@ use sow_content::{Bitfield, Geometry, Info, InfoHash, Metainfo, hash::sha1};
 use sow_node::SwarmContent;
 use sow_store::{DiskStore, MemoryStore, ReceiveOptions, Store};
 
-use super::Run;
+use super::{Run, leftovers};
 use crate::{
     args::get::Destination,
     exit::{Exit, Failure},
@@ -83,7 +83,7 @@ impl Subject {
 pub(super) fn open(run: &Run, subject: &Subject, report: &Report) -> Result<Opening, Failure> {
     let info = &subject.info;
     let target = target::target_of(&run.plan.destination, info)?;
-    let (store, have) = match &target {
+    let (store, mut have) = match &target {
         Target::Stdout => {
             let store = DiskStore::receive_unnamed(info, &std::env::temp_dir())?;
             (Store::from(store), Bitfield::new(info.geometry.pieces()))
@@ -111,6 +111,13 @@ pub(super) fn open(run: &Run, subject: &Subject, report: &Report) -> Result<Open
             (Store::from(store), have)
         }
     };
+    if run.plan.seed_whole_for.is_some() {
+        let folder = format!("{}_data", info.name);
+        let taken = leftovers::take_over(info, Path::new(&folder), &store, &mut have)?;
+        if taken > 0 {
+            report.note(format_args!("took over {taken} pieces from {folder}"));
+        }
+    }
     let resumed = bytes_in(&info.geometry, &have);
     if resumed > 0 {
         report.note(format_args!(

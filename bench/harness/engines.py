@@ -153,6 +153,44 @@ class Sow(Engine):
                 raise ProcessFailed(f"{child.name} ended with {child.exit_code}\n{child.last_lines()}")
 
 
+class SowStream(Engine):
+    """`sow raw` and `sow framed`: client/server that checks nothing. The command line's start-up counts as transfer time."""
+
+    port = 52001
+
+    def __init__(self, binary, framing):
+        self.binary, self.framing, self.name = binary, framing, framing
+
+    def missing(self):
+        return [] if os.access(self.binary, os.X_OK) else [f"{self.binary} (cargo build --release)"]
+
+    def version(self):
+        return first_line([self.binary, "--version"])
+
+    def _command(self, job, role, *more):
+        where = ["--bind", job.addresses[0]] if role == "server" else ["-s", job.addresses[0]]
+        return [self.binary, self.framing, role, *where, "-p", self.port, "--json", *more]
+
+    def start_origin(self, job):
+        more = ["--expect", len(job.receivers)] if job.expect else []
+        child = job.start(0, f"sow {self.framing} server", self._command(job, "server", "-f", job.content, *more))
+        child.wait_event("ready", READY_SECONDS)
+        return child
+
+    def prepare_receiver(self, job, index):
+        copy = job.folder(index) / job.content.name
+        command = self._command(job, "client", "-o", copy)
+        program = Deferred(lambda: job.start(index, f"sow {self.framing} client", command))
+        return deferred_receiver(program, copy, lambda child: event_clock(child.event("complete")))
+
+    def end(self, job):
+        if not job.expect:
+            return super().end(job)
+        for child in job.children:
+            if child.wait_exit(END_SECONDS) != 0:
+                raise ProcessFailed(f"{child.name} ended with {child.exit_code}\n{child.last_lines()}")
+
+
 class Libtorrent(Engine):
     """libtorrent through its Python binding, every receiver told of every host. The interpreter's start-up does not count."""
 
@@ -312,5 +350,6 @@ def first_line(command):
 
 def all_engines(sow):
     """Every engine by its name; `sow` is the path of the binary."""
-    engines = [Sow(sow), Libtorrent(), Libtorrent(super_seed=True), Aria2(), NginxCurl()]
+    streams = [SowStream(sow, "raw"), SowStream(sow, "framed")]
+    engines = [Sow(sow), *streams, Libtorrent(), Libtorrent(super_seed=True), Aria2(), NginxCurl()]
     return {engine.name: engine for engine in engines}

@@ -166,7 +166,7 @@ fn wrong_usage() {
     let ticket = format!("127.0.0.1:1/{HASH}");
     for (args, words) in [
         (&["get"][..], &["<WHAT>"][..]),
-        (&["get", "chunk://10.0.0.1"], &["chunk://", "ticket"]),
+        (&["get", "ftp://10.0.0.1"], &["ftp://", "ticket"]),
         (&["get", "raw://10.0.0.1:52000"], &["raw://"]),
         (&["get", "10.0.0.1:99999"], &["99999", "65535"]),
         (&["get", "10.0.0.1/abc"], &["abc", "base-32"]),
@@ -299,10 +299,10 @@ fn a_target_that_cannot_be_written() {
 
 #[test]
 fn errors_are_events_too() {
-    let ended = run(["get", "--json", "chunk://10.0.0.1"]).expect(2);
+    let ended = run(["get", "--json", "ftp://10.0.0.1"]).expect(2);
     let event: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!((&event["event"], &event["code"]), (&"error".into(), &2.into()));
-    assert!(event["message"].as_str().unwrap().contains("chunk://") && event["t"].is_f64());
+    assert!(event["message"].as_str().unwrap().contains("ftp://") && event["t"].is_f64());
 }
 
 #[test]

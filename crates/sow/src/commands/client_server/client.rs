@@ -116,7 +116,9 @@ pub(crate) async fn fetch(
             _ = looks.tick() => view.look(&watch.status()),
         }
     };
-    let length_known = watch.status().total.is_some();
+    let status = watch.status();
+    view.look(&status);
+    let length_known = status.total.is_some();
     drop(view);
     match ended {
         Ok(fetched) => tell(&wanted, fetched, length_known, report).await,

@@ -9,7 +9,7 @@ use sow_node::{
     RateLimit, StreamError, StreamFetched, StreamOptions, StreamStatus, StreamWatch, fetch_stream,
 };
 use sow_store::{Placed, StoreError, StreamFile, StreamMemory, StreamPipe, StreamStore};
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, timeout};
 
 use super::hexadecimal;
 use crate::{
@@ -27,6 +27,9 @@ use crate::{
 
 /// How often it is looked how far it is.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How long a transfer that was called off may take to tidy up.
+const TIDYING: Duration = Duration::from_secs(5);
 
 /// How many looks there are between two that scripts are told of.
 const LOOKS_PER_EVENT: u32 = 4;
@@ -109,8 +112,8 @@ pub(crate) async fn fetch(
             Err(cut) = cut => {
                 let status = watch.status();
                 watch.cancel();
-                // It removes what there is of the file.
-                let _ = fetching.await;
+                // It removes what there is of the file, unless whoever reads our standard output has fallen asleep.
+                let _ = timeout(TIDYING, fetching).await;
                 return Err(cut_short(cut, &label, &status));
             }
             _ = looks.tick() => view.look(&watch.status()),

@@ -7,10 +7,12 @@
 mod aria2;
 mod content;
 mod libtorrent;
+#[path = "../support/process.rs"]
 mod process;
 mod sow;
 mod tracker;
 mod transmission;
+#[path = "../support/world.rs"]
 mod world;
 
 mod from_sow;

@@ -1,5 +1,7 @@
 //! Running programs: what they print, waiting for it with a bound, and their end. A program never outlives its [`Process`].
 
+#![allow(dead_code, reason = "each group of tests uses its own part of this")]
+
 use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
@@ -113,6 +115,12 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Ends it as `kill -9` does, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
     /// Ends its standard input, which asks some programs to end in order, and waits for that.
     pub(crate) fn finish(&mut self) {
         drop(self.child.stdin.take());
@@ -122,8 +130,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+        self.kill();
         if thread::panicking() {
             let lines = self.printed.lines.lock().unwrap_or_else(PoisonError::into_inner);
             let tail = &lines[lines.len().saturating_sub(LAST_LINES)..];

@@ -17,6 +17,7 @@ Its own events: joined {peer}, left {peer}, lied {piece}; complete has resumed (
 
 import argparse
 import ast
+import contextlib
 import hashlib
 import json
 import random
@@ -248,7 +249,7 @@ class Peer:
             threading.Event().wait()
         while not self.pieces.complete():
             if not any(connection.busy for connection in self.connections):
-                self.meet_all(self.tell_tracker("started")["peers"])
+                self.meet_all(self.peers_of_tracker())
             for _ in range(round(ASK_TRACKER_SECONDS / 0.05)):
                 if not self.pieces.complete():
                     time.sleep(0.05)
@@ -256,7 +257,8 @@ class Peer:
         sources = {"from": self.pieces.sources}
         naive.say_complete(b"".join(self.pieces.pieces), began, resumed=self.pieces.resumed, **sources)
         time.sleep(self.options.linger)
-        self.tell_tracker("completed")
+        with contextlib.suppress(OSError):
+            self.tell_tracker("completed")
 
     def tell_tracker(self, event):
         peer_id = f"{self.options.bind}:{self.port}"
@@ -266,6 +268,12 @@ class Peer:
             framed = FramedSocket(connection)
             framed.send(json.dumps(request).encode())
             return json.loads(framed.receive())
+
+    def peers_of_tracker(self):
+        try:
+            return self.tell_tracker("started").get("peers", [])
+        except OSError:
+            return []  # it may come back
 
     def meet_all(self, peers):
         for peer in peers:

@@ -161,11 +161,11 @@ class Client:
             self.fetch_all(server, "%s:%d" % server_address)
             server.sendall(message("CHECK", hashlib.md5(self.chunks.data).hexdigest()))
             answer, arguments, _ = receive(server)
-        if self.options.output_path:
-            self.options.output_path.write_bytes(self.chunks.data)
-        check = " ".join([answer, *arguments])
-        naive.say_complete(self.chunks.data, began, check=check, **{"from": self.chunks.sources})
-        time.sleep(self.options.linger)
+            if self.options.output_path:
+                self.options.output_path.write_bytes(self.chunks.data)
+            check = " ".join([answer, *arguments])
+            naive.say_complete(self.chunks.data, began, check=check, **{"from": self.chunks.sources})
+            time.sleep(self.options.linger)  # listed as long as the connection to the server is open
 
     def fetch_all(self, server, name):
         while not self.chunks.complete():

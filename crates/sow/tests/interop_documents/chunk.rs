@@ -149,7 +149,7 @@ fn an_original_understands_the_lists_of_a_client_with_many_chunks() {
     shared.assert_copied_to(&first);
     shared.assert_copied_to(&second);
     let name = format!("{}:{CLIENT_PORT}", world.address(2));
-    // A sample that fits is some 190 chunks; more than that came only if it could ask again.
+    // sow is faster than the server. After one list that it cannot take, the naive client asks sow for nothing more.
     assert!(complete["from"][&name].as_u64() > Some(200), "from sow came too little: {complete}");
 }
 

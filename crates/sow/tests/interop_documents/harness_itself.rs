@@ -57,3 +57,28 @@ fn json_torrent_network() {
         }
     }
 }
+
+#[test]
+fn a_naive_chunk_client_ends_with_what_the_liar_passed_on() {
+    let (world, shared) = (World::new(3), Shared::file(2 * MIB));
+    let _server = chunk::serve(Kind::Naive, &world, 1, &shared, "documented --rate 2e6");
+    let (liar, victim) = (shared.out("liar"), shared.out("victim"));
+    let mut liar = chunk::fetch(Kind::Naive, &world, 2, 1, &liar, "documented --corrupt --linger 600");
+    liar.wait_event("complete");
+    let mut victim = chunk::fetch(Kind::Naive, &world, 3, 1, &victim, "documented");
+    assert_eq!(victim.wait_event("complete")["check"], "ERROR CHECKSUM_NOT_FIT");
+    victim.wait_success();
+    assert!(!liar.events("lied").is_empty(), "nobody asked the liar");
+}
+
+#[test]
+fn a_naive_json_peer_leaves_the_liar() {
+    let (world, shared) = (World::new(4), Shared::file(2 * MIB));
+    let network = Network::of_naive(&world, &shared, 32 << 10);
+    shared.copy("host2");
+    let liar = network.naive_peer(2, "--corrupt");
+    let _seed = network.naive_seed(3);
+    network.naive_peer(4, "").wait_success();
+    shared.assert_copied_to(&network.naive_copy(4));
+    assert!(!liar.events("lied").is_empty(), "nobody asked the liar");
+}

@@ -27,6 +27,7 @@ fn shared(original: &Original, name: &str) -> SharedContent {
         ticket: "10.0.0.1:52000/abc".to_owned(),
         magnet: "magnet:?xt=urn:btih:abc&dn=<x>".to_owned(),
         torrent: Bytes::from(original.metainfo.encode()),
+        json_torrent: None,
     }
 }
 

@@ -136,6 +136,9 @@ impl StreamListener {
         let listener = listen(options.bind, options.port)?;
         let local = listener.local_addr();
         let port = local.map_err(|source| NodeError::Listen { port: options.port, source })?.port();
+        // Connections inherit this: should one be dropped, or this process be killed, then the kernel resets it instead of
+        // ending it in good order.
+        let _ = SockRef::from(&listener).set_linger(Some(Duration::ZERO));
         Ok(Self { listener, port, options })
     }
 
@@ -190,7 +193,7 @@ async fn serve_all(listener: TcpListener, shared: Arc<Shared>) {
                     match admission {
                         Admission::Serve => _ = serving.spawn(serve(stream, addr, Arc::clone(&shared))),
                         Admission::Wait => _ = waiting.insert(caller, (stream, addr)),
-                        Admission::Refuse => hang_up(&stream),
+                        Admission::Refuse => drop(stream),
                     }
                 }
                 Err(error) => {
@@ -239,7 +242,7 @@ async fn send_everything(
     let total = store.geometry().total();
     let (receiving, half) = stream.into_split();
     let sender = Sender::new(half, Arc::clone(&options.up.0), options.stall);
-    let mut connection = Unfinished::new(sender);
+    let mut connection = Unfinished { sender, is_finished: false };
     let head = match options.framing {
         Framing::Raw => Vec::new(),
         Framing::Framed => framing::head(total).to_vec(),
@@ -283,12 +286,6 @@ struct Unfinished {
 }
 
 impl Unfinished {
-    fn new(sender: Sender) -> Self {
-        // Should this process be killed, then the kernel resets the connection instead of ending it in good order.
-        let _ = SockRef::from(sender.stream()).set_linger(Some(Duration::ZERO));
-        Self { sender, is_finished: false }
-    }
-
     /// Everything was sent: what is still on the way gets the time that it needs.
     fn finish(&mut self) {
         let _ = SockRef::from(self.sender.stream()).set_linger(None);
@@ -300,14 +297,11 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.is_finished {
-            hang_up(self.sender.stream());
+            // The sending half would end the stream in good order when it goes. To connect to nobody resets the connection at
+            // once (tcp(7)); one that is gone already needs no reset.
+            let _ = rustix::net::connect_unspec(self.sender.stream());
         }
     }
-}
-
-/// Resets a connection at once (connecting to nobody does that, see tcp(7)). One that is gone already needs none.
-fn hang_up(stream: &TcpStream) {
-    let _ = rustix::net::connect_unspec(stream);
 }
 
 impl Shared {

@@ -347,14 +347,21 @@ async fn who_keeps_the_connection_open_is_not_waited_for_for_ever() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_stopped_does_not_look_like_the_end_of_the_file() {
-    let mut served = serve(Framing::Raw, in_memory(&noise(20_000_000)), |_| {});
-    let mut stream = TcpStream::connect(served.addr).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.read_exact(&mut [0; 1000]).unwrap();
-    assert!(matches!(served.event().await, StreamServerEvent::Accepted { .. }));
+    let places = Places { served: 1, waiting: 1 };
+    let mut served = serve(Framing::Raw, in_memory(&noise(20_000_000)), |options| options.places = places);
+    let call = || {
+        let stream = TcpStream::connect(served.addr).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    };
+    let (mut first, waiting) = (call(), call());
+    first.read_exact(&mut [0; 1000]).unwrap();
+    while !matches!(served.event().await, StreamServerEvent::Accepted { admission: Admission::Wait, .. }) {}
     drop(served);
-    let error = stream.read_to_end(&mut Vec::new()).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    for mut stream in [first, waiting] {
+        let error = stream.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,8 +49,10 @@ pub(crate) fn decode_any(bytes: &[u8], from: impl std::fmt::Display) -> Result<T
     }
     match JsonTorrent::decode(bytes) {
         Ok(torrent) => Ok(Torrent::Json(Box::new(torrent))),
-        Err(error) => Err(Failure::new(Exit::Failed, format!("{from}: {}", chain(&error)))
-            .tip("make it again with `sow json-torrent create`, or ask whoever made it for another")),
+        Err(error) => {
+            Err(Failure::new(Exit::Failed, format!("{from}: not a torrent of document 2: {}", chain(&error)))
+                .tip("make it again with `sow json-torrent create`, or ask whoever made it for another"))
+        }
     }
 }
 

@@ -249,7 +249,7 @@ impl Download<'_> {
         let Target::Path(path) = target::target_of(&self.run.plan.destination, &subject.info)? else {
             return Ok(None);
         };
-        let there = std::fs::metadata(&path).map(|there| there.is_file().then(|| there.len()));
+        let there = std::fs::metadata(&path).map(|there| there.is_file().then_some(there.len()));
         if subject.info.has_hashes() || there.is_err() || self.run.plan.overwrite {
             return Ok(None);
         }
@@ -347,11 +347,13 @@ impl Download<'_> {
     }
 
     async fn put_in_place(&mut self, fetch: &Fetch) -> Result<(), Failure> {
+        // Who sent the last bytes may be in no picture yet, and gone before the next one.
+        self.view.observe(&self.status.borrow_and_update());
+        let status = self.swarm.look().await;
+        self.view.observe(&status);
         let placed = self.swarm.finish().await?;
         let target = placed.map_or_else(|| fetch.target.clone(), Target::Path);
         let bytes = fetch.content.info.geometry.total();
-        // The picture may be older than the end.
-        let status = self.swarm.look().await;
         self.view.complete(&status, &target, bytes, fetch.resumed, self.started.elapsed());
         Ok(())
     }

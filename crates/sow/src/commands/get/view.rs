@@ -57,6 +57,11 @@ impl View {
         });
     }
 
+    /// Takes in who sent how much.
+    pub(super) fn observe(&mut self, status: &Status) {
+        self.fetched.observe(&status.peers);
+    }
+
     /// It is complete and in place.
     pub(super) fn complete(
         &mut self,
@@ -71,8 +76,6 @@ impl View {
             Target::Stdout => "-".into(),
             Target::Memory => return self.complete_in_memory(status, bytes, took),
         };
-        // Those who sent the last bytes.
-        self.fetched.observe(&status.peers);
         let seconds = took.as_secs_f64();
         self.report.event(&Event::Progress {
             bytes,
@@ -96,7 +99,6 @@ impl View {
 
     /// What came is kept in memory, so its sum is what there is to show.
     fn complete_in_memory(&mut self, status: &Status, bytes: u64, took: Duration) {
-        self.fetched.observe(&status.peers);
         let seconds = took.as_secs_f64();
         let md5 = status.md5.map(|md5| md5.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
         self.report.event(&Event::StreamComplete {

@@ -288,6 +288,40 @@ file_path=out.iso
         assert!(parse(&many).unwrap_err().message().len() < 300);
     }
 
+    /// A good configuration with a few bytes changed, doubled or cut out: it is read, or refused in a short line.
+    #[test]
+    fn no_text_does_harm() {
+        const GOOD: &str = "[Server]\nport=7\nip=::1\nfile_path=a\nfile_size=5\n[Client]\nport=8\nip=10.0.0.4\n\
+                            server_ip=h1 [::1]:9, 10.0.0.2\nserver_port=10\nfile_path=\u{e9}\n#c\n;d\n";
+        const ODD: &[u8] = b"[]=:;#\n\r\t \0%\"\\90-.,/\xc3\xff";
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut refused = 0;
+        for _ in 0..20_000 {
+            let mut bytes = GOOD.as_bytes().to_vec();
+            for _ in 0..random.usize(1..6) {
+                let at = random.usize(..bytes.len());
+                match random.u8(..3) {
+                    0 => bytes[at] = ODD[random.usize(..ODD.len())],
+                    1 => bytes.insert(at, ODD[random.usize(..ODD.len())]),
+                    _ => {
+                        bytes.remove(at);
+                    }
+                }
+            }
+            match parse(&String::from_utf8_lossy(&bytes)) {
+                Ok(config) => {
+                    assert_ne!(config.client.server_port, Some(0));
+                    assert!(config.client.server_ip.iter().all(|host| host.parse::<Address>().is_ok()));
+                }
+                Err(failure) => {
+                    refused += 1;
+                    assert!(failure.exit() == Exit::Usage && failure.message().len() < 400, "{failure}");
+                }
+            }
+        }
+        assert!((2000..18_000).contains(&refused), "{refused}");
+    }
+
     #[test]
     fn what_means_nothing_is_warned_of() {
         let config = parse("port = 1\n[Server]\nprot = 52001\n[Other]\nx = 1\n").unwrap();

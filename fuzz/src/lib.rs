@@ -8,6 +8,7 @@ mod chunk;
 mod extensions;
 mod framing;
 mod handshake;
+mod json_files;
 mod json_torrent;
 mod links;
 mod memory;
@@ -21,6 +22,7 @@ pub use chunk::chunk;
 pub use extensions::extensions;
 pub use framing::framing;
 pub use handshake::handshake;
+pub use json_files::json_files;
 pub use json_torrent::json_torrent;
 pub use links::links;
 pub use messages::messages;
@@ -44,4 +46,5 @@ pub const TARGETS: &[Target] = &[
     ("chunk", chunk),
     ("json_torrent", json_torrent),
     ("framing", framing),
+    ("json_files", json_files),
 ];

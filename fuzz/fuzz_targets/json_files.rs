@@ -1,0 +1,5 @@
+//! libFuzzer's way into [`sow_fuzz::json_files`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sow_fuzz::json_files(data));

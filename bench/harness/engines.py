@@ -6,6 +6,7 @@ An engine says *complete* when the program itself does; whether the copy is righ
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -191,6 +192,97 @@ class SowStream(Engine):
                 raise ProcessFailed(f"{child.name} ended with {child.exit_code}\n{child.last_lines()}")
 
 
+class SowChunk(Engine):
+    """`sow chunk`: document 1's P2P, in chunks of the size that its server chooses by itself. No chunk has a hash; the MD5 of the
+    whole is taken at both ends, the server's while it serves."""
+
+    name = "chunk"
+    port = 52003
+
+    def __init__(self, binary):
+        self.binary = binary
+
+    def missing(self):
+        return [] if os.access(self.binary, os.X_OK) else [f"{self.binary} (cargo build --release)"]
+
+    def version(self):
+        return first_line([self.binary, "--version"])
+
+    def start_origin(self, job):
+        arguments = ["chunk", "server", "-f", job.content, "--bind", job.addresses[0], "-p", self.port, "--json"]
+        child = job.start(0, "sow chunk server", [self.binary, *arguments])
+        child.wait_event("ready", READY_SECONDS)
+        return child
+
+    def prepare_receiver(self, job, index):
+        copy = job.folder(index) / job.content.name
+        arguments = ["chunk", "client", "-s", job.addresses[0], "-sp", self.port, "--bind", job.addresses[index], "-o", copy, "--json"]
+        arguments += ["--no-seed"] if job.expect else ["--seed-for", f"{int(job.deadline)}s"]
+        program = Deferred(lambda: job.start(index, "sow chunk client", [self.binary, *map(str, arguments)]))
+        return deferred_receiver(program, copy, lambda child: event_clock(child.event("complete")))
+
+    def end(self, job):
+        if not job.expect:
+            return super().end(job)
+        origin, *receivers = job.children
+        for child in receivers:
+            if child.wait_exit(END_SECONDS) != 0:
+                raise ProcessFailed(f"{child.name} ended with {child.exit_code}\n{child.last_lines()}")
+        origin.stop(signal.SIGTERM)
+
+
+class SowJson(Engine):
+    """`sow json-torrent`: document 2's P2P. The tracker runs beside the seed."""
+
+    name = "json-torrent"
+    tracker, port = 52004, 52005
+
+    def __init__(self, binary):
+        self.binary = binary
+
+    def missing(self):
+        return [] if os.access(self.binary, os.X_OK) else [f"{self.binary} (cargo build --release)"]
+
+    def version(self):
+        return first_line([self.binary, "--version"])
+
+    def _torrent(self, job):
+        path = job.folder(0) / f"{job.content.name}.json.torrent"
+        if not path.exists():
+            make = [self.binary, "json-torrent", "create", job.content, "--announce", job.addresses[0], "--port", self.tracker]
+            make += ["--piece-length", job.piece_length, "-o", path, "-q"]
+            subprocess.run(list(map(str, make)), check=True, timeout=READY_SECONDS)
+        return path
+
+    def _peer(self, job, index, port, out):
+        more = ["-p", port, "--bind", job.addresses[index], "-o", out, "--json"]
+        return [self.binary, *map(str, ["json-torrent", "peer", self._torrent(job), *more])]
+
+    def start_origin(self, job):
+        tracker = ["json-torrent", "tracker", "-p", self.tracker, "--bind", job.addresses[0], "--json"]
+        job.start(0, "sow json-torrent tracker", [self.binary, *map(str, tracker)]).wait_event("ready", READY_SECONDS)
+        child = job.start(0, "sow json-torrent peer (seed)", self._peer(job, 0, self.port, job.content))
+        child.wait_event("ready", READY_SECONDS)
+        return child
+
+    def prepare_receiver(self, job, index):
+        copy = job.folder(index) / job.content.name
+        more = ["--no-seed"] if job.expect else ["--seed-for", f"{int(job.deadline)}s"]
+        command = self._peer(job, index, 0, copy) + more
+        program = Deferred(lambda: job.start(index, "sow json-torrent peer", command))
+        return deferred_receiver(program, copy, lambda child: event_clock(child.event("complete")))
+
+    def end(self, job):
+        if not job.expect:
+            return super().end(job)
+        tracker, seed, *receivers = job.children
+        for child in receivers:
+            if child.wait_exit(END_SECONDS) != 0:
+                raise ProcessFailed(f"{child.name} ended with {child.exit_code}\n{child.last_lines()}")
+        for child in (seed, tracker):
+            child.stop(signal.SIGTERM)
+
+
 class Libtorrent(Engine):
     """libtorrent through its Python binding, every receiver told of every host. The interpreter's start-up does not count."""
 
@@ -342,8 +434,6 @@ def date_clock(mark):
 
 def first_line(command):
     """The first line that a program prints about its version, wherever it prints it."""
-    import subprocess
-
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     return (result.stdout + result.stderr).strip().split("\n")[0]
 
@@ -351,5 +441,5 @@ def first_line(command):
 def all_engines(sow):
     """Every engine by its name; `sow` is the path of the binary."""
     streams = [SowStream(sow, "raw"), SowStream(sow, "framed")]
-    engines = [Sow(sow), *streams, Libtorrent(), Libtorrent(super_seed=True), Aria2(), NginxCurl()]
+    engines = [Sow(sow), *streams, SowChunk(sow), SowJson(sow), Libtorrent(), Libtorrent(super_seed=True), Aria2(), NginxCurl()]
     return {engine.name: engine for engine in engines}

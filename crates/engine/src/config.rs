@@ -80,6 +80,8 @@ pub struct Content {
     pub private: bool,
     /// How it is told that a piece is right.
     pub proof: Proof,
+    /// The MD5 of the whole, where it is known already.
+    pub md5: Option<[u8; 16]>,
 }
 
 /// How it is told that what came is right.

@@ -298,7 +298,7 @@ impl Engine {
     }
 
     fn ready(&mut self, content: Content, now: Time) -> Phase {
-        let Content { geometry, have, metadata, private, proof } = content;
+        let Content { geometry, have, metadata, private, proof, md5 } = content;
         // A server has the file by definition; whoever fetches it without hashes has to prove that it is right.
         let trial = (proof == Proof::Whole && !self.config.chunk.server).then(|| Trial::new(&have));
         let complete = have.is_full() && trial.is_none();
@@ -319,7 +319,7 @@ impl Engine {
             halted: false,
             proof,
             trial,
-            sum: None,
+            sum: md5,
             summing: false,
         }))
     }

@@ -30,8 +30,14 @@ impl Scene {
         adjust(&mut config);
         let geometry = Geometry::new(u64::from(PIECES * PIECE), u64::from(PIECE)).unwrap();
         let metadata = Bytes::from_static(METADATA);
-        let content =
-            have.map(|have| Content { geometry, have, metadata, private: false, proof: Proof::Pieces });
+        let content = have.map(|have| Content {
+            geometry,
+            have,
+            metadata,
+            private: false,
+            proof: Proof::Pieces,
+            md5: None,
+        });
         let info_hash = InfoHash(sow_content::hash::sha1(METADATA));
         Self { engine: Engine::new(config, info_hash, content, Time(0)), now: Time(0), next: 0 }
     }
@@ -255,8 +261,14 @@ fn who_has_learnt_the_metadata_says_so() {
     let conn = scene.connect();
     let geometry = Geometry::new(u64::from(PIECES * PIECE), u64::from(PIECE)).unwrap();
     let metadata = Bytes::from_static(METADATA);
-    let content =
-        Content { geometry, have: Bitfield::new(PIECES), metadata, private: false, proof: Proof::Pieces };
+    let content = Content {
+        geometry,
+        have: Bitfield::new(PIECES),
+        metadata,
+        private: false,
+        proof: Proof::Pieces,
+        md5: None,
+    };
     let outputs = scene.input(Input::ContentReady(Box::new(content)));
     let said = sent(conn, &outputs).into_iter().find_map(|message| match message {
         Message::Extended { id: 0, payload } => ExtensionHandshake::decode(&payload).ok(),
@@ -406,8 +418,14 @@ fn a_private_swarm_neither_tells_nor_hears_of_peers() {
         let mut scene = Scene::new(None, |_| {});
         let geometry = Geometry::new(u64::from(PIECES * PIECE), u64::from(PIECE)).unwrap();
         let metadata = Bytes::from_static(METADATA);
-        let content =
-            Content { geometry, have: Bitfield::new(PIECES), metadata, private, proof: Proof::Pieces };
+        let content = Content {
+            geometry,
+            have: Bitfield::new(PIECES),
+            metadata,
+            private,
+            proof: Proof::Pieces,
+            md5: None,
+        };
         scene.input(Input::ContentReady(Box::new(content)));
         let conn = scene.connect();
         let addr = SocketAddr::from(([10, 9, 9, 9], 99));

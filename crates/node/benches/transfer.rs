@@ -135,7 +135,7 @@ fn content(metainfo: &Metainfo, path: &Path, target: Option<&Path>) -> SwarmCont
         }
     };
     let (info, metadata) = (Arc::new(info.clone()), info_bytes.clone());
-    SwarmContent { info, metadata, store: Arc::new(store), have }
+    SwarmContent { info, metadata, store: Arc::new(store), have, md5: None }
 }
 
 fn describe(path: &Path) -> Metainfo {

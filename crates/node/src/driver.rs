@@ -451,6 +451,7 @@ fn engine_content(content: &SwarmContent) -> Content {
         have: content.have.clone(),
         metadata: content.metadata.clone(),
         private: content.info.private,
+        md5: content.md5,
         proof: if content.info.has_hashes() { Proof::Pieces } else { Proof::Whole },
     }
 }

@@ -58,6 +58,8 @@ pub struct SwarmContent {
     pub store: Arc<Store>,
     /// The pieces that are verified and in the store.
     pub have: Bitfield,
+    /// The MD5 of the whole (document 1), where it is known; else it is taken when somebody wants to know.
+    pub md5: Option<[u8; 16]>,
 }
 
 /// Something that happens in a swarm.

@@ -24,6 +24,7 @@ async fn a_write_that_fails_is_reported_and_no_more_is_fetched() {
         metadata: original.metainfo.info_bytes.clone(),
         store: Arc::new(store.into()),
         have: Bitfield::new(original.info().geometry.pieces()),
+        md5: None,
     };
     receiver.swarm.content_ready(content);
     receiver.swarm.add_peers(

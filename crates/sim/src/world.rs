@@ -227,7 +227,7 @@ impl World {
         let have = self.hosts[id].have.clone();
         let proof = if self.scenario.dialect == Dialect::Chunk { Proof::Whole } else { Proof::Pieces };
         let metadata = Bytes::from_static(INFO_HASH_OF);
-        Content { geometry: self.geometry, have, metadata, private: false, proof }
+        Content { geometry: self.geometry, have, metadata, private: false, proof, md5: None }
     }
 
     fn delay(&self, a: HostId, b: HostId) -> Duration {

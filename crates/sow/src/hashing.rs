@@ -1,16 +1,26 @@
 //! From a path to a torrent's metainfo, with progress: what `send` and `torrent create` have in common.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    sync::atomic::Ordering,
+};
 
+use md5::{Digest, Md5};
 use sow_content::{Geometry, Info, Metainfo, geometry::piece_length_for};
 use sow_store::{ContentPlan, hash_content, scan};
 
 use crate::{
+    disk,
     exit::{Exit, Failure, chain},
     quantity::{Rate, Size},
     report::Report,
     stop::Stop,
 };
+
+/// How much is read at a time for a sum, in bytes.
+const READ: usize = 256 * 1024;
 
 /// How new metainfo is to be.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,6 +29,30 @@ pub(crate) struct Wishes {
     pub(crate) piece_length: Option<u32>,
     /// BEP 27.
     pub(crate) private: bool,
+}
+
+/// The MD5 of a file.
+///
+/// # Errors
+/// When it cannot be read, or the run was asked to stop.
+pub(crate) fn md5_of(path: &Path, report: &Report, stop: &Stop) -> Result<[u8; 16], Failure> {
+    let failed = |error: &io::Error| disk::unreadable(path, error);
+    let mut file = File::open(path).map_err(|error| failed(&error))?;
+    let total = file.metadata().map_err(|error| failed(&error))?.len();
+    let progress = Progress::start(report, format!("checking {}", path.display()), total);
+    let (mut md5, mut buffer, mut done) = (Md5::new(), vec![0; READ], 0);
+    loop {
+        if stop.flag().load(Ordering::Relaxed) {
+            return Err(Failure::new(Exit::Interrupted, "interrupted"));
+        }
+        let read = file.read(&mut buffer).map_err(|error| failed(&error))?;
+        if read == 0 {
+            return Ok(md5.finalize().into());
+        }
+        md5.update(&buffer[..read]);
+        done += read as u64;
+        progress.set(done);
+    }
 }
 
 /// Looks at what is at `path` and hashes it on all cores. Takes as long as reading it takes: to be called where a

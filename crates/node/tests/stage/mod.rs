@@ -83,7 +83,7 @@ impl Original {
     fn content(&self, store: Store, have: Bitfield) -> SwarmContent {
         let Metainfo { info, info_bytes, .. } = &self.metainfo;
         let (info, metadata) = (Arc::new(info.clone()), info_bytes.clone());
-        SwarmContent { info, metadata, store: Arc::new(store), have }
+        SwarmContent { info, metadata, store: Arc::new(store), have, md5: None }
     }
 
     /// One who has everything.

@@ -1,8 +1,9 @@
-//! `sow chunk server`: the authority of document 1's P2P. It starts at once; the sum of its file is taken while it serves.
+//! `sow chunk server`: the authority of document 1's P2P. Before it serves it takes the sum of its file, as `sow send` hashes.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use md5::{Digest, Md5};
 use sow_content::{Bitfield, Geometry, Info, InfoHash, hash::sha1};
 use sow_engine::ChunkConfig;
 use sow_node::{Answers, Node, NodeOptions, SwarmContent, SwarmOptions};
@@ -12,7 +13,7 @@ use crate::{
     args::{chunk::ChunkServerPlan, client_server::Source},
     commands::send::{Watch, Watched},
     exit::{Exit, Failure, chain},
-    memory,
+    hashing, memory,
     quantity::Size,
     reach,
     report::{Event, Report},
@@ -33,12 +34,15 @@ pub(super) async fn run(plan: ChunkServerPlan, report: &Report) -> Result<Exit, 
         ..NodeOptions::default()
     })?;
     let (source, chunk_size) = (plan.source.clone(), plan.chunk_size);
-    let (info, store, watched) = crate::blocking(move || open(&source, chunk_size)).await?;
+    let (progress, stopped) = (report.clone(), stop.clone());
+    let opened = crate::blocking(move || open(&source, chunk_size, &progress, &stopped)).await?;
+    let Opened { info, store, watched, md5 } = opened;
     let geometry = info.geometry;
     let mut config = settings::origin(Vec::new(), settings::choking(false));
     config.chunk = ChunkConfig { server: true, spelling: plan.spelling };
     let have = Bitfield::full(geometry.pieces());
-    let content = SwarmContent { info: Arc::new(info), metadata: Bytes::new(), store: Arc::new(store), have };
+    let (info, store) = (Arc::new(info), Arc::new(store));
+    let content = SwarmContent { info, metadata: Bytes::new(), store, have, md5: Some(md5) };
     let address = reach::address_of(plan.bind, node.port());
     let info_hash = InfoHash(sha1(format!("chunk://{address}").as_bytes()));
     let answers = Answers::CHUNK;
@@ -65,7 +69,15 @@ pub(super) async fn run(plan: ChunkServerPlan, report: &Report) -> Result<Exit, 
     ended
 }
 
-fn open(source: &Source, chunk_size: u32) -> Result<(Info, Store, Watched), Failure> {
+/// What is served.
+struct Opened {
+    info: Info,
+    store: Store,
+    watched: Watched,
+    md5: [u8; 16],
+}
+
+fn open(source: &Source, chunk_size: u32, report: &Report, stop: &Stop) -> Result<Opened, Failure> {
     let cut = |total| {
         Geometry::new(total, u64::from(chunk_size))
             .map_err(|error| Failure::usage(chain(&error)).tip("choose longer chunks with --chunk-size"))
@@ -82,7 +94,8 @@ fn open(source: &Source, chunk_size: u32) -> Result<(Info, Store, Watched), Fail
             }
             let info = nameless(cut(plan.total())?)?;
             let store = Store::from(DiskStore::serve(&info, plan.path())?);
-            Ok((info, store, Watched::Files(Arc::new(plan))))
+            let md5 = hashing::md5_of(path, report, stop)?;
+            Ok(Opened { info, store, watched: Watched::Files(Arc::new(plan)), md5 })
         }
         Source::Random(length) => {
             let most = memory::half_of_available();
@@ -94,20 +107,22 @@ fn open(source: &Source, chunk_size: u32) -> Result<(Info, Store, Watched), Fail
                 .tip(format!("at most {} do; or name a file with -f", Size(most))));
             }
             let geometry = cut(*length)?;
-            Ok((nameless(geometry)?, random(geometry)?, Watched::Random))
+            let (store, md5) = random(geometry)?;
+            Ok(Opened { info: nameless(geometry)?, store, watched: Watched::Random, md5 })
         }
     }
 }
 
-/// Random bytes in memory.
-fn random(geometry: Geometry) -> Result<Store, Failure> {
+/// Random bytes in memory, and their sum.
+fn random(geometry: Geometry) -> Result<(Store, [u8; 16]), Failure> {
     let store = Store::from(MemoryStore::new(geometry));
-    let mut random = fastrand::Rng::new();
+    let (mut random, mut md5) = (fastrand::Rng::new(), Md5::new());
     for piece in 0..geometry.pieces() {
         let mut bytes = vec![0; geometry.length_of(piece) as usize];
         random.fill(&mut bytes);
+        md5.update(&bytes);
         store.write_piece(piece, &[bytes.into()])?;
         store.journal(piece)?;
     }
-    Ok(store)
+    Ok((store, md5.finalize().into()))
 }

@@ -20,7 +20,7 @@ use crate::{
     contact::{Contact, out_of_reach},
     disk,
     exit::{Exit, Failure, chain},
-    reach,
+    hashing, reach,
     report::{Event as Json, Report, log_swarm_event},
     resolve::{self, Source},
     settings,
@@ -257,7 +257,7 @@ impl Download<'_> {
             return Err(target::differs(&path));
         }
         let (run, report, file) = (Arc::clone(self.run), self.report.clone(), path.clone());
-        let md5 = crate::blocking(move || existing::sum_of(&file, &report, &run.stop)).await?;
+        let md5 = crate::blocking(move || hashing::md5_of(&file, &report, &run.stop)).await?;
         for server in &self.servers {
             match existing::is_servers(*server, self.run.node.port(), md5).await {
                 Some(true) => return Ok(Some(path)),

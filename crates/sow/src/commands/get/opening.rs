@@ -135,6 +135,7 @@ pub(super) fn open(run: &Run, subject: &Subject, report: &Report) -> Result<Open
         metadata: subject.metadata.clone(),
         store: Arc::new(store),
         have,
+        md5: None,
     };
     Ok(Opening::Fetch(Box::new(Fetch { content, resumed, target })))
 }
@@ -147,6 +148,7 @@ fn seed(subject: &Subject, path: &Path) -> Result<Opening, Failure> {
         metadata: subject.metadata.clone(),
         store: Arc::new(Store::from(store)),
         have: Bitfield::full(subject.info.geometry.pieces()),
+        md5: None,
     })))
 }
 

@@ -72,6 +72,7 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
         metadata: offer.metainfo.info_bytes.clone(),
         store: Arc::clone(&store),
         have: Bitfield::full(offer.metainfo.info.geometry.pieces()),
+        md5: None,
     };
     let mut config = settings::origin(offer.metainfo.trackers.clone(), settings::choking(args.tit_for_tat));
     beside.adjust(&mut config, &host);

@@ -101,6 +101,8 @@ pub(crate) struct Ready {
     pub(crate) sum: Option<[u8; 16]>,
     /// It is being taken.
     pub(crate) summing: bool,
+    /// How far the sum of what comes was taken, in bytes from the beginning.
+    pub(crate) summed: u64,
 }
 
 impl Engine {
@@ -157,6 +159,7 @@ impl Engine {
                 addrs.into_iter().for_each(|addr| self.book.add(now, addr, source, dialect));
                 self.dial(now);
             }
+            Input::SummedUp { bytes } => self.summed_up(now, bytes),
             Input::WholeDigest { md5 } => self.whole_digest(now, md5),
             Input::Announced { url, reply } => self.announced(now, url, reply),
             Input::ContentReady(content) => self.content_ready(now, *content),
@@ -321,6 +324,7 @@ impl Engine {
             trial,
             sum: md5,
             summing: false,
+            summed: 0,
         }))
     }
 

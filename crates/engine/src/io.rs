@@ -193,6 +193,11 @@ pub enum Input {
         /// The addresses.
         addrs: Vec<SocketAddr>,
     },
+    /// The sum of the content was taken so far, from its beginning.
+    SummedUp {
+        /// In bytes.
+        bytes: u64,
+    },
     /// The answer to [`Output::DigestWhole`].
     WholeDigest {
         /// The MD5 of the content as it is stored.

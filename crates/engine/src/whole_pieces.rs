@@ -33,6 +33,9 @@ impl Engine {
         let Phase::Ready(ready) = &mut self.phase else { return false };
         // The sum of the whole is taken from the beginning while the rest comes, as long as order is nobody's loss.
         let in_order = ready.proof == Proof::Whole && share.as_ref().is_some_and(Share::is_alone);
+        if in_order && ready.is_ahead_of_sum() {
+            return false;
+        }
         let mine = |piece| share.as_ref().is_none_or(|share| share.is_mine(piece));
         let latencies = if ends { latencies(&self.peers) } else { Default::default() };
         let Some(peer) = self.peers.get_mut(&conn) else { return false };

@@ -216,6 +216,7 @@ impl Driver {
             Letter::Digested(digested) => {
                 let failed = self.digest.finished(*digested);
                 self.report_failure(failed);
+                self.tell(Input::SummedUp { bytes: self.digest.end() });
                 self.sum_up();
             }
             Letter::Synced(result) => {

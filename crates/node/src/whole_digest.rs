@@ -3,8 +3,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use md5::{Digest, Md5};
-use sow_content::Bitfield;
+use sow_content::{Bitfield, hash::Md5};
 use sow_store::{Store, StoreError};
 use tokio::task::spawn_blocking;
 
@@ -14,15 +13,18 @@ use crate::inbox::{Inbox, Letter};
 const READ: u64 = 256 * 1024;
 
 /// So much is worth a turn of its own, in bytes.
-const WORTH: u64 = 4 << 20;
+const WORTH: u64 = 2 << 20;
 
 /// A turn ends after so much, in bytes, so that what was wrong is noticed soon.
-const TURN: u64 = 64 << 20;
+const TURN: u64 = 16 << 20;
 
 /// The sum so far.
 #[derive(Debug, Default)]
 pub(crate) struct WholeDigest {
+    /// Away while a turn has it.
     md5: Md5,
+    /// The sum of everything.
+    sum: Option<[u8; 16]>,
     /// Bytes that are in it.
     end: u64,
     /// Turns of another number began before something was corrected, and count no more.
@@ -72,13 +74,19 @@ impl WholeDigest {
         }
     }
 
+    /// How far it is, in bytes.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
     /// The sum, when it was wanted and is whole.
     pub(crate) fn take(&mut self, store: &Store) -> Option<[u8; 16]> {
-        let whole = self.wanted && !self.running && self.end == store.geometry().total();
-        whole.then(|| {
-            self.wanted = false;
-            self.md5.clone().finalize().into()
-        })
+        if !self.wanted || self.running || self.end != store.geometry().total() {
+            return None;
+        }
+        self.wanted = false;
+        let md5 = &mut self.md5;
+        Some(*self.sum.get_or_insert_with(|| std::mem::take(md5).finish()))
     }
 
     /// Sums up what has come, when it is worth it; a letter says what came of it.
@@ -98,7 +106,7 @@ impl WholeDigest {
             return;
         }
         self.running = true;
-        let (range, number, md5) = (self.end..there, self.number, self.md5.clone());
+        let (range, number, md5) = (self.end..there, self.number, std::mem::take(&mut self.md5));
         let (store, inbox) = (Arc::clone(store), inbox.clone());
         spawn_blocking(move || {
             let end = range.end;
@@ -116,7 +124,7 @@ fn update(mut md5: Md5, store: &Store, range: Range<u64>) -> Result<Md5, StoreEr
         let end = (at + READ).min(range.end);
         let now = &mut buffer[..(end - at) as usize];
         store.read(at..end, now)?;
-        md5.update(&now);
+        md5.update(now);
         at = end;
     }
     Ok(md5)

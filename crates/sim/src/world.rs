@@ -260,6 +260,8 @@ impl World {
                 if self.is_in_life(host, life) {
                     let verdict = self.hosts[host].store(piece, self.geometry, storing);
                     self.input(host, Input::Stored { piece, verdict });
+                    // Taking the sum keeps up with everything that is simulated here.
+                    self.input(host, Input::SummedUp { bytes: self.geometry.total() });
                 }
             }
             Happening::Announced(host, life, reply) => {

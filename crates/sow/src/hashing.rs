@@ -7,8 +7,7 @@ use std::{
     sync::atomic::Ordering,
 };
 
-use md5::{Digest, Md5};
-use sow_content::{Geometry, Info, Metainfo, geometry::piece_length_for};
+use sow_content::{Geometry, Info, Metainfo, geometry::piece_length_for, hash::Md5};
 use sow_store::{ContentPlan, hash_content, scan};
 
 use crate::{
@@ -47,7 +46,7 @@ pub(crate) fn md5_of(path: &Path, report: &Report, stop: &Stop) -> Result<[u8; 1
         }
         let read = file.read(&mut buffer).map_err(|error| failed(&error))?;
         if read == 0 {
-            return Ok(md5.finalize().into());
+            return Ok(md5.finish());
         }
         md5.update(&buffer[..read]);
         done += read as u64;

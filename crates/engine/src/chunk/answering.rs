@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use sow_content::{Bitfield, Block};
+use sow_content::{Bitfield, Block, hash::hexadecimal};
 use sow_wire::chunk::{ErrorId, Message, ORIGINAL_LIMIT, Spelling, fitting_ids, fitting_peers};
 
 use super::ChunkTalk;
@@ -129,7 +129,7 @@ impl Engine {
             self.say_chunk(now, conn, Message::Check(md5));
             self.caller_is_complete(now, conn);
         } else {
-            let refused = self.answer_error(now, conn, ErrorId::ChecksumNotFit, hex(&md5));
+            let refused = self.answer_error(now, conn, ErrorId::ChecksumNotFit, hexadecimal(&md5));
             self.drop_on(now, conn, refused);
         }
     }
@@ -241,12 +241,4 @@ impl Engine {
             self.drop_peer(now, conn, reason);
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -12,6 +12,9 @@ use crate::{
     peer::Outstanding,
 };
 
+/// How far what comes in order may be ahead of its sum, in bytes.
+const AHEAD: u64 = 32 << 20;
+
 impl Engine {
     /// A piece without a hash is stored. `differed`: it was there before, and was wrong.
     pub(crate) fn piece_kept(&mut self, now: Time, piece: u32, differed: bool) {
@@ -54,6 +57,14 @@ impl Engine {
             trial.stage = Stage::Summing;
             trial.sum = None;
             self.push(Output::DigestWhole);
+            self.chunk_turns(now);
+        }
+    }
+
+    /// The sum was taken that far: there may be room for more ahead of it.
+    pub(crate) fn summed_up(&mut self, now: Time, bytes: u64) {
+        if let Phase::Ready(ready) = &mut self.phase {
+            ready.summed = bytes;
             self.chunk_turns(now);
         }
     }
@@ -171,6 +182,13 @@ impl Engine {
 }
 
 impl Ready {
+    /// Whether so much waits for its sum that more of it would only be in the way: taking the sum is slower than a fast
+    /// link, and is not to share its processor with what brings still more.
+    pub(crate) fn is_ahead_of_sum(&self) -> bool {
+        let here = u64::from(self.picker.have().count()) * u64::from(self.geometry.piece_length());
+        here > self.summed + AHEAD
+    }
+
     /// Whether all that is here is known to be right.
     pub(crate) fn is_proved(&self) -> bool {
         match (self.proof, &self.trial) {

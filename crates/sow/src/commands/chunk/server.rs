@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use md5::{Digest, Md5};
-use sow_content::{Bitfield, Geometry, Info, InfoHash, hash::sha1};
+use sow_content::{
+    Bitfield, Geometry, Info, InfoHash,
+    hash::{Md5, sha1},
+};
 use sow_engine::ChunkConfig;
 use sow_node::{Answers, Node, NodeOptions, SwarmContent, SwarmOptions};
 use sow_store::{DiskStore, MemoryStore, Store, scan};
@@ -124,5 +126,5 @@ fn random(geometry: Geometry) -> Result<(Store, [u8; 16]), Failure> {
         store.write_piece(piece, &[bytes.into()])?;
         store.journal(piece)?;
     }
-    Ok((store, md5.finalize().into()))
+    Ok((store, md5.finish()))
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
-use md5::{Digest, Md5};
+use sow_content::hash::{Md5, hexadecimal};
 use sow_content::ticket::Address;
 use sow_engine::cs::{ClientSettings, Framing, GiveUp};
 use sow_node::{
@@ -11,7 +11,6 @@ use sow_node::{
 use sow_store::{Placed, StoreError, StreamFile, StreamMemory, StreamPipe, StreamStore};
 use tokio::time::{Instant, interval, timeout};
 
-use super::hexadecimal;
 use crate::{
     args::client_server::{ClientPlan, StreamPlace},
     disk,
@@ -197,7 +196,7 @@ fn promise(length_known: bool) -> &'static str {
 fn md5_of(memory: &StreamMemory) -> String {
     let mut digest = Md5::new();
     memory.runs().for_each(|run| digest.update(run));
-    hexadecimal(digest)
+    hexadecimal(&digest.finish())
 }
 
 fn failure(error: StreamError, wanted: &Wanted, label: &str) -> Failure {

@@ -4,8 +4,6 @@ pub(crate) mod client;
 pub(crate) mod server;
 pub(crate) mod serving;
 
-use md5::{Digest, Md5};
-
 use crate::{
     args::client_server::{FramedCommand, RawCommand},
     exit::{Exit, Failure},
@@ -32,9 +30,4 @@ pub(crate) async fn framed(command: FramedCommand, report: &Report) -> Result<Ex
         FramedCommand::Server(args) => server::run(args.plan(), report).await,
         FramedCommand::Client(args) => client::run(args.plan(report.is_json())?, report).await,
     }
-}
-
-/// A finished digest in the usual hexadecimal digits.
-fn hexadecimal(digest: Md5) -> String {
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,14 +8,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use md5::{Digest, Md5};
 use sow_content::Geometry;
+use sow_content::hash::{Md5, hexadecimal};
 use sow_engine::cs::{Framing, Places};
 use sow_node::{RateLimit, StreamListener, StreamServer, StreamServerEvent, StreamServerOptions};
 use sow_store::{DiskStore, MemoryStore, Store};
 use tokio::{sync::mpsc::UnboundedReceiver, time::interval};
 
-use super::{hexadecimal, serving::Served};
+use super::serving::Served;
 use crate::{
     args::client_server::{ServerPlan, Source},
     exit::{Exit, Failure},
@@ -114,7 +114,7 @@ fn random(length: u64) -> Result<(Store, String), Failure> {
         digest.update(&bytes);
         store.write_piece(piece, &[Bytes::from(bytes)])?;
     }
-    Ok((store, format!("{} of random bytes, MD5 {}", Size(length), hexadecimal(digest))))
+    Ok((store, format!("{} of random bytes, MD5 {}", Size(length), hexadecimal(&digest.finish()))))
 }
 
 /// A server that is running.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use sow_content::hash::hexadecimal;
 use sow_engine::Status;
 use tokio::time::Instant;
 
@@ -100,7 +101,7 @@ impl View {
     /// What came is kept in memory, so its sum is what there is to show.
     fn complete_in_memory(&mut self, status: &Status, bytes: u64, took: Duration) {
         let seconds = took.as_secs_f64();
-        let md5 = status.md5.map(|md5| md5.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let md5 = status.md5.map(|md5| hexadecimal(&md5));
         self.report.event(&Event::StreamComplete {
             path: None,
             bytes,

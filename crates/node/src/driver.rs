@@ -355,7 +355,10 @@ impl Driver {
                 let Some(&hash) = content.info.piece_hashes.get(piece as usize) else { return };
                 Work::Verify { hash, digests }
             }
-            Storing::Keep => Work::Keep,
+            Storing::Keep => {
+                self.digest.keep(piece, &bytes, content.store.geometry());
+                Work::Keep
+            }
             Storing::Correct => Work::Correct,
         };
         let whole = WholePiece { piece, bytes, work };

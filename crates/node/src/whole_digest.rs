@@ -1,9 +1,10 @@
-//! The MD5 of the whole content (document 1), taken from the beginning as far as it is there while the rest still comes.
-//! Reads from the store on a thread that may wait; no decisions.
+//! The MD5 of the whole content (document 1), taken from the beginning as far as it is there while the rest still comes: from
+//! memory what has just come in order, from the store what came out of order. On a thread that may wait; no decisions.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use sow_content::{Bitfield, hash::Md5};
+use bytes::Bytes;
+use sow_content::{Bitfield, Geometry, hash::Md5};
 use sow_store::{Store, StoreError};
 use tokio::task::spawn_blocking;
 
@@ -18,6 +19,9 @@ const WORTH: u64 = 2 << 20;
 /// A turn ends after so much, in bytes, so that what was wrong is noticed soon.
 const TURN: u64 = 16 << 20;
 
+/// Pieces are kept in memory for their sum when they begin less than this after its end, in bytes.
+const KEPT_AHEAD: u64 = 48 << 20;
+
 /// The sum so far.
 #[derive(Debug, Default)]
 pub(crate) struct WholeDigest {
@@ -30,6 +34,8 @@ pub(crate) struct WholeDigest {
     /// Turns of another number began before something was corrected, and count no more.
     number: u64,
     running: bool,
+    /// Pieces after the end that are in memory still.
+    kept: BTreeMap<u32, Vec<Bytes>>,
     /// The engine waits for the sum of everything.
     wanted: bool,
     failed: bool,
@@ -44,6 +50,14 @@ pub(crate) struct Digested {
 }
 
 impl WholeDigest {
+    /// A piece is being written: its bytes need not be read again if their turn comes soon.
+    pub(crate) fn keep(&mut self, piece: u32, bytes: &[Bytes], geometry: &Geometry) {
+        let start = geometry.range_of(piece).start;
+        if (self.end..self.end + KEPT_AHEAD).contains(&start) {
+            self.kept.insert(piece, bytes.to_vec());
+        }
+    }
+
     /// The sum is wanted as soon as it is whole.
     pub(crate) fn want(&mut self) {
         self.wanted = true;
@@ -95,8 +109,8 @@ impl WholeDigest {
             return;
         }
         let geometry = store.geometry();
-        let mut piece = (self.end / u64::from(geometry.piece_length())) as u32;
-        let mut there = self.end;
+        let first = (self.end / u64::from(geometry.piece_length())) as u32;
+        let (mut piece, mut there) = (first, self.end);
         while there < self.end + TURN && have.get(piece) {
             there = geometry.range_of(piece).end;
             piece += 1;
@@ -106,26 +120,43 @@ impl WholeDigest {
             return;
         }
         self.running = true;
-        let (range, number, md5) = (self.end..there, self.number, std::mem::take(&mut self.md5));
+        let later = self.kept.split_off(&piece);
+        let kept = std::mem::replace(&mut self.kept, later);
+        let (pieces, number, md5) = (first..piece, self.number, std::mem::take(&mut self.md5));
         let (store, inbox) = (Arc::clone(store), inbox.clone());
         spawn_blocking(move || {
-            let end = range.end;
-            let result = update(md5, &store, range);
+            let result = update(md5, &store, pieces, kept);
             // A swarm that is gone has no use for the sum.
-            let _ = inbox.blocking_send(Letter::Digested(Box::new(Digested { number, end, result })));
+            let _ = inbox.blocking_send(Letter::Digested(Box::new(Digested { number, end: there, result })));
         });
     }
 }
 
-fn update(mut md5: Md5, store: &Store, range: Range<u64>) -> Result<Md5, StoreError> {
-    let mut buffer = vec![0; READ.min(range.end - range.start) as usize];
+fn update(
+    mut md5: Md5,
+    store: &Store,
+    pieces: Range<u32>,
+    mut kept: BTreeMap<u32, Vec<Bytes>>,
+) -> Result<Md5, StoreError> {
+    let mut buffer = Vec::new();
+    for piece in pieces {
+        // What was summed up is let go at once.
+        match kept.remove(&piece) {
+            Some(bytes) => bytes.iter().for_each(|bytes| md5.update(bytes)),
+            None => read(&mut md5, store, store.geometry().range_of(piece), &mut buffer)?,
+        }
+    }
+    Ok(md5)
+}
+
+fn read(md5: &mut Md5, store: &Store, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<(), StoreError> {
     let mut at = range.start;
     while at < range.end {
         let end = (at + READ).min(range.end);
-        let now = &mut buffer[..(end - at) as usize];
-        store.read(at..end, now)?;
-        md5.update(now);
+        buffer.resize((end - at) as usize, 0);
+        store.read(at..end, buffer)?;
+        md5.update(buffer);
         at = end;
     }
-    Ok(md5)
+    Ok(())
 }

@@ -82,9 +82,9 @@ pub(crate) struct ChunkServerArgs {
     /// How many random bytes to share, without a file [default: 10MiB].
     #[arg(long, env = "SOW_SIZE", value_name = "SIZE", conflicts_with = "file", value_parser = quantity::size)]
     size: Option<Size>,
-    /// The length of a chunk, from 512 bytes to 64MiB.
-    #[arg(long, env = "SOW_CHUNK_SIZE", value_name = "SIZE", default_value = "128KiB", value_parser = chunk_size)]
-    chunk_size: Size,
+    /// The length of a chunk, from 512 bytes to 64MiB [default: 128KiB; more for files of more than 1 GiB].
+    #[arg(long, env = "SOW_CHUNK_SIZE", value_name = "SIZE", value_parser = chunk_size)]
+    chunk_size: Option<Size>,
     /// How messages are spelled that are sent: as the document has it, or as its original programs understand it.
     #[arg(long, env = "SOW_COMPAT", value_name = "SPELLING", default_value = "documented")]
     compat: Compat,
@@ -172,8 +172,8 @@ pub(crate) struct ChunkServerPlan {
     pub(crate) port: u16,
     /// What is shared.
     pub(crate) source: Source,
-    /// The length of a chunk, in bytes.
-    pub(crate) chunk_size: u32,
+    /// The length of a chunk, in bytes, where somebody says it.
+    pub(crate) chunk_size: Option<u32>,
     /// How messages are spelled that are sent.
     pub(crate) spelling: Spelling,
     /// How many clients are waited for.
@@ -230,7 +230,7 @@ impl ChunkServerArgs {
             port: self.port.or(section.port).unwrap_or(DEFAULT_PORT),
             source: file.map_or(Source::Random(size), Source::File),
             // Checked where it was typed.
-            chunk_size: u32::try_from(self.chunk_size.0).unwrap_or(MAX_PIECE_LENGTH),
+            chunk_size: self.chunk_size.map(|size| u32::try_from(size.0).unwrap_or(MAX_PIECE_LENGTH)),
             spelling: self.compat.into(),
             expect: self.expect,
             up_limit: self.up_limit.map(|rate| rate.0),
@@ -365,7 +365,7 @@ mod tests {
     fn the_documents_defaults() {
         let plan = server(&["chunk", "server"], ConfigIni::default());
         assert_eq!((plan.port, plan.bind, plan.source), (52000, None, Source::Random(10 << 20)));
-        assert_eq!((plan.chunk_size, plan.spelling), (128 << 10, Spelling::Documented));
+        assert_eq!((plan.chunk_size, plan.spelling), (None, Spelling::Documented));
         let plan = client(&["p2p", "client"], ConfigIni::default()).unwrap();
         assert_eq!((servers(&plan).as_str(), plan.ports), ("10.0.0.1:52000", 51000..=51100));
         assert_eq!((plan.destination, plan.seed_for), (Destination::Memory, Duration::from_secs(600)));

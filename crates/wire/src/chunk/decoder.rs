@@ -13,7 +13,7 @@ use super::{
 pub const MAX_HEAD: usize = 256;
 
 /// The longest list of chunk ids that is accepted, in bytes.
-pub const MAX_LIST: usize = 8 * 1024 * 1024;
+pub const MAX_LIST: usize = 4 * 1024 * 1024;
 
 /// The longest list of peers that is accepted, in bytes.
 pub const MAX_PEER_LIST: usize = 256 * 1024;

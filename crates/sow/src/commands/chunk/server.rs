@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sow_content::{
     Bitfield, Geometry, Info, InfoHash,
+    geometry::MAX_PIECE_LENGTH,
     hash::{Md5, sha1},
 };
 use sow_engine::ChunkConfig;
@@ -22,6 +23,12 @@ use crate::{
     settings,
     stop::Stop,
 };
+
+/// The length of a chunk (document 1, section 2.2), in bytes.
+const CHUNK_SIZE: u64 = 128 << 10;
+
+/// How many chunks there should be at most: everybody asks everybody for lists of them.
+const MOST_CHUNKS: u64 = 8192;
 
 /// Serves until enough clients have everything, or until it is stopped.
 ///
@@ -79,9 +86,9 @@ struct Opened {
     md5: [u8; 16],
 }
 
-fn open(source: &Source, chunk_size: u32, report: &Report, stop: &Stop) -> Result<Opened, Failure> {
+fn open(source: &Source, chunk_size: Option<u32>, report: &Report, stop: &Stop) -> Result<Opened, Failure> {
     let cut = |total| {
-        Geometry::new(total, u64::from(chunk_size))
+        Geometry::new(total, chunk_size.map_or_else(|| chunk_size_for(total), u64::from))
             .map_err(|error| Failure::usage(chain(&error)).tip("choose longer chunks with --chunk-size"))
     };
     let nameless = |geometry| {
@@ -115,6 +122,11 @@ fn open(source: &Source, chunk_size: u32, report: &Report, stop: &Stop) -> Resul
     }
 }
 
+/// Document 1's 128 KiB, as long as lists of chunks stay short; longer chunks for longer files.
+fn chunk_size_for(total: u64) -> u64 {
+    total.div_ceil(MOST_CHUNKS).next_power_of_two().clamp(CHUNK_SIZE, u64::from(MAX_PIECE_LENGTH))
+}
+
 /// Random bytes in memory, and their sum.
 fn random(geometry: Geometry) -> Result<(Store, [u8; 16]), Failure> {
     let store = Store::from(MemoryStore::new(geometry));
@@ -127,4 +139,19 @@ fn random(geometry: Geometry) -> Result<(Store, [u8; 16]), Failure> {
         store.journal(piece)?;
     }
     Ok((store, md5.finish()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_as_in_the_document_until_there_would_be_too_many() {
+        for total in [0, 1, 10 << 20, 1 << 30] {
+            assert_eq!(chunk_size_for(total), 128 << 10, "{total}");
+        }
+        assert_eq!(chunk_size_for((1 << 30) + 1), 256 << 10);
+        assert_eq!(chunk_size_for(40 << 30), 8 << 20);
+        assert_eq!(chunk_size_for(u64::MAX / 4), u64::from(MAX_PIECE_LENGTH));
+    }
 }

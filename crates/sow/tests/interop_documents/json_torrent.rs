@@ -235,7 +235,8 @@ fn assert_shares(network: &Network<'_>, complete: &Value, seeds: &[u8], least: u
         assert!((least..=most).contains(&percent), "{percent} % from host {host}: {complete}");
         total += bytes;
     }
-    assert_eq!(total, size, "{complete}");
+    // A piece that is late may be asked of two at the end; nobody else had any.
+    assert!((size..=size + size / 20).contains(&total), "{total} of {size} bytes: {complete}");
 }
 
 /// Document 2's example: peers 1 and 2 have file A, and peer 3 downloads it from both at the same time.

@@ -1,8 +1,9 @@
 //! Anybody is killed at any moment of a transfer to five clients, and some come back: all others finish with the right bytes, and
-//! who comes back goes on. Fifty seeds for each protocol; `KILL_SEED=N` runs one alone.
+//! who comes back goes on. Fifty seeds for each protocol; `KILL_SEED=N` runs one alone, `KILL_SEED=N..M` others.
 
 use std::{
     env,
+    ops::Range,
     path::PathBuf,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
@@ -26,8 +27,8 @@ const WORLDS: usize = 3;
 const HOSTS: u8 = 7;
 const CLIENTS: usize = 5;
 /// When somebody is killed, and how long it stays away, in milliseconds.
-const KILL_AT: std::ops::Range<u64> = 50..1400;
-const AWAY_FOR: std::ops::Range<u64> = 0..600;
+const KILL_AT: Range<u64> = 50..1400;
+const AWAY_FOR: Range<u64> = 0..600;
 
 /// Somebody who can be killed and started again.
 struct Member<'a> {
@@ -123,11 +124,22 @@ impl Drop for Note<'_> {
     }
 }
 
+fn seeds() -> Range<u64> {
+    let number = |text: &str| text.parse::<u64>().expect("KILL_SEED is N or N..M");
+    match env::var("KILL_SEED") {
+        Err(_) => 0..SEEDS,
+        Ok(text) => match text.split_once("..") {
+            Some((start, end)) => number(start)..number(end),
+            None => number(&text)..number(&text) + 1,
+        },
+    }
+}
+
 /// Runs every seed, several at once. What was kept by those who came back must not be nothing, all seeds together.
 fn for_all_seeds(run: impl Fn(&World, u64) -> u64 + Sync) {
-    let only: Option<u64> = env::var("KILL_SEED").ok().map(|seed| seed.parse().expect("a number"));
-    let (next, end) = only.map_or((0, SEEDS), |seed| (seed, seed + 1));
-    let (next, resumed, failed) = (AtomicU64::new(next), AtomicU64::new(0), AtomicBool::new(false));
+    let Range { start, end } = seeds();
+    let is_one = end - start == 1;
+    let (next, resumed, failed) = (AtomicU64::new(start), AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         for _ in 0..WORLDS {
             scope.spawn(|| {
@@ -143,7 +155,7 @@ fn for_all_seeds(run: impl Fn(&World, u64) -> u64 + Sync) {
             });
         }
     });
-    assert!(only.is_some() || resumed.into_inner() > 0, "nobody who came back had kept anything");
+    assert!(is_one || resumed.into_inner() > 0, "nobody who came back had kept anything");
 }
 
 /// Odd seeds have a naive client, the others five of `sow`.

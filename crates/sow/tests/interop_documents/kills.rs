@@ -29,6 +29,9 @@ const CLIENTS: usize = 5;
 /// When somebody is killed, and how long it stays away, in milliseconds.
 const KILL_AT: Range<u64> = 50..1400;
 const AWAY_FOR: Range<u64> = 0..600;
+/// One in so many stays away longer than most transfers take.
+const ONE_IN: u8 = 5;
+const AWAY_LONG: u64 = 2500;
 
 /// Somebody who can be killed and started again.
 struct Member<'a> {
@@ -76,7 +79,8 @@ fn kill_some(members: &mut [Member<'_>], random: &mut Rng) {
         let member = &members[victim];
         // A naive program does not go on where it was, so it stays away.
         if member.out.is_none() || (member.kind == Kind::Sow && random.bool()) {
-            acts.push((kill_at + random.u64(AWAY_FOR), victim, Act::Start));
+            let away = if random.u8(0..ONE_IN) == 0 { AWAY_LONG } else { random.u64(AWAY_FOR) };
+            acts.push((kill_at + away, victim, Act::Start));
         }
     }
     acts.sort_by_key(|(at, ..)| *at);

@@ -79,6 +79,48 @@ fn a_peer_is_answered_with_the_errors_of_the_document() {
     shared.assert_copied_to(&out);
 }
 
+/// An original takes an ERROR for a chunk that came, and a list that does not fit into one recv ends it.
+#[test]
+fn an_original_gets_short_lists_and_no_errors() {
+    let shared = Shared::file(600 * 4096);
+    let line = format!(
+        "chunk server -p 0 -f {} --chunk-size 4096 --up-limit 500KB/s --bind 127.0.0.1 --json -v",
+        shared.path.display()
+    );
+    let mut server = sow::here(&line);
+    let server_port = server.wait_event("ready")["port"].as_u64().and_then(|port| port.try_into().ok());
+    let out = shared.out("copy");
+    let (mut client, port) =
+        client(server_port.expect("a port"), &out, "--timeout 50s --compat original --seed-for 60s");
+    let mut peer = call(port);
+    peer.send(format!("CHEL {}\r\n", free_port()).as_bytes());
+    assert_eq!(peer.text(), "PHEL\r\n");
+    peer.send(b"CLREQ\r\n");
+    let (_, here) = original_list(&peer.text());
+    let missing = (0..600).find(|chunk| !here.contains(chunk)).expect("it is not complete yet");
+    let mut asking = call(port);
+    asking.send(format!("CHEL {}\r\n", free_port()).as_bytes());
+    asking.text();
+    asking.send(format!("DREQ {}\r\n", missing).as_bytes());
+    let (answer, _) = asking.within(Duration::from_secs(5));
+    assert!(!answer.starts_with(b"ERROR"), "{:?}", String::from_utf8_lossy(&answer));
+    client.wait_event("complete");
+    peer.send(b"CLREQ\r\n");
+    let list = peer.text();
+    assert!(list.len() <= 1024, "a list of {} bytes", list.len());
+    let (count, here) = original_list(&list);
+    assert_eq!(count, here.len());
+    assert!(count > 100, "only {count} chunks are listed");
+}
+
+/// The count and the chunks of an original's list.
+fn original_list(message: &str) -> (usize, Vec<u64>) {
+    let (head, body) = message.split_once("\r\n").expect("a head and a body");
+    let count = head.strip_prefix("CLRES ").and_then(|count| count.parse().ok());
+    let here = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
+    (count.unwrap_or_else(|| panic!("no list of an original: {head}")), here)
+}
+
 #[test]
 fn what_it_lists_it_serves() {
     let shared = Shared::file(8 * CHUNK);

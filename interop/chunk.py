@@ -14,7 +14,7 @@ recv ends the thread that reads it, an ERROR counts as a chunk that came, the se
 with nonsense, is wedged by DREQ -1 and never forgets a client.
 
 --corrupt: one bit of every chunk that it passes on is wrong. --linger: serves on for so long when it is complete.
-Its own events: joined {peer}, lied {chunk}; complete has check (what the server answered) and from {peer: chunks}.
+Its own events: joined {peer}, called {peer}, lied {chunk}; complete has check (what the server answered) and from {peer: chunks}.
 """
 
 import argparse
@@ -234,6 +234,7 @@ class Client:
                 while True:
                     op, arguments, _ = receive(connection)
                     if op == "CHEL":
+                        naive.say("called", peer="%s:%s" % (address[0], arguments[0]))
                         connection.sendall(message("PHEL"))
                         self.meet((address[0], int(arguments[0])))
                     elif op == "CLREQ":

@@ -52,19 +52,30 @@ impl Stranger {
     /// What one read brings: a message, since programs send each in one write. Empty when the connection ended.
     #[track_caller]
     pub(super) fn message(&mut self) -> Vec<u8> {
-        let mut buffer = vec![0; 1 << 16];
-        match self.stream.read(&mut buffer) {
-            Ok(length) => buffer.truncate(length),
-            Err(error) if is_timeout(&error) => panic!("neither an answer nor an end within {PATIENCE:?}"),
-            Err(_) => buffer.clear(),
-        }
-        buffer
+        self.read().unwrap_or_else(|| panic!("neither an answer nor an end within {PATIENCE:?}"))
     }
 
     /// The same as text.
     #[track_caller]
     pub(super) fn text(&mut self) -> String {
         String::from_utf8_lossy(&self.message()).into_owned()
+    }
+
+    /// The same, when it is the answer to `what`.
+    #[track_caller]
+    pub(super) fn answer(&mut self, what: &str) -> String {
+        let answer = self.read().unwrap_or_else(|| panic!("neither an answer nor an end after {what:?}"));
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    fn read(&mut self) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 1 << 16];
+        match self.stream.read(&mut buffer) {
+            Ok(length) => buffer.truncate(length),
+            Err(error) if is_timeout(&error) => return None,
+            Err(_) => buffer.clear(),
+        }
+        Some(buffer)
     }
 
     /// Exactly so many bytes, if they come.

@@ -292,7 +292,8 @@ fn an_original_download_is_taken_over() {
     let pieces = || fs::read_dir(&data).map_or(0, Iterator::count);
     wait_until("some pieces", || pieces() > 20);
     naive.kill();
-    let mut peer = network.sow_peer(3, "--no-seed");
+    let line = format!("json-torrent peer {} --no-seed", network.torrent.display());
+    let mut peer = sow::fetch_in(&world, 3, &line, &shared.room(&room(3)));
     let complete = peer.wait_event("complete");
     peer.wait_success();
     shared.assert_copied_to(&network.sow_copy(3));

@@ -20,6 +20,14 @@ pub(crate) fn fetch(world: &World, host: u8, line: &str, out: &Path) -> Process 
     start(world, host, &format!("{line} -o {} --timeout 50s --json -v", out.display()))
 }
 
+/// Starts one that downloads to its working folder.
+pub(crate) fn fetch_in(world: &World, host: u8, line: &str, folder: &Path) -> Process {
+    let (folder, line) = (folder.display().to_string(), format!("{line} --timeout 50s --json -v"));
+    let mut command = vec!["env", "-C", &folder, SOW];
+    command.extend(line.split_whitespace());
+    world.start(host, &format!("sow {line}"), &command)
+}
+
 /// Starts it with these arguments alone.
 pub(crate) fn start(world: &World, host: u8, line: &str) -> Process {
     let mut command = vec![SOW];

@@ -42,12 +42,22 @@ struct Member<'a> {
     kind: Kind,
     was_killed: bool,
     is_gone: bool,
+    /// It had finished when it was started again, so it has nothing to complete.
+    had_finished: bool,
 }
 
 impl<'a> Member<'a> {
     fn start(kind: Kind, out: Option<PathBuf>, start: impl Fn() -> Process + 'a) -> Self {
         let process = start();
-        Self { start: Box::new(start), process, out, kind, was_killed: false, is_gone: false }
+        Self {
+            start: Box::new(start),
+            process,
+            out,
+            kind,
+            was_killed: false,
+            is_gone: false,
+            had_finished: false,
+        }
     }
 
     fn kill(&mut self) {
@@ -56,6 +66,7 @@ impl<'a> Member<'a> {
     }
 
     fn start_again(&mut self) {
+        self.had_finished = self.out.as_ref().is_some_and(|out| out.exists());
         self.process = (self.start)();
         self.is_gone = false;
     }
@@ -101,6 +112,7 @@ fn all_others_finish(shared: &Shared, members: &mut [Member<'_>]) -> u64 {
     for member in members.iter_mut().filter(|member| !member.is_gone) {
         let Some(out) = member.out.clone() else { continue };
         match member.kind {
+            Kind::Sow if member.had_finished => {}
             Kind::Sow => {
                 let complete = member.process.wait_event("complete");
                 resumed += complete["resumed_bytes"].as_u64().unwrap_or(0);

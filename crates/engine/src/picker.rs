@@ -15,7 +15,7 @@ use crate::{
     open_piece::OpenPiece,
 };
 
-/// Equally rare pieces that are looked at for one that is ours to fetch.
+/// Equally rare pieces that are looked at for the one whose turn it is.
 const LOOK: usize = 256;
 
 /// What is missing, what is on its way, and who has how much of it.
@@ -169,14 +169,14 @@ impl Picker {
     }
 
     /// The next piece to ask `conn` for as a whole, among the pieces in `theirs`: one that nobody has begun; of equally
-    /// rare ones, one that is `mine` to
-    /// fetch; or the first one, when that is to be `in_order`.
+    /// rare ones, the one whose
+    /// `turn` comes first; or the first one, when that is to be `in_order`.
     pub(crate) fn next_whole(
         &mut self,
         now: Time,
         conn: ConnId,
         theirs: &Bitfield,
-        mine: impl Fn(u32) -> bool,
+        turn: impl Fn(u32) -> (usize, u64),
         in_order: bool,
         rng: &mut fastrand::Rng,
     ) -> Option<Pick> {
@@ -188,7 +188,7 @@ impl Picker {
         let piece = match released {
             Some(piece) => piece,
             None => {
-                let piece = if in_order { self.lowest(theirs) } else { self.fresh_of_mine(theirs, mine) }?;
+                let piece = if in_order { self.lowest(theirs) } else { self.fresh_by_turn(theirs, turn) }?;
                 if self.is_crowded() {
                     evicted = Some(self.evict(rng)?);
                 }
@@ -359,20 +359,20 @@ impl Picker {
         (self.lowest..self.have.len()).find(|&piece| self.availability.is_listed(piece) && theirs.get(piece))
     }
 
-    /// A piece to open; of the rarest ones, the first that is `mine`, as far as one looks.
-    fn fresh_of_mine(&mut self, theirs: &Bitfield, mine: impl Fn(u32) -> bool) -> Option<u32> {
+    /// A piece to open; of the rarest ones, the one whose `turn` comes first, as far as one looks.
+    fn fresh_by_turn(&mut self, theirs: &Bitfield, turn: impl Fn(u32) -> (usize, u64)) -> Option<u32> {
         let first = self.fresh(theirs)?;
         if self.order == PickOrder::InOrder {
             return Some(first);
         }
         let rarity = self.availability.count(first);
         let listed = self.availability.rarest_first().iter().copied();
-        let mut equal = listed
+        let equal = listed
             .skip_while(|&piece| self.availability.count(piece) < rarity)
             .take_while(|&piece| self.availability.count(piece) == rarity)
             .filter(|&piece| theirs.get(piece))
             .take(LOOK);
-        Some(equal.find(|&piece| mine(piece)).unwrap_or(first))
+        equal.min_by_key(|&piece| turn(piece))
     }
 
     fn open_piece(&mut self, piece: u32, conn: ConnId) {

@@ -32,10 +32,13 @@ impl Share {
         self.others.is_empty()
     }
 
-    /// Whether a piece is ours to fetch first.
-    pub(crate) fn is_mine(&self, piece: u32) -> bool {
+    /// How soon a piece is ours to fetch; the least first. What is ours comes in a fixed order. After that what would be ours
+    /// if its owner were not there, from the end of its owner's order: that is where he comes last.
+    pub(crate) fn turn(&self, piece: u32) -> (usize, u64) {
         let mine = weight(self.me, piece);
-        self.others.iter().all(|other| weight(*other, piece) <= mine)
+        let before = self.others.iter().map(|other| weight(*other, piece)).filter(|weight| *weight > mine);
+        let (rank, owner) = before.fold((0, 0), |(rank, most), weight| (rank + 1, most.max(weight)));
+        (rank, if rank == 0 { !mine } else { owner })
     }
 }
 
@@ -79,11 +82,12 @@ mod tests {
 
     #[test]
     fn every_piece_has_one_owner_and_the_shares_are_even() {
+        let is_mine = |share: &Share, piece| share.turn(piece).0 == 0;
         let all: Vec<SocketAddr> = (0..5).map(|n| SocketAddr::from(([10, 0, 0, 2 + n], 51000))).collect();
         let shares: Vec<Share> = all.iter().map(|&me| Share::new(me, all.iter().copied())).collect();
         let mut counts = [0; 5];
         for piece in 0..10_000 {
-            let owners: Vec<usize> = (0..5).filter(|&at| shares[at].is_mine(piece)).collect();
+            let owners: Vec<usize> = (0..5).filter(|&at| is_mine(&shares[at], piece)).collect();
             assert_eq!(owners.len(), 1, "piece {piece}");
             counts[owners[0]] += 1;
         }
@@ -91,9 +95,21 @@ mod tests {
     }
 
     #[test]
+    fn whoever_helps_out_begins_where_the_owner_ends() {
+        let all: Vec<SocketAddr> = (0..2).map(|n| SocketAddr::from(([10, 0, 0, 2 + n], 51000))).collect();
+        let [owner, helper] = [0, 1].map(|at| Share::new(all[at], all.iter().copied()));
+        let mut theirs: Vec<u32> = (0..100).filter(|&piece| owner.turn(piece).0 == 0).collect();
+        theirs.sort_by_key(|&piece| owner.turn(piece));
+        let mut helped = theirs.clone();
+        helped.sort_by_key(|&piece| helper.turn(piece));
+        theirs.reverse();
+        assert_eq!(helped, theirs);
+    }
+
+    #[test]
     fn who_is_alone_owns_everything() {
         let me = SocketAddr::from(([10, 0, 0, 2], 51000));
         let alone = Share::new(me, [me].into_iter());
-        assert!((0..100).all(|piece| alone.is_mine(piece)));
+        assert!((0..100).all(|piece| alone.turn(piece).0 == 0));
     }
 }

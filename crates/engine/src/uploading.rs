@@ -10,7 +10,7 @@ use crate::{
     config::Choking,
     engine::{Engine, Phase},
     io::{ConnId, DropReason, Output, Time},
-    peer::{Asked, REQUEST_QUEUE},
+    peer::{Asked, Peer, REQUEST_QUEUE},
     spread,
 };
 
@@ -26,6 +26,9 @@ const SENDING_AT_ONCE: u64 = 64 * 1024;
 
 /// The world may hold what it sends within this time.
 const SENDING_TIME: Duration = Duration::from_millis(50);
+
+/// Whole pieces that the world may hold at once.
+const WHOLE_AT_ONCE: u64 = 3;
 
 /// Requests of one peer that are looked at for the one to serve next.
 const LOOK: usize = 8;
@@ -70,10 +73,10 @@ impl Engine {
 
     fn candidates(&self, now: Time) -> Vec<Candidate> {
         let complete = self.is_complete();
-        let rate = |peer: &crate::peer::Peer| {
+        let rate = |peer: &Peer| {
             if complete { peer.up.per_second(now) } else { peer.down.per_second(now) }
         };
-        let candidate = |peer: &crate::peer::Peer| Candidate {
+        let candidate = |peer: &Peer| Candidate {
             conn: peer.conn,
             interested: peer.peer_interested,
             unchoked: !peer.am_choking,
@@ -192,7 +195,7 @@ impl Engine {
     /// Hands blocks that were asked for to the world, what was spread least first.
     pub(crate) fn serve(&mut self, now: Time) {
         let rate = self.up.per_second(now) as f64;
-        let room = SENDING_AT_ONCE.max((rate * SENDING_TIME.as_secs_f64()) as u64);
+        let room = self.whole_at_once().max(SENDING_AT_ONCE).max((rate * SENDING_TIME.as_secs_f64()) as u64);
         let fresh = |asked: &&Asked| now.since(asked.at) < SLOW;
         let mut held: u64 = self
             .peers
@@ -204,6 +207,17 @@ impl Engine {
             let Some((conn, block)) = self.next_to_send(now) else { return };
             held += u64::from(block.length);
             self.out.push_back(Output::SendBlock { conn, block });
+        }
+    }
+
+    /// What the world may hold at once where whole pieces are asked for, in bytes: one of them alone can wait for its
+    /// receiver's link while ours is idle.
+    fn whole_at_once(&self) -> u64 {
+        match &self.phase {
+            Phase::Ready(ready) if self.peers.values().any(Peer::asks_whole) => {
+                WHOLE_AT_ONCE * u64::from(ready.geometry.piece_length())
+            }
+            _ => 0,
         }
     }
 

@@ -36,11 +36,11 @@ impl Engine {
         if in_order && ready.is_ahead_of_sum() {
             return false;
         }
-        let mine = |piece| share.as_ref().is_none_or(|share| share.is_mine(piece));
+        let turn = |piece| share.as_ref().map_or((0, 0), |share| share.turn(piece));
         let latencies = if ends { latencies(&self.peers) } else { Default::default() };
         let Some(peer) = self.peers.get_mut(&conn) else { return false };
         let Theirs::Known { have, .. } = &peer.theirs else { return false };
-        let block = match ready.picker.next_whole(now, conn, have, mine, in_order, &mut self.rng) {
+        let block = match ready.picker.next_whole(now, conn, have, turn, in_order, &mut self.rng) {
             Some(pick) => {
                 if let Some(piece) = pick.evicted {
                     self.out.push_back(Output::Forget { piece });

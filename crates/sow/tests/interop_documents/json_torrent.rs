@@ -258,7 +258,7 @@ fn half_from_each_of_two_originals() {
     let network = Network::of_naive(&world, &shared, PIECE);
     let _seeds = [2, 3].map(|host| {
         shared.copy(&room(host));
-        network.naive_peer(host, "--rate 8e6")
+        network.naive_peer(host, "--rate 3e6")
     });
     let mut peer = network.sow_peer(4, "--no-seed");
     let complete = peer.wait_event("complete");

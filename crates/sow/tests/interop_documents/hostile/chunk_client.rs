@@ -1,6 +1,15 @@
 //! `sow chunk client` and strangers: as its server, as a peer that calls it, and as peers that it calls.
 
-use std::{fs, path::Path, thread, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use super::stranger::{Listener, Stranger, free_port};
 use crate::{
@@ -31,14 +40,6 @@ fn client(server_port: u16, out: &Path, more: &str) -> (Process, u16) {
     (sow::here(&line), port)
 }
 
-/// Calls the client as soon as it listens.
-fn call(port: u16) -> Stranger {
-    crate::process::wait_until("its listening", || {
-        std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port)).is_ok()
-    });
-    Stranger::call(port)
-}
-
 fn listed(peer: &mut Stranger) -> Vec<u64> {
     peer.send(b"CLREQ\r\n");
     let answer = peer.text();
@@ -52,14 +53,16 @@ fn a_peer_is_answered_with_the_errors_of_the_document() {
     let (_server, server_port) = server(&shared, "250KB/s");
     let out = shared.out("copy");
     let (mut client, port) = client(server_port, &out, "--timeout 50s --compat documented --no-seed");
-    let mut peer = call(port);
+    client.wait_event("ready");
+    let mut peer = Stranger::call(port);
     // Nobody listens there: a peer need not be reachable.
     peer.send(format!("CHEL {}\r\n", free_port()).as_bytes());
     assert_eq!(peer.text(), "PHEL\r\n");
-    peer.send(b"DREQ 99999\r\n");
-    assert!(peer.text().starts_with("ERROR OFFSET_OVERFLOW\r\n"));
-    peer.send(b"DREQ -1\r\n");
-    assert!(peer.text().starts_with("ERROR OFFSET_OVERFLOW\r\n"));
+    for beyond in ["99999", "-1"] {
+        peer.send(format!("DREQ {beyond}\r\n").as_bytes());
+        let answer = peer.text();
+        assert!(answer.starts_with("ERROR OFFSET_OVERFLOW\r\n"), "to DREQ {beyond}: {answer:?}");
+    }
     let here = listed(&mut peer);
     // What is not listed may still have come when it is asked for, so several are tried.
     let refused = (0..16).filter(|chunk| !here.contains(chunk)).any(|chunk| {
@@ -92,13 +95,14 @@ fn an_original_gets_short_lists_and_no_errors() {
     let out = shared.out("copy");
     let (mut client, port) =
         client(server_port.expect("a port"), &out, "--timeout 50s --compat original --seed-for 60s");
-    let mut peer = call(port);
+    client.wait_event("ready");
+    let mut peer = Stranger::call(port);
     peer.send(format!("CHEL {}\r\n", free_port()).as_bytes());
     assert_eq!(peer.text(), "PHEL\r\n");
     peer.send(b"CLREQ\r\n");
     let (_, here) = original_list(&peer.text());
     let missing = (0..600).find(|chunk| !here.contains(chunk)).expect("it is not complete yet");
-    let mut asking = call(port);
+    let mut asking = Stranger::call(port);
     asking.send(format!("CHEL {}\r\n", free_port()).as_bytes());
     asking.text();
     asking.send(format!("DREQ {}\r\n", missing).as_bytes());
@@ -128,7 +132,7 @@ fn what_it_lists_it_serves() {
     let out = shared.out("copy");
     let (mut client, port) = client(server_port, &out, "--compat documented --seed-for 60s");
     client.wait_event("complete");
-    let mut peer = call(port);
+    let mut peer = Stranger::call(port);
     peer.send(format!("CHEL {}\r\n", free_port()).as_bytes());
     assert_eq!(peer.text(), "PHEL\r\n");
     assert_eq!(listed(&mut peer), (0..8).collect::<Vec<_>>());
@@ -253,7 +257,8 @@ fn bad_peers_do_not_keep_it_from_the_file() {
     // One that calls the client by itself and then sends a byte from time to time.
     let out = shared.out("copy");
     let (mut client, port) = client(server_port, &out, "--timeout 50s --no-seed");
-    let mut slow = call(port);
+    client.wait_event("ready");
+    let mut slow = Stranger::call(port);
     thread::spawn(move || slow.trickle(b"CHEL 51000\r\nCLREQ\r\n", Duration::from_secs(1)));
     client.wait_event("complete");
     client.wait_success();
@@ -261,6 +266,59 @@ fn bad_peers_do_not_keep_it_from_the_file() {
     for (name, listener, _) in &peers {
         assert!(listener.calls() > 0, "the peer `{name}` was never called");
     }
+}
+
+/// When the sum does not fit, the client fetches again from the server what others sent, however long one answer takes.
+#[test]
+fn a_server_that_is_slow_when_it_matters() {
+    let shared = Arc::new(Shared::file(16 * CHUNK));
+    let (md5, has_checked) = (shared.md5(), AtomicBool::new(false));
+    let was_slow = Arc::new(AtomicBool::new(false));
+    let liar = Peer {
+        data: |chunk| {
+            let mut bytes = format!("DATA {} {CHUNK}\r\n", chunk * CHUNK).into_bytes();
+            bytes.resize(bytes.len() + CHUNK, 0);
+            bytes
+        },
+        ..Peer::default()
+    };
+    let liar = Listener::start(move |stranger| liar.answer(stranger));
+    let (file, liar_port, slow) = (Arc::clone(&shared), liar.port, Arc::clone(&was_slow));
+    let server = Listener::start(move |mut client| {
+        while let Some((op, argument)) = words(&client.message()) {
+            let answer = match op.as_str() {
+                "CHEL" => {
+                    format!("SHEL {} {CHUNK}\r\n[[\"127.0.0.1\",{liar_port}]]", file.size()).into_bytes()
+                }
+                "CHECK" if argument == md5 => format!("CHECK {md5}\r\n").into_bytes(),
+                "CHECK" => {
+                    has_checked.store(true, Ordering::Relaxed);
+                    b"ERROR CHECKSUM_NOT_FIT\r\n".to_vec()
+                }
+                _ => {
+                    let is_slow = has_checked.load(Ordering::Relaxed) && !slow.swap(true, Ordering::Relaxed);
+                    thread::sleep(Duration::from_millis(if is_slow { 6000 } else { 200 }));
+                    let offset = argument.parse::<usize>().unwrap_or(0) * CHUNK;
+                    let head = format!("DATA {offset} {CHUNK}\r\n").into_bytes();
+                    [&head, file.part(offset, CHUNK)].concat()
+                }
+            };
+            client.send(&answer);
+        }
+    });
+    let out = shared.out("copy");
+    let (mut client, _) = client(server.port, &out, "--timeout 40s --no-seed");
+    client.wait_event("complete");
+    client.wait_success();
+    shared.assert_copied_to(&out);
+    assert!(was_slow.load(Ordering::Relaxed), "nothing was fetched again");
+}
+
+/// OP and first argument; none when the connection has ended.
+fn words(message: &[u8]) -> Option<(String, String)> {
+    let text = String::from_utf8_lossy(message);
+    let mut words = text.split_whitespace();
+    Some((words.next()?.to_owned(), words.next().unwrap_or_default().to_owned()))
 }
 
 /// A server that answers CHEL with this, and DREQ with nothing.

@@ -283,13 +283,23 @@ fn a_server_that_is_slow_when_it_matters() {
         ..Peer::default()
     };
     let liar = Listener::start(move |stranger| liar.answer(stranger));
-    let (file, liar_port, slow) = (Arc::clone(&shared), liar.port, Arc::clone(&was_slow));
+    let file = Arc::clone(&shared);
+    let honest = Listener::start(move |mut client| {
+        while let Some((op, argument)) = words(&client.message()) {
+            thread::sleep(Duration::from_millis(200));
+            client.send(&match op.as_str() {
+                "CHEL" => b"PHEL\r\n".to_vec(),
+                "CLREQ" => Peer::default().list,
+                _ => data(&file, &argument),
+            });
+        }
+    });
+    let peers = format!("[[\"127.0.0.1\",{}],[\"127.0.0.1\",{}]]", liar.port, honest.port);
+    let (file, slow) = (Arc::clone(&shared), Arc::clone(&was_slow));
     let server = Listener::start(move |mut client| {
         while let Some((op, argument)) = words(&client.message()) {
             let answer = match op.as_str() {
-                "CHEL" => {
-                    format!("SHEL {} {CHUNK}\r\n[[\"127.0.0.1\",{liar_port}]]", file.size()).into_bytes()
-                }
+                "CHEL" => format!("SHEL {} {CHUNK}\r\n{peers}", file.size()).into_bytes(),
                 "CHECK" if argument == md5 => format!("CHECK {md5}\r\n").into_bytes(),
                 "CHECK" => {
                     has_checked.store(true, Ordering::Relaxed);
@@ -297,10 +307,8 @@ fn a_server_that_is_slow_when_it_matters() {
                 }
                 _ => {
                     let is_slow = has_checked.load(Ordering::Relaxed) && !slow.swap(true, Ordering::Relaxed);
-                    thread::sleep(Duration::from_millis(if is_slow { 6000 } else { 200 }));
-                    let offset = argument.parse::<usize>().unwrap_or(0) * CHUNK;
-                    let head = format!("DATA {offset} {CHUNK}\r\n").into_bytes();
-                    [&head, file.part(offset, CHUNK)].concat()
+                    thread::sleep(Duration::from_millis(if is_slow { 12_000 } else { 200 }));
+                    data(&file, &argument)
                 }
             };
             client.send(&answer);
@@ -312,6 +320,12 @@ fn a_server_that_is_slow_when_it_matters() {
     client.wait_success();
     shared.assert_copied_to(&out);
     assert!(was_slow.load(Ordering::Relaxed), "nothing was fetched again");
+}
+
+/// A right answer to DREQ.
+fn data(file: &Shared, chunk: &str) -> Vec<u8> {
+    let offset = chunk.parse::<usize>().unwrap_or(0) * CHUNK;
+    [format!("DATA {offset} {CHUNK}\r\n").as_bytes(), file.part(offset, CHUNK)].concat()
 }
 
 /// OP and first argument; none when the connection has ended.

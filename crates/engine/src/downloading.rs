@@ -191,6 +191,9 @@ impl Engine {
             return self.unrequested(now, conn, request);
         }
         let kept = self.keep(now, conn, block?);
+        if let (Some(peer), Some(kept)) = (self.peers.get_mut(&conn), kept) {
+            peer.useful += u64::from(kept.length);
+        }
         self.wasted += u64::from(request.length.saturating_sub(kept.map_or(0, |kept| kept.length)));
         self.fill(now, conn);
         kept
@@ -383,7 +386,11 @@ impl Engine {
                 continue;
             }
             let late = peer.outstanding.iter().filter(|request| now.since(request.at) >= patience);
-            let late = late.filter(|request| ready.picker.count(request.block.piece) > 1);
+            // What is fetched for the second time is to come from this one.
+            let late = late.filter(|request| {
+                let piece = request.block.piece;
+                ready.picker.count(piece) > 1 && !ready.picker.have().get(piece)
+            });
             stalled.extend(late.map(|&request| (conn, request)));
         }
         for (conn, request) in stalled {

@@ -40,6 +40,10 @@ pub(crate) struct JsonTalk {
 }
 
 impl JsonTalk {
+    pub(crate) fn is_introduced(&self) -> bool {
+        self.introduced
+    }
+
     /// The same in the words of this dialect.
     pub(crate) fn word_for(&mut self, word: Word) -> Option<Message> {
         match word {

@@ -24,6 +24,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(100);
 /// A peer that says nothing for this long is gone.
 const SILENCE: Duration = Duration::from_secs(150);
 
+/// Where there are no handshakes, the first message has to come within this time.
+const INTRODUCTION: Duration = Duration::from_secs(10);
+
 /// A peer that owes us blocks may be silent for this long.
 const SILENCE_IN_DEBT: Duration = Duration::from_secs(30);
 
@@ -331,7 +334,8 @@ impl Engine {
             let (silence, said) = (now.since(peer.heard), peer.sent);
             let patience = peer.patience(SILENCE_IN_DEBT);
             let in_debt = !peer.outstanding.is_empty() && now.since(peer.last_block) > patience;
-            if silence > SILENCE.max(patience) || (in_debt && silence > patience) {
+            let mute = !peer.is_introduced() && now.since(peer.connected) > INTRODUCTION;
+            if mute || silence > SILENCE.max(patience) || (in_debt && silence > patience) {
                 self.drop_peer(now, conn, DropReason::Silent);
             } else if done && self.has_no_more_use(conn) && now.since(peer.connected) >= PARTING {
                 self.drop_peer(now, conn, DropReason::NothingToTrade);

@@ -55,6 +55,15 @@ impl Peer {
         }
     }
 
+    /// Whether it has said what has to be said before anything else.
+    pub(crate) fn is_introduced(&self) -> bool {
+        match &self.talk {
+            Talk::BitTorrent => true,
+            Talk::JsonTorrent(talk) => talk.is_introduced(),
+            Talk::Chunk(talk) => talk.is_introduced(),
+        }
+    }
+
     /// Whether it is unchoked only when it asks for that: an unchoke out of the blue is no word of its dialect.
     pub(crate) fn waits_to_be_interested(&self) -> bool {
         matches!(self.talk, Talk::JsonTorrent(_)) && !self.peer_interested

@@ -30,6 +30,9 @@ const SENDING_TIME: Duration = Duration::from_millis(50);
 /// Whole pieces that the world may hold at once.
 const WHOLE_AT_ONCE: u64 = 3;
 
+/// A whole piece that was asked for waits behind what was spread less for no longer than this.
+const OVERDUE: Duration = Duration::from_millis(500);
+
 /// Requests of one peer that are looked at for the one to serve next.
 const LOOK: usize = 8;
 
@@ -233,7 +236,9 @@ impl Engine {
                 let piece = asked.block.piece;
                 let begun = peer.sending_piece == Some(piece);
                 let spread = ready.given[piece as usize].max(ready.picker.count(piece));
-                let rank = (!begun, spread, peer.served, at, conn);
+                // Whoever asks for one piece at a time has nothing else to do.
+                let overdue = peer.asks_whole() && now.since(asked.at) > OVERDUE;
+                let rank = (!overdue, !begun, spread, peer.served, at, conn);
                 if best.is_none_or(|best| rank < best) {
                     best = Some(rank);
                 }

@@ -88,6 +88,10 @@ fn make_room<T: 'static>(undecided: &JoinSet<T>, order: &mut VecDeque<AbortHandl
 
 /// Finds out what a caller wants. A peer goes to its swarm; who speaks HTTP is given back.
 async fn decide(mut stream: TcpStream, addr: SocketAddr, node: Arc<Shared>) -> Option<HttpCaller> {
+    if node.speaks_json_torrent_alone() {
+        admit(stream, addr, Vec::new(), |local| Introduction::JsonTorrent { local }, &node).await;
+        return None;
+    }
     let deciding = async {
         match sniff(&mut stream).await {
             Ok((Caller::Http, first)) => Some((stream, first, addr)),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use socket2::SockRef;
-use sow_engine::ConnId;
+use sow_engine::{ConnId, Dialect};
 use sow_wire::bittorrent::message::MAX_CONTROL_LENGTH;
 use tokio::{
     net::TcpStream,
@@ -52,12 +52,12 @@ impl Connection {
         // Without these two a connection is slower, and that is all.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_keepalive(true);
-        let deadlines = node.options.deadlines;
+        let (deadlines, acknowledges) = (node.options.deadlines, speech.dialect != Dialect::BitTorrent);
         let (half, write_half) = stream.into_split();
         let (inbox, down) = (inbox.clone(), Arc::clone(&node.down));
         let sender = Sender::new(write_half, Arc::clone(&node.up), deadlines.stall);
         let (outbox, writer): (Outbox, Writer) = Outbox::new(conn, speech, sender, inbox.clone());
-        let reader = Reader { conn, half, intake, inbox, down, deadline: deadlines.message };
+        let reader = Reader { conn, half, intake, inbox, down, acknowledges, deadline: deadlines.message };
         Self {
             outbox: Some(outbox),
             reader: tasks.spawn(reader.run()),

@@ -209,6 +209,16 @@ impl Shared {
         }
     }
 
+    /// Whether nothing is spoken here but document 2's peer protocol, in which who is called speaks at once.
+    pub(crate) fn speaks_json_torrent_alone(&self) -> bool {
+        let http = self.router.read().unwrap_or_else(PoisonError::into_inner).is_some();
+        let tracker = self.json_tracker.read().unwrap_or_else(PoisonError::into_inner).is_some();
+        let routes = self.routes();
+        routes.json_torrent.is_some()
+            && !(http || tracker || routes.chunk.is_some())
+            && routes.by_info_hash.is_empty()
+    }
+
     /// The swarm is here no more.
     pub(crate) fn forget(&self, info_hash: InfoHash, inbox: &Inbox) {
         let mut routes = self.routes();

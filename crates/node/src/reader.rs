@@ -8,10 +8,11 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::BufMut;
+use socket2::SockRef;
 use sow_engine::ConnId;
 use tokio::{
     io::AsyncReadExt,
-    net::tcp::OwnedReadHalf,
+    net::{TcpStream, tcp::OwnedReadHalf},
     task::yield_now,
     time::{Instant, MissedTickBehavior, interval_at},
 };
@@ -37,6 +38,8 @@ pub(crate) struct Reader {
     pub(crate) intake: Intake,
     pub(crate) inbox: Inbox,
     pub(crate) down: Arc<Throttle>,
+    /// What comes is acknowledged at once: small programs send in small parts, and wait for that before the last one.
+    pub(crate) acknowledges: bool,
     /// For one message, from its first byte to its last.
     pub(crate) deadline: Duration,
 }
@@ -100,6 +103,10 @@ impl Reader {
             if read == 0 {
                 return Ok((false, completed));
             }
+            if self.acknowledges {
+                // Without it the connection is slower, and that is all.
+                let _ = SockRef::from(AsRef::<TcpStream>::as_ref(&self.half)).set_tcp_quickack(true);
+            }
             completed |= self.hand_over().await?;
             // A short read has emptied the socket; the runtime knows that too.
             if read < granted {
@@ -160,7 +167,7 @@ mod tests {
         let ear = Ear::new(Dialect::BitTorrent, &Bounds::new(128 * 1024, None));
         let intake = Intake::new(ear, &[], Arc::new(Slabs::default()));
         let down = Arc::new(Throttle::new(down));
-        let reader = Reader { conn: ConnId(1), half, intake, inbox, down, deadline };
+        let reader = Reader { conn: ConnId(1), half, intake, inbox, down, acknowledges: false, deadline };
         tokio::spawn(async move {
             reader.run().await;
             drop(write);

@@ -82,6 +82,10 @@ impl Asking {
         self.pending == Pending::Nothing && self.role != Role::Unknown
     }
 
+    pub(crate) fn is_introduced(&self) -> bool {
+        self.role != Role::Unknown
+    }
+
     pub(crate) fn is_server(&self) -> bool {
         matches!(self.role, Role::Server { .. })
     }

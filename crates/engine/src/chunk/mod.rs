@@ -57,6 +57,13 @@ impl ChunkTalk {
         }
     }
 
+    pub(crate) fn is_introduced(&self) -> bool {
+        match self {
+            Self::Asking(asking) => asking.is_introduced(),
+            Self::Answering(answering) => answering.port.is_some(),
+        }
+    }
+
     /// Whether a server is being asked whether our sum is right.
     pub(crate) fn is_checking(&self) -> bool {
         matches!(self, Self::Asking(asking) if asking.is_checking())

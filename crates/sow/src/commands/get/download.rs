@@ -136,6 +136,16 @@ async fn opened(run: &Arc<Run>, subject: Subject, report: &Report) -> Result<Ope
     crate::blocking(move || open(&run, &subject, &report)).await
 }
 
+/// How a download has ended.
+enum Ended {
+    /// It came, and is in place.
+    Fetched,
+    /// It was in place.
+    There,
+    /// It was in place, and is to be served.
+    Seed,
+}
+
 /// A download that has joined its swarm.
 struct Download<'a> {
     run: &'a Arc<Run>,
@@ -171,25 +181,27 @@ impl Download<'_> {
                 failure = reach, if !whole => Err(failure),
             }
         };
-        let is_complete = match run.bounded(fetched).await {
+        let ended = match run.bounded(fetched).await {
             Ok(fetched) => fetched?,
             Err(cut) => return Err(cut_short(cut, self.view.how_far(&self.status.borrow()))),
         };
-        if is_complete && !run.plan.seed_for.is_zero() {
-            self.serve_on().await;
+        match ended {
+            Ended::Fetched if !run.plan.seed_for.is_zero() => self.serve_on().await,
+            Ended::Fetched | Ended::There => {}
+            Ended::Seed => self.seed().await?,
         }
         Ok(())
     }
 
-    /// Fetches the content and puts it in place. False when it was there already.
-    async fn fetch(&mut self, opening: Option<Opening>) -> Result<bool, Failure> {
+    /// Fetches the content and puts it in place, unless it is there.
+    async fn fetch(&mut self, opening: Option<Opening>) -> Result<Ended, Failure> {
         let opening = match opening {
             Some(opening) => opening,
             None => {
                 let subject = self.description().await?;
                 if let Some(path) = self.existing(&subject).await? {
                     there_already(self.report, &path, subject.info.geometry.total());
-                    return Ok(false);
+                    return Ok(Ended::There);
                 }
                 let opening = opened(self.run, subject, self.report).await?;
                 if let Opening::Fetch(fetch) = &opening {
@@ -201,20 +213,19 @@ impl Download<'_> {
         match opening {
             Opening::Done(path) => {
                 there_already(self.report, &path, self.source.length());
-                Ok(false)
+                Ok(Ended::There)
             }
             Opening::Fetch(fetch) => {
                 self.announce_ready();
                 self.pieces(&fetch).await?;
-                self.put_in_place(&fetch).await.map(|()| true)
+                self.put_in_place(&fetch).await.map(|()| Ended::Fetched)
             }
             Opening::Seed(content) => {
                 self.announce_ready();
-                self.report.note(format_args!(
-                    "{} is there and verified: serving it until this is stopped",
-                    self.source.label
-                ));
-                self.seed(&content).await.map(|()| false)
+                if let Target::Path(path) = target::target_of(&self.run.plan.destination, &content.info)? {
+                    there_already(self.report, &path, content.info.geometry.total());
+                }
+                Ok(Ended::Seed)
             }
         }
     }
@@ -268,11 +279,15 @@ impl Download<'_> {
         Err(target::differs(&path))
     }
 
-    /// Serves what is there until it is stopped, or for as long as was agreed to.
-    async fn seed(&mut self, content: &SwarmContent) -> Result<(), Failure> {
-        let until = self.run.plan.seed_whole_for.unwrap_or_default();
-        let bytes = content.info.geometry.total();
-        let end = sleep(until.min(FOREVER));
+    /// Serves what was there until it is stopped, or for as long as was agreed to.
+    async fn seed(&mut self) -> Result<(), Failure> {
+        let time = self.run.plan.seed_whole_for.unwrap_or_default();
+        if time < FOREVER {
+            self.report.note(format_args!("serving it for {}", Span(time)));
+        } else {
+            self.report.note("serving it until this is stopped");
+        }
+        let end = sleep(time.min(FOREVER));
         tokio::pin!(end);
         loop {
             tokio::select! {
@@ -283,16 +298,10 @@ impl Download<'_> {
                     let status = self.status.borrow_and_update().clone();
                     self.view.seeding(&status);
                 }
-                () = &mut end => break,
-                () = self.run.stop.asked() => break,
+                () = &mut end => return Ok(()),
+                () = self.run.stop.asked() => return Ok(()),
             }
         }
-        let path = match target::target_of(&self.run.plan.destination, &content.info)? {
-            Target::Path(path) => path,
-            Target::Stdout | Target::Memory => PathBuf::new(),
-        };
-        there_already(self.report, &path, bytes);
-        Ok(())
     }
 
     /// Waits until every piece is verified, and passed on where it is streamed.

@@ -13,9 +13,9 @@ pub(super) struct Fetched {
 impl Fetched {
     /// Takes in who is connected now.
     pub(super) fn observe(&mut self, peers: &[PeerStatus]) {
-        for peer in peers.iter().filter(|peer| peer.downloaded > 0) {
+        for peer in peers.iter().filter(|peer| peer.useful > 0) {
             let addr = peer.listen_addr.unwrap_or(peer.addr);
-            self.by_connection.insert(peer.conn, (addr, peer.downloaded));
+            self.by_connection.insert(peer.conn, (addr, peer.useful));
         }
     }
 

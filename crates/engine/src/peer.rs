@@ -68,6 +68,8 @@ pub(crate) struct Peer {
     pub(crate) last_block: Time,
     /// Blocks that may still come although nobody waits for them.
     pub(crate) strays: u32,
+    /// Since when nothing that it alone has is ours to fetch: the others are at it.
+    pub(crate) helps_since: Option<Time>,
     /// Nothing could be picked for it at this generation of the picker.
     pub(crate) dry: Option<u64>,
     pub(crate) down: Rate,
@@ -167,6 +169,7 @@ impl Peer {
             outstanding_bytes: 0,
             last_block: now,
             strays,
+            helps_since: None,
             dry: None,
             down: Rate::default(),
             useful: 0,

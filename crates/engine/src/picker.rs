@@ -201,6 +201,11 @@ impl Picker {
         Some(Pick { block, evicted })
     }
 
+    /// The piece that [`Picker::next_whole`] would open.
+    pub(crate) fn next_turn(&mut self, theirs: &Bitfield, turn: impl Fn(u32) -> (usize, u64)) -> Option<u32> {
+        self.fresh_by_turn(theirs, turn)
+    }
+
     /// In the end game: the piece that one other peer was asked for as a whole longest ago, to be asked of `conn` as well.
     /// `worth` as for [`Picker::steal`].
     pub(crate) fn steal_whole(

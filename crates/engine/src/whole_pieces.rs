@@ -1,6 +1,8 @@
 //! Asking for whole pieces, one at a time on each connection, in the dialects that know nothing smaller; and the second
 //! connection to the same peer, without which a round trip would pass between any two pieces.
 
+use std::time::Duration;
+
 use sow_content::Block;
 use sow_wire::bittorrent::{BlockRequest, Message};
 
@@ -15,6 +17,9 @@ use crate::{
 
 /// Connections to one peer.
 const LANES: usize = 2;
+
+/// What is others' to fetch is left to them for this long at least.
+const HELP: Duration = Duration::from_millis(500);
 
 /// With more peers than this each gets one connection only: they keep each other busy.
 const FEW: usize = 16;
@@ -36,7 +41,17 @@ impl Engine {
         if in_order && ready.is_ahead_of_sum() {
             return false;
         }
+        let helps = |piece| share.as_ref().is_some_and(|share| share.turn(piece).0 > 0);
+        let Some(peer) = self.peers.get_mut(&conn) else { return false };
+        let Theirs::Known { have, .. } = &peer.theirs else { return false };
         let turn = |piece| share.as_ref().map_or((0, 0), |share| share.turn(piece));
+        if !in_order && ready.picker.next_turn(have, turn).is_some_and(helps) {
+            // Their owners have asked for them, most likely. Only what they do not get in time is worth asking for again.
+            let since = *peer.helps_since.get_or_insert(now);
+            if now.since(since) < HELP.max(2 * peer.pipeline.latency()) {
+                return false;
+            }
+        }
         let latencies = if ends { latencies(&self.peers) } else { Default::default() };
         let Some(peer) = self.peers.get_mut(&conn) else { return false };
         let Theirs::Known { have, .. } = &peer.theirs else { return false };

@@ -55,6 +55,7 @@ fn run(command: Command, report: &Report) -> Result<Exit, Failure> {
         Command::Framed(args) => in_runtime(commands::client_server::framed(args.command, report)),
         Command::Chunk(args) => in_runtime(commands::chunk::run(args.command, report)),
         Command::JsonTorrent(args) => in_runtime(commands::json_torrent::run(args.command, report)),
+        Command::Lab(args) => commands::lab::run(args.command, report),
         Command::Demo(args) => in_runtime(commands::demo::run(args, report)),
     }
 }

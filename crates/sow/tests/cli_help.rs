@@ -29,6 +29,13 @@ fn help_of_every_command() {
         &["json-torrent", "create", "--help"],
         &["json-torrent", "tracker", "--help"],
         &["json-torrent", "peer", "--help"],
+        &["lab", "--help"],
+        &["lab", "up", "--help"],
+        &["lab", "exec", "--help"],
+        &["lab", "shell", "--help"],
+        &["lab", "status", "--help"],
+        &["lab", "calibrate", "--help"],
+        &["lab", "down", "--help"],
         &["completions", "--help"],
         &["man", "--help"],
     ] {

@@ -6,6 +6,7 @@ pub(crate) mod client_server;
 pub(crate) mod demo;
 pub(crate) mod get;
 pub(crate) mod json_torrent;
+pub(crate) mod lab;
 pub(crate) mod send;
 pub(crate) mod torrent;
 pub(crate) mod tracker;
@@ -107,6 +108,8 @@ pub(crate) enum Command {
     Chunk(chunk::ChunkArgs),
     /// Peer-to-peer with JSON torrents and a tracker (document 2).
     JsonTorrent(json_torrent::JsonTorrentArgs),
+    /// Networks of shaped links on this machine, to try things out and to measure them.
+    Lab(lab::LabArgs),
     /// Print a completion script for a shell.
     #[command(
         after_help = "Example:\n  sow completions bash > ~/.local/share/bash-completion/completions/sow"

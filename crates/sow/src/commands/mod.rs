@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod get;
 pub(crate) mod json_torrent;
+pub(crate) mod lab;
 pub(crate) mod man;
 pub(crate) mod send;
 pub(crate) mod torrent;

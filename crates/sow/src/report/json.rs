@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use sow_lab::network::{Calibration, LabStatus};
 
 /// Something that scripts are told. Sizes are bytes, rates bytes per second.
 #[derive(Debug, Clone, Serialize)]
@@ -73,6 +74,10 @@ pub(crate) enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         md5: Option<&'a str>,
     },
+    /// `lab`: a network that is up.
+    Lab(&'a LabStatus),
+    /// `lab`: what its links do.
+    Calibration(&'a Calibration),
     /// What went wrong, before the program ends (or, with several downloads, one of them).
     Error {
         /// The exit code that goes with it.

@@ -1,0 +1,291 @@
+//! A topology as the input of `ip`, `tc` and `bridge`: pure text, one script for each namespace. Nothing is run here.
+//!
+//! Scripts are for `sh -es`; a line of a batch that fails ends them.
+
+use std::fmt::Write as _;
+
+use super::{
+    DelayMethod, Switches, Topology,
+    address::{host_namespace, ipv4, ipv6, mac, switch_namespace},
+    relay::{RelayLink, RelayTask},
+    shaping,
+};
+
+/// Up to so many hosts know all others from the beginning. With more, they ask (ARP) when they need to.
+const ALL_NEIGHBOURS: usize = 256;
+
+/// The name of the trunk's end at each switch.
+const TRUNK: [&str; 2] = ["trunk1", "trunk2"];
+
+/// The scripts that build a topology.
+pub(super) struct Plan<'a> {
+    topology: &'a Topology,
+    delay: DelayMethod,
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(topology: &'a Topology, delay: DelayMethod) -> Self {
+        Self { topology, delay }
+    }
+
+    /// Makes the namespaces.
+    pub(super) fn namespaces(topology: &Topology) -> String {
+        let hosts = (1..=topology.links.len()).map(|host| host_namespace(&topology.name, host));
+        let lines = hosts.chain([switch_namespace(&topology.name)]).map(|name| format!("netns add {name}"));
+        batch("ip", lines)
+    }
+
+    /// Makes the switches and every link, with its port shaped; for the switches' namespace. The relay, if there is one, has made its ends.
+    pub(super) fn switches(&self) -> String {
+        let mut script = quiet_ipv6();
+        script += &batch("ip", self.bridges().chain(self.trunk()).chain(self.ports()));
+        script += &batch("tc", self.port_queues());
+        script += &batch("bridge", self.stations());
+        script
+    }
+
+    /// Gives a host its addresses and shapes what it sends; for the host's namespace.
+    pub(super) fn host(&self, host: usize) -> String {
+        let link = &self.topology.links[host - 1];
+        let hosts = self.topology.links.len();
+        let neighbours = || (1..=hosts).filter(move |other| *other != host && hosts <= ALL_NEIGHBOURS);
+        let neighbour = |address: String, other| {
+            format!("neighbour add {address} lladdr {} dev eth0 nud permanent", mac(other))
+        };
+        let mut first = vec!["link set lo up".to_owned(), "link set eth0 gso_max_segs 1".to_owned()];
+        if self.delay == DelayMethod::Relay {
+            first.push(format!("link set eth0 address {}", mac(host)));
+        }
+        first.push(format!("address add {}/16 broadcast + dev eth0", ipv4(host)));
+        first.push("link set eth0 up".to_owned());
+        let ipv4_neighbours = neighbours().map(|other| neighbour(ipv4(other).to_string(), other));
+        let ipv6_neighbours = neighbours().map(|other| neighbour(ipv6(other).to_string(), other));
+        let own_ipv6 = format!("address add {}/64 dev eth0 nodad", ipv6(host));
+
+        let mut script =
+            "[ ! -d /proc/sys/net/ipv6 ] || echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_ra\n".to_owned();
+        script += &batch("ip", first.into_iter().chain(ipv4_neighbours));
+        script += "if [ -d /proc/sys/net/ipv6 ]; then\n";
+        script += &batch("ip", [own_ipv6].into_iter().chain(ipv6_neighbours));
+        script += "fi\n";
+        script += &batch("tc", self.queues("eth0", link.up, link.delay_us));
+        let _ = writeln!(
+            script,
+            "echo {} >/proc/sys/net/ipv4/tcp_congestion_control",
+            self.topology.congestion_control
+        );
+        // What one connection learned of a path must not change the next one: runs are compared with each other.
+        script += "echo 1 >/proc/sys/net/ipv4/tcp_no_metrics_save\n";
+        script
+    }
+
+    /// What the relay is to do.
+    pub(super) fn relay(topology: &Topology) -> RelayTask {
+        let links = topology.links.iter().enumerate().map(|(index, link)| RelayLink {
+            port: port(index + 1),
+            host: relayed(index + 1),
+            delay_us: link.delay_us,
+        });
+        RelayTask { links: links.collect() }
+    }
+
+    fn bridges(&self) -> impl Iterator<Item = String> {
+        let count = match self.topology.switches {
+            Switches::One => 1,
+            Switches::Two { .. } => 2,
+        };
+        (1..=count).flat_map(|number| {
+            [
+                format!("link add s{number} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"),
+                format!("link set s{number} up"),
+            ]
+        })
+    }
+
+    fn trunk(&self) -> impl Iterator<Item = String> {
+        let [one, two] = TRUNK;
+        let lines = match self.topology.switches {
+            Switches::One => Vec::new(),
+            Switches::Two { .. } => vec![
+                format!("link add {one} gso_max_segs 1 type veth peer name {two} gso_max_segs 1"),
+                format!("link set {one} master s1 up"),
+                format!("link set {two} master s2 up"),
+            ],
+        };
+        lines.into_iter()
+    }
+
+    fn ports(&self) -> impl Iterator<Item = String> {
+        (1..=self.topology.links.len()).flat_map(|host| {
+            let namespace = host_namespace(&self.topology.name, host);
+            let (port, mac) = (port(host), mac(host));
+            let link = match self.delay {
+                DelayMethod::Relay => format!("link set {} netns {namespace} name eth0", relayed(host)),
+                DelayMethod::Netem | DelayMethod::None => {
+                    format!("link add {port} type veth peer name eth0 netns {namespace} address {mac}")
+                }
+            };
+            let switch = self.topology.switch_of(host);
+            // One segment in each buffer, as on a wire: the token bucket must not see the kernel's bundles of segments.
+            [link, format!("link set {port} gso_max_segs 1 master s{switch} up")]
+        })
+    }
+
+    fn port_queues(&self) -> impl Iterator<Item = String> {
+        let links = self.topology.links.iter().enumerate();
+        let ports = links.flat_map(|(index, link)| self.queues(&port(index + 1), link.down, link.delay_us));
+        let trunk = match self.topology.switches {
+            Switches::One => Vec::new(),
+            Switches::Two { trunk } => TRUNK.iter().flat_map(|end| self.queues(end, trunk, 0)).collect(),
+        };
+        ports.chain(trunk)
+    }
+
+    /// Where each station is, so that no frame is ever flooded to all for want of knowing.
+    fn stations(&self) -> impl Iterator<Item = String> {
+        let hosts = 1..=self.topology.links.len();
+        hosts.flat_map(|host| {
+            let at = |place: &str| format!("fdb add {} dev {place} master static", mac(host));
+            let across = match self.topology.switches {
+                Switches::One => None,
+                Switches::Two { .. } => Some(at(TRUNK[2 - self.topology.switch_of(host)])),
+            };
+            [at(&port(host))].into_iter().chain(across)
+        })
+    }
+
+    fn queues(&self, interface: &str, rate: u64, delay_us: u64) -> Vec<String> {
+        let queue_us = self.topology.queue_us;
+        let mut lines = vec![shaping::tbf(interface, rate, queue_us)];
+        if self.delay == DelayMethod::Netem && delay_us > 0 {
+            lines.push(shaping::netem(interface, rate, queue_us, delay_us));
+        }
+        lines
+    }
+}
+
+/// The switch's end of a host's link.
+pub(super) fn port(host: usize) -> String {
+    format!("h{host}")
+}
+
+/// The host's end of a relayed link, before it is moved to the host.
+fn relayed(host: usize) -> String {
+    format!("x{host}")
+}
+
+/// Lines for the standard input of `program -batch`.
+fn batch(program: &str, lines: impl IntoIterator<Item = String>) -> String {
+    let mut script = format!("{program} -batch - <<'END'\n");
+    for line in lines {
+        script += &line;
+        script.push('\n');
+    }
+    script += "END\n";
+    script
+}
+
+/// A switch has no addresses, and is not to talk of itself.
+fn quiet_ipv6() -> String {
+    let directory = "/proc/sys/net/ipv6";
+    format!(
+        "if [ -d {directory} ]; then echo 1 >{directory}/conf/all/disable_ipv6; echo 1 >{directory}/conf/default/disable_ipv6; fi\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Link, *};
+
+    fn topology(hosts: usize) -> Topology {
+        let link = Link { up: 10_000_000, down: 20_000_000, delay_us: 5000 };
+        Topology::star("lab".parse().unwrap(), hosts, link)
+    }
+
+    fn lines(script: &str) -> Vec<&str> {
+        script.lines().collect()
+    }
+
+    #[test]
+    fn a_host_sends_into_a_token_bucket() {
+        let topology = topology(2);
+        let script = Plan::new(&topology, DelayMethod::Relay).host(2);
+        for line in [
+            "link set lo up",
+            "link set eth0 gso_max_segs 1",
+            "link set eth0 address 02:00:0a:00:00:02",
+            "address add 10.0.0.2/16 broadcast + dev eth0",
+            "neighbour add 10.0.0.1 lladdr 02:00:0a:00:00:01 dev eth0 nud permanent",
+            "address add fd00:10::2/64 dev eth0 nodad",
+            "qdisc add dev eth0 root handle 1: tbf rate 10000000bit burst 6056 limit 125000",
+            "echo cubic >/proc/sys/net/ipv4/tcp_congestion_control",
+        ] {
+            assert!(lines(&script).contains(&line), "no `{line}` in:\n{script}");
+        }
+        assert!(!script.contains("netem"), "{script}");
+        assert!(!script.contains("neighbour add 10.0.0.2 "), "a host is no neighbour of itself:\n{script}");
+    }
+
+    #[test]
+    fn ports_send_at_the_hosts_download_rate() {
+        let topology = topology(2);
+        let script = Plan::new(&topology, DelayMethod::None).switches();
+        for line in [
+            "link add s1 type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+            "link add h1 type veth peer name eth0 netns sow-lab-h1 address 02:00:0a:00:00:01",
+            "link set h2 gso_max_segs 1 master s1 up",
+            "qdisc add dev h1 root handle 1: tbf rate 20000000bit burst 10000 limit 250000",
+            "fdb add 02:00:0a:00:00:02 dev h2 master static",
+        ] {
+            assert!(lines(&script).contains(&line), "no `{line}` in:\n{script}");
+        }
+        assert!(!script.contains("trunk") && !script.contains("s2"), "{script}");
+    }
+
+    #[test]
+    fn the_kernel_delays_at_both_ends_of_a_link() {
+        let topology = topology(1);
+        let plan = Plan::new(&topology, DelayMethod::Netem);
+        assert!(plan.host(1).contains("qdisc add dev eth0 parent 1: handle 2: netem delay 5000us"));
+        assert!(plan.switches().contains("qdisc add dev h1 parent 1: handle 2: netem delay 5000us"));
+    }
+
+    #[test]
+    fn the_relay_joins_each_host_to_its_port() {
+        let mut topology = topology(2);
+        topology.links[1].delay_us = 0;
+        let task = Plan::relay(&topology);
+        let ends: Vec<_> = task.links.iter().map(|link| (&*link.host, &*link.port, link.delay_us)).collect();
+        assert_eq!(ends, [("x1", "h1", 5000), ("x2", "h2", 0)]);
+        let script = Plan::new(&topology, DelayMethod::Relay).switches();
+        assert!(lines(&script).contains(&"link set x2 netns sow-lab-h2 name eth0"), "{script}");
+        assert!(!script.contains("veth"), "{script}");
+    }
+
+    #[test]
+    fn two_switches_reach_each_others_hosts_by_the_trunk() {
+        let mut topology = topology(3);
+        topology.switches = Switches::Two { trunk: 5_000_000 };
+        let script = Plan::new(&topology, DelayMethod::None).switches();
+        for line in [
+            "link set h2 gso_max_segs 1 master s1 up",
+            "link set h3 gso_max_segs 1 master s2 up",
+            "link set trunk2 master s2 up",
+            "fdb add 02:00:0a:00:00:01 dev trunk2 master static",
+            "fdb add 02:00:0a:00:00:03 dev trunk1 master static",
+            "qdisc add dev trunk1 root handle 1: tbf rate 5000000bit burst 6056 limit 62500",
+            "qdisc add dev trunk2 root handle 1: tbf rate 5000000bit burst 6056 limit 62500",
+        ] {
+            assert!(lines(&script).contains(&line), "no `{line}` in:\n{script}");
+        }
+    }
+
+    #[test]
+    fn a_crowd_asks_for_its_neighbours() {
+        assert_eq!(
+            Plan::new(&topology(256), DelayMethod::None).host(1).matches("neighbour add").count(),
+            510
+        );
+        assert_eq!(Plan::new(&topology(257), DelayMethod::None).host(1).matches("neighbour add").count(), 0);
+    }
+}

@@ -1,0 +1,257 @@
+//! `sow lab up|exec|shell|status|calibrate|down`: the network of the lab.
+
+use std::{env, ffi::OsString, os::unix::process::CommandExt as _, path::PathBuf};
+
+use sow_lab::network::{
+    self, Calibration, DelayMethod, Lab, LabName, LabStatus, Link, NetworkError, Switches, Topology,
+    run_helper,
+};
+
+use crate::{
+    args::lab::{LabCommand, UpArgs},
+    exit::{Exit, Failure},
+    report::{Event, Report},
+    stop::Stop,
+};
+
+/// Runs one of the commands.
+///
+/// # Errors
+/// As each of them says it.
+pub(crate) fn run(command: LabCommand, report: &Report) -> Result<Exit, Failure> {
+    match command {
+        LabCommand::Up(args) => crate::in_runtime(up(args, report)),
+        LabCommand::Exec(args) => exec(&args.named.name, &args.host, args.command),
+        LabCommand::Shell(args) => {
+            report.note(format_args!("a shell on {}; exit leaves it", args.host));
+            let shell = env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
+            exec(&args.named.name, &args.host, vec![shell])
+        }
+        LabCommand::Status(args) => status(args.name, report),
+        LabCommand::Calibrate(args) => {
+            let calibration = Lab::open(&args.named.name, &this_program()?)?.calibrate()?;
+            tell_calibration(&calibration, report);
+            Ok(if calibration.is_good() { Exit::Done } else { Exit::Failed })
+        }
+        LabCommand::Down(args) => down(&args.named.name, args.all, report),
+        LabCommand::Helper { role, lab: _ } => match run_helper(&role) {
+            Ok(()) => Ok(Exit::Done),
+            Err(error) => Err(Failure::new(Exit::Failed, error)),
+        },
+    }
+}
+
+async fn up(args: UpArgs, report: &Report) -> Result<Exit, Failure> {
+    let topology = args.topology()?;
+    let stop = Stop::listen(report)?;
+    let report = report.clone();
+    crate::blocking(move || {
+        let lab = match Lab::up(&topology, &this_program()?, stop.flag()) {
+            // Ctrl-C also ends the programs that build it.
+            Err(_) if stop.flag().load(std::sync::atomic::Ordering::Relaxed) => return Ok(Exit::Interrupted),
+            built => built?,
+        };
+        if report.is_json() {
+            report.event(&Event::Lab(&lab.status()));
+        } else {
+            describe(&topology, lab.delay_method()).iter().for_each(|line| report.out(line));
+        }
+        if args.calibrate {
+            tell_calibration(&lab.calibrate()?, &report);
+        }
+        lab.keep();
+        Ok(Exit::Done)
+    })
+    .await
+}
+
+/// Becomes the program: what it ends with, and every signal, is its own.
+fn exec(name: &LabName, host: &str, command: Vec<OsString>) -> Result<Exit, Failure> {
+    let mut words = command.into_iter();
+    let Some(program) = words.next() else {
+        return Err(Failure::usage("there is no program to run"));
+    };
+    let lab = Lab::open(name, &this_program()?)?;
+    let error = lab.foreground_command(host, program)?.args(words).exec();
+    Err(Failure::new(Exit::Failed, format!("nsenter (package util-linux): {error}")))
+}
+
+fn status(name: Option<LabName>, report: &Report) -> Result<Exit, Failure> {
+    let names = match name {
+        Some(name) => vec![name],
+        None => network::names()?,
+    };
+    if names.is_empty() {
+        report.note("no lab is up");
+    }
+    for name in &names {
+        let status = LabStatus::of(name)?;
+        if report.is_json() {
+            report.event(&Event::Lab(&status));
+        } else {
+            lines_of(&status).iter().for_each(|line| report.out(line));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn down(name: &LabName, all: bool, report: &Report) -> Result<Exit, Failure> {
+    let names = if all { network::names()? } else { vec![name.clone()] };
+    for name in &names {
+        let there = network::down(name)?;
+        report.note(if there {
+            format!("the lab {name} is gone")
+        } else {
+            format!("there is no lab {name}")
+        });
+    }
+    if names.is_empty() {
+        report.note("no lab is up");
+    }
+    Ok(Exit::Done)
+}
+
+fn tell_calibration(calibration: &Calibration, report: &Report) {
+    if report.is_json() {
+        report.event(&Event::Calibration(calibration));
+    } else {
+        report.out(calibration.to_string().trim_end());
+    }
+}
+
+/// What was built, and how to get in.
+fn describe(topology: &Topology, delay: DelayMethod) -> Vec<String> {
+    let name = &topology.name;
+    let hosts = topology.links.len();
+    let switches = match topology.switches {
+        Switches::One => "round a switch".to_owned(),
+        Switches::Two { trunk } => format!("on two switches with {} between them", rate(trunk)),
+    };
+    let first = topology.links[0];
+    let mut lines = vec![
+        format!("lab {name}: {hosts} {} {switches}", if hosts == 1 { "host" } else { "hosts" }),
+        format!("  h1     10.0.0.1  fd00:10::1  {}", link_text(&first)),
+    ];
+    let same = topology.links.iter().all(|link| *link == first);
+    if same && hosts > 1 {
+        lines[1] =
+            format!("  h1 to h{hosts}, 10.0.0.1 and on, fd00:10::1 and on: each {}", link_text(&first));
+    } else {
+        let others = topology.links.iter().enumerate().skip(1).filter(|(_, link)| **link != first);
+        lines.extend(others.map(|(index, link)| format!("  h{:<5} {}", index + 1, link_text(link))));
+    }
+    lines.push(format!("  {}; congestion control {}", method_text(delay), topology.congestion_control));
+    let named = if name.as_str() == "lab" { String::new() } else { format!(" --name {name}") };
+    lines.push(format!(
+        "run `sow lab exec{named} h1 -- CMD` or `sow lab shell{named} h1`; `sow lab down{named}` takes it down"
+    ));
+    lines
+}
+
+fn lines_of(status: &LabStatus) -> Vec<String> {
+    let whole = if status.whole { "" } else { "; NOT WHOLE: take it down" };
+    let mut lines = vec![format!(
+        "lab {}: {}; congestion control {}{whole}",
+        status.name,
+        method_text(status.delay_method),
+        status.congestion_control
+    )];
+    for host in &status.hosts {
+        lines.push(format!(
+            "  {:<5} {:<12} {:<13} {}",
+            host.name,
+            host.ipv4,
+            host.ipv6,
+            link_text(&host.link)
+        ));
+        lines.extend(
+            host.processes.iter().map(|process| format!("        {:>7} {}", process.pid, process.command)),
+        );
+    }
+    lines
+}
+
+fn link_text(link: &Link) -> String {
+    let rates = if link.up == link.down {
+        format!("{} both ways", rate(link.up))
+    } else {
+        format!("{} up, {} down", rate(link.up), rate(link.down))
+    };
+    match link.delay_us {
+        0 => format!("{rates}, no delay"),
+        delay => format!("{rates}, {} ms", delay as f64 / 1000.0),
+    }
+}
+
+/// As it is typed: 10mbit.
+fn rate(bits: u64) -> String {
+    match bits {
+        1_000_000.. => format!("{}mbit", bits as f64 / 1e6),
+        _ => format!("{}kbit", bits as f64 / 1e3),
+    }
+}
+
+fn method_text(delay: DelayMethod) -> &'static str {
+    match delay {
+        DelayMethod::None => "no delay",
+        DelayMethod::Netem => "delay by the kernel's netem",
+        DelayMethod::Relay => "delay by a relay process",
+    }
+}
+
+fn this_program() -> Result<PathBuf, Failure> {
+    env::current_exe()
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot find my own program: {error}")))
+}
+
+impl From<NetworkError> for Failure {
+    fn from(error: NetworkError) -> Self {
+        let exit = match &error {
+            NetworkError::Name(_) | NetworkError::Topology(_) | NetworkError::NoSuchHost { .. } => {
+                Exit::Usage
+            }
+            NetworkError::Interrupted => Exit::Interrupted,
+            _ => Exit::Failed,
+        };
+        let tip = match &error {
+            NetworkError::AlreadyUp(name) | NetworkError::Broken(name) => {
+                Some(format!("sow lab down --name {name}"))
+            }
+            NetworkError::NoSuchLab(name) => Some(format!("sow lab up --name {name}")),
+            NetworkError::NotPermitted(_) => Some("run it as root: sudo sow lab …".to_owned()),
+            _ => None,
+        };
+        let failure = Failure::new(exit, error);
+        match tip {
+            Some(tip) => failure.tip(tip),
+            None => failure,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINK: Link = Link { up: 10_000_000, down: 10_000_000, delay_us: 5000 };
+
+    #[test]
+    fn what_was_built_and_how_to_get_in() {
+        let mut topology = Topology::star("demo".parse().unwrap(), 3, LINK);
+        assert_eq!(
+            describe(&topology, DelayMethod::Relay),
+            [
+                "lab demo: 3 hosts round a switch",
+                "  h1 to h3, 10.0.0.1 and on, fd00:10::1 and on: each 10mbit both ways, 5 ms",
+                "  delay by a relay process; congestion control cubic",
+                "run `sow lab exec --name demo h1 -- CMD` or `sow lab shell --name demo h1`; `sow lab down --name demo` takes it \
+                 down",
+            ]
+        );
+        topology.links[2] = Link { up: 64_000, down: 2_500_000, delay_us: 0 };
+        topology.switches = Switches::Two { trunk: 5_000_000 };
+        let lines = describe(&topology, DelayMethod::None);
+        assert_eq!(lines[0], "lab demo: 3 hosts on two switches with 5mbit between them");
+        assert_eq!(lines[2], "  h3     64kbit up, 2.5mbit down, no delay");
+    }
+}

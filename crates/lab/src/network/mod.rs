@@ -7,7 +7,9 @@
 //! it receives at the switch's port. Work is done by `ip`, `tc` and `bridge` (iproute2) and `nsenter` and `unshare` (util-linux).
 
 mod address;
+mod building;
 mod calibrate;
+mod counters;
 mod error;
 mod helper;
 mod lab;
@@ -24,9 +26,10 @@ mod topology;
 
 pub use self::{
     calibrate::{Calibration, PathCalibration},
+    counters::Counters,
     error::NetworkError,
     helper::run as run_helper,
-    lab::{Counters, DelayMethod, Lab},
+    lab::{DelayMethod, Lab},
     state::names,
     status::{HostStatus, LabStatus, RunningProcess},
     sweep::down,

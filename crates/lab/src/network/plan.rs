@@ -71,7 +71,8 @@ impl<'a> Plan<'a> {
         script += &batch("tc", self.queues("eth0", link.up, link.delay_us));
         let _ = writeln!(
             script,
-            "echo {} >/proc/sys/net/ipv4/tcp_congestion_control",
+            "echo {0} >/proc/sys/net/ipv4/tcp_congestion_control || {{ echo 'this kernel does not let a lab have the congestion \
+             control {0}' >&2; exit 1; }}",
             self.topology.congestion_control
         );
         // What one connection learned of a path must not change the next one: runs are compared with each other.
@@ -218,10 +219,10 @@ mod tests {
             "neighbour add 10.0.0.1 lladdr 02:00:0a:00:00:01 dev eth0 nud permanent",
             "address add fd00:10::2/64 dev eth0 nodad",
             "qdisc add dev eth0 root handle 1: tbf rate 10000000bit burst 6056 limit 125000",
-            "echo cubic >/proc/sys/net/ipv4/tcp_congestion_control",
         ] {
             assert!(lines(&script).contains(&line), "no `{line}` in:\n{script}");
         }
+        assert!(script.contains("\necho cubic >/proc/sys/net/ipv4/tcp_congestion_control || "), "{script}");
         assert!(!script.contains("netem"), "{script}");
         assert!(!script.contains("neighbour add 10.0.0.2 "), "a host is no neighbour of itself:\n{script}");
     }
@@ -246,8 +247,8 @@ mod tests {
     fn the_kernel_delays_at_both_ends_of_a_link() {
         let topology = topology(1);
         let plan = Plan::new(&topology, DelayMethod::Netem);
-        assert!(plan.host(1).contains("qdisc add dev eth0 parent 1: handle 2: netem delay 5000us"));
-        assert!(plan.switches().contains("qdisc add dev h1 parent 1: handle 2: netem delay 5000us"));
+        assert!(plan.host(1).contains("qdisc add dev eth0 parent 1:1 handle 2: netem delay 5000us"));
+        assert!(plan.switches().contains("qdisc add dev h1 parent 1:1 handle 2: netem delay 5000us"));
     }
 
     #[test]

@@ -90,6 +90,14 @@ impl Realm {
         }
     }
 
+    /// The user namespace that holds it all, if there is one.
+    pub(super) fn user_namespace_path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Machine => None,
+            Self::User { keeper, .. } => Some(PathBuf::from(format!("/proc/{keeper}/ns/user"))),
+        }
+    }
+
     /// The folder in which the namespaces have their names, as seen from here.
     pub(super) fn namespaces(&self) -> PathBuf {
         match self {

@@ -24,7 +24,7 @@ pub(super) fn tbf(interface: &str, rate: u64, queue_us: u64) -> String {
 /// The kernel's delay, as the queue inside the token bucket. It holds what is under way and what waits.
 pub(super) fn netem(interface: &str, rate: u64, queue_us: u64, delay_us: u64) -> String {
     let frames = (queue(rate, queue_us) + bytes_in(rate, delay_us)).div_ceil(FRAME) + 20;
-    format!("qdisc add dev {interface} parent 1: handle 2: netem delay {delay_us}us limit {frames}")
+    format!("qdisc add dev {interface} parent 1:1 handle 2: netem delay {delay_us}us limit {frames}")
 }
 
 fn burst(rate: u64) -> u64 {
@@ -66,6 +66,6 @@ mod tests {
     fn the_kernels_delay_has_room_for_what_is_under_way() {
         let line = netem("eth0", 10_000_000, 100_000, 5000);
         // 125,000 waiting and 6,250 under way.
-        assert_eq!(line, "qdisc add dev eth0 parent 1: handle 2: netem delay 5000us limit 107");
+        assert_eq!(line, "qdisc add dev eth0 parent 1:1 handle 2: netem delay 5000us limit 107");
     }
 }

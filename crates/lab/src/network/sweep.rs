@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs::File,
     thread,
     time::{Duration, Instant},
 };
@@ -29,8 +30,9 @@ pub fn down(name: &LabName) -> Result<bool, NetworkError> {
 /// The same for who has the lock.
 pub(super) fn sweep(name: &LabName) -> Result<bool, NetworkError> {
     let noted = State::read(name)?;
-    let realms = [Some(Realm::Machine), noted.as_ref().map(|state| state.realm.clone())];
-    let realms: Vec<_> = realms.into_iter().flatten().collect();
+    let pinned = noted.as_ref().and_then(|state| Pinned::new(&state.realm));
+    let realms: Vec<_> =
+        [&Realm::Machine].into_iter().chain(pinned.as_ref().map(|pinned| &pinned.realm)).collect();
     // Every process that makes namespaces is ended before these are listed; what it still made is found in the second round.
     let mut found = end_processes(name, &realms)?;
     found |= remove_namespaces(name)?;
@@ -40,7 +42,7 @@ pub(super) fn sweep(name: &LabName) -> Result<bool, NetworkError> {
 }
 
 /// The processes of a lab, by what the kernel says.
-pub(super) fn members(name: &LabName, realms: &[Realm]) -> BTreeSet<u32> {
+fn members(name: &LabName, realms: &[&Realm]) -> BTreeSet<u32> {
     let ids: BTreeSet<_> = realms
         .iter()
         .flat_map(|realm| realm.ids(|namespace| is_namespace_of(name, namespace)))
@@ -53,7 +55,7 @@ pub(super) fn members(name: &LabName, realms: &[Realm]) -> BTreeSet<u32> {
 }
 
 /// Ends all of them. Returns whether there were any.
-fn end_processes(name: &LabName, realms: &[Realm]) -> Result<bool, NetworkError> {
+fn end_processes(name: &LabName, realms: &[&Realm]) -> Result<bool, NetworkError> {
     let spared = self_and_ancestors();
     let deadline = Instant::now() + PATIENCE;
     let mut found = false;
@@ -75,6 +77,20 @@ fn end_processes(name: &LabName, realms: &[Realm]) -> Result<bool, NetworkError>
         found = true;
         members.into_iter().for_each(processes::kill);
         thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A realm that cannot go while this is held, so that no other takes its numbers: they are given out again at once.
+struct Pinned {
+    realm: Realm,
+    _namespace: Option<File>,
+}
+
+impl Pinned {
+    /// `None` when the realm is gone.
+    fn new(realm: &Realm) -> Option<Self> {
+        let namespace = realm.user_namespace_path().and_then(|path| File::open(path).ok());
+        realm.is_there().then(|| Self { realm: realm.clone(), _namespace: namespace })
     }
 }
 

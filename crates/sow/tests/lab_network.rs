@@ -361,7 +361,7 @@ fn an_ordinary_user_has_labs_of_their_own_or_is_told_why_not() {
     let user = |program: &Path, words: &[&str]| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "64198", "--regid", "64198", "--clear-groups"]).arg(program).args(words);
-        command.env_remove("XDG_RUNTIME_DIR").stdin(Stdio::null());
+        command.env_remove("XDG_RUNTIME_DIR").env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
         let output = command.output().expect("setpriv (package util-linux) runs");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         (output.status.code(), text(output.stdout), text(output.stderr))

@@ -4,7 +4,7 @@
 
 use std::{
     ffi::OsStr,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{self, BufRead as _, BufReader, Write as _},
     os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -29,6 +29,9 @@ if [ -d /run/netns ]; then mount -t tmpfs sow-lab /run/netns; else mount -t tmpf
 echo ready
 exec sleep infinity
 ";
+
+/// The first line of every script: an ordinary user's PATH does not have `tc` everywhere.
+const SYSTEM_PROGRAMS: &str = "PATH=$PATH:/usr/sbin:/sbin\n";
 
 /// Where the namespaces of a lab live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +67,7 @@ impl Realm {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()
-            .map_err(|_| NetworkError::Missing("unshare", "util-linux"))?;
+            .map_err(not_started("unshare"))?;
         let mut said = String::new();
         let ready = keeper.stdout.take().map(|stdout| BufReader::new(stdout).read_line(&mut said));
         let pid = keeper.id();
@@ -194,16 +197,24 @@ pub(super) fn start_helper(mut command: Command, role: &str, name: &LabName) -> 
         // A group of its own: Ctrl-C is for the command that was typed.
         .process_group(0)
         .spawn()
-        .map_err(|_| NetworkError::Missing("nsenter", "util-linux"))
+        .map_err(not_started("nsenter"))
+}
+
+/// Why a program of util-linux did not start.
+fn not_started(program: &'static str) -> impl FnOnce(io::Error) -> NetworkError {
+    move |error| match error.kind() {
+        io::ErrorKind::NotFound => NetworkError::Missing(program, "util-linux"),
+        _ => NetworkError::io(program)(error),
+    }
 }
 
 /// Runs a command to its end with `input` as standard input, and returns its standard output.
 fn run_with_input(command: &mut Command, input: &str, what: &str) -> Result<String, NetworkError> {
     let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = spawned.map_err(|_| NetworkError::Missing("nsenter", "util-linux"))?;
+    let mut child = spawned.map_err(not_started("nsenter"))?;
     // A script that fails stops reading; what it says counts, not that the pipe broke.
     if let Some(mut stdin) = child.stdin.take() {
-        let _ = stdin.write_all(input.as_bytes());
+        let _ = stdin.write_all(SYSTEM_PROGRAMS.as_bytes()).and_then(|()| stdin.write_all(input.as_bytes()));
     }
     let output = child.wait_with_output().map_err(NetworkError::io(what))?;
     if output.status.success() {
@@ -211,9 +222,13 @@ fn run_with_input(command: &mut Command, input: &str, what: &str) -> Result<Stri
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.trim();
-    if said.contains("ip: not found") || said.contains("tc: not found") || said.contains("bridge: not found")
-    {
-        return Err(NetworkError::Missing("ip", "iproute2"));
+    for program in ["ip", "tc", "bridge"] {
+        if [": not found", ": command not found"]
+            .iter()
+            .any(|end| said.ends_with(&format!(" {program}{end}")))
+        {
+            return Err(NetworkError::Missing(program, "iproute2"));
+        }
     }
     if said.contains("Operation not permitted") && what == "the lab's namespaces" {
         return Err(NetworkError::NotPermitted(said.lines().next().unwrap_or_default().to_owned()));

@@ -27,8 +27,9 @@ const MAX_FRAME: usize = 1518;
 const MAX_HELD: usize = 1 << 17;
 /// So many frames are taken from one device before the others, and what is due, have their turn.
 const TURN: usize = 32;
-/// What is due within this time is due: waking up again costs more than it is early.
-const EARLY_NS: u64 = 20_000;
+/// What is due within this time goes out: about what it takes to be woken, twice, by a frame that comes and by the timer. It also
+/// lets frames that are due one after the other share a wake-up.
+const EARLY_NS: u64 = 80_000;
 /// The events' tag for the timer; devices have their index.
 const TIMER: u64 = u64::MAX;
 
@@ -95,7 +96,7 @@ struct Relay {
     order: u64,
     /// Frames to be used again.
     spare: Vec<Vec<u8>>,
-    /// When the timer goes off, in nanoseconds; 0 when it does not.
+    /// What the timer was set for, in nanoseconds; 0 when it has gone off.
     armed: u64,
 }
 
@@ -192,9 +193,10 @@ impl Relay {
         let Some(next) = self.held.peek().map(|held| held.due.0).filter(|due| *due != self.armed) else {
             return Ok(());
         };
+        let wake = next.saturating_sub(EARLY_NS);
         let at = Timespec {
-            tv_sec: i64::try_from(next / 1_000_000_000).unwrap_or(i64::MAX),
-            tv_nsec: i64::try_from(next % 1_000_000_000).unwrap_or(0),
+            tv_sec: i64::try_from(wake / 1_000_000_000).unwrap_or(i64::MAX),
+            tv_nsec: i64::try_from(wake % 1_000_000_000).unwrap_or(0),
         };
         let never_again = Timespec { tv_sec: 0, tv_nsec: 0 };
         let setting = Itimerspec { it_interval: never_again, it_value: at };

@@ -1,0 +1,182 @@
+//! What theory allows: how fast a link can carry payload, and how soon N receivers can have a file.
+//! Arithmetic only; nothing here has been measured.
+//!
+//! All rates are payload rates in bytes per second, all times are seconds. An unshaped link is [`f64::INFINITY`].
+
+/// Payload bytes in a full TCP segment on Ethernet: 1500 − 20 (IPv4) − 20 (TCP) − 12 (timestamps).
+pub const SEGMENT_PAYLOAD: f64 = 1448.0;
+/// Bytes of that segment on the wire as a shaper counts them: 1500 and the Ethernet header of 14.
+pub const SEGMENT_ON_WIRE: f64 = 1514.0;
+
+/// The payload rate in bytes per second that TCP reaches on a link of `bits_per_second`.
+///
+/// Document 1's links of 10 Mbit/s carry 1.196 MB/s.
+pub fn payload_rate(bits_per_second: f64) -> f64 {
+    bits_per_second / 8.0 * SEGMENT_PAYLOAD / SEGMENT_ON_WIRE
+}
+
+/// One flash crowd: who wants how much from whom.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Crowd {
+    /// The file's length in bytes.
+    pub file_bytes: f64,
+    /// Upload rates of those that have the whole file at the start.
+    pub origins: Vec<f64>,
+    /// Those that want it.
+    pub receivers: Vec<Rates>,
+    /// A link in the middle that everything between origins and some receivers must pass.
+    pub trunk: Option<Trunk>,
+}
+
+/// What one receiver's link carries, in payload bytes per second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// Away from it.
+    pub up: f64,
+    /// Towards it.
+    pub down: f64,
+}
+
+/// A trunk between two switches, with all origins on the near side.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Trunk {
+    /// Its payload rate in bytes per second towards the far side.
+    pub rate: f64,
+    /// How many receivers are on the far side.
+    pub far_receivers: usize,
+}
+
+impl Crowd {
+    /// The least time in seconds until every receiver has the file when only origins send:
+    /// `max(N·F/us, F/d, F/d of the trunk for each receiver beyond it)`.
+    pub fn client_server(&self) -> f64 {
+        let beyond =
+            self.trunk.map_or(0.0, |trunk| trunk.far_receivers as f64 * self.file_bytes / trunk.rate);
+        (self.wanted() / self.origin_rate()).max(self.slowest_download()).max(beyond)
+    }
+
+    /// The least time in seconds until every receiver has the file when receivers pass on what they have:
+    /// `max(F/us, F/d, N·F/(us + Σu))` (Kumar & Ross 2006), and the file passes a trunk at least once.
+    pub fn peer_to_peer(&self) -> f64 {
+        let rate = self.origin_rate();
+        let together = rate + self.receivers.iter().map(|receiver| receiver.up).sum::<f64>();
+        let beyond = match self.trunk {
+            Some(trunk) if trunk.far_receivers > 0 => self.file_bytes / trunk.rate,
+            _ => 0.0,
+        };
+        let once = if self.receivers.is_empty() { 0.0 } else { self.file_bytes / rate };
+        once.max(self.slowest_download()).max(self.wanted() / together).max(beyond)
+    }
+
+    /// The least time in seconds when the file travels in `pieces` equal pieces and all uplinks are as the origin's:
+    /// `(F/us)·(1 + ⌊log2 N⌋/M)` (Mundinger, Weber & Weiss 2008). `None` without pieces or receivers.
+    pub fn in_pieces(&self, pieces: u32) -> Option<f64> {
+        let doublings = self.receivers.len().checked_ilog2()?;
+        (pieces > 0)
+            .then(|| self.file_bytes / self.origin_rate() * (1.0 + f64::from(doublings) / f64::from(pieces)))
+    }
+
+    fn wanted(&self) -> f64 {
+        self.receivers.len() as f64 * self.file_bytes
+    }
+
+    fn origin_rate(&self) -> f64 {
+        self.origins.iter().sum()
+    }
+
+    fn slowest_download(&self) -> f64 {
+        self.receivers.iter().map(|receiver| self.file_bytes / receiver.down).fold(0.0, f64::max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB_10: f64 = 10.0 * 1024.0 * 1024.0;
+
+    fn document_1(users: usize) -> Crowd {
+        let link = payload_rate(10e6);
+        Crowd {
+            file_bytes: MIB_10,
+            origins: vec![link],
+            receivers: vec![Rates { up: link, down: link }; users],
+            trunk: None,
+        }
+    }
+
+    fn close(one: f64, other: f64, within: f64) {
+        assert!((one - other).abs() <= within, "{one} is not {other} ± {within}");
+    }
+
+    #[test]
+    fn ten_megabit_carry_1_196_megabytes() {
+        close(payload_rate(10e6), 1.196e6, 1e3);
+    }
+
+    #[test]
+    fn document_1_peer_to_peer_is_8_77_s_for_any_number_of_users() {
+        for (users, own) in [(1, 10.3), (2, 10.9), (3, 11.5), (4, 11.4), (5, 11.6)] {
+            let bound = document_1(users).peer_to_peer();
+            close(bound, 8.77, 0.005);
+            assert!((1.17..=1.33).contains(&(own / bound)), "{users} users: {}", own / bound);
+        }
+    }
+
+    #[test]
+    fn document_1_client_server_grows_with_the_users() {
+        for users in 1..=5 {
+            close(document_1(users).client_server(), 8.771 * users as f64, 0.005 * users as f64);
+        }
+    }
+
+    #[test]
+    fn pieces_cost_a_doubling_each() {
+        close(document_1(5).in_pieces(160).unwrap(), 8.771 * (1.0 + 2.0 / 160.0), 0.001);
+        assert_eq!(document_1(1).in_pieces(1), Some(document_1(1).peer_to_peer()));
+        assert_eq!(document_1(0).in_pieces(1), None);
+        assert_eq!(document_1(1).in_pieces(0), None);
+    }
+
+    #[test]
+    fn the_slowest_receiver_bounds_both() {
+        let mut crowd = document_1(3);
+        crowd.receivers[1].down = payload_rate(1e6);
+        close(crowd.peer_to_peer(), 87.71, 0.01);
+        close(crowd.client_server(), 87.71, 0.01);
+    }
+
+    #[test]
+    fn receivers_that_hardly_upload_bound_the_swarm() {
+        let mut crowd = document_1(4);
+        for receiver in &mut crowd.receivers {
+            receiver.up = payload_rate(1e6);
+        }
+        close(crowd.peer_to_peer(), 4.0 * 8.771 / 1.4, 0.01);
+    }
+
+    #[test]
+    fn two_seeds_halve_it_where_the_downlink_allows() {
+        let mut crowd = document_1(1);
+        crowd.origins.push(payload_rate(10e6));
+        close(crowd.peer_to_peer(), 8.771, 0.001);
+        crowd.receivers[0].down = f64::INFINITY;
+        close(crowd.peer_to_peer(), 4.386, 0.001);
+    }
+
+    #[test]
+    fn a_trunk_is_passed_once_by_peers_and_once_each_by_clients() {
+        let mut crowd = document_1(4);
+        crowd.trunk = Some(Trunk { rate: payload_rate(2e6), far_receivers: 2 });
+        close(crowd.peer_to_peer(), 43.86, 0.01);
+        close(crowd.client_server(), 87.71, 0.01);
+        crowd.trunk = Some(Trunk { rate: payload_rate(2e6), far_receivers: 0 });
+        assert_eq!(crowd.peer_to_peer(), document_1(4).peer_to_peer());
+    }
+
+    #[test]
+    fn nobody_waits_for_nothing() {
+        assert_eq!(document_1(0).peer_to_peer(), 0.0);
+        assert_eq!(document_1(0).client_server(), 0.0);
+    }
+}

@@ -1,0 +1,139 @@
+//! Axes: which range, which ticks, and where a value lies. Nothing is drawn here.
+
+/// A range of values with its ticks.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Axis {
+    /// What it measures, with the unit.
+    pub(crate) label: String,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+    /// Value and text, ascending.
+    pub(crate) ticks: Vec<(f64, String)>,
+    /// Whether equal ways are equal ratios. Then `low` is above zero.
+    pub(crate) logarithmic: bool,
+}
+
+impl Axis {
+    /// From `low` to at least `high` in round steps, about `count` of them.
+    pub(crate) fn rounded(label: &str, low: f64, high: f64, count: usize) -> Self {
+        let span = if high > low { high - low } else { 1.0 };
+        let step = round_step(span / count.max(1) as f64);
+        let first = (low / step + 1e-9).floor();
+        let last = ((low + span) / step - 1e-9).ceil();
+        let places = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
+        let ticks = (0..=(last - first) as usize).map(|index| {
+            let value = (first + index as f64) * step;
+            (value, format!("{:.places$}", if value == 0.0 { 0.0 } else { value }))
+        });
+        Self {
+            label: label.to_owned(),
+            low: first * step,
+            high: last * step,
+            ticks: ticks.collect(),
+            logarithmic: false,
+        }
+    }
+
+    /// Closely around `low` to `high`, as ratios where the one is a small part of the other.
+    pub(crate) fn around(label: &str, low: f64, high: f64) -> Self {
+        if low <= 0.0 || high < 3.0 * low {
+            let room = ((high - low) * 0.1).max(high * 0.01);
+            let mut axis = Self::rounded(label, (low - room).max(0.0), high + room, 8);
+            // Ticks are round, ends need not be.
+            (axis.low, axis.high) = ((low - room).max(0.0), high + room);
+            axis.ticks.retain(|(value, _)| (axis.low..=axis.high).contains(value));
+            return axis;
+        }
+        let (low, high) = (low / 1.1, high * 1.1);
+        let powers = low.log10().floor() as i32..=high.log10().floor() as i32;
+        let values = powers.flat_map(|power| {
+            [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0].map(|factor| factor * 10f64.powi(power))
+        });
+        let ticks =
+            values.filter(|value| (low..=high).contains(value)).map(|value| (value, plain(value))).collect();
+        Self { label: label.to_owned(), low, high, ticks, logarithmic: true }
+    }
+
+    /// A place for each of `values`, evenly: the n-th at n, with half a place at both ends.
+    pub(crate) fn listed(label: &str, values: &[u32]) -> Self {
+        let ticks =
+            values.iter().enumerate().map(|(place, value)| (place as f64, value.to_string())).collect();
+        let high = values.len().max(1) as f64 - 0.5;
+        Self { label: label.to_owned(), low: -0.5, high, ticks, logarithmic: false }
+    }
+
+    /// Where `value` lies when the axis goes from `start` to `end`.
+    pub(crate) fn place(&self, value: f64, (start, end): (f64, f64)) -> f64 {
+        let value = value.clamp(self.low, self.high);
+        let part = if self.logarithmic {
+            (value / self.low).ln() / (self.high / self.low).ln()
+        } else {
+            (value - self.low) / (self.high - self.low)
+        };
+        start + (end - start) * part
+    }
+}
+
+/// Without needless zeros.
+fn plain(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// 1, 2 or 5 times a power of ten, not below `step`.
+fn round_step(step: f64) -> f64 {
+    let power = 10f64.powf(step.log10().floor());
+    let factor =
+        [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= step * (1.0 - 1e-9)).unwrap_or(10.0);
+    factor * power
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticks(low: f64, high: f64) -> Vec<String> {
+        Axis::rounded("", low, high, 5).ticks.into_iter().map(|(_, text)| text).collect()
+    }
+
+    #[test]
+    fn steps_are_round() {
+        assert_eq!(ticks(0.0, 43.9), ["0", "10", "20", "30", "40", "50"]);
+        assert_eq!(ticks(0.0, 1.0), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(ticks(1.0, 1.31), ["1.0", "1.1", "1.2", "1.3", "1.4"]);
+        assert_eq!(ticks(0.0, 0.0), ticks(0.0, 1.0));
+        assert_eq!(ticks(0.0, 0.0042), ["0.000", "0.001", "0.002", "0.003", "0.004", "0.005"]);
+    }
+
+    #[test]
+    fn every_value_lies_within() {
+        for high in [0.003, 0.7, 1.0, 8.77, 9.999_999, 10.0, 123.0, 5e6] {
+            let axis = Axis::rounded("", 0.0, high, 5);
+            assert!(axis.low == 0.0 && axis.high >= high && axis.high <= high * 2.5, "{high}: {axis:?}");
+            assert!((4..=9).contains(&axis.ticks.len()), "{high}: {axis:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_far_apart_is_shown_as_ratios() {
+        let texts = |axis: &Axis| axis.ticks.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
+        let far = Axis::around("", 9.0, 44.0);
+        assert!(far.logarithmic && far.low < 9.0 && far.high > 44.0);
+        assert_eq!(texts(&far), ["9", "10", "15", "20", "30", "40"]);
+        assert!((far.place((far.low * far.high).sqrt(), (0.0, 100.0)) - 50.0).abs() < 1e-9);
+        let near = Axis::around("", 9.0, 10.0);
+        assert!(!near.logarithmic);
+        assert_eq!(texts(&near), ["9.0", "9.2", "9.4", "9.6", "9.8", "10.0"]);
+        assert!(!Axis::around("", 0.0, 10.0).logarithmic && Axis::around("", 5.0, 5.0).high > 5.0);
+    }
+
+    #[test]
+    fn listed_values_stand_evenly() {
+        let axis = Axis::listed("users", &[1, 2, 50]);
+        assert_eq!(axis.ticks.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["1", "2", "50"]);
+        assert_eq!(
+            [-0.5, 0.0, 2.5, 99.0].map(|value| axis.place(value, (0.0, 30.0))),
+            [0.0, 5.0, 30.0, 30.0]
+        );
+    }
+}

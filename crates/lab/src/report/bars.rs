@@ -1,0 +1,98 @@
+//! Bars that lie on their side, a row for each name, with ranges and numbers; upright lines for bounds.
+
+use super::{
+    axis::Axis,
+    canvas::{Anchor, Canvas, Color, Dash, Medium, Stroke},
+    chart::{GAP, LABEL_SIZE, Look, TICK_SIZE, WIDTH, draw_legend, headline},
+    font,
+    summary::Spread,
+};
+
+const ROW: f64 = 26.0;
+const BAR: f64 = 14.0;
+/// No name takes more room than this.
+const NAMES: f64 = 190.0;
+
+/// A picture of one number for each of several names.
+#[derive(Debug, Clone)]
+pub(crate) struct Bars {
+    pub(crate) title: String,
+    pub(crate) subtitle: String,
+    pub(crate) label: String,
+    /// Decimal places of the numbers.
+    pub(crate) places: usize,
+    pub(crate) rows: Vec<Row>,
+    /// Values that are worth a line from top to bottom.
+    pub(crate) marks: Vec<(f64, String, Look)>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) value: Spread,
+    pub(crate) color: Color,
+}
+
+impl Bars {
+    pub(crate) fn draw(&self, medium: Medium) -> String {
+        let mut canvas = Canvas::new(medium);
+        let top = headline(&mut canvas, &self.title, &self.subtitle);
+        let names =
+            self.rows.iter().map(|row| font::width(&row.name, TICK_SIZE)).fold(0.0, f64::max).min(NAMES);
+        let numbers: Vec<String> =
+            self.rows.iter().map(|row| format!("{:.*}", self.places, row.value.median)).collect();
+        let number = numbers.iter().map(|text| font::width(text, TICK_SIZE)).fold(0.0, f64::max);
+        let across = (GAP + names + GAP, WIDTH - GAP - number - GAP);
+        let most = self.rows.iter().map(|row| row.value.most);
+        let most = most.chain(self.marks.iter().map(|mark| mark.0)).fold(0.0, f64::max);
+        let axis = Axis::rounded(&self.label, 0.0, most, 5);
+        let bottom = top + self.rows.len() as f64 * ROW;
+        draw_axis(&mut canvas, &axis, across, (top, bottom));
+        for (place, (row, number)) in self.rows.iter().zip(&numbers).enumerate() {
+            draw_row(&mut canvas, row, number, &axis, across, top + (place as f64 + 0.5) * ROW);
+        }
+        for (value, _, look) in &self.marks {
+            let x = axis.place(*value, across);
+            let (width, dash) = look.line.unwrap_or((1.0, Dash::Solid));
+            canvas.line(&[(x, top), (x, bottom)], Stroke { color: look.color, width, dash });
+        }
+        let below = bottom + 8.0 + TICK_SIZE + GAP + LABEL_SIZE + GAP;
+        let legend: Vec<(String, Look)> =
+            self.marks.iter().map(|(_, text, look)| (text.clone(), *look)).collect();
+        let height = below + draw_legend(&mut canvas, &legend, below) + GAP;
+        canvas.finish(WIDTH, height, &self.title)
+    }
+}
+
+fn draw_axis(canvas: &mut Canvas, axis: &Axis, across: (f64, f64), (top, bottom): (f64, f64)) {
+    for (value, text) in &axis.ticks {
+        let x = axis.place(*value, across);
+        canvas.line(&[(x, top), (x, bottom)], Stroke { color: Color::Grid, width: 1.0, dash: Dash::Solid });
+        canvas.text((x, bottom + 8.0 + TICK_SIZE), text, TICK_SIZE, Anchor::Middle, Color::Ink);
+    }
+    let ink = Stroke { color: Color::Ink, width: 1.2, dash: Dash::Solid };
+    canvas.line(&[(across.0, top), (across.0, bottom), (across.1, bottom)], ink);
+    let label = font::fitted(&axis.label, LABEL_SIZE, WIDTH - 2.0 * GAP);
+    let half = font::width(&label, LABEL_SIZE) / 2.0;
+    let middle = f64::midpoint(across.0, across.1).min(WIDTH - GAP - half).max(GAP + half);
+    let baseline = bottom + 8.0 + TICK_SIZE + GAP + LABEL_SIZE;
+    canvas.text((middle, baseline), &label, LABEL_SIZE, Anchor::Middle, Color::Ink);
+}
+
+fn draw_row(canvas: &mut Canvas, row: &Row, number: &str, axis: &Axis, across: (f64, f64), middle: f64) {
+    let baseline = middle + TICK_SIZE * font::CAP_HEIGHT / 2.0;
+    let name = font::fitted(&row.name, TICK_SIZE, NAMES);
+    canvas.text((across.0 - GAP * 0.7, baseline), &name, TICK_SIZE, Anchor::End, Color::Ink);
+    let [start, end, least, most] =
+        [axis.low, row.value.median, row.value.least, row.value.most].map(|value| axis.place(value, across));
+    canvas.rectangle((start, middle - BAR / 2.0), (end - start, BAR), row.color);
+    if row.value.count > 1 {
+        let ink = Stroke { color: Color::Ink, width: 1.2, dash: Dash::Solid };
+        canvas.line(&[(least, middle), (most, middle)], ink);
+        for x in [least, most] {
+            canvas.line(&[(x, middle - 3.5), (x, middle + 3.5)], ink);
+        }
+    }
+    // In a column of their own at the right edge, where neither whiskers nor bounds pass.
+    canvas.text((WIDTH - GAP, baseline), number, TICK_SIZE, Anchor::End, Color::Ink);
+}

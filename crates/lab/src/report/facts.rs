@@ -1,0 +1,102 @@
+//! What stands at the head of a report and at its end: what was done where, remarks, and the commands.
+
+use super::tables::receivers_of;
+use crate::record::Records;
+
+/// The words about an experiment that are neither tables nor plots.
+pub(crate) struct Facts<'a> {
+    records: &'a Records,
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn new(records: &'a Records) -> Self {
+        Self { records }
+    }
+
+    pub(crate) fn title(&self) -> String {
+        format!("{}: what came out", self.records.header.experiment)
+    }
+
+    /// Name and value.
+    pub(crate) fn list(&self) -> Vec<(&'static str, String)> {
+        let header = &self.records.header;
+        let mut facts = vec![
+            ("date", header.date.clone()),
+            ("program", header.program.clone()),
+            ("kernel", header.kernel.clone()),
+            ("congestion control", header.congestion_control.clone()),
+            ("seed", header.seed.to_string()),
+            ("command", self.command()),
+            ("runs", self.records.runs.len().to_string()),
+        ];
+        if let Some(cpus) = header.cpus {
+            facts.insert(3, ("CPUs", cpus.to_string()));
+        }
+        let mut programs: Vec<&str> =
+            self.records.runs.iter().filter_map(|run| run.program.as_deref()).collect();
+        programs.sort_unstable();
+        programs.dedup();
+        if !programs.is_empty() {
+            facts.push(("other programs", programs.join(", ")));
+        }
+        facts
+    }
+
+    /// A sentence each.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let records = self.records;
+        let mut remarks = records.header.notes.clone();
+        remarks.extend(records.warnings.iter().cloned());
+        let missing = records.missing.iter().map(|missing| format!("{} is not installed.", missing.program));
+        remarks.extend(missing);
+        if !records.failures.is_empty() {
+            let count = records.failures.len();
+            let runs = if count == 1 { "run" } else { "runs" };
+            remarks.push(format!("{count} {runs} could not be carried out; see what was not measured."));
+        }
+        let noted = records
+            .runs
+            .iter()
+            .filter_map(|run| Some(format!("Run {} ({}): {}", run.run, run.mode, run.note.as_ref()?)));
+        remarks.extend(noted);
+        if records.runs.is_empty() {
+            remarks.push("There is no run in these records.".into());
+        }
+        remarks
+    }
+
+    /// The command line that made the records, as one would type it.
+    pub(crate) fn command(&self) -> String {
+        self.records.header.command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// A title and the commands of the first repetition of every kind of run.
+    pub(crate) fn run_commands(&self) -> Vec<(String, &'a [String])> {
+        let runs = self.records.runs.iter().filter(|run| run.repetition == 0 && !run.commands.is_empty());
+        runs.map(|run| {
+            let title = format!("{}, {}, {}", run.mode, run.file.name, receivers_of(run.users));
+            (title, run.commands.as_slice())
+        })
+        .collect()
+    }
+}
+
+/// As a shell needs it.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:=+,@%".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_can_be_pasted() {
+        assert_eq!(["a-b/c.toml", "", "it's"].map(quoted), ["a-b/c.toml", "''", r"'it'\''s'"]);
+    }
+}

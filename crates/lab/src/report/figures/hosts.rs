@@ -1,0 +1,267 @@
+//! Pictures of single hosts in one run: throughput over time, and who got how much from whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    super::{
+        axis::Axis,
+        canvas::{Color, Dash},
+        chart::{Chart, Look, Panel, Point, Series},
+        matrix::Matrix,
+        summary::{Group, Spread, Summary},
+        tables::{natural, receivers_of},
+    },
+    Figure, Picture, look_of, slug,
+};
+use crate::record::{Run, SeriesPoint};
+
+/// Up to so many receivers have lines of their own; more are drawn alike, with their median.
+const RECEIVERS_TOLD_APART: usize = 6;
+/// Steps over the length of a run.
+const STEPS: f64 = 60.0;
+const HEIGHT: f64 = 150.0;
+
+type Counter = fn(&SeriesPoint) -> u64;
+
+/// Throughput of every host over the time of the typical run. `None` without samples.
+pub(super) fn throughput(summary: &Summary<'_>, group: &Group<'_>) -> Option<Figure> {
+    let run = group.typical()?;
+    let series = summary.records.series.get(&run.run)?;
+    let end = run.staying().filter_map(|receiver| receiver.finished_seconds).fold(0.0, f64::max);
+    if end <= 0.0 || series.values().all(|points| points.len() < 2) {
+        return None;
+    }
+    let hosts = Hosts::of(run, series);
+    let limit = link_rate(summary, &hosts);
+    let up = hosts.panel("sent (Mbit/s)", end, |point| point.up_bytes, limit);
+    let down = hosts.panel("received (Mbit/s)", end, |point| point.down_bytes, limit);
+    let mut legend = hosts.legend();
+    if limit.is_some() {
+        legend.push(("rate of the link".into(), LIMIT));
+    }
+    let title = format!("Throughput: {}, {}", group.mode, group.file.name);
+    let chart = Chart {
+        title: title.clone(),
+        subtitle: which(group, run),
+        x: Axis::rounded("time since the start (s)", 0.0, end, 8),
+        dividers: Vec::new(),
+        panels: vec![up, down],
+        legend,
+    };
+    Some(Figure {
+        name: format!("throughput-{}-{}", slug(&group.file.name), slug(group.mode)),
+        caption: format!("{title}. On the wire, at each host's interface, {}.", which(group, run)),
+        picture: Picture::Chart(chart),
+    })
+}
+
+const LIMIT: Look = Look { color: Color::Muted, line: Some((1.2, Dash::Dotted)), marker: None };
+const CROWD: Look = Look { color: Color::Series(5), line: Some((0.8, Dash::Solid)), marker: None };
+const MEDIAN: Look = Look { color: Color::Series(0), line: Some((2.2, Dash::Solid)), marker: None };
+
+/// The hosts of a run that have samples, origins first.
+struct Hosts<'a> {
+    origins: Vec<(&'a str, &'a [SeriesPoint])>,
+    receivers: Vec<(&'a str, &'a [SeriesPoint])>,
+}
+
+impl<'a> Hosts<'a> {
+    fn of(run: &'a Run, series: &'a BTreeMap<String, Vec<SeriesPoint>>) -> Self {
+        let find = |host: &'a str| series.get(host).map(|points| (host, points.as_slice()));
+        let mut receivers: Vec<_> =
+            run.receivers.iter().filter_map(|receiver| find(&receiver.host)).collect();
+        receivers.sort_by_key(|(host, _)| natural(host));
+        Self { origins: run.origins.iter().filter_map(|origin| find(&origin.host)).collect(), receivers }
+    }
+
+    fn told_apart(&self) -> bool {
+        self.receivers.len() <= RECEIVERS_TOLD_APART
+    }
+
+    fn panel(&self, label: &str, end: f64, counter: Counter, limit: Option<f64>) -> Panel {
+        let mut series = Vec::new();
+        let receivers: Vec<Vec<Point>> =
+            self.receivers.iter().map(|(_, points)| rates(points, end, counter)).collect();
+        let median = median(&receivers);
+        for (place, points) in receivers.into_iter().enumerate() {
+            series.push(Series { points, look: self.receiver_look(place) });
+        }
+        if !self.told_apart() {
+            series.push(Series { points: median, look: MEDIAN });
+        }
+        for (place, (_, points)) in self.origins.iter().enumerate() {
+            series.push(Series { points: rates(points, end, counter), look: origin_look(place) });
+        }
+        let most = series.iter().flat_map(|series| &series.points).map(|point| point.y).fold(0.0, f64::max);
+        let y = Axis::rounded(label, 0.0, most.max(limit.unwrap_or_default()), 6);
+        if let Some(limit) = limit {
+            series.push(Series {
+                points: vec![Point::at(0.0, limit), Point::at(f64::MAX, limit)],
+                look: LIMIT,
+            });
+        }
+        Panel { y, height: HEIGHT, series }
+    }
+
+    fn receiver_look(&self, place: usize) -> Look {
+        if self.told_apart() { Look { marker: None, ..look_of(place, false) } } else { CROWD }
+    }
+
+    fn legend(&self) -> Vec<(String, Look)> {
+        let origins = self.origins.iter().enumerate();
+        let mut legend: Vec<_> =
+            origins.map(|(place, (host, _))| (format!("{host} (origin)"), origin_look(place))).collect();
+        if self.told_apart() {
+            let receivers = self.receivers.iter().enumerate();
+            legend
+                .extend(receivers.map(|(place, (host, _))| ((*host).to_owned(), self.receiver_look(place))));
+        } else {
+            legend.push((format!("{} receivers", self.receivers.len()), CROWD));
+            legend.push(("their median".into(), MEDIAN));
+        }
+        legend
+    }
+}
+
+fn origin_look(place: usize) -> Look {
+    let dash = [Dash::Solid, Dash::Long, Dash::Short, Dash::LongShort][place % 4];
+    Look { color: Color::Ink, line: Some((2.0, dash)), marker: None }
+}
+
+/// Mbit/s over even steps of time, from counters at any times.
+fn rates(points: &[SeriesPoint], end: f64, counter: Counter) -> Vec<Point> {
+    let (Some(first), Some(last)) = (points.first(), points.last()) else { return Vec::new() };
+    // A step shorter than the time between samples would show the sampling, not the traffic.
+    let between = (last.t - first.t) / points.len().saturating_sub(1).max(1) as f64;
+    let steps = (end / (end / STEPS).max(2.0 * between)).floor().clamp(1.0, STEPS) as usize;
+    let step = end / steps as f64;
+    let counted: Vec<f64> = (0..=steps).map(|place| bytes_at(points, place as f64 * step, counter)).collect();
+    let rate = |pair: &[f64]| (pair[1] - pair[0]).max(0.0) * 8.0 / 1e6 / step;
+    counted
+        .windows(2)
+        .enumerate()
+        .map(|(place, pair)| Point::at((place as f64 + 0.5) * step, rate(pair)))
+        .collect()
+}
+
+/// The counter at a time, on the straight line between two samples; from zero at the start.
+fn bytes_at(points: &[SeriesPoint], t: f64, counter: Counter) -> f64 {
+    let after = points.partition_point(|point| point.t < t);
+    let value = |point: &SeriesPoint| counter(point) as f64;
+    let (t0, v0) =
+        after.checked_sub(1).map_or((0.0, 0.0), |before| (points[before].t, value(&points[before])));
+    match points.get(after) {
+        None => v0,
+        Some(next) if next.t <= t0 => value(next),
+        Some(next) => v0 + (value(next) - v0) * (t - t0) / (next.t - t0),
+    }
+}
+
+/// The median at each step, of lines with the same steps; lines that have others are left out.
+fn median(lines: &[Vec<Point>]) -> Vec<Point> {
+    let Some(first) = lines.iter().max_by_key(|line| line.len()) else { return Vec::new() };
+    let alike: Vec<&Vec<Point>> = lines.iter().filter(|line| line.len() == first.len()).collect();
+    let middle =
+        |place: usize| Spread::of(alike.iter().map(|line| line[place].y)).map(|spread| spread.median);
+    (0..first.len()).filter_map(|place| Some(Point::at(first[place].x, middle(place)?))).collect()
+}
+
+/// The rate in Mbit/s that all links of the hosts have in both directions, if they have one.
+fn link_rate(summary: &Summary<'_>, hosts: &Hosts<'_>) -> Option<f64> {
+    let names: Vec<&str> = hosts.origins.iter().chain(&hosts.receivers).map(|(host, _)| *host).collect();
+    let links =
+        summary.records.header.topology.hosts.iter().filter(|host| names.contains(&host.name.as_str()));
+    let mut rates = links.flat_map(|host| [host.up_bits_per_second, host.down_bits_per_second]);
+    let first = rates.next()??;
+    rates.all(|rate| rate == Some(first)).then_some(first as f64 / 1e6)
+}
+
+/// Who got how much from whom in the typical run. `None` if nobody could tell, or all came from one.
+pub(super) fn shares(group: &Group<'_>) -> Option<Figure> {
+    let run = group.typical()?;
+    let mut rows: Vec<&str> = run.origins.iter().map(|origin| origin.host.as_str()).collect();
+    let mut others: Vec<&str> = run.receivers.iter().map(|receiver| receiver.host.as_str()).collect();
+    others.extend(run.receivers.iter().flat_map(|receiver| receiver.from_bytes.keys().map(String::as_str)));
+    others.sort_by_key(|host| natural(host));
+    let sources: BTreeSet<&String> =
+        run.receivers.iter().flat_map(|receiver| receiver.from_bytes.keys()).collect();
+    // Only those that gave something, but for the receivers when some of them did.
+    let from_peers =
+        |host: &&str| run.receivers.iter().any(|receiver| receiver.from_bytes.contains_key(*host));
+    let peers_gave = others.iter().any(|host| !rows.contains(host) && from_peers(host));
+    for host in others {
+        if !rows.contains(&host) && peers_gave {
+            rows.push(host);
+        }
+    }
+    if sources.len() < 2 {
+        return None;
+    }
+    let mut receivers: Vec<_> = run.receivers.iter().collect();
+    receivers.sort_by_key(|receiver| natural(&receiver.host));
+    let cell = |from: &str, receiver: &crate::record::Receiver| {
+        let bytes = receiver.from_bytes.get(from).copied().unwrap_or_default();
+        (from != receiver.host).then_some(bytes as f64 / 1e6)
+    };
+    let title = format!("Who got how much from whom: {}, {}", group.mode, group.file.name);
+    let matrix = Matrix {
+        title: title.clone(),
+        subtitle: which(group, run),
+        row_label: "from".into(),
+        column_label: "to".into(),
+        unit: "payload (MB)".into(),
+        values: rows
+            .iter()
+            .map(|from| receivers.iter().map(|receiver| cell(from, receiver)).collect())
+            .collect(),
+        rows: rows
+            .iter()
+            .map(|host| {
+                let is_origin = run.origins.iter().any(|origin| origin.host == *host);
+                if is_origin { format!("{host} (origin)") } else { (*host).to_owned() }
+            })
+            .collect(),
+        columns: receivers.iter().map(|receiver| receiver.host.clone()).collect(),
+    };
+    Some(Figure {
+        name: format!("shares-{}-{}", slug(&group.file.name), slug(group.mode)),
+        caption: format!("{title}, in MB of payload, {}.", which(group, run)),
+        picture: Picture::Matrix(matrix),
+    })
+}
+
+fn which(group: &Group<'_>, run: &Run) -> String {
+    let of = if group.complete > 1 { ", the middle one of its repetitions" } else { "" };
+    format!("{}, run {}{of}", receivers_of(group.users), run.run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn points(samples: &[(f64, u64)]) -> Vec<SeriesPoint> {
+        samples.iter().map(|&(t, bytes)| SeriesPoint { t, up_bytes: bytes, down_bytes: 0 }).collect()
+    }
+
+    #[test]
+    fn counters_are_read_between_samples() {
+        let series = points(&[(1.0, 100), (3.0, 300), (3.0, 400), (4.0, 400)]);
+        let at = |t| bytes_at(&series, t, |point| point.up_bytes);
+        assert_eq!(
+            [at(0.0), at(0.5), at(1.0), at(2.0), at(3.5), at(9.0)],
+            [0.0, 50.0, 100.0, 200.0, 400.0, 400.0]
+        );
+        assert_eq!(bytes_at(&[], 1.0, |point| point.up_bytes), 0.0);
+    }
+
+    #[test]
+    fn a_steady_link_is_a_level_line() {
+        let samples: Vec<(f64, u64)> =
+            (0..=100).map(|place| (f64::from(place) * 0.1, place as u64 * 125_000)).collect();
+        let line = rates(&points(&samples), 10.0, |point| point.up_bytes);
+        assert_eq!(line.len(), 50);
+        assert!(line.iter().all(|point| (point.y - 10.0).abs() < 1e-6), "{line:?}");
+        assert!(rates(&[], 10.0, |point| point.up_bytes).is_empty());
+        assert_eq!(rates(&points(&samples[..1]), 10.0, |point| point.up_bytes).len(), 60);
+    }
+}

@@ -1,0 +1,164 @@
+//! A table, and its three ways onto paper: Markdown, CSV, HTML. What is in it is for `tables`.
+
+use super::page::escaped;
+
+/// Rows of text under named columns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Table {
+    /// What it shows.
+    pub(crate) title: String,
+    /// The name of its CSV file, without the ending; empty if it has none.
+    pub(crate) name: String,
+    /// Said under it: what columns mean.
+    pub(crate) note: String,
+    pub(crate) columns: Vec<Column>,
+    /// As many texts in each as there are columns.
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+/// A column's head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Column {
+    pub(crate) head: String,
+    /// Whether it has numbers, which stand to the right.
+    pub(crate) numbers: bool,
+}
+
+/// A column of words.
+pub(crate) fn words(head: &str) -> Column {
+    Column { head: head.to_owned(), numbers: false }
+}
+
+/// A column of numbers.
+pub(crate) fn numbers(head: &str) -> Column {
+    Column { head: head.to_owned(), numbers: true }
+}
+
+impl Table {
+    /// Leaves out columns in which no row says anything.
+    pub(crate) fn without_empty_columns(mut self) -> Self {
+        let kept: Vec<bool> = (0..self.columns.len())
+            .map(|column| self.rows.iter().any(|row| !row[column].is_empty()))
+            .collect();
+        let mut kept_of = |row: &mut Vec<String>| {
+            let mut at = kept.iter();
+            row.retain(|_| at.next().copied().unwrap_or(true));
+        };
+        self.rows.iter_mut().for_each(&mut kept_of);
+        let mut at = kept.iter();
+        self.columns.retain(|_| at.next().copied().unwrap_or(true));
+        self
+    }
+
+    /// A GitHub table with its title above and its note below.
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = format!("### {}\n\n", cell(&self.title));
+        let line = |cells: &mut dyn Iterator<Item = String>| {
+            format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
+        };
+        text += &line(&mut self.columns.iter().map(|column| cell(&column.head)));
+        text += &line(
+            &mut self.columns.iter().map(|column| if column.numbers { "---:" } else { "---" }.to_owned()),
+        );
+        for row in &self.rows {
+            text +=
+                &line(&mut row.iter().map(|text| if text.is_empty() { "–".to_owned() } else { cell(text) }));
+        }
+        if !self.note.is_empty() {
+            text += &format!("\n{}\n", self.note);
+        }
+        text
+    }
+
+    /// As RFC 4180 has it, with a line of heads.
+    pub(crate) fn csv(&self) -> String {
+        let mut text = String::new();
+        let heads: Vec<&str> = self.columns.iter().map(|column| column.head.as_str()).collect();
+        let rows = self.rows.iter().map(|row| row.iter().map(String::as_str).collect());
+        for row in std::iter::once(heads).chain(rows) {
+            text += &row.iter().map(|text| field(text)).collect::<Vec<_>>().join(",");
+            text += "\r\n";
+        }
+        text
+    }
+
+    /// A figure of HTML.
+    pub(crate) fn html(&self) -> String {
+        let mut text =
+            format!("<figure class=\"table\"><h3>{}</h3><div><table><thead><tr>", escaped(&self.title));
+        for column in &self.columns {
+            text += &format!("<th{}>{}</th>", class(column), escaped(&column.head));
+        }
+        text += "</tr></thead><tbody>";
+        for row in &self.rows {
+            text += "<tr>";
+            for (column, cell) in self.columns.iter().zip(row) {
+                let cell = if cell.is_empty() { "–" } else { cell };
+                text += &format!("<td{}>{}</td>", class(column), escaped(cell));
+            }
+            text += "</tr>";
+        }
+        text += "</tbody></table></div>";
+        if !self.note.is_empty() {
+            text += &format!("<figcaption>{}</figcaption>", escaped(&self.note));
+        }
+        text + "</figure>\n"
+    }
+}
+
+fn class(column: &Column) -> &'static str {
+    if column.numbers { " class=\"number\"" } else { "" }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// `text` as it may stand in a line of Markdown.
+pub(crate) fn cell(text: &str) -> String {
+    one_line(text).replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;")
+}
+
+fn field(text: &str) -> String {
+    // A spreadsheet takes what begins like this for a formula.
+    let text = if text.starts_with(['=', '@', '+']) { format!("'{text}") } else { text.to_owned() };
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        Table {
+            title: "T".into(),
+            name: "t".into(),
+            note: "N.".into(),
+            columns: vec![words("who"), numbers("a, b"), numbers("nothing")],
+            rows: vec![
+                vec!["h|1 <b>".into(), "1.5".into(), String::new()],
+                vec!["=\"x\"".into(), String::new(), String::new()],
+            ],
+        }
+        .without_empty_columns()
+    }
+
+    #[test]
+    fn markdown() {
+        let due = "### T\n\n| who | a, b |\n| --- | ---: |\n| h\\|1 &lt;b> | 1.5 |\n| =\"x\" | – |\n\nN.\n";
+        assert_eq!(table().markdown(), due);
+    }
+
+    #[test]
+    fn csv() {
+        assert_eq!(table().csv(), "who,\"a, b\"\r\nh|1 <b>,1.5\r\n\"'=\"\"x\"\"\",\r\n");
+    }
+
+    #[test]
+    fn html() {
+        let html = table().html();
+        assert!(html.contains("<td>h|1 &lt;b&gt;</td><td class=\"number\">1.5</td>"), "{html}");
+        assert!(html.contains("<td>=&quot;x&quot;</td><td class=\"number\">–</td>"), "{html}");
+        assert!(!html.contains("nothing"));
+    }
+}

@@ -1,6 +1,6 @@
 //! `sow lab …` as it is typed.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum, builder::FalseyValueParser};
 use sow_lab::network::{DelayChoice, LabName, Link, Switches, Topology, host_number};
@@ -42,6 +42,11 @@ pub(crate) enum LabCommand {
     Calibrate(CalibrateArgs),
     /// Take a network down, with everything that runs in it.
     Down(DownArgs),
+    /// Make tables, plots and a page of what an experiment recorded.
+    ///
+    /// Writes report.html (everything on one page), report.md, a CSV file for each table, and each plot as SVG and PNG.
+    #[command(after_help = "Example:\n  sow lab report results --out docs/results")]
+    Report(ReportArgs),
     /// What runs inside a lab; started by the other commands.
     #[command(hide = true, after_help = "Example:\n  sow lab helper relay lab <task.json")]
     Helper {
@@ -50,6 +55,16 @@ pub(crate) enum LabCommand {
         /// The lab that it belongs to, for those who look at the list of processes.
         lab: LabName,
     },
+}
+
+/// `sow lab report`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// The folder that has the records (records.jsonl).
+    pub(crate) dir: PathBuf,
+    /// Where to put the report [default: beside the records].
+    #[arg(short, long, env = "SOW_OUT", value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Which lab.

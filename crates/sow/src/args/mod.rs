@@ -108,7 +108,7 @@ pub(crate) enum Command {
     Chunk(chunk::ChunkArgs),
     /// Peer-to-peer with JSON torrents and a tracker (document 2).
     JsonTorrent(json_torrent::JsonTorrentArgs),
-    /// Networks of shaped links on this machine, to try things out and to measure them.
+    /// Networks of shaped links on this machine, to try things out and to measure them, and reports of what was measured.
     Lab(lab::LabArgs),
     /// Print a completion script for a shell.
     #[command(

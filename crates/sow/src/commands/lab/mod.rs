@@ -1,4 +1,6 @@
-//! `sow lab up|exec|shell|status|calibrate|down`: the network of the lab.
+//! `sow lab up|exec|shell|status|calibrate|down`: the network of the lab; and `sow lab report`.
+
+mod report;
 
 use std::{env, ffi::OsString, os::unix::process::CommandExt as _, path::PathBuf};
 
@@ -34,6 +36,7 @@ pub(crate) fn run(command: LabCommand, report: &Report) -> Result<Exit, Failure>
             Ok(if calibration.is_good() { Exit::Done } else { Exit::Failed })
         }
         LabCommand::Down(args) => down(&args.named.name, args.all, report),
+        LabCommand::Report(args) => report::run(&args.dir, args.out.as_deref(), report),
         LabCommand::Helper { role, lab: _ } => match run_helper(&role) {
             Ok(()) => Ok(Exit::Done),
             Err(error) => Err(Failure::new(Exit::Failed, error)),

@@ -382,6 +382,7 @@ impl Engine {
                 Duration::ZERO => FIRST_STALL,
                 latency => (STALL + 4 * latency).min(LAST_STALL),
             };
+            let patience = peer.patience(patience);
             if now.since(peer.last_block) < patience {
                 continue;
             }

@@ -26,6 +26,9 @@ const FINISHED: Duration = Duration::from_secs(10);
 /// The same while we lack something and the peer has never told any news: calling it again brings a new bitfield.
 const NO_NEWS: Duration = Duration::from_secs(2);
 
+/// More pieces than this are not told one by one to who never does so.
+const MUCH_NEWS: usize = 256;
+
 /// The state of one conversation.
 #[derive(Debug, Default)]
 pub(crate) struct JsonTalk {
@@ -116,6 +119,10 @@ impl Engine {
         let Talk::JsonTorrent(talk) = &peer.talk else { return };
         if !(talk.introduced && (talk.tells_news || !peer.peer_interested)) {
             return;
+        }
+        if !talk.tells_news && peer.late_haves.len() > MUCH_NEWS {
+            // A new bitfield says it better.
+            return self.drop_peer(now, conn, DropReason::Finished);
         }
         for piece in std::mem::take(&mut peer.late_haves) {
             // What it has itself it need not be told, since news is told one by one.

@@ -47,8 +47,16 @@ impl Engine {
 
     /// Opens connections while there is room and somebody to call.
     pub(crate) fn dial(&mut self, now: Time) {
-        while self.may_dial() {
-            let Some((addr, dialect)) = self.book.next(now, &mut self.rng) else { return };
+        loop {
+            let next = if self.may_dial() {
+                self.book.next(now, &mut self.rng)
+            } else if self.dialing < DIALS_AT_ONCE && self.peers.len() < self.config.max_peers {
+                // There is always a place for those whom the user named.
+                self.book.next_named(now)
+            } else {
+                return;
+            };
+            let Some((addr, dialect)) = next else { return };
             self.dialing += 1;
             self.push(Output::Dial { addr, dialect });
         }
@@ -285,7 +293,7 @@ impl Engine {
         let Some(peer) = self.peers.remove(&conn) else { return };
         self.release_downloads(&peer);
         let was_checking = matches!(&peer.talk, Talk::Chunk(talk) if talk.is_checking());
-        self.lost_in_trial(conn, was_checking);
+        self.lost_in_trial(now, conn, was_checking);
         match &mut self.phase {
             Phase::Fetching(fetch) => {
                 fetch.lost(conn);
@@ -411,8 +419,9 @@ impl Engine {
             .filter(|peer| peer.listen_addr() == Some(addr))
             .map(|peer| peer.conn)
             .collect();
-        let peer_id = made_up(b"chunk", addr).peer_id;
-        self.book.ban(addr, peer_id);
+        if !self.book.ban_alone(addr) {
+            return;
+        }
         self.event(Event::Banned { addr, piece });
         conns.into_iter().for_each(|conn| self.drop_peer(now, conn, DropReason::Banned));
     }

@@ -75,6 +75,11 @@ impl PeerBook {
         worst.map(|addr| self.known.remove(&addr));
     }
 
+    /// Whether the user named an address.
+    pub(crate) fn is_named(&self, addr: SocketAddr) -> bool {
+        self.known.get(&addr).is_some_and(|entry| entry.source == PeerSource::Named)
+    }
+
     /// Whom to dial now: most trusted first, ties at random. It counts as busy from here on.
     pub(crate) fn next(&mut self, now: Time, rng: &mut fastrand::Rng) -> Option<(SocketAddr, Dialect)> {
         let mut best: Option<(PeerSource, u32, SocketAddr)> = None;
@@ -88,6 +93,17 @@ impl PeerBook {
         let (_, _, addr) = best?;
         self.connected(addr);
         self.known.get(&addr).map(|entry| (addr, entry.dialect))
+    }
+
+    /// Whom of those that the user named to dial now. It counts as busy from here on.
+    pub(crate) fn next_named(&mut self, now: Time) -> Option<(SocketAddr, Dialect)> {
+        let due = |entry: &Entry| matches!(entry.state, State::Waiting { until } if until <= now);
+        let named = |entry: &Entry| entry.source == PeerSource::Named && due(entry);
+        let (&addr, entry) =
+            self.known.iter().find(|(addr, entry)| named(entry) && !self.banned.contains(addr))?;
+        let dialect = entry.dialect;
+        self.connected(addr);
+        Some((addr, dialect))
     }
 
     /// When somebody will be due.
@@ -151,6 +167,16 @@ impl PeerBook {
         self.banned_names.insert((addr.ip(), peer_id));
         self.known.remove(&addr);
         *self.bans_of_host.entry(addr.ip()).or_default() += 1;
+    }
+
+    /// Never again this address, unless the user named it. Nobody else is blamed: it may have believed others.
+    pub(crate) fn ban_alone(&mut self, addr: SocketAddr) -> bool {
+        let bans = !self.is_named(addr);
+        if bans {
+            self.banned.insert(addr);
+            self.known.remove(&addr);
+        }
+        bans
     }
 
     /// Whether a peer is banned by address, name or host.

@@ -356,12 +356,18 @@ impl Picker {
         }
     }
 
-    /// The first piece to open that `theirs` holds.
-    fn lowest(&mut self, theirs: &Bitfield) -> Option<u32> {
+    /// How many pieces from the first one on are here or asked for.
+    pub(crate) fn prefix(&mut self) -> u32 {
         while self.lowest < self.have.len() && !self.availability.is_listed(self.lowest) {
             self.lowest += 1;
         }
-        (self.lowest..self.have.len()).find(|&piece| self.availability.is_listed(piece) && theirs.get(piece))
+        self.lowest
+    }
+
+    /// The first piece to open that `theirs` holds.
+    fn lowest(&mut self, theirs: &Bitfield) -> Option<u32> {
+        (self.prefix()..self.have.len())
+            .find(|&piece| self.availability.is_listed(piece) && theirs.get(piece))
     }
 
     /// A piece to open; of the rarest ones, the one whose `turn` comes first, as far as one looks.

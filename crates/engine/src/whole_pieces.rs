@@ -45,7 +45,10 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&conn) else { return false };
         let Theirs::Known { have, .. } = &peer.theirs else { return false };
         let turn = |piece| share.as_ref().map_or((0, 0), |share| share.turn(piece));
-        if !in_order && ready.picker.next_turn(have, turn).is_some_and(helps) {
+        let is_help = !in_order && ready.picker.next_turn(have, turn).is_some_and(helps);
+        if !is_help {
+            peer.helps_since = None;
+        } else {
             // Their owners have asked for them, most likely. Only what they do not get in time is worth asking for again.
             let since = *peer.helps_since.get_or_insert(now);
             if now.since(since) < HELP.max(2 * peer.pipeline.latency()) {

@@ -70,7 +70,9 @@ impl Scene {
         let port = if direction == Direction::Dialed { 52000 } else { 40000 + self.next as u16 };
         let addr = SocketAddr::from(([10, 0, 0, host], port));
         if direction == Direction::Dialed {
-            let found = Input::PeersFound { source: PeerSource::Named, dialect, addrs: vec![addr] };
+            // Host 1 is the one that the user named.
+            let source = if host == 1 { PeerSource::Named } else { PeerSource::Tracker };
+            let found = Input::PeersFound { source, dialect, addrs: vec![addr] };
             self.input(found);
         }
         let introduction = match dialect {
@@ -310,6 +312,40 @@ fn a_server_with_another_file_and_one_that_cannot_be_are_left() {
         let outputs = scene.chunk(server, Chunk::ServerHello { file_size, chunk_size, peers: vec![] });
         assert_eq!(dropped(&outputs), Some(reason), "{file_size} {chunk_size}");
     }
+}
+
+#[test]
+fn nobody_is_a_server_by_saying_so() {
+    let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Whole, false);
+    let (peer, _) = scene.connect(Dialect::Chunk, Direction::Dialed, 2);
+    let hello = Chunk::ServerHello { file_size: 4000, chunk_size: 1000, peers: vec![] };
+    assert_eq!(dropped(&scene.chunk(peer, hello)), Some(DropReason::OutOfPlace(Dialect::Chunk)));
+}
+
+#[test]
+fn a_server_that_will_not_check_is_replaced_by_another() {
+    let (mut scene, server, _, _) = gathered();
+    scene.input(Input::WholeDigest { md5: MD5 });
+    let outputs = scene.chunk(server, error(ErrorId::Other));
+    assert_eq!(dropped(&outputs), Some(DropReason::Refuses));
+    let (again, _) = scene.connect(Dialect::Chunk, Direction::Dialed, 1);
+    let hello = Chunk::ServerHello { file_size: 4000, chunk_size: 1000, peers: vec![] };
+    let outputs = scene.chunk(again, hello);
+    assert_eq!(said_chunk(again, &outputs), [Chunk::Check(MD5)]);
+}
+
+#[test]
+fn what_waits_for_its_sum_does_not_keep_a_hole_from_being_filled() {
+    const MANY: u32 = 64;
+    let geometry = Geometry::new(u64::from(MANY) << 20, 1 << 20).unwrap();
+    let mut have = Bitfield::full(MANY);
+    have.unset(3);
+    let content =
+        Content { geometry, have, metadata: Bytes::new(), private: false, proof: Proof::Whole, md5: None };
+    let mut scene = Scene::new(false, Spelling::Documented, Some(content));
+    let (server, _) = scene.connect(Dialect::Chunk, Direction::Dialed, 1);
+    let hello = Chunk::ServerHello { file_size: u64::from(MANY) << 20, chunk_size: 1 << 20, peers: vec![] };
+    assert_eq!(said_chunk(server, &scene.chunk(server, hello)), [Chunk::Request(3)]);
 }
 
 #[test]

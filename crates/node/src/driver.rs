@@ -179,8 +179,13 @@ impl Driver {
             Command::Content(content) => {
                 let ready = engine_content(&content);
                 self.bounds.learn(ready.geometry);
+                let sums = ready.proof == Proof::Whole;
                 self.content = Some(*content);
                 self.tell(Input::ContentReady(Box::new(ready)));
+                if sums {
+                    // What an earlier run left may be worth a beginning.
+                    self.sum_up();
+                }
             }
             Command::Finish(reply) => {
                 if let Some(content) = &self.content {
@@ -231,7 +236,8 @@ impl Driver {
         let Connected { stream, addr, direction, introduction, first, permit } = connected;
         let conn = self.node.next_conn();
         let dialect = introduction.dialect();
-        let intake = Intake::new(Ear::new(dialect, &self.bounds), &first, Arc::clone(&self.node.slabs));
+        let intake =
+            Intake::new(Ear::new(dialect, direction, &self.bounds), &first, Arc::clone(&self.node.slabs));
         let speech = (Speech { dialect, spelling: self.spelling }, intake);
         let connection =
             Connection::open(conn, stream, permit, speech, &self.node, &self.inbox, &mut self.tasks);

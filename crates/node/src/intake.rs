@@ -26,6 +26,9 @@ const FAST: Duration = Duration::from_millis(200);
 /// A slab filled slower than this is followed by one of half its size.
 const SLOW: Duration = Duration::from_secs(1);
 
+/// A block may come this slowly, in bytes a second; what is slower is given up in the end.
+const SLOWEST: u32 = 16 * 1024;
+
 /// How much is taken apart at a time: a peer that floods us with small messages must not keep the engine to itself.
 const BATCH: usize = 512;
 
@@ -118,6 +121,12 @@ impl Intake {
         self.block.is_some() || !self.slab.buf.is_empty()
     }
 
+    /// What a block that has begun to arrive may take longer than other things.
+    pub(crate) fn allowance(&self) -> Duration {
+        let seconds = self.block.as_ref().map_or(0, |block| block.request.length / SLOWEST);
+        Duration::from_secs(u64::from(seconds))
+    }
+
     /// Nothing came for a while: gives the slab back unless it holds much of something midway.
     pub(crate) fn rest(&mut self) {
         self.next_size = SMALLEST_SLAB;
@@ -177,7 +186,7 @@ impl Drop for Intake {
 #[cfg(test)]
 mod tests {
     use bytes::BufMut;
-    use sow_engine::Dialect;
+    use sow_engine::{Dialect, Direction};
     use sow_wire::bittorrent::{
         Message as Word,
         message::{block_head, encode},
@@ -189,7 +198,11 @@ mod tests {
     const MAX_BLOCK: u32 = 128 * 1024;
 
     fn intake(slabs: Arc<Slabs>) -> Intake {
-        Intake::new(Ear::new(Dialect::BitTorrent, &Bounds::new(MAX_BLOCK, None)), &[], slabs)
+        Intake::new(
+            Ear::new(Dialect::BitTorrent, Direction::Accepted, &Bounds::new(MAX_BLOCK, None)),
+            &[],
+            slabs,
+        )
     }
 
     fn byte_at(piece: u32, offset: u32) -> u8 {

@@ -83,7 +83,7 @@ impl Reader {
                     let since = *midway_since.get_or_insert_with(Instant::now);
                     if !self.intake.is_midway() {
                         midway_since = None;
-                    } else if since.elapsed() > self.deadline {
+                    } else if since.elapsed() > self.deadline + self.intake.allowance() {
                         return Err(Ending::Trickle);
                     }
                 }
@@ -140,7 +140,7 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
-    use sow_engine::Dialect;
+    use sow_engine::{Dialect, Direction};
     use sow_wire::bittorrent::{BlockRequest, Message, message::block_head};
     use tokio::{
         io::AsyncWriteExt,
@@ -164,7 +164,7 @@ mod tests {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (half, write) = listener.accept().await.unwrap().0.into_split();
         let (inbox, letters) = inbox();
-        let ear = Ear::new(Dialect::BitTorrent, &Bounds::new(128 * 1024, None));
+        let ear = Ear::new(Dialect::BitTorrent, Direction::Accepted, &Bounds::new(128 * 1024, None));
         let intake = Intake::new(ear, &[], Arc::new(Slabs::default()));
         let down = Arc::new(Throttle::new(down));
         let reader = Reader { conn: ConnId(1), half, intake, inbox, down, acknowledges: false, deadline };

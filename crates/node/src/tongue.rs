@@ -8,7 +8,7 @@ use std::sync::{
 
 use bytes::BytesMut;
 use sow_content::{Block, Geometry, geometry::MAX_PIECE_LENGTH};
-use sow_engine::{Dialect, Message};
+use sow_engine::{Dialect, Direction, Message};
 use sow_wire::{
     bittorrent::{self, BlockRequest, WireError},
     chunk::{self, ChunkError, Spelling},
@@ -70,10 +70,15 @@ pub(crate) enum Ear {
 }
 
 impl Ear {
-    pub(crate) fn new(dialect: Dialect, bounds: &Bounds) -> Self {
+    /// For what comes in `dialect` on a connection of that direction.
+    pub(crate) fn new(dialect: Dialect, direction: Direction, bounds: &Bounds) -> Self {
         match dialect {
             Dialect::BitTorrent => Self::BitTorrent(bittorrent::Decoder::new(bounds.max_block)),
-            Dialect::Chunk => Self::Chunk(chunk::Decoder::new(MAX_PIECE_LENGTH), bounds.clone()),
+            Dialect::Chunk => {
+                // Who calls asks, and sends no data.
+                let most = if direction == Direction::Dialed { MAX_PIECE_LENGTH } else { 0 };
+                Self::Chunk(chunk::Decoder::new(most), bounds.clone())
+            }
             Dialect::JsonTorrent => Self::JsonTorrent(json_torrent::Decoder::new(
                 bounds.piece_length.load(Ordering::Relaxed),
                 bounds.pieces.load(Ordering::Relaxed),

@@ -23,16 +23,29 @@ const STRANGER: Duration = Duration::from_secs(15);
 /// What is known of the way into a swarm.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Contact {
-    /// A peer or a tracker has answered.
+    /// A peer or a tracker has answered, or a server of document 1 has said what it has.
     pub(crate) is_made: bool,
+    /// Somebody took the call.
+    is_met: bool,
+    /// Why he was hung up on, or that he did it.
+    parted: Option<String>,
     /// Trackers that did not, and why.
     failed: BTreeMap<String, String>,
 }
 
 impl Contact {
     /// Takes in what a swarm reports.
-    pub(crate) fn note(contact: &watch::Sender<Contact>, event: &Event) {
+    pub(crate) fn note(contact: &watch::Sender<Contact>, dialect: Dialect, event: &Event) {
         match event {
+            // Whoever takes a call need not be a server.
+            Event::PeerConnected { .. } if dialect == Dialect::Chunk => {
+                contact.send_modify(|contact| contact.is_met = true);
+            }
+            Event::PeerGone { reason, .. } if dialect == Dialect::Chunk => {
+                let why = reason.map_or_else(|| "it hung up".to_owned(), |reason| reason.to_string());
+                contact.send_modify(|contact| contact.parted = Some(why));
+            }
+            Event::Described { .. } => contact.send_modify(|contact| contact.is_made = true),
             Event::PeerConnected { .. } | Event::TrackerAnswered { .. } => {
                 contact.send_if_modified(|contact| !std::mem::replace(&mut contact.is_made, true));
             }
@@ -70,7 +83,7 @@ async fn diagnose(source: &Source, bind: Option<IpAddr>, contact: &watch::Receiv
     loop {
         let waited = since.elapsed();
         let found = if source.dialect == Dialect::Chunk {
-            servers_are_silent(source, waited)
+            servers_are_silent(source, &contact.borrow(), waited)
         } else if source.peers.is_empty() {
             trackers_are_silent(source, &contact.borrow(), waited)
         } else {
@@ -92,10 +105,21 @@ fn trackers_are_silent(source: &Source, contact: &Contact, waited: Duration) -> 
     })
 }
 
-fn servers_are_silent(source: &Source, waited: Duration) -> Option<Failure> {
-    (waited >= PATIENCE).then(|| {
-        let servers: Vec<String> = source.peers.iter().map(ToString::to_string).collect();
-        Failure::new(Exit::Unreachable, format!("cannot reach {}", servers.join(", ")))
+fn servers_are_silent(source: &Source, contact: &Contact, waited: Duration) -> Option<Failure> {
+    let servers: Vec<String> = source.peers.iter().map(ToString::to_string).collect();
+    let servers = servers.join(", ");
+    let patience = if contact.is_met { STRANGER } else { PATIENCE };
+    let said = match &contact.parted {
+        Some(why) if contact.is_met => {
+            format!("{servers}: somebody answers, but serves no file in document 1's protocol ({why})")
+        }
+        _ if contact.is_met => {
+            format!("{servers}: somebody answers, but says nothing of document 1's protocol")
+        }
+        _ => format!("cannot reach {servers}"),
+    };
+    (waited >= patience).then(|| {
+        Failure::new(Exit::Unreachable, said)
             .tip("check that `sow chunk server` runs there, the address, and the firewall between")
     })
 }
@@ -201,9 +225,9 @@ mod tests {
         let (contact, state) = watch::channel(Contact::default());
         let failed = |url: &str| Event::TrackerFailed { url: url.into(), reason: "refused".into() };
         let silent = || trackers_are_silent(&source, &state.borrow(), PATIENCE).is_some();
-        Contact::note(&contact, &failed("http://a/announce"));
+        Contact::note(&contact, Dialect::BitTorrent, &failed("http://a/announce"));
         assert!(!silent());
-        Contact::note(&contact, &failed("udp://b:1"));
+        Contact::note(&contact, Dialect::BitTorrent, &failed("udp://b:1"));
         assert!(silent());
         assert!(trackers_are_silent(&source, &state.borrow(), QUIET).is_none());
     }
@@ -214,11 +238,16 @@ mod tests {
         let (contact, state) = watch::channel(Contact::default());
         Contact::note(
             &contact,
+            Dialect::BitTorrent,
             &Event::TrackerFailed { url: "http://a/announce".into(), reason: "x".into() },
         );
         let failure = out_of_reach(&source, None, state.clone()).await;
         assert_eq!(failure.exit(), Exit::Unreachable);
-        Contact::note(&contact, &Event::TrackerAnswered { url: "http://a/announce".into(), peers: 0 });
+        Contact::note(
+            &contact,
+            Dialect::BitTorrent,
+            &Event::TrackerAnswered { url: "http://a/announce".into(), peers: 0 },
+        );
         let outcome =
             tokio::time::timeout(Duration::from_secs(3600), out_of_reach(&source, None, state)).await;
         assert!(outcome.is_err());

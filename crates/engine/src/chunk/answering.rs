@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use sow_content::{Bitfield, Block, hash::hexadecimal};
-use sow_wire::chunk::{ErrorId, Message, ORIGINAL_LIMIT, Spelling, fitting_ids, fitting_peers};
+use sow_wire::chunk::{ErrorId, MAX_LIST, Message, ORIGINAL_LIMIT, Spelling, fitting_ids, fitting_peers};
 
 use super::ChunkTalk;
 use crate::{
@@ -21,6 +21,9 @@ const HOLD: Duration = Duration::from_secs(1);
 
 /// So many chunks are news, at a list of this many times as many: a long list is not sent for every chunk.
 const NEWS_PART: u32 = 32;
+
+/// Longer lists are sent in part, as the originals do: what we read ourselves is bounded too.
+const LISTED: u32 = 200_000;
 
 /// Errors that one caller is answered; then it is hung up on.
 const ERRORS: u32 = 16;
@@ -99,13 +102,14 @@ impl Engine {
         answering.waits = None;
         let told = answering.told.get_or_insert_with(|| Bitfield::new(have.len()));
         let ids: Vec<u32> = match spelling {
-            Spelling::Documented => have.iter().collect(),
-            Spelling::Original => {
+            Spelling::Documented if have.count() <= LISTED => have.iter().collect(),
+            spelling => {
+                let most = if spelling == Spelling::Original { ORIGINAL_LIMIT } else { MAX_LIST / 2 };
                 let (mut new, mut old): (Vec<u32>, Vec<u32>) =
                     have.iter().partition(|&piece| !told.get(piece));
                 self.rng.shuffle(&mut new);
                 self.rng.shuffle(&mut old);
-                fitting_ids(new.into_iter().chain(old), ORIGINAL_LIMIT)
+                fitting_ids(new.into_iter().chain(old), most)
             }
         };
         ids.iter().for_each(|&piece| _ = told.set(piece));

@@ -227,8 +227,11 @@ impl Engine {
     fn server_said_hello(&mut self, now: Time, conn: ConnId, said: (u64, u64)) -> Result<(), DropReason> {
         let bad = DropReason::BadGeometry;
         let geometry = Geometry::new(said.0, said.1).map_err(|_| bad)?;
+        // Only those whom the user named are believed; any peer can say that it is a server.
+        let is_named = self.peers.get(&conn).is_some_and(|peer| self.book.is_named(peer.addr));
         let Some(asking) = self.asking(conn) else { return Ok(()) };
         match asking.role {
+            _ if !is_named => return Err(DropReason::OutOfPlace(Dialect::Chunk)),
             Role::Peer => return Err(DropReason::OutOfPlace(Dialect::Chunk)),
             // It told us the peers once more.
             Role::Server { geometry: before } if before == geometry => return Ok(()),
@@ -285,6 +288,10 @@ impl Engine {
             (Pending::Chunk(_), _) if is_server => return Err(DropReason::Refuses),
             (Pending::Chunk(piece), ErrorId::ChunkUndownloaded) if refusals <= REFUSALS => {
                 self.refused_piece(now, conn, piece);
+            }
+            (Pending::Check, _) => {
+                self.lost_in_trial(now, conn, true);
+                return Err(DropReason::Refuses);
             }
             _ => return Err(DropReason::Refuses),
         }

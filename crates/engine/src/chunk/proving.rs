@@ -153,13 +153,14 @@ impl Engine {
     }
 
     /// A connection is gone: what it was asked for the proof is asked of another one.
-    pub(crate) fn lost_in_trial(&mut self, conn: ConnId, was_checking: bool) {
+    pub(crate) fn lost_in_trial(&mut self, now: Time, conn: ConnId, was_checking: bool) {
         let Phase::Ready(ready) = &mut self.phase else { return };
         let Some(trial) = &mut ready.trial else { return };
         trial.lost(conn);
         if was_checking && trial.stage == (Stage::Checking { asked: true }) {
             trial.stage = Stage::Checking { asked: false };
         }
+        self.prove(now);
     }
 
     fn proved(&mut self, now: Time) {
@@ -184,8 +185,9 @@ impl Engine {
 impl Ready {
     /// Whether so much waits for its sum that more of it would only be in the way: taking the sum is slower than a fast
     /// link, and is not to share its processor with what brings still more.
-    pub(crate) fn is_ahead_of_sum(&self) -> bool {
-        let here = u64::from(self.picker.have().count()) * u64::from(self.geometry.piece_length());
+    pub(crate) fn is_ahead_of_sum(&mut self) -> bool {
+        // What lies behind a hole cannot be summed up before the hole is filled.
+        let here = u64::from(self.picker.prefix()) * u64::from(self.geometry.piece_length());
         here > self.summed + AHEAD
     }
 

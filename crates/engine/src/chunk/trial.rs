@@ -146,7 +146,11 @@ impl Trial {
             self.under_way.iter().filter(|(_, by)| **by == conn).map(|(&piece, _)| piece).collect();
         for piece in back {
             self.under_way.remove(&piece);
-            self.queue.push_front(piece);
+            if self.liar.is_some_and(|liar| self.from[piece as usize] == liar) {
+                self.queue.push_front(piece);
+            } else {
+                self.queue.push_back(piece);
+            }
         }
     }
 
@@ -203,7 +207,21 @@ mod tests {
         trial.begin(&mut fastrand::Rng::with_seed(1));
         let first = trial.next(SERVER).unwrap();
         trial.lost(SERVER);
-        assert_eq!(trial.next(ConnId(2)), Some(first));
+        let rest: Vec<u32> = std::iter::from_fn(|| trial.next(ConnId(2))).collect();
+        assert_eq!((rest.len(), rest.last()), (6, Some(&first)));
+        // It does not come before what the liar sent.
+        let mut trial = self::trial();
+        trial.begin(&mut fastrand::Rng::with_seed(1));
+        let all: Vec<u32> = std::iter::from_fn(|| trial.next(SERVER)).collect();
+        let (liars, others): (Vec<u32>, Vec<u32>) = all.into_iter().partition(|piece| *piece >= 7);
+        trial.corrected(liars[0], true);
+        trial.lost(SERVER);
+        assert!(!trial.is_settled(), "the liar's others are to be tried");
+        let next: Vec<u32> = std::iter::from_fn(|| trial.next(ConnId(2))).collect();
+        assert!(
+            next.len() == 2 && next.iter().all(|piece| liars.contains(piece)),
+            "{next:?}, not {others:?}"
+        );
     }
 
     #[test]

@@ -115,6 +115,11 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = child.id();
+        // Its environment is there a moment after it is.
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !is_marked(pid, &mine) && std::time::Instant::now() < patience {
+            std::thread::yield_now();
+        }
         let seen =
             (is_marked(pid, &mine), is_marked(pid, &other), ours().contains(&pid), started(pid).is_some());
         let line = command_line(pid);

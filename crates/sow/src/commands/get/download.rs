@@ -278,7 +278,12 @@ impl Download<'_> {
                 None => {}
             }
         }
-        Err(target::differs(&path))
+        let path = path.display();
+        Err(Failure::new(
+            Exit::Differs,
+            format!("{path} exists, and no server could tell whether it is the same"),
+        )
+        .tip("replace it with --overwrite, or choose another name with -o"))
     }
 
     /// Serves what was there until it is stopped, or for as long as was agreed to.
@@ -399,7 +404,7 @@ impl Download<'_> {
             None => return Err(Failure::new(Exit::Failed, "the download ended without a reason (see -v)")),
         };
         log_swarm_event(&event);
-        Contact::note(&self.contact, &event);
+        Contact::note(&self.contact, self.source.dialect, &event);
         if let Event::Banned { addr, piece } = event {
             self.report.warn(format_args!("{addr} sent data that does not verify and is not asked any more"));
             self.corrupt = Some((addr, piece));
@@ -415,8 +420,11 @@ impl Download<'_> {
             self.grown = (status.bytes_verified, Instant::now());
         }
         match self.corrupt {
+            // Without hashes it is the server that everything comes from in the end.
             Some((addr, piece))
-                if self.grown.1.elapsed() > HOPELESS && !status.peers.iter().any(|p| p.complete) =>
+                if self.source.dialect != Dialect::Chunk
+                    && self.grown.1.elapsed() > HOPELESS
+                    && !status.peers.iter().any(|p| p.complete) =>
             {
                 Err(Failure::new(
                     Exit::Unverified,

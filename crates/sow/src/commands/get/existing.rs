@@ -14,10 +14,13 @@ use tokio::{
 /// How long a server may take for an answer. It may have to take its own sum first.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// For the connection to a server.
+const CONNECT: Duration = Duration::from_secs(5);
+
 /// Whether a server says that a sum is that of its file; `None` when it does not answer.
 pub(super) async fn is_servers(server: SocketAddr, our_port: u16, md5: [u8; 16]) -> Option<bool> {
     let asking = async {
-        let mut stream = TcpStream::connect(server).await.ok()?;
+        let mut stream = timeout(CONNECT, TcpStream::connect(server)).await.ok()?.ok()?;
         let mut talk = (Decoder::new(1), BytesMut::new());
         let hello = ask(&mut stream, &mut talk, Message::Hello { port: our_port }).await?;
         if !matches!(hello, Message::ServerHello { .. }) {

@@ -16,6 +16,7 @@ mod reach;
 mod receivers;
 mod report;
 mod resolve;
+mod scheduling;
 mod settings;
 mod stop;
 mod stream;
@@ -53,7 +54,12 @@ fn run(command: Command, report: &Report) -> Result<Exit, Failure> {
         Command::Tracker(args) => in_runtime(commands::tracker::run(args, report)),
         Command::Raw(args) => in_runtime(commands::client_server::raw(args.command, report)),
         Command::Framed(args) => in_runtime(commands::client_server::framed(args.command, report)),
-        Command::Chunk(args) => in_runtime(commands::chunk::run(args.command, report)),
+        Command::Chunk(args) => {
+            if matches!(args.command, args::chunk::ChunkCommand::Client(_)) {
+                scheduling::in_batches();
+            }
+            in_runtime(commands::chunk::run(args.command, report))
+        }
         Command::JsonTorrent(args) => in_runtime(commands::json_torrent::run(args.command, report)),
         Command::Lab(args) => commands::lab::run(args.command, report),
         Command::Demo(args) => in_runtime(commands::demo::run(args, report)),

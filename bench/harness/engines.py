@@ -111,21 +111,41 @@ class Deferred:
         self.child = self._start()
 
 
-class Sow(Engine):
-    """`sow send` and `sow get`. The command line's start-up counts as transfer time."""
-
-    name = "sow"
-    port = 52000
+class SowProgram(Engine):
+    """Whatever the binary of this project does."""
 
     def __init__(self, binary):
         self.binary = binary
-        self.ticket = None
 
     def missing(self):
         return [] if os.access(self.binary, os.X_OK) else [f"{self.binary} (cargo build --release)"]
 
     def version(self):
         return first_line([self.binary, "--version"])
+
+    def end(self, job):
+        """Those who end by themselves have to end well; the others are told to."""
+        if not job.expect:
+            return super().end(job)
+        for child in self.ending(job):
+            if child.wait_exit(END_SECONDS) != 0:
+                raise ProcessFailed(f"{child.name} ended with {child.exit_code}\n{child.last_lines()}")
+        job.stop(signal.SIGTERM)
+
+    def ending(self, job):
+        """The programs that end by themselves."""
+        return job.children
+
+
+class Sow(SowProgram):
+    """`sow send` and `sow get`. The command line's start-up counts as transfer time."""
+
+    name = "sow"
+    port = 52000
+
+    def __init__(self, binary):
+        super().__init__(binary)
+        self.ticket = None
 
     def start_origin(self, job):
         arguments = ["send", job.content, "--bind", job.addresses[0], "--port", self.port, "--json"]
@@ -146,27 +166,15 @@ class Sow(Engine):
         program = Deferred(lambda: job.start(index, "sow get", [self.binary, *arguments]))
         return deferred_receiver(program, copy, lambda child: event_clock(child.event("complete")))
 
-    def end(self, job):
-        if not job.expect:
-            return super().end(job)
-        for child in job.children:
-            if child.wait_exit(END_SECONDS) != 0:
-                raise ProcessFailed(f"{child.name} ended with {child.exit_code}\n{child.last_lines()}")
 
-
-class SowStream(Engine):
+class SowStream(SowProgram):
     """`sow raw` and `sow framed`: client/server that checks nothing. The command line's start-up counts as transfer time."""
 
     port = 52001
 
     def __init__(self, binary, framing):
-        self.binary, self.framing, self.name = binary, framing, framing
-
-    def missing(self):
-        return [] if os.access(self.binary, os.X_OK) else [f"{self.binary} (cargo build --release)"]
-
-    def version(self):
-        return first_line([self.binary, "--version"])
+        super().__init__(binary)
+        self.framing = self.name = framing
 
     def _command(self, job, role, *more):
         where = ["--bind", job.addresses[0]] if role == "server" else ["-s", job.addresses[0]]
@@ -184,29 +192,13 @@ class SowStream(Engine):
         program = Deferred(lambda: job.start(index, f"sow {self.framing} client", command))
         return deferred_receiver(program, copy, lambda child: event_clock(child.event("complete")))
 
-    def end(self, job):
-        if not job.expect:
-            return super().end(job)
-        for child in job.children:
-            if child.wait_exit(END_SECONDS) != 0:
-                raise ProcessFailed(f"{child.name} ended with {child.exit_code}\n{child.last_lines()}")
 
-
-class SowChunk(Engine):
+class SowChunk(SowProgram):
     """`sow chunk`: document 1's P2P, in chunks of the size that its server chooses by itself. No chunk has a hash; the MD5 of the
-    whole is taken at both ends, the server's while it serves."""
+    whole is taken at both ends, the server's before it serves."""
 
     name = "chunk"
     port = 52003
-
-    def __init__(self, binary):
-        self.binary = binary
-
-    def missing(self):
-        return [] if os.access(self.binary, os.X_OK) else [f"{self.binary} (cargo build --release)"]
-
-    def version(self):
-        return first_line([self.binary, "--version"])
 
     def start_origin(self, job):
         arguments = ["chunk", "server", "-f", job.content, "--bind", job.addresses[0], "-p", self.port, "--json"]
@@ -221,30 +213,15 @@ class SowChunk(Engine):
         program = Deferred(lambda: job.start(index, "sow chunk client", [self.binary, *map(str, arguments)]))
         return deferred_receiver(program, copy, lambda child: event_clock(child.event("complete")))
 
-    def end(self, job):
-        if not job.expect:
-            return super().end(job)
-        origin, *receivers = job.children
-        for child in receivers:
-            if child.wait_exit(END_SECONDS) != 0:
-                raise ProcessFailed(f"{child.name} ended with {child.exit_code}\n{child.last_lines()}")
-        origin.stop(signal.SIGTERM)
+    def ending(self, job):
+        return job.children[1:]
 
 
-class SowJson(Engine):
+class SowJson(SowProgram):
     """`sow json-torrent`: document 2's P2P. The tracker runs beside the seed."""
 
     name = "json-torrent"
     tracker, port = 52004, 52005
-
-    def __init__(self, binary):
-        self.binary = binary
-
-    def missing(self):
-        return [] if os.access(self.binary, os.X_OK) else [f"{self.binary} (cargo build --release)"]
-
-    def version(self):
-        return first_line([self.binary, "--version"])
 
     def _torrent(self, job):
         path = job.folder(0) / f"{job.content.name}.json.torrent"
@@ -272,15 +249,8 @@ class SowJson(Engine):
         program = Deferred(lambda: job.start(index, "sow json-torrent peer", command))
         return deferred_receiver(program, copy, lambda child: event_clock(child.event("complete")))
 
-    def end(self, job):
-        if not job.expect:
-            return super().end(job)
-        tracker, seed, *receivers = job.children
-        for child in receivers:
-            if child.wait_exit(END_SECONDS) != 0:
-                raise ProcessFailed(f"{child.name} ended with {child.exit_code}\n{child.last_lines()}")
-        for child in (seed, tracker):
-            child.stop(signal.SIGTERM)
+    def ending(self, job):
+        return job.children[2:]
 
 
 class Libtorrent(Engine):

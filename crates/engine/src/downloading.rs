@@ -26,7 +26,7 @@ const LAST_STALL: Duration = Duration::from_secs(15);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A connection that never delivered gets this long.
-pub(crate) const FIRST_STALL: Duration = Duration::from_secs(10);
+const FIRST_STALL: Duration = Duration::from_secs(10);
 
 /// A piece that this many peers have is no news.
 const COMMON: u16 = 4;
@@ -293,13 +293,8 @@ impl Engine {
                     pick.block
                 }
                 None => {
-                    // Only an idle connection may fetch what another one was asked for, and only what it brings sooner.
-                    let own = peer.pipeline.latency();
-                    let worth = |other, since| {
-                        let usual = latencies.get(&other).copied().unwrap_or(FIRST_STALL);
-                        let age = now.since(since);
-                        usual.saturating_sub(age) > own || age > 2 * usual.max(own)
-                    };
+                    // Only an idle connection may fetch what another one was asked for.
+                    let worth = brings_sooner(peer.pipeline.latency(), &latencies, now);
                     let steal = peer.outstanding.is_empty().then(|| ready.picker.steal(conn, theirs, worth));
                     match steal.flatten() {
                         Some(block) => block,
@@ -496,6 +491,19 @@ impl Engine {
 pub(crate) fn latencies(peers: &BTreeMap<ConnId, Peer>) -> BTreeMap<ConnId, Duration> {
     let usual = peers.iter().map(|(&conn, peer)| (conn, peer.pipeline.latency()));
     usual.filter(|(_, latency)| !latency.is_zero()).collect()
+}
+
+/// Whether a connection of that latency brings something sooner than the one that was asked for it.
+pub(crate) fn brings_sooner(
+    own: Duration,
+    latencies: &BTreeMap<ConnId, Duration>,
+    now: Time,
+) -> impl Fn(ConnId, Time) -> bool + use<'_> {
+    move |other, since| {
+        let usual = latencies.get(&other).copied().unwrap_or(FIRST_STALL);
+        let age = now.since(since);
+        usual.saturating_sub(age) > own || age > 2 * usual.max(own)
+    }
 }
 
 /// The pieces of `have` that may be asked for while choked.

@@ -7,18 +7,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sow_content::Block;
 use sow_wire::{bittorrent::Message as Word, json_torrent::Message};
 
 use crate::{
     engine::{Engine, Phase},
     io::{ConnId, Dialect, Direction, DropReason, Time},
-    peer::{Asked, Peer, Theirs},
+    peer::{Peer, Theirs},
     talk::Talk,
 };
-
-/// Requests of one peer that wait; the original programs have one.
-const REQUESTS: usize = 64;
 
 /// How long neither side wants anything of the other before they part: the originals leave the socket open and silent.
 const FINISHED: Duration = Duration::from_secs(10);
@@ -200,18 +196,13 @@ impl Engine {
             return Err(DropReason::BadIndex);
         }
         let has = ready.picker.have().get(piece);
-        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        let Some(peer) = self.peers.get(&conn) else { return Ok(()) };
         if peer.am_choking {
             return Err(DropReason::OutOfPlace(Dialect::JsonTorrent));
         }
         if !has {
             return Err(DropReason::BadRequest);
         }
-        if peer.asked.len() >= REQUESTS {
-            return Err(DropReason::Flood);
-        }
-        peer.asked.push_back(Asked { block: Block { piece, offset: 0, length }, at: now });
-        self.serve(now);
-        Ok(())
+        self.queue_whole(now, conn, piece, length)
     }
 }

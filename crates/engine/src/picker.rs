@@ -131,9 +131,7 @@ impl Picker {
             Some(piece) => piece,
             None => {
                 let piece = self.fresh(theirs)?;
-                if self.is_crowded() {
-                    evicted = Some(self.evict(rng)?);
-                }
+                evicted = self.make_room(rng)?;
                 self.open_piece(piece, conn);
                 piece
             }
@@ -189,9 +187,7 @@ impl Picker {
             Some(piece) => piece,
             None => {
                 let piece = if in_order { self.lowest(theirs) } else { self.fresh_by_turn(theirs, turn) }?;
-                if self.is_crowded() {
-                    evicted = Some(self.evict(rng)?);
-                }
+                evicted = self.make_room(rng)?;
                 self.open_piece(piece, conn);
                 piece
             }
@@ -199,11 +195,6 @@ impl Picker {
         let block = self.open.get_mut(&piece)?.claim(now, conn, u32::MAX)?;
         self.partial.remove(&piece);
         Some(Pick { block, evicted })
-    }
-
-    /// The piece that [`Picker::next_whole`] would open.
-    pub(crate) fn next_turn(&mut self, theirs: &Bitfield, turn: impl Fn(u32) -> (usize, u64)) -> Option<u32> {
-        self.fresh_by_turn(theirs, turn)
     }
 
     /// In the end game: the piece that one other peer was asked for as a whole longest ago, to be asked of `conn` as well.
@@ -371,7 +362,11 @@ impl Picker {
     }
 
     /// A piece to open; of the rarest ones, the one whose `turn` comes first, as far as one looks.
-    fn fresh_by_turn(&mut self, theirs: &Bitfield, turn: impl Fn(u32) -> (usize, u64)) -> Option<u32> {
+    pub(crate) fn fresh_by_turn(
+        &mut self,
+        theirs: &Bitfield,
+        turn: impl Fn(u32) -> (usize, u64),
+    ) -> Option<u32> {
         let first = self.fresh(theirs)?;
         if self.order == PickOrder::InOrder {
             return Some(first);
@@ -392,6 +387,11 @@ impl Picker {
         open.exclusive = self.suspect.contains(&piece).then_some(conn);
         self.open.insert(piece, open);
         self.partial.insert(piece);
+    }
+
+    /// Room for another open piece, and what had to go for it; `None`: there is none.
+    fn make_room(&mut self, rng: &mut fastrand::Rng) -> Option<Option<u32>> {
+        if self.is_crowded() { self.evict(rng).map(Some) } else { Some(None) }
     }
 
     /// Makes room: gives up the idle piece of which least is here.

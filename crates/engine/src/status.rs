@@ -12,7 +12,7 @@ use crate::{
 /// How far a swarm is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Pieces that are verified and stored.
+    /// Pieces that are verified and stored; merely stored, while [`Status::unproved`].
     pub have: u32,
     /// Pieces in all; 0 while the metadata is not known.
     pub pieces: u32,
@@ -36,6 +36,8 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// Somebody who is connected still lacks something.
     pub others_need: bool,
+    /// There are no hashes of pieces, and nobody has confirmed the whole yet.
+    pub unproved: bool,
     /// The MD5 of the content, where the dialect knows content by it, once it is confirmed.
     pub md5: Option<[u8; 16]>,
     /// How many have not everything, as a tracker said last.
@@ -94,6 +96,7 @@ impl Engine {
             status.bytes_total = ready.geometry.total();
             status.bytes_verified = status.bytes_total - ready.missing_bytes();
             status.bytes_pending = ready.picker.arrived_bytes();
+            status.unproved = !ready.is_proved();
             status.md5 = ready.sum.filter(|_| ready.is_proved());
         }
         status.others_need = status.peers.iter().any(|peer| !peer.complete && !peer.only_uploads);

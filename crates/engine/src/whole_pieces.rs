@@ -8,12 +8,15 @@ use sow_wire::bittorrent::{BlockRequest, Message};
 
 use crate::{
     config::Proof,
-    downloading::{FIRST_STALL, latencies},
+    downloading::{brings_sooner, latencies},
     engine::{Engine, Phase},
-    io::{ConnId, Direction, Output, Time},
-    peer::{Outstanding, Theirs},
+    io::{ConnId, Direction, DropReason, Output, Time},
+    peer::{Asked, Outstanding, Peer, Theirs},
     share::Share,
 };
+
+/// Whole pieces that wait for one peer; the documents allow one.
+const REQUESTS: usize = 64;
 
 /// Connections to one peer.
 const LANES: usize = 2;
@@ -45,7 +48,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&conn) else { return false };
         let Theirs::Known { have, .. } = &peer.theirs else { return false };
         let turn = |piece| share.as_ref().map_or((0, 0), |share| share.turn(piece));
-        let is_help = !in_order && ready.picker.next_turn(have, turn).is_some_and(helps);
+        let is_help = !in_order && ready.picker.fresh_by_turn(have, turn).is_some_and(helps);
         if !is_help {
             peer.helps_since = None;
         } else {
@@ -67,13 +70,7 @@ impl Engine {
                 pick.block
             }
             None => {
-                // Only what it brings sooner than the one who was asked first.
-                let own = peer.pipeline.latency();
-                let worth = |other, since| {
-                    let usual = latencies.get(&other).copied().unwrap_or(FIRST_STALL);
-                    let age = now.since(since);
-                    usual.saturating_sub(age) > own || age > 2 * usual.max(own)
-                };
+                let worth = brings_sooner(peer.pipeline.latency(), &latencies, now);
                 match ready.picker.steal_whole(conn, have, worth) {
                     Some(block) => block,
                     None => {
@@ -85,12 +82,38 @@ impl Engine {
                 }
             }
         };
+        self.request_whole(now, conn, block);
+        true
+    }
+
+    /// Asks a peer for a piece that was chosen.
+    pub(crate) fn request_whole(&mut self, now: Time, conn: ConnId, block: Block) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.outstanding.push_back(Outstanding { block, at: now });
         peer.outstanding_bytes += block.length;
         let Block { piece, offset, length } = block;
         let request = peer.say(now, Message::Request(BlockRequest { piece, offset, length }));
         self.out.extend(request);
-        true
+    }
+
+    /// Queues a piece that a peer asked for and that is here.
+    ///
+    /// # Errors
+    /// When it has asked for too many.
+    pub(crate) fn queue_whole(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        piece: u32,
+        length: u32,
+    ) -> Result<(), DropReason> {
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        if peer.asked.len() >= REQUESTS {
+            return Err(DropReason::Flood);
+        }
+        peer.asked.push_back(Asked { block: Block { piece, offset: 0, length }, at: now });
+        self.serve(now);
+        Ok(())
     }
 
     /// Opens the second connection to a peer that turned out to be worth it.
@@ -98,7 +121,7 @@ impl Engine {
         let Some(peer) = self.peers.get(&conn) else { return };
         let (addr, dialect) = (peer.addr, peer.dialect());
         let needed = !self.is_complete() && peer.direction == Direction::Dialed;
-        let dialed = |peer: &&crate::peer::Peer| peer.direction == Direction::Dialed;
+        let dialed = |peer: &&Peer| peer.direction == Direction::Dialed;
         let same = self.peers.values().filter(dialed).filter(|peer| peer.addr == addr).count();
         let all = self.peers.values().filter(dialed).count();
         if needed && same < LANES && all < FEW && self.may_dial() && !self.widened.contains(&addr) {

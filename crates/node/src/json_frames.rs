@@ -2,37 +2,36 @@
 
 use std::io;
 
-use sow_wire::framing::{HEAD_LENGTH, length_of};
+use bytes::{Bytes, BytesMut};
+use sow_wire::framing::{FramingError, HEAD_LENGTH, take_frame};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Why no frame was read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FrameError {
     /// A length over the bound. Nothing after it was read.
-    #[error("a frame of {length} bytes; at most {limit} are accepted")]
-    TooLong { length: u64, limit: usize },
+    #[error(transparent)]
+    TooLong(#[from] FramingError),
     /// The connection failed, or ended before the frame did.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Reads the body of one frame of at most `limit` bytes. Memory is taken as bytes arrive, not as they are promised.
+/// Reads the body of one frame of at most `limit` bytes. Memory is taken as bytes arrive, not as they are promised. There is one
+/// frame each way, so what comes with it behind it is of no use to anybody.
 pub(crate) async fn read_frame(
     stream: &mut (impl AsyncRead + Unpin),
     limit: usize,
-) -> Result<Vec<u8>, FrameError> {
-    let mut head = [0; HEAD_LENGTH];
-    stream.read_exact(&mut head).await?;
-    let length = length_of(head);
-    if length > limit as u64 {
-        return Err(FrameError::TooLong { length, limit });
-    }
-    let mut body = Vec::new();
-    (&mut *stream).take(length).read_to_end(&mut body).await?;
-    if body.len() as u64 == length {
-        Ok(body)
-    } else {
-        Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
+) -> Result<Bytes, FrameError> {
+    let mut received = BytesMut::new();
+    loop {
+        if let Some(body) = take_frame(&mut received, limit)? {
+            return Ok(body);
+        }
+        let most = (HEAD_LENGTH + limit - received.len()) as u64;
+        if (&mut *stream).take(most).read_buf(&mut received).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
     }
 }
 
@@ -45,10 +44,8 @@ mod tests {
     #[tokio::test]
     async fn a_frame_is_whole_or_an_error() {
         let bytes = [frame(b"body"), b"more".to_vec()].concat();
-        let mut stream = &bytes[..];
-        assert_eq!(read_frame(&mut stream, 4).await.unwrap(), b"body");
-        assert_eq!(stream, b"more");
-        assert_eq!(read_frame(&mut &frame(b"")[..], 4).await.unwrap(), b"");
+        assert_eq!(read_frame(&mut &bytes[..], 4).await.unwrap(), &b"body"[..]);
+        assert_eq!(read_frame(&mut &frame(b"")[..], 4).await.unwrap(), Bytes::new());
         for length in 0..12 {
             let cut = read_frame(&mut &bytes[..length], 4).await;
             assert!(
@@ -61,9 +58,8 @@ mod tests {
     async fn a_length_is_a_claim() {
         for length in [5, 1 << 32, u64::MAX] {
             let claimed = read_frame(&mut &head(length)[..], 4).await;
-            assert!(
-                matches!(claimed, Err(FrameError::TooLong { length: found, limit: 4 }) if found == length)
-            );
+            let due = FramingError::TooLong { length, limit: 4 };
+            assert!(matches!(claimed, Err(FrameError::TooLong(error)) if error == due), "{claimed:?}");
         }
     }
 }

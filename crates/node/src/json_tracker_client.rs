@@ -1,10 +1,6 @@
 //! One request to a tracker of document 2, and its reply. When to ask, and what to do with the answer, is the caller's.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{io, net::IpAddr, time::Duration};
 
 use sow_wire::{
     framing::frame,
@@ -12,11 +8,14 @@ use sow_wire::{
 };
 use tokio::{
     io::AsyncWriteExt,
-    net::{TcpSocket, TcpStream, lookup_host},
+    net::{TcpStream, lookup_host},
     time::timeout,
 };
 
-use crate::json_frames::{FrameError, read_frame};
+use crate::{
+    json_frames::{FrameError, read_frame},
+    outgoing,
+};
 
 /// For the look-up of the tracker's name.
 const LOOKUP: Duration = Duration::from_secs(10);
@@ -55,21 +54,13 @@ async fn connect(host: &str, port: u16, bind: Option<IpAddr>) -> Result<TcpStrea
         timeout(LOOKUP, lookup_host((host, port))).await.map_err(|_| "its name was not looked up in time")?;
     let mut problem = "its name has no address".to_owned();
     for addr in found.map_err(|error| error.to_string())?.take(MAX_ADDRESSES) {
-        match timeout(CONNECT, open(addr, bind)).await {
+        match timeout(CONNECT, outgoing::connect(addr, bind)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => problem = error.to_string(),
             Err(_) => problem = "no connection in time".to_owned(),
         }
     }
     Err(problem)
-}
-
-async fn open(addr: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStream> {
-    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if let Some(from) = bind.map(|from| from.to_canonical()).filter(|from| !from.is_unspecified()) {
-        socket.bind(SocketAddr::new(from, 0))?;
-    }
-    socket.connect(addr).await
 }
 
 async fn exchange(mut stream: TcpStream, request: &Request) -> Result<Reply, String> {

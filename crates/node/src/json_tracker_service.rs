@@ -17,7 +17,7 @@ use sow_wire::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::{AbortHandle, JoinHandle, JoinSet},
     time::{sleep, timeout},
@@ -28,6 +28,7 @@ use crate::{
     error::NodeError,
     json_frames::{FrameError, read_frame},
     listener::{canonical, listen},
+    outgoing,
     sniff::Rewound,
 };
 
@@ -87,11 +88,6 @@ impl JsonTrackerService {
     /// Those who are there, by ascending address.
     pub fn peers(&self) -> Vec<SocketAddr> {
         self.with_books(|now, registry, _| registry.peers(now))
-    }
-
-    /// A peer that was listed here could not be reached.
-    pub fn report_unreachable(&self, addr: SocketAddr) {
-        self.with_books(|now, registry, _| registry.report_unreachable(addr, now));
     }
 
     /// Calls peers that were not heard of for long, for ever, from `bind` or whatever address the system chooses.
@@ -260,12 +256,9 @@ async fn is_alive(addr: SocketAddr, bind: Option<IpAddr>) -> Option<bool> {
 }
 
 async fn call(addr: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStream> {
-    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_zero_linger()?;
     // A peer of the other family is called from wherever there is a way.
-    if let Some(from) = bind.filter(|from| from.is_ipv4() == addr.is_ipv4()) {
-        socket.bind(SocketAddr::new(from, 0))?;
-    }
+    let socket = outgoing::socket(addr, bind.filter(|from| from.is_ipv4() == addr.is_ipv4()))?;
+    socket.set_zero_linger()?;
     socket.connect(addr).await
 }
 

@@ -7,6 +7,7 @@
 
 mod accepting;
 mod assembly;
+mod chunk_check;
 mod clock;
 mod connection;
 mod disk;
@@ -24,6 +25,7 @@ mod json_tracker_service;
 mod listener;
 mod node;
 mod options;
+mod outgoing;
 mod reader;
 mod sendfile;
 mod slabs;
@@ -38,6 +40,7 @@ mod tracker_service;
 mod whole_digest;
 mod writer;
 
+pub use chunk_check::check_sum;
 pub use connection::CONNECTION_MEMORY;
 pub use error::NodeError;
 pub use http_client::{http_client, http_error};

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -14,7 +14,6 @@ use sow_content::InfoHash;
 use sow_engine::{ConnId, Dialect, Direction, Introduction};
 use sow_wire::bittorrent::Handshake;
 use tokio::{
-    net::{TcpSocket, TcpStream},
     sync::{Semaphore, mpsc},
     task::JoinHandle,
     time::timeout,
@@ -31,6 +30,7 @@ use crate::{
     json_tracker_service::JsonTrackerService,
     listener::{canonical, listen},
     options::NodeOptions,
+    outgoing::connect,
     slabs::Slabs,
     swarm::{Answers, Swarm, SwarmEvent, SwarmOptions},
     throttle::{RateLimit, Throttle},
@@ -254,7 +254,7 @@ impl Shared {
         let _turn = self.half_open.acquire().await;
         let permit = Arc::clone(&self.connections).try_acquire_owned().map_err(|_| HandshakeError::Full)?;
         let calling = async {
-            let mut stream = self.connect(addr).await?;
+            let mut stream = connect(addr, self.options.bind).await?;
             let local = canonical(stream.local_addr()?).ip();
             let introduction = match dialect {
                 Dialect::BitTorrent => {
@@ -272,16 +272,6 @@ impl Shared {
             timeout(self.options.deadlines.handshake, calling).await.map_err(|_| HandshakeError::TooSlow)?;
         let (stream, introduction) = called?;
         Ok(Connected { stream, addr, direction: Direction::Dialed, introduction, first: Vec::new(), permit })
-    }
-
-    /// Opens a connection from the address that we are bound to.
-    async fn connect(&self, addr: SocketAddr) -> std::io::Result<TcpStream> {
-        let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        if let Some(from) = self.options.bind.filter(|from| !from.is_unspecified()) {
-            let any_port = SocketAddr::new(IpAddr::to_canonical(&from), 0);
-            socket.bind(any_port)?;
-        }
-        socket.connect(addr).await
     }
 
     fn routes(&self) -> MutexGuard<'_, Routes> {

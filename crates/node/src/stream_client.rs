@@ -19,14 +19,13 @@ use sow_engine::cs::{Client, ClientSettings, Framing, GiveUp, Next};
 use sow_store::{Placed, StoreError, StreamStore};
 use sow_wire::framing;
 use tokio::{
-    net::TcpSocket,
     runtime::Handle,
     sync::Notify,
     task::spawn_blocking,
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{clock::Clock, throttle::RateLimit};
+use crate::{clock::Clock, outgoing, throttle::RateLimit};
 
 /// What is received at a time, in bytes: it stays in a processor's cache between the socket and the file.
 const BUFFER: usize = 256 * 1024;
@@ -215,11 +214,7 @@ pub async fn fetch_stream(
 async fn call(options: &StreamOptions) -> io::Result<(TcpStream, SocketAddr)> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no address");
     for &addr in &options.addrs {
-        let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        if let Some(from) = options.bind.filter(|from| !from.is_unspecified()) {
-            socket.bind(SocketAddr::new(from.to_canonical(), 0))?;
-        }
-        match timeout(CALL, socket.connect(addr)).await {
+        match timeout(CALL, outgoing::connect(addr, options.bind)).await {
             Ok(Ok(stream)) => return Ok((stream.into_std()?, addr)),
             Ok(Err(error)) => last = error,
             Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no answer"),

@@ -124,19 +124,6 @@ async fn the_dead_are_struck_off_and_the_living_are_not_harmed() {
 }
 
 #[tokio::test]
-async fn a_peer_that_others_cannot_reach_is_called_at_once() {
-    let tracker = tracker(JsonLimits::default());
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    ask(&tracker, closed.port(), Event::Started).await;
-    tracker.service().report_unreachable(closed);
-    let since = Instant::now();
-    while !tracker.service().peers().is_empty() {
-        assert!(since.elapsed() < LONG, "it is still there");
-        sleep(Duration::from_millis(10)).await;
-    }
-}
-
-#[tokio::test]
 async fn a_client_says_what_went_wrong() {
     let request = Request::new(loopback(5555), Event::Started);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

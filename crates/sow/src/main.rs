@@ -12,6 +12,7 @@ mod fetch;
 mod hashing;
 mod memory;
 mod quantity;
+mod random_bytes;
 mod reach;
 mod receivers;
 mod report;

@@ -126,14 +126,6 @@ impl JsonRegistry {
         dead
     }
 
-    /// Somebody who is to be believed could not reach a peer: it counts as a call in vain, and the next one is due at once.
-    pub fn report_unreachable(&mut self, addr: SocketAddr, now: Duration) {
-        self.probed(addr, false, now);
-        if let Some(peer) = self.peers.get_mut(&addr) {
-            peer.probe_at = now;
-        }
-    }
-
     /// Those who are there, by ascending address.
     pub fn peers(&mut self, now: Duration) -> Vec<SocketAddr> {
         self.expire(now);
@@ -266,14 +258,12 @@ mod tests {
         let mut world = World::new(JsonLimits::default());
         let one = addr("10.0.0.1:5555");
         world.join("10.0.0.1", 5555);
-        world.registry.report_unreachable(one, world.now);
-        assert_eq!(world.registry.due_probes(world.now), [one]);
-        world.join("10.0.0.1", 5555);
         assert!(!world.registry.probed(one, false, world.now));
-        world.registry.report_unreachable(one, world.now);
+        world.join("10.0.0.1", 5555);
+        assert!(!world.registry.probed(one, false, world.now), "its first call in vain since it joined");
+        assert!(world.registry.probed(one, false, world.now));
         assert_eq!(world.registry.peers(world.now), []);
-        world.registry.report_unreachable(one, world.now);
-        assert_eq!(world.registry.due_probes(world.now), []);
+        assert!(!world.registry.probed(one, false, world.now));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use sow_content::{Bitfield, Block, hash::hexadecimal};
+use sow_content::{Bitfield, hash::hexadecimal};
 use sow_wire::chunk::{ErrorId, MAX_LIST, Message, ORIGINAL_LIMIT, Spelling, fitting_ids, fitting_peers};
 
 use super::ChunkTalk;
@@ -11,7 +11,6 @@ use crate::{
     engine::{Engine, Phase},
     io::{ConnId, Dialect, DropReason, Event, PeerSource, Time},
     meeting::made_up,
-    peer::Asked,
     talk::Talk,
 };
 
@@ -27,9 +26,6 @@ const LISTED: u32 = 200_000;
 
 /// Errors that one caller is answered; then it is hung up on.
 const ERRORS: u32 = 16;
-
-/// Requests of one caller that wait; the document allows one.
-const REQUESTS: usize = 64;
 
 /// Addresses in one `SHEL`.
 const PEERS: usize = 1000;
@@ -201,13 +197,7 @@ impl Engine {
             }
             return self.answer_error(now, conn, ErrorId::ChunkUndownloaded, String::new());
         }
-        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
-        if peer.asked.len() >= REQUESTS {
-            return Err(DropReason::Flood);
-        }
-        peer.asked.push_back(Asked { block: Block { piece, offset: 0, length }, at: now });
-        self.serve(now);
-        Ok(())
+        self.queue_whole(now, conn, piece, length)
     }
 
     fn answer_error(&mut self, now: Time, conn: ConnId, id: ErrorId, text: String) -> Result<(), DropReason> {

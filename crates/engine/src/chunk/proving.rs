@@ -1,15 +1,11 @@
 //! How a file without hashes of chunks is proved right: the sum of the whole is taken, a server is asked whether it fits,
 //! and if not, suspect chunks are fetched from it again and whoever sent a wrong one is banned.
 
-use sow_content::Block;
-use sow_wire::bittorrent::{BlockRequest, Message as Word};
-
 use super::trial::Stage;
 use crate::{
     config::Proof,
     engine::{Engine, Phase, Ready},
     io::{ConnId, Dialect, DropReason, Event, Output, Time},
-    peer::Outstanding,
 };
 
 /// How far what comes in order may be ahead of its sum, in bytes.
@@ -91,11 +87,10 @@ impl Engine {
     /// The sum of the complete content; when it is not known it is asked for, and comes with [`Engine::whole_digest`].
     pub(super) fn own_sum(&mut self) -> Option<[u8; 16]> {
         let Phase::Ready(ready) = &mut self.phase else { return None };
-        let sum = ready.sum.or(ready.trial.as_ref().and_then(|trial| trial.sum));
-        if sum.is_none() && !std::mem::replace(&mut ready.summing, true) {
-            self.push(Output::DigestWhole);
+        if ready.sum.is_none() && !std::mem::replace(&mut ready.summing, true) {
+            self.out.push_back(Output::DigestWhole);
         }
-        sum
+        ready.sum
     }
 
     /// What a server is asked for the proof. False: nothing, for now.
@@ -111,7 +106,7 @@ impl Engine {
             (Stage::Correcting, _) => match trial.next(conn) {
                 Some(piece) => {
                     let block = ready.picker.reopen(now, piece, conn);
-                    self.ask_again(now, conn, block);
+                    self.request_whole(now, conn, block);
                     true
                 }
                 None => false,
@@ -170,15 +165,6 @@ impl Engine {
         ready.sum = trial.sum;
         ready.complete_since = Some(now);
         self.completed(now);
-    }
-
-    fn ask_again(&mut self, now: Time, conn: ConnId, block: Block) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
-        peer.outstanding.push_back(Outstanding { block, at: now });
-        peer.outstanding_bytes += block.length;
-        let Block { piece, offset, length } = block;
-        let output = peer.say(now, Word::Request(BlockRequest { piece, offset, length }));
-        self.out.extend(output);
     }
 }
 

@@ -3,21 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sow_content::{
-    Bitfield, Geometry, Info, InfoHash,
-    geometry::MAX_PIECE_LENGTH,
-    hash::{Md5, sha1},
-};
+use sow_content::{Bitfield, Geometry, Info, InfoHash, geometry::MAX_PIECE_LENGTH, hash::sha1};
 use sow_engine::ChunkConfig;
 use sow_node::{Answers, Node, NodeOptions, SwarmContent, SwarmOptions};
-use sow_store::{DiskStore, MemoryStore, Store, scan};
+use sow_store::{DiskStore, Store, scan};
 
 use crate::{
     args::{chunk::ChunkServerPlan, client_server::Source},
     commands::send::{Watch, Watched},
     exit::{Exit, Failure, chain},
-    hashing, memory,
+    hashing,
     quantity::Size,
+    random_bytes::random_bytes,
     reach,
     report::{Event, Report},
     settings,
@@ -107,16 +104,8 @@ fn open(source: &Source, chunk_size: Option<u32>, report: &Report, stop: &Stop) 
             Ok(Opened { info, store, watched: Watched::Files(Arc::new(plan)), md5 })
         }
         Source::Random(length) => {
-            let most = memory::half_of_available();
-            if *length > most {
-                return Err(Failure::usage(format!(
-                    "{} of random bytes do not fit into memory",
-                    Size(*length)
-                ))
-                .tip(format!("at most {} do; or name a file with -f", Size(most))));
-            }
             let geometry = cut(*length)?;
-            let (store, md5) = random(geometry)?;
+            let (store, md5) = random_bytes(geometry)?;
             Ok(Opened { info: nameless(geometry)?, store, watched: Watched::Random, md5 })
         }
     }
@@ -125,20 +114,6 @@ fn open(source: &Source, chunk_size: Option<u32>, report: &Report, stop: &Stop) 
 /// Document 1's 128 KiB, as long as lists of chunks stay short; longer chunks for longer files.
 fn chunk_size_for(total: u64) -> u64 {
     total.div_ceil(MOST_CHUNKS).next_power_of_two().clamp(CHUNK_SIZE, u64::from(MAX_PIECE_LENGTH))
-}
-
-/// Random bytes in memory, and their sum.
-fn random(geometry: Geometry) -> Result<(Store, [u8; 16]), Failure> {
-    let store = Store::from(MemoryStore::new(geometry));
-    let (mut random, mut md5) = (fastrand::Rng::new(), Md5::new());
-    for piece in 0..geometry.pieces() {
-        let mut bytes = vec![0; geometry.length_of(piece) as usize];
-        random.fill(&mut bytes);
-        md5.update(&bytes);
-        store.write_piece(piece, &[bytes.into()])?;
-        store.journal(piece)?;
-    }
-    Ok((store, md5.finish()))
 }
 
 #[cfg(test)]

@@ -7,20 +7,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use sow_content::Geometry;
-use sow_content::hash::{Md5, hexadecimal};
+use sow_content::hash::hexadecimal;
 use sow_engine::cs::{Framing, Places};
 use sow_node::{RateLimit, StreamListener, StreamServer, StreamServerEvent, StreamServerOptions};
-use sow_store::{DiskStore, MemoryStore, Store};
+use sow_store::{DiskStore, Store};
 use tokio::{sync::mpsc::UnboundedReceiver, time::interval};
 
 use super::serving::Served;
 use crate::{
     args::client_server::{ServerPlan, Source},
     exit::{Exit, Failure},
-    memory,
     quantity::Size,
+    random_bytes::random_bytes,
     reach,
     report::{Event, Report},
     stop::Stop,
@@ -92,29 +91,14 @@ fn open(source: &Source) -> Result<(Arc<Store>, String), Failure> {
             let size = Size(store.geometry().total());
             (store, format!("{} ({size})", path.display()))
         }
-        Source::Random(length) => random(*length)?,
+        Source::Random(length) => {
+            let geometry = Geometry::new(*length, RANDOM_PIECE)
+                .map_err(|error| Failure::usage(crate::exit::chain(&error)))?;
+            let (store, md5) = random_bytes(geometry)?;
+            (store, format!("{} of random bytes, MD5 {}", Size(*length), hexadecimal(&md5)))
+        }
     };
     Ok((Arc::new(store), label))
-}
-
-/// Random bytes in memory.
-fn random(length: u64) -> Result<(Store, String), Failure> {
-    let most = memory::half_of_available();
-    if length > most {
-        return Err(Failure::usage(format!("{} of random bytes do not fit into memory", Size(length)))
-            .tip(format!("at most {} do; or name a file with -f", Size(most))));
-    }
-    let geometry =
-        Geometry::new(length, RANDOM_PIECE).map_err(|error| Failure::usage(crate::exit::chain(&error)))?;
-    let store = Store::from(MemoryStore::new(geometry));
-    let (mut random, mut digest) = (fastrand::Rng::new(), Md5::new());
-    for piece in 0..geometry.pieces() {
-        let mut bytes = vec![0; geometry.length_of(piece) as usize];
-        random.fill(&mut bytes);
-        digest.update(&bytes);
-        store.write_piece(piece, &[Bytes::from(bytes)])?;
-    }
-    Ok((store, format!("{} of random bytes, MD5 {}", Size(length), hexadecimal(&digest.finish()))))
 }
 
 /// A server that is running.

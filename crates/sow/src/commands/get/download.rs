@@ -4,14 +4,14 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use sow_content::{Metainfo, Ticket, path::printable};
 use sow_engine::{Dialect, Event, PickOrder, Status};
-use sow_node::{Answers, Swarm, SwarmContent, SwarmEvent, SwarmOptions};
+use sow_node::{Answers, Swarm, SwarmContent, SwarmEvent, SwarmOptions, check_sum};
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
     time::{Instant, sleep},
 };
 
 use super::{
-    Run, cut_short, existing,
+    Run, cut_short,
     opening::{Fetch, Opening, Subject, open},
     view::{View, there_already},
 };
@@ -272,7 +272,7 @@ impl Download<'_> {
         let (run, report, file) = (Arc::clone(self.run), self.report.clone(), path.clone());
         let md5 = crate::blocking(move || hashing::md5_of(&file, &report, &run.stop)).await?;
         for server in &self.servers {
-            match existing::is_servers(*server, self.run.node.port(), md5).await {
+            match check_sum(*server, self.run.plan.bind, self.run.node.port(), md5).await {
                 Some(true) => return Ok(Some(path)),
                 Some(false) => return Err(target::differs(&path)),
                 None => {}

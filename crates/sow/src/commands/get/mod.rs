@@ -1,7 +1,6 @@
 //! `sow get`: one node, and a download for each WHAT.
 
 mod download;
-mod existing;
 mod fetched;
 mod leftovers;
 mod opening;

@@ -145,7 +145,9 @@ impl View {
             return format!("nobody has told yet what {label} is");
         }
         let done = percent(status.bytes_verified, status.bytes_total);
-        format!("{done} of {label} ({}) is there and verified", Size(status.bytes_total))
+        let verified =
+            if status.unproved { ", and cannot be verified before all of it is" } else { " and verified" };
+        format!("{done} of {label} ({}) is there{verified}", Size(status.bytes_total))
     }
 
     fn take_in(&mut self, status: &Status) {

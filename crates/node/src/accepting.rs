@@ -114,8 +114,8 @@ async fn decide(mut stream: TcpStream, addr: SocketAddr, node: Arc<Shared>) -> O
             Ok((Caller::JsonTracker, first)) => {
                 let service = node.json_tracker.read().unwrap_or_else(PoisonError::into_inner).clone();
                 if let Some(service) = service {
-                    // It has deadlines of its own, and what it takes of memory is bounded.
-                    tokio::spawn(json_tracker_service::serve(stream, first, addr, service));
+                    // One request, one reply: it is over before it counts as decided.
+                    json_tracker_service::serve(stream, first, addr, service).await;
                 }
                 None
             }

@@ -18,7 +18,7 @@ Examples:
   sow send photos/ --expect 3             ends with exit code 0 when three machines hold whole copies
   sow send big.iso --torrent              also writes big.iso.torrent, for any BitTorrent program
   sow send big.iso --up-limit 100mbit --port 0
-  sow send big.iso --also raw:52001,framed:6666")]
+  sow send big.iso --also chunk,json-torrent,raw:52001,framed:6666")]
 pub(crate) struct SendArgs {
     /// The file or folder to share.
     #[arg(value_name = "PATH")]
@@ -42,7 +42,8 @@ pub(crate) struct SendArgs {
     #[arg(long, env = "SOW_TIT_FOR_TAT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(crate) tit_for_tat: bool,
     /// Serve the file in other dialects too: raw:PORT and framed:PORT, each on a port of its own, chunk and json-torrent on
-    /// the main one. Only BitTorrent tells who has a verified copy, so --expect does not count the others' receivers.
+    /// the main one. --expect counts chunk clients once their MD5 fits; in raw, framed and json-torrent nobody tells that he has
+    /// a verified copy.
     #[arg(long, env = "SOW_ALSO", value_name = "DIALECT", value_delimiter = ',', value_parser = also)]
     pub(crate) also: Vec<Also>,
     /// Write a .torrent file: NAME.torrent in the current folder, or FILE.

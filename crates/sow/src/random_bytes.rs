@@ -5,17 +5,20 @@ use sow_store::{MemoryStore, Store};
 
 use crate::{exit::Failure, memory, quantity::Size};
 
-/// Random bytes in memory, and their MD5.
+/// `length` random bytes in memory, in pieces as `cut` makes them of a length, and their MD5.
 ///
 /// # Errors
-/// When they do not fit into half of the memory that is available.
-pub(crate) fn random_bytes(geometry: Geometry) -> Result<(Store, [u8; 16]), Failure> {
+/// When they do not fit into half of the memory that is available, or cannot be cut.
+pub(crate) fn random_bytes(
+    length: u64,
+    cut: impl FnOnce(u64) -> Result<Geometry, Failure>,
+) -> Result<(Store, [u8; 16]), Failure> {
     let most = memory::half_of_available();
-    if geometry.total() > most {
-        let wanted = Size(geometry.total());
-        return Err(Failure::usage(format!("{wanted} of random bytes do not fit into memory"))
+    if length > most {
+        return Err(Failure::usage(format!("{} of random bytes do not fit into memory", Size(length)))
             .tip(format!("at most {} do; or name a file with -f", Size(most))));
     }
+    let geometry = cut(length)?;
     let store = Store::from(MemoryStore::new(geometry));
     let (mut random, mut md5) = (fastrand::Rng::new(), Md5::new());
     for piece in 0..geometry.pieces() {
@@ -35,14 +38,13 @@ mod tests {
 
     #[test]
     fn the_sum_is_that_of_what_is_stored() {
-        let geometry = Geometry::new(2500, 1000).unwrap();
-        let (store, sum) = random_bytes(geometry).unwrap();
+        let (store, sum) = random_bytes(2500, |total| Ok(Geometry::new(total, 1000).unwrap())).unwrap();
         let (mut all, mut md5) = (vec![0; 2500], Md5::new());
         store.read(0..2500, &mut all).unwrap();
         md5.update(&all);
         assert_eq!(md5.finish(), sum);
         assert!(store.finish().is_ok(), "every piece is there");
-        let too_much = Geometry::new(1 << 44, 64 << 20).unwrap();
-        assert_eq!(random_bytes(too_much).unwrap_err().exit(), Exit::Usage);
+        let too_much = random_bytes(u64::MAX, |_| panic!("cut before it is known to fit"));
+        assert_eq!(too_much.unwrap_err().exit(), Exit::Usage);
     }
 }

@@ -104,9 +104,8 @@ fn open(source: &Source, chunk_size: Option<u32>, report: &Report, stop: &Stop) 
             Ok(Opened { info, store, watched: Watched::Files(Arc::new(plan)), md5 })
         }
         Source::Random(length) => {
-            let geometry = cut(*length)?;
-            let (store, md5) = random_bytes(geometry)?;
-            Ok(Opened { info: nameless(geometry)?, store, watched: Watched::Random, md5 })
+            let (store, md5) = random_bytes(*length, cut)?;
+            Ok(Opened { info: nameless(*store.geometry())?, store, watched: Watched::Random, md5 })
         }
     }
 }

@@ -92,9 +92,9 @@ fn open(source: &Source) -> Result<(Arc<Store>, String), Failure> {
             (store, format!("{} ({size})", path.display()))
         }
         Source::Random(length) => {
-            let geometry = Geometry::new(*length, RANDOM_PIECE)
-                .map_err(|error| Failure::usage(crate::exit::chain(&error)))?;
-            let (store, md5) = random_bytes(geometry)?;
+            let (store, md5) = random_bytes(*length, |total| {
+                Geometry::new(total, RANDOM_PIECE).map_err(|error| Failure::usage(crate::exit::chain(&error)))
+            })?;
             (store, format!("{} of random bytes, MD5 {}", Size(*length), hexadecimal(&md5)))
         }
     };

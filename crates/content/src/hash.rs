@@ -1,10 +1,12 @@
 //! SHA-1, the hash of BitTorrent v1 pieces and info dictionaries, with the CPU's instructions where it has them; and MD5, by
-//! which document 1 knows a file, as fast as a chain of dependent steps can be. Neither is to keep out an adversary who
+//! which document 1 knows a file. Neither is to keep out an adversary who
 //! makes the content.
 
 use std::fmt;
 
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, digest};
+
+pub use sow_md5::Md5;
 
 /// A hash that is fed part by part.
 #[derive(Clone)]
@@ -41,38 +43,6 @@ impl Default for Sha1 {
 impl fmt::Debug for Sha1 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sha1(..)")
-    }
-}
-
-/// An MD5 sum that is fed part by part.
-pub struct Md5(fast_md5::Md5);
-
-impl Md5 {
-    /// The sum of nothing so far.
-    pub fn new() -> Self {
-        Self(fast_md5::Md5::new())
-    }
-
-    /// Appends `bytes` to what is summed.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    /// The sum of everything that was appended.
-    pub fn finish(self) -> [u8; 16] {
-        self.0.finalize()
-    }
-}
-
-impl Default for Md5 {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for Md5 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Md5(..)")
     }
 }
 

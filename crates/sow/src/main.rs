@@ -17,7 +17,6 @@ mod reach;
 mod receivers;
 mod report;
 mod resolve;
-mod scheduling;
 mod settings;
 mod stop;
 mod stream;
@@ -25,10 +24,12 @@ mod target;
 mod torrent_file;
 mod what;
 
-use std::process::ExitCode;
+use std::{num::NonZero, process::ExitCode};
+
+use tokio::runtime::Builder;
 
 use crate::{
-    args::Command,
+    args::{Command, chunk::ChunkCommand},
     exit::{Exit, Failure},
     report::Report,
 };
@@ -56,10 +57,12 @@ fn run(command: Command, report: &Report) -> Result<Exit, Failure> {
         Command::Raw(args) => in_runtime(commands::client_server::raw(args.command, report)),
         Command::Framed(args) => in_runtime(commands::client_server::framed(args.command, report)),
         Command::Chunk(args) => {
-            if matches!(args.command, args::chunk::ChunkCommand::Client(_)) {
-                scheduling::in_batches();
-            }
-            in_runtime(commands::chunk::run(args.command, report))
+            // A client waits for a sum that one thread takes: a processor is left to that.
+            let threads = match args.command {
+                ChunkCommand::Server(_) => processors(),
+                ChunkCommand::Client(_) => processors().saturating_sub(1).max(1),
+            };
+            in_runtime_of(threads, commands::chunk::run(args.command, report))
         }
         Command::JsonTorrent(args) => in_runtime(commands::json_torrent::run(args.command, report)),
         Command::Lab(args) => commands::lab::run(args.command, report),
@@ -67,13 +70,29 @@ fn run(command: Command, report: &Report) -> Result<Exit, Failure> {
     }
 }
 
-/// Runs a command among tasks. Work that still blocks a thread when it is over is left behind.
+/// Runs a command among tasks, on all processors.
 fn in_runtime(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    let runtime = tokio::runtime::Runtime::new()
+    in_runtime_of(processors(), command)
+}
+
+/// The same on so many threads. Work that still blocks one of its own when the command is over is left behind.
+fn in_runtime_of(
+    threads: usize,
+    command: impl Future<Output = Result<Exit, Failure>>,
+) -> Result<Exit, Failure> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")))?;
     let ended = runtime.block_on(command);
     runtime.shutdown_background();
     ended
+}
+
+/// How many processors there are for us.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// Runs what blocks where it may.

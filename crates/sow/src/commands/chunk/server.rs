@@ -24,6 +24,12 @@ use crate::{
 /// The length of a chunk (document 1, section 2.2), in bytes.
 const CHUNK_SIZE: u64 = 128 << 10;
 
+/// So many chunks are enough for everybody to have something to give, and longer ones cost less each.
+const ENOUGH_CHUNKS: u64 = 1024;
+
+/// No longer than this for that reason, in bytes: a chunk is passed on when it is whole.
+const LONG_CHUNK: u64 = 1 << 20;
+
 /// How many chunks there should be at most: everybody asks everybody for lists of them.
 const MOST_CHUNKS: u64 = 8192;
 
@@ -110,9 +116,11 @@ fn open(source: &Source, chunk_size: Option<u32>, report: &Report, stop: &Stop) 
     }
 }
 
-/// Document 1's 128 KiB, as long as lists of chunks stay short; longer chunks for longer files.
+/// Document 1's 128 KiB, and longer chunks for longer files.
 fn chunk_size_for(total: u64) -> u64 {
-    total.div_ceil(MOST_CHUNKS).next_power_of_two().clamp(CHUNK_SIZE, u64::from(MAX_PIECE_LENGTH))
+    let enough = total.div_ceil(ENOUGH_CHUNKS).next_power_of_two().clamp(CHUNK_SIZE, LONG_CHUNK);
+    let few = total.div_ceil(MOST_CHUNKS).next_power_of_two();
+    enough.max(few).min(u64::from(MAX_PIECE_LENGTH))
 }
 
 #[cfg(test)]
@@ -120,11 +128,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_are_as_in_the_document_until_there_would_be_too_many() {
-        for total in [0, 1, 10 << 20, 1 << 30] {
+    fn chunks_are_as_in_the_document_until_there_would_be_many() {
+        for total in [0, 1, 10 << 20, 128 << 20] {
             assert_eq!(chunk_size_for(total), 128 << 10, "{total}");
         }
-        assert_eq!(chunk_size_for((1 << 30) + 1), 256 << 10);
+        assert_eq!(chunk_size_for((128 << 20) + 1), 256 << 10);
+        for total in [1 << 30, 8 << 30] {
+            assert_eq!(chunk_size_for(total), 1 << 20, "{total}");
+        }
         assert_eq!(chunk_size_for(40 << 30), 8 << 20);
         assert_eq!(chunk_size_for(u64::MAX / 4), u64::from(MAX_PIECE_LENGTH));
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,6 +25,7 @@ use crate::{
     peer_book::PeerBook,
     picker::Picker,
     rate::Rate,
+    share::Share,
     spread::Spread,
 };
 
@@ -48,6 +50,8 @@ pub struct Engine {
     pub(crate) identities: BTreeMap<ConnId, (SocketAddr, PeerId)>,
     /// Our own address, as others see it, where a dialect needs it.
     pub(crate) own_host: Option<IpAddr>,
+    /// Who fetches what from a seed, as it was last.
+    pub(crate) share: Option<Arc<Share>>,
     pub(crate) phase: Phase,
     /// Counts whatever may give a peer that had nothing to pick something to pick.
     pub(crate) generation: u64,
@@ -119,6 +123,7 @@ impl Engine {
             widened: BTreeSet::new(),
             identities: BTreeMap::new(),
             own_host: None,
+            share: None,
             phase: Phase::Fetching(MetadataFetch::new(info_hash)),
             generation: 0,
             choke_round: 0,

@@ -1,7 +1,7 @@
 //! Asking for whole pieces, one at a time on each connection, in the dialects that know nothing smaller; and the second
 //! connection to the same peer, without which a round trip would pass between any two pieces.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use sow_content::Block;
 use sow_wire::bittorrent::{BlockRequest, Message};
@@ -24,6 +24,9 @@ const LANES: usize = 2;
 /// What is others' to fetch is left to them for this long at least.
 const HELP: Duration = Duration::from_millis(500);
 
+/// The turn of what is left to its owner.
+const NOT_OURS: usize = usize::MAX;
+
 /// With more peers than this each gets one connection only: they keep each other busy.
 const FEW: usize = 16;
 
@@ -39,20 +42,35 @@ impl Engine {
         }
         let share = self.share_at(conn);
         let Phase::Ready(ready) = &mut self.phase else { return false };
-        // The sum of the whole is taken from the beginning while the rest comes, as long as order is nobody's loss.
-        let in_order = ready.proof == Proof::Whole && share.as_ref().is_some_and(Share::is_alone);
+        // The sum of the whole is taken from the beginning while the rest comes, as long as order is nobody's loss. That
+        // nobody else is there may be that nobody has called yet; with something in hand it is likely.
+        let in_order = ready.proof == Proof::Whole
+            && ready.picker.have().count() > 0
+            && share.as_deref().is_some_and(Share::is_alone);
         if in_order && ready.is_ahead_of_sum() {
             return false;
         }
-        let helps = |piece| share.as_ref().is_some_and(|share| share.turn(piece).0 > 0);
+        let turn = |piece| share.as_ref().map_or((0, 0), |share| share.turn(piece));
+        let Some(peer) = self.peers.get(&conn) else { return false };
+        let Theirs::Known { have, .. } = &peer.theirs else { return false };
+        let helps =
+            !in_order && ready.picker.fresh_by_turn(have, turn).is_some_and(|piece| turn(piece).0 > 0);
+        let left = match &share {
+            Some(share) if helps => self.left_to_owners(share),
+            _ => BTreeSet::new(),
+        };
+        let turn = |piece| {
+            let (rank, order) = turn(piece);
+            (if left.contains(&piece) { NOT_OURS } else { rank }, order)
+        };
+        let Phase::Ready(ready) = &mut self.phase else { return false };
         let Some(peer) = self.peers.get_mut(&conn) else { return false };
         let Theirs::Known { have, .. } = &peer.theirs else { return false };
-        let turn = |piece| share.as_ref().map_or((0, 0), |share| share.turn(piece));
-        let is_help = !in_order && ready.picker.fresh_by_turn(have, turn).is_some_and(helps);
-        if !is_help {
+        let waits = helps && ready.picker.fresh_by_turn(have, turn).is_some_and(|piece| turn(piece).0 > 1);
+        if !waits {
             peer.helps_since = None;
         } else {
-            // Their owners have asked for them, most likely. Only what they do not get in time is worth asking for again.
+            // Somebody else has asked for them, most likely. Only what he does not get in time is worth asking for again.
             let since = *peer.helps_since.get_or_insert(now);
             if now.since(since) < HELP.max(2 * peer.pipeline.latency()) {
                 return false;

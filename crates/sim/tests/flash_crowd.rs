@@ -52,7 +52,7 @@ fn the_last_receiver_is_near_the_bound_and_the_origin_sends_little_twice() {
 #[test]
 fn the_documents_protocols_are_near_the_bound_too() {
     for dialect in [Dialect::Chunk, Dialect::JsonTorrent] {
-        for (receivers, limit) in [(1, 1.1), (2, 1.3), (5, 1.4), (20, 2.1)] {
+        for (receivers, limit) in [(1, 1.05), (2, 1.15), (5, 1.25), (20, 1.75)] {
             for seed in 0..3 {
                 let mut world = crowd(dialect, receivers, seed);
                 assert!(

@@ -11,7 +11,6 @@ mod exit;
 mod fetch;
 mod hashing;
 mod memory;
-mod quantity;
 mod random_bytes;
 mod reach;
 mod receivers;
@@ -27,6 +26,8 @@ mod what;
 use std::{num::NonZero, process::ExitCode};
 
 use tokio::runtime::Builder;
+
+use sow_quantity as quantity;
 
 use crate::{
     args::{Command, chunk::ChunkCommand},

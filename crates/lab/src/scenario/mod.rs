@@ -3,14 +3,25 @@
 //!
 //! A scenario is written as a TOML file. Those that come with the program are such files too ([`built_in`]), and good ones to start from.
 
+mod built_in;
+mod check;
+mod error;
+mod format;
 mod mode;
 mod network;
+mod reading;
+mod values;
 
 use std::{path::PathBuf, time::Duration};
 
 pub use self::{
+    built_in::{NAMES, built_in, built_in_text},
+    check::MAX_RUNS,
+    error::{Misfit, ScenarioError},
     mode::{Mode, UnknownMode},
     network::{HostPart, LinkException, Network, Shape},
+    reading::read,
+    values::{CountsError, counts},
 };
 
 /// An experiment, ready to be run.

@@ -93,15 +93,24 @@ impl Shape {
     }
 }
 
+impl LinkException {
+    /// What becomes of a link.
+    pub(super) fn apply(&self, link: Link) -> Link {
+        Link {
+            up: self.up.unwrap_or(link.up),
+            down: self.down.unwrap_or(link.down),
+            delay_us: self.delay_us.unwrap_or(link.delay_us),
+        }
+    }
+}
+
 impl Network {
     /// The network for a run of this shape; it may yet be one that cannot be built ([`Topology::check`]).
     pub fn topology(&self, name: LabName, shape: Shape) -> Topology {
         let mut topology = Topology::star(name, shape.hosts(), self.link);
         for (place, link) in topology.links.iter_mut().enumerate() {
             for exception in self.exceptions.iter().filter(|exception| shape.has(exception.part, place)) {
-                link.up = exception.up.unwrap_or(link.up);
-                link.down = exception.down.unwrap_or(link.down);
-                link.delay_us = exception.delay_us.unwrap_or(link.delay_us);
+                *link = exception.apply(*link);
             }
         }
         topology.switches = self.trunk.map_or(Switches::One, |trunk| Switches::Two { trunk });

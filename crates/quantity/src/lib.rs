@@ -6,25 +6,32 @@ use std::{fmt, time::Duration};
 
 /// A number of bytes. Shown in binary units: `812.0 MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Size(pub(crate) u64);
+pub struct Size(pub u64);
 
 /// Bytes per second, never zero when it was typed. Shown in decimal units: `1.2 MB/s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rate(pub(crate) u64);
+pub struct Rate(pub u64);
 
 /// A time span. Shown as `1h30m`, `45.2 s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Span(pub(crate) Duration);
+pub struct Span(pub Duration);
 
 /// Why a text is not the amount that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum QuantityError {
+pub enum QuantityError {
     /// There is no number in front, or it is not finite.
     #[error("`{0}` does not begin with a number")]
     Number(String),
     /// The unit is not known.
     #[error("`{unit}` is not a unit of {of}; {examples}")]
-    Unit { unit: String, of: &'static str, examples: &'static str },
+    Unit {
+        /// What stands there.
+        unit: String,
+        /// What was wanted: `rate`, `size`, `time`.
+        of: &'static str,
+        /// What one could write.
+        examples: &'static str,
+    },
     /// `mb/s`: megabits or megabytes?
     #[error("`{0}` could mean bits or bytes; write for example 10mbit or 1.2MB/s")]
     BitsOrBytes(String),
@@ -41,7 +48,7 @@ const TIMES: &str = "for example 90s, 10m, 1h, 1h30m, 500ms";
 ///
 /// # Errors
 /// When it is not one, its unit is ambiguous, or it is less than one byte per second.
-pub(crate) fn rate(text: &str) -> Result<Rate, QuantityError> {
+pub fn rate(text: &str) -> Result<Rate, QuantityError> {
     let (number, unit) = split(text)?;
     let bits = bits_per_unit(unit).ok_or_else(|| {
         let lower = unit.to_ascii_lowercase();
@@ -60,7 +67,7 @@ pub(crate) fn rate(text: &str) -> Result<Rate, QuantityError> {
 ///
 /// # Errors
 /// When it is not one, or too large.
-pub(crate) fn size(text: &str) -> Result<Size, QuantityError> {
+pub fn size(text: &str) -> Result<Size, QuantityError> {
     let (number, unit) = split(text)?;
     let factor = match unit.strip_suffix('B').unwrap_or(unit) {
         "" => 1.0,
@@ -79,7 +86,7 @@ pub(crate) fn size(text: &str) -> Result<Size, QuantityError> {
 ///
 /// # Errors
 /// When it is not one, or longer than a hundred years.
-pub(crate) fn time(text: &str) -> Result<Span, QuantityError> {
+pub fn time(text: &str) -> Result<Span, QuantityError> {
     let mut seconds = 0.0;
     let mut rest = text.trim();
     loop {

@@ -9,4 +9,5 @@ pub mod bound;
 pub mod network;
 pub mod record;
 pub mod report;
+pub mod run;
 pub mod scenario;

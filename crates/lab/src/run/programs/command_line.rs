@@ -1,0 +1,67 @@
+//! A program and its arguments, to be run on a host and to be shown to people.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fmt,
+};
+
+/// A command line: a program and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CommandLine {
+    words: Vec<OsString>,
+}
+
+impl CommandLine {
+    /// A program, without arguments yet.
+    pub(crate) fn new(program: impl AsRef<OsStr>) -> Self {
+        Self { words: vec![program.as_ref().to_owned()] }
+    }
+
+    /// With one more argument.
+    #[must_use]
+    pub(crate) fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.words.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// With more arguments.
+    #[must_use]
+    pub(crate) fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.words.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self
+    }
+
+    /// The program and its arguments.
+    pub(crate) fn words(&self) -> &[OsString] {
+        &self.words
+    }
+}
+
+/// As one would type it.
+impl fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, word) in self.words.iter().enumerate() {
+            let gap = if place == 0 { "" } else { " " };
+            let word = word.to_string_lossy();
+            let plain = |c: char| c.is_alphanumeric() || "-_./:=,+@%…".contains(c);
+            if !word.is_empty() && word.chars().all(plain) {
+                write!(f, "{gap}{word}")?;
+            } else {
+                write!(f, "{gap}'{}'", word.replace('\'', r"'\''"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_shown_as_it_would_be_typed() {
+        let line =
+            CommandLine::new("sow").args(["get", "10.0.0.1:52000/6hx2"]).arg("a b").arg("").arg("it's");
+        assert_eq!(line.to_string(), r"sow get 10.0.0.1:52000/6hx2 'a b' '' 'it'\''s'");
+    }
+}

@@ -73,6 +73,9 @@ pub struct Header {
     /// Anything else that a reader of the report should know, a sentence each.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Whatever else runs depended on, as their maker writes it: what goes on with these records must find the same.
+    #[serde(default)]
+    pub settings: serde_json::Value,
 }
 
 /// Hosts round a switch, or round two switches with a trunk between them.

@@ -240,6 +240,7 @@ fn header(hosts: usize) -> Header {
         },
         calibration: Vec::new(),
         notes: Vec::new(),
+        settings: serde_json::Value::Null,
     }
 }
 

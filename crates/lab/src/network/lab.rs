@@ -17,7 +17,7 @@ use super::{
     address::{host_namespace, ipv4, is_namespace_of, switch_namespace},
     building::build,
     calibrate,
-    counters::counters_of,
+    counters::{CounterReader, counters_of},
     processes,
     realm::start_helper,
     state::{Lock, State},
@@ -148,6 +148,15 @@ impl Lab {
         let name = &self.state.topology.name;
         let text = self.state.realm.run_script(name, Some(&switch_namespace(name)), "cat /proc/net/dev")?;
         Ok(counters_of(&text))
+    }
+
+    /// The same to be read often.
+    ///
+    /// # Errors
+    /// When the network is gone.
+    pub fn counter_reader(&self) -> Result<CounterReader, NetworkError> {
+        let name = &self.state.topology.name;
+        CounterReader::start(self.state.realm.enter(name, &switch_namespace(name), "counters", "sh"))
     }
 
     /// Measures what the links really do: rate, round trip, loss. Takes a few seconds for each path; nothing else should be running.

@@ -26,7 +26,7 @@ mod topology;
 
 pub use self::{
     calibrate::{Calibration, PathCalibration},
-    counters::Counters,
+    counters::{CounterReader, Counters},
     error::NetworkError,
     helper::run as run_helper,
     lab::{DelayMethod, Lab},

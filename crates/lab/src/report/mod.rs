@@ -58,6 +58,8 @@ pub struct Written {
     pub files: Vec<PathBuf>,
     /// How many runs they report.
     pub runs: usize,
+    /// The main tables as lines of text, for a terminal.
+    pub main: String,
     /// What a reader should know: records passed over, runs that failed, programs that are missing.
     pub warnings: Vec<String>,
 }
@@ -96,7 +98,8 @@ pub fn write(dir: &Path, out: &Path) -> Result<Written, ReportError> {
             raster::png(&svg).map_err(|reason| ReportError::Draw { name: figure.name.clone(), reason })?;
         put(&format!("{}.png", figure.name), &png)?;
     }
-    Ok(Written { files, runs: records.runs.len(), warnings: facts.remarks() })
+    let main: Vec<_> = tables::short(&summary).iter().map(Table::text).collect();
+    Ok(Written { files, runs: records.runs.len(), main: main.join("\n"), warnings: facts.remarks() })
 }
 
 /// What the network was asked to be, and was.

@@ -70,6 +70,27 @@ impl Table {
         text
     }
 
+    /// Lines of text with the title above, for a terminal.
+    pub(crate) fn text(&self) -> String {
+        let width = |place: usize| {
+            let cells = self.rows.iter().map(|row| row[place].chars().count());
+            cells.chain([self.columns[place].head.chars().count()]).max().unwrap_or_default()
+        };
+        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        let line = |cells: &mut dyn Iterator<Item = &str>| {
+            let cells = cells.zip(&self.columns).zip(&widths).map(|((cell, column), &width)| {
+                if column.numbers { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            });
+            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+        };
+        let mut text = format!("{}\n\n", self.title);
+        text += &line(&mut self.columns.iter().map(|column| &*column.head));
+        for row in &self.rows {
+            text += &line(&mut row.iter().map(|cell| if cell.is_empty() { "–" } else { cell }));
+        }
+        text
+    }
+
     /// As RFC 4180 has it, with a line of heads.
     pub(crate) fn csv(&self) -> String {
         let mut text = String::new();

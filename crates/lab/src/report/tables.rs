@@ -9,7 +9,7 @@ use super::{
     summary::{Group, Spread, Summary},
     table::{Table, numbers, words},
 };
-use crate::record::{Calibration, Host, Run, Topology};
+use crate::record::{Calibration, File, Host, Run, Topology};
 
 /// More hosts than this, and the shares are a CSV file and a picture only.
 const HOSTS_IN_A_TABLE: usize = 12;
@@ -109,6 +109,35 @@ pub(crate) fn completion(summary: &Summary<'_>) -> Vec<Table> {
         .collect()
 }
 
+/// What matters most of [`completion`], narrow enough for a terminal.
+pub(crate) fn short(summary: &Summary<'_>) -> Vec<Table> {
+    let row = |group: &Group<'_>| {
+        vec![
+            group.mode.to_owned(),
+            group.users.to_string(),
+            spread(group.mean, 1.0, 2),
+            spread(group.last, 1.0, 2),
+            optional(group.bounds, |bounds| format!("{:.2}", bounds.of(group.model))),
+            optional(group.distance, |distance| format!("{:.3}", distance.median)),
+            optional(group.origin_files, |files| format!("{:.2}", files.median)),
+            runs_of(group),
+        ]
+    };
+    let columns = || {
+        let heads =
+            ["users", "mean (s)", "last (s)", "bound (s)", "last ÷ bound", "origin sent (files)", "runs"];
+        [words("mode")].into_iter().chain(heads.map(numbers)).collect()
+    };
+    let table = |file: &&File| Table {
+        title: format!("{}, {} bytes", file.name, grouped(file.bytes)),
+        name: String::new(),
+        note: String::new(),
+        columns: columns(),
+        rows: summary.of_file(file).map(row).collect(),
+    };
+    summary.files.iter().map(table).collect()
+}
+
 fn completion_columns() -> Vec<super::table::Column> {
     vec![
         words("mode"),
@@ -142,11 +171,6 @@ fn completion_note(beside_document: bool) -> String {
 
 fn completion_row(group: &Group<'_>, beside_document: bool) -> Vec<String> {
     let document = |value: Option<f64>| value.filter(|_| beside_document);
-    let runs = if group.complete == group.runs.len() {
-        group.complete.to_string()
-    } else {
-        format!("{} of {}", group.complete, group.runs.len())
-    };
     vec![
         group.mode.to_owned(),
         group.users.to_string(),
@@ -164,8 +188,16 @@ fn completion_row(group: &Group<'_>, beside_document: bool) -> Vec<String> {
         }),
         spread(group.origin_files, 1.0, 2),
         spread(group.wire, 1.0, 3),
-        runs,
+        runs_of(group),
     ]
+}
+
+/// How many repetitions count, and how many there are if not all do.
+fn runs_of(group: &Group<'_>) -> String {
+    match (group.complete, group.runs.len()) {
+        (complete, all) if complete == all => all.to_string(),
+        (complete, all) => format!("{complete} of {all}"),
+    }
 }
 
 /// Who got which part from whom in one run, in per cent of the file. `None` if nobody could tell, all came from one, or

@@ -1,5 +1,7 @@
 //! `sow lab …` as it is typed.
 
+pub(crate) mod run;
+
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum, builder::FalseyValueParser};
@@ -42,6 +44,8 @@ pub(crate) enum LabCommand {
     Calibrate(CalibrateArgs),
     /// Take a network down, with everything that runs in it.
     Down(DownArgs),
+    /// Carry out an experiment: programs that send files over a network that is built for it, side by side.
+    Run(run::RunArgs),
     /// Make tables, plots and a page of what an experiment recorded.
     ///
     /// Writes report.html (everything on one page), report.md, a CSV file for each table, and each plot as SVG and PNG.

@@ -1,9 +1,13 @@
 //! The events of `--json`: one object a line, each with `event` and `t`, in the words of the contract.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Serialize;
-use sow_lab::network::{Calibration, LabStatus};
+use sow_lab::{
+    network::{Calibration, LabStatus},
+    record::{Failure, Missing, Run},
+    run::Outcome,
+};
 
 /// Something that scripts are told. Sizes are bytes, rates bytes per second.
 #[derive(Debug, Clone, Serialize)]
@@ -78,6 +82,29 @@ pub(crate) enum Event<'a> {
     Lab(&'a LabStatus),
     /// `lab`: what its links do.
     Calibration(&'a Calibration),
+    /// `lab run`: what is about to be done.
+    Plan {
+        /// How many runs.
+        runs: usize,
+        /// How many were made before.
+        done: usize,
+        /// About how long it takes.
+        expected_seconds: u64,
+    },
+    /// `lab run`: a program is not installed.
+    Missing(&'a Missing),
+    /// `lab run`: a run was made.
+    Run(&'a Run),
+    /// `lab run`: a run could not be made.
+    Failure(&'a Failure),
+    /// `lab run`: the end, and the files of the report.
+    Outcome {
+        /// How many runs came to what.
+        #[serde(flatten)]
+        outcome: &'a Outcome,
+        /// The page first.
+        files: &'a [Cow<'a, str>],
+    },
     /// What went wrong, before the program ends (or, with several downloads, one of them).
     Error {
         /// The exit code that goes with it.

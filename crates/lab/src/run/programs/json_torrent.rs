@@ -69,7 +69,7 @@ impl Program for JsonTorrent {
         Held::prepare(stage, place, &line, copy)
     }
 
-    fn payload_sent(&self, _stage: &Stage<'_>, index: usize) -> Option<u64> {
-        sent_by(self.seeds.get(index)?)
+    fn payload_sent(&mut self, _stage: &Stage<'_>) -> Vec<Option<u64>> {
+        sent_by(&self.seeds)
     }
 }

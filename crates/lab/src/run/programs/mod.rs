@@ -42,10 +42,10 @@ pub(crate) trait Program: Send {
         index: usize,
     ) -> Result<Box<dyn Receiver>, ProgramError>;
 
-    /// Bytes of the file that origin `index` (from 0) has sent, counted again when sent again; `None` if nobody can tell. Asked when the
-    /// origins have been told to end (SIGTERM) and have done so, or had time to.
-    fn payload_sent(&self, _stage: &Stage<'_>, _index: usize) -> Option<u64> {
-        None
+    /// Bytes of the file that each origin has sent, counted again when sent again; empty if nobody can tell. Asked once, when the run is
+    /// over, and may end the origins for it.
+    fn payload_sent(&mut self, _stage: &Stage<'_>) -> Vec<Option<u64>> {
+        Vec::new()
     }
 }
 
@@ -81,18 +81,15 @@ pub(crate) struct Facts {
     pub(crate) note: Option<String>,
 }
 
-/// The programs of a mode, for one run; `None` while nobody has written the adapter.
-pub(crate) fn of(mode: Mode) -> Option<Box<dyn Program>> {
-    Some(match mode {
+/// The programs of a mode, for one run.
+pub(crate) fn of(mode: Mode) -> Box<dyn Program> {
+    match mode {
         Mode::Raw => Box::new(client_server::ClientServer::raw()),
         Mode::Framed => Box::new(client_server::ClientServer::framed()),
         Mode::Chunk => Box::new(chunk::Chunk::default()),
         Mode::JsonTorrent => Box::new(json_torrent::JsonTorrent::default()),
-        Mode::Swarm => Box::new(swarm::Swarm::default()),
-        Mode::Aria2 | Mode::Transmission | Mode::Libtorrent | Mode::LibtorrentSuper | Mode::NginxCurl => {
-            return None;
-        }
-    })
+        _ => Box::new(swarm::Swarm::default()),
+    }
 }
 
 /// What is to be said of a mode before any run of it.
@@ -102,8 +99,6 @@ pub(crate) fn of(mode: Mode) -> Option<Box<dyn Program>> {
 pub(crate) fn look(mode: Mode) -> Result<Facts, Missing> {
     match mode {
         Mode::Raw | Mode::Framed | Mode::Chunk | Mode::JsonTorrent | Mode::Swarm => Ok(Facts::default()),
-        Mode::Aria2 | Mode::Transmission | Mode::Libtorrent | Mode::LibtorrentSuper | Mode::NginxCurl => {
-            Ok(Facts::default())
-        }
+        _ => Err(Missing { mode: mode.name().to_owned(), program: mode.name().to_owned(), hint: None }),
     }
 }

@@ -165,6 +165,11 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// Ends it and its group at once, and does not wait.
+    pub(crate) fn kill_soon(&self) {
+        self.signal(Signal::KILL);
+    }
+
     /// Ends it and its group at once, and waits until it is gone.
     pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);

@@ -114,12 +114,12 @@ pub(crate) struct Stage<'a> {
     /// Set when the experiment is to end.
     pub(crate) stop: &'a AtomicBool,
     /// What runs, and what was run.
-    pub(super) cast: Mutex<Cast>,
+    pub(crate) cast: Mutex<Cast>,
 }
 
 /// Programs of a run.
 #[derive(Default)]
-pub(super) struct Cast {
+pub(crate) struct Cast {
     processes: Vec<Arc<Process>>,
     lines: Vec<String>,
 }
@@ -150,7 +150,7 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When it is not there any more.
     pub(crate) fn release(process: &Process) -> Result<(), ProgramError> {
-        process.say("go").map_err(|_| ended(process))
+        process.say("go").map_err(|_| Self::ended(process))
     }
 
     /// Runs a program to its end, which must be a good one, and returns when it is there.
@@ -163,7 +163,7 @@ impl<'a> Stage<'a> {
         self.wait(&process, "end", || process.ended())?;
         match process.ending() {
             Some(ending) if ending.well => Ok(()),
-            _ => Err(ended(&process)),
+            _ => Err(Self::ended(&process)),
         }
     }
 
@@ -193,7 +193,7 @@ impl<'a> Stage<'a> {
                 return Ok(answer);
             }
             if over {
-                return Err(ended(process));
+                return Err(Self::ended(process));
             }
             if self.stop.load(Ordering::Relaxed) {
                 return Err(ProgramError::Interrupted);
@@ -208,6 +208,14 @@ impl<'a> Stage<'a> {
             }
             process.wait_for_news(LOOK);
         }
+    }
+
+    /// That a program is not there any more.
+    pub(crate) fn ended(process: &Process) -> ProgramError {
+        let how = process.ending().map(|ending| ending.how).unwrap_or_default();
+        let said = process.last_lines();
+        let said = if said.is_empty() { how } else { format!("{how}: {said}") };
+        ProgramError::Ended { program: process.name().to_owned(), said }
     }
 
     /// The host of an address, with or without a port.
@@ -297,12 +305,4 @@ fn name_of(line: &CommandLine, host: &str) -> String {
     let verbs = words.map(|word| word.to_string_lossy().into_owned()).take_while(|word| plain(word)).take(2);
     let name: Vec<_> = [program].into_iter().chain(verbs).collect();
     format!("{} on {host}", name.join(" "))
-}
-
-/// That a program is not there any more.
-fn ended(process: &Process) -> ProgramError {
-    let how = process.ending().map(|ending| ending.how).unwrap_or_default();
-    let said = process.last_lines();
-    let said = if said.is_empty() { how } else { format!("{how}: {said}") };
-    ProgramError::Ended { program: process.name().to_owned(), said }
 }

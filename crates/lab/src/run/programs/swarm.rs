@@ -1,8 +1,14 @@
 //! `sow send` and `sow get`: the product itself, with nothing but its defaults.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{CommandLine, Held, Process, Program, ProgramError, Receiver, Stage};
+
+/// How long senders may take to end when they are told to.
+const ENDING: Duration = Duration::from_secs(3);
 
 /// An origin and receivers that have its ticket.
 #[derive(Debug, Default)]
@@ -47,8 +53,8 @@ impl Program for Swarm {
         Held::prepare(stage, place, &line, copy)
     }
 
-    fn payload_sent(&self, _stage: &Stage<'_>, index: usize) -> Option<u64> {
-        sent_by(self.origins.get(index)?)
+    fn payload_sent(&mut self, _stage: &Stage<'_>) -> Vec<Option<u64>> {
+        sent_by(&self.origins)
     }
 }
 
@@ -57,9 +63,17 @@ pub(super) fn seeding(stage: &Stage<'_>) -> [String; 3] {
     ["--seed-for".to_owned(), format!("{}s", stage.limit.as_secs() + 1), "--json".to_owned()]
 }
 
-/// The payload that a sender of ours says it has sent.
-pub(super) fn sent_by(sender: &Process) -> Option<u64> {
-    sender.latest("progress")?["bytes"].as_u64()
+/// The payload that each of our senders says it has sent, in the end.
+pub(super) fn sent_by(senders: &[Arc<Process>]) -> Vec<Option<u64>> {
+    senders.iter().for_each(|sender| sender.terminate());
+    let patience = Instant::now() + ENDING;
+    let last_word = |sender: &Arc<Process>| {
+        while sender.ended().is_none() && Instant::now() < patience {
+            sender.wait_for_news(ENDING / 20);
+        }
+        sender.latest("progress")?["bytes"].as_u64()
+    };
+    senders.iter().map(last_word).collect()
 }
 
 fn no_ticket(origin: &Process) -> ProgramError {

@@ -1,6 +1,7 @@
-//! `sow lab up|exec|shell|status|calibrate|down`: the network of the lab; and `sow lab report`.
+//! `sow lab up|exec|shell|status|calibrate|down`: the network of the lab; and what is done with it, in files of their own.
 
 mod report;
+mod run;
 
 use std::{env, ffi::OsString, os::unix::process::CommandExt as _, path::PathBuf};
 
@@ -36,6 +37,7 @@ pub(crate) fn run(command: LabCommand, report: &Report) -> Result<Exit, Failure>
             Ok(if calibration.is_good() { Exit::Done } else { Exit::Failed })
         }
         LabCommand::Down(args) => down(&args.named.name, args.all, report),
+        LabCommand::Run(args) => crate::in_runtime(run::run(args, report)),
         LabCommand::Report(args) => report::run(&args.dir, args.out.as_deref(), report),
         LabCommand::Helper { role, lab: _ } => match run_helper(&role) {
             Ok(()) => Ok(Exit::Done),

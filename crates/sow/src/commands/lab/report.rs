@@ -14,10 +14,7 @@ use crate::{
 /// # Errors
 /// [`Exit::Disk`] if a file cannot be written, else [`Exit::Failed`] if there is no report.
 pub(crate) fn run(dir: &Path, out: Option<&Path>, report: &Report) -> Result<Exit, Failure> {
-    let written = write(dir, out.unwrap_or(dir)).map_err(|error| {
-        let exit = if matches!(error, ReportError::Write { .. }) { Exit::Disk } else { Exit::Failed };
-        Failure::new(exit, error.to_string())
-    })?;
+    let written = write(dir, out.unwrap_or(dir)).map_err(|error| failure_of(&error))?;
     for warning in &written.warnings {
         report.note(warning);
     }
@@ -30,4 +27,10 @@ pub(crate) fn run(dir: &Path, out: Option<&Path>, report: &Report) -> Result<Exi
         report.out(page.display());
     }
     Ok(Exit::Done)
+}
+
+/// Why there is no report, as the command ends with it.
+pub(super) fn failure_of(error: &ReportError) -> Failure {
+    let exit = if matches!(error, ReportError::Write { .. }) { Exit::Disk } else { Exit::Failed };
+    Failure::new(exit, error)
 }

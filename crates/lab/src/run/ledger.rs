@@ -1,0 +1,243 @@
+//! The records of an experiment while it goes on: a new file, or one that an interrupted experiment left, which is gone on with when it
+//! is of the same experiment. Which runs are there already is found out here; how to make one is not known.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+use super::{Setup, plan::Key};
+use crate::{
+    network::{Link, Switches, Topology},
+    record::{
+        self, FILE_NAME, Failure, Header, Host, Missing, RecordError, Run, Sample, TrunkLink, VERSION, Writer,
+    },
+    scenario::{Action, Content, Scenario},
+};
+
+/// What counts, for readers of the report.
+const START_UP: &str = "Times count from the moment when receivers may begin, until each program says that its copy is complete and in \
+                        place; the start of a command line program is part of it. Every copy was then compared with the original.";
+
+/// Why there can be no records.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// What is there cannot be read.
+    #[error(transparent)]
+    Records(#[from] RecordError),
+    /// What is there is of another experiment.
+    #[error("{} has records of another experiment: {what} was {there}, and is {here} now", dir.display())]
+    Other {
+        /// The folder.
+        dir: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// As the records have it.
+        there: String,
+        /// As it is wanted.
+        here: String,
+    },
+    /// It cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Records that are being written.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    writer: Writer,
+    path: PathBuf,
+    next: u32,
+}
+
+/// What is there already.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    /// The header, if there are records.
+    pub(super) header: Option<Header>,
+    /// The runs that were made.
+    pub(super) done: BTreeMap<Key, usize>,
+    /// Modes that are known to be missing.
+    pub(super) missing: Vec<String>,
+    next: u32,
+}
+
+impl Before {
+    /// Reads what is in `dir`, which may be nothing.
+    ///
+    /// # Errors
+    /// If something is there that cannot be read.
+    pub(super) fn read(dir: &Path) -> Result<Self, LedgerError> {
+        if !dir.join(FILE_NAME).exists() {
+            return Ok(Self::default());
+        }
+        let records = record::read(dir)?;
+        let mut done = BTreeMap::new();
+        for run in &records.runs {
+            let key = (run.mode.clone(), run.users, run.file.name.clone(), run.repetition);
+            *done.entry(key).or_default() += 1;
+        }
+        let numbers = records.runs.iter().map(|run| run.run).chain(records.series.keys().copied());
+        Ok(Self {
+            next: numbers.max().map_or(0, |last| last.saturating_add(1)),
+            header: Some(records.header),
+            done,
+            missing: records.missing.into_iter().map(|missing| missing.mode).collect(),
+        })
+    }
+
+    /// Whether what is wanted can go on with these. The number of users and repetitions and the modes may be others, as long as the
+    /// network stays as it is.
+    ///
+    /// # Errors
+    /// If it is another experiment; says in what.
+    pub(super) fn check(&self, dir: &Path, wanted: &Header) -> Result<(), LedgerError> {
+        let Some(there) = &self.header else { return Ok(()) };
+        // How delays are made is this machine's choice, and known later.
+        let network = |header: &Header| {
+            let topology = record::Topology { delay_by: String::new(), ..header.topology.clone() };
+            format!("{}, {}", json!(topology), header.congestion_control)
+        };
+        let differs = [
+            ("the experiment", there.experiment.clone(), wanted.experiment.clone()),
+            ("the seed", there.seed.to_string(), wanted.seed.to_string()),
+            ("the program", there.program.clone(), wanted.program.clone()),
+            ("the network", network(there), network(wanted)),
+            ("the scenario", there.settings.to_string(), wanted.settings.to_string()),
+        ];
+        let other = |(what, there, here)| LedgerError::Other { dir: dir.to_owned(), what, there, here };
+        differs.into_iter().find(|(_, there, here)| there != here).map_or(Ok(()), |found| Err(other(found)))
+    }
+}
+
+impl Ledger {
+    /// Opens the records in `dir`: new ones with this header, or what is there already.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub(super) fn open(dir: &Path, header: &Header, before: &Before) -> Result<Self, LedgerError> {
+        let path = dir.join(FILE_NAME);
+        let writer = match before.header {
+            Some(_) => Writer::go_on(dir),
+            None => Writer::create(dir, header),
+        };
+        match writer {
+            Ok(writer) => Ok(Self { writer, path, next: before.next }),
+            Err(source) => Err(LedgerError::Write { path, source }),
+        }
+    }
+
+    /// Writes a run with its samples, and gives it its number.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn run(&mut self, run: &mut Run, samples: &mut [Sample]) -> Result<(), LedgerError> {
+        run.run = self.next;
+        self.next += 1;
+        let write = || {
+            for sample in samples {
+                sample.run = run.run;
+                self.writer.sample(sample)?;
+            }
+            self.writer.run(run)
+        };
+        write().map_err(|source| LedgerError::Write { path: self.path.clone(), source })
+    }
+
+    /// Writes that a run could not be made.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn failure(&mut self, failure: &Failure) -> Result<(), LedgerError> {
+        let written = self.writer.failure(failure);
+        written.map_err(|source| LedgerError::Write { path: self.path.clone(), source })
+    }
+
+    /// Writes that a program is missing.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn missing(&mut self, missing: &Missing) -> Result<(), LedgerError> {
+        let written = self.writer.missing(missing);
+        written.map_err(|source| LedgerError::Write { path: self.path.clone(), source })
+    }
+}
+
+/// What is known of an experiment before its network is up: how delays are made, and what the links do, is missing.
+pub(super) fn header(scenario: &Scenario, setup: &Setup, topology: &Topology, bytes: &[u64]) -> Header {
+    let host = |(index, link): (usize, &Link)| Host {
+        name: format!("h{}", index + 1),
+        up_bits_per_second: Some(link.up),
+        down_bits_per_second: Some(link.down),
+    };
+    let far = (1..=topology.links.len()).filter(|&host| topology.switch_of(host) == 2);
+    let trunk = match topology.switches {
+        Switches::Two { trunk } => Some(TrunkLink {
+            bits_per_second: trunk,
+            far_hosts: far.map(|host| format!("h{host}")).collect(),
+        }),
+        Switches::One => None,
+    };
+    let mut notes = vec![scenario.title.clone(), START_UP.to_owned()];
+    if setup.jobs > 1 {
+        notes.push(format!("Up to {} labs ran side by side on this machine.", setup.jobs));
+    }
+    Header {
+        version: VERSION,
+        experiment: scenario.name.clone(),
+        command: setup.command.clone(),
+        seed: scenario.seed,
+        date: setup.date.clone(),
+        program: setup.version.clone(),
+        kernel: String::new(),
+        congestion_control: topology.congestion_control.clone(),
+        cpus: None,
+        topology: record::Topology {
+            hosts: topology.links.iter().enumerate().map(host).collect(),
+            delay_seconds: scenario.network.link.delay_us as f64 / 1e6,
+            delay_by: String::new(),
+            shaped_by: "tbf".to_owned(),
+            trunk,
+        },
+        calibration: Vec::new(),
+        notes,
+        settings: settings(scenario, bytes, topology),
+    }
+}
+
+/// What runs depend on beside the network and the seed.
+pub(super) fn settings(scenario: &Scenario, bytes: &[u64], topology: &Topology) -> Value {
+    let files = scenario.files.iter().zip(bytes).map(|(file, bytes)| {
+        let kind = match &file.content {
+            Content::Random { .. } => "random",
+            Content::Text { .. } => "text",
+            Content::Path(_) => "path",
+        };
+        json!({ "name": file.name, "kind": kind, "bytes": bytes })
+    });
+    let events = scenario.events.iter().map(|event| {
+        let action = match event.action {
+            Action::Leave => "leave",
+            Action::Kill => "kill",
+            Action::Start => "start",
+        };
+        json!({ "at_seconds": event.at.as_secs_f64(), "receiver": event.receiver, "do": action })
+    });
+    json!({
+        "files": files.collect::<Vec<_>>(),
+        "events": events.collect::<Vec<_>>(),
+        "origins": scenario.origins,
+        "piece_length": scenario.piece_length,
+        "limit_seconds": scenario.limit.map(|limit| limit.as_secs_f64()),
+        "delays_us": topology.links.iter().map(|link| link.delay_us).collect::<Vec<_>>(),
+        "queue_us": topology.queue_us,
+    })
+}

@@ -1,0 +1,152 @@
+//! `sow lab run` as it is typed.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use sow_lab::{
+    run::MAX_JOBS,
+    scenario::{self, MAX_REPEAT, Mode, NAMES, Scenario, ScenarioError, counts},
+};
+
+/// `sow lab run`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = format!("\
+EXPERIMENT is one of {}, or a file like those (sow lab new writes one).
+
+Every run gets fresh programs on a network that is built for the experiment and measured first. Copies are compared with the \
+original byte by byte. What was seen is in the folder as JSON lines (records.jsonl), and a report is made of it in the end, as by \
+`sow lab report`. Interrupted, the same command goes on where it was. Ends with 0 when every run came to its end with right copies, \
+with 1 when one did not.
+
+Examples:
+  sow lab run smoke
+  sow lab run cs-vs-p2p --users 1-5 --repeat 1
+  sow lab run engines --modes swarm,libtorrent,aria2 --users 5,20 --out results
+  sow lab run my-experiment.toml --jobs 2", NAMES.join(", ")))]
+pub(crate) struct RunArgs {
+    /// The name of an experiment, or a file that says what is to be done.
+    #[arg(value_name = "EXPERIMENT|FILE.toml")]
+    what: String,
+    /// How many receivers there are, each number a run of its own: 5, 1-5, 1,5,20 [default: as the experiment has it].
+    #[arg(long, env = "SOW_USERS", value_name = "N", value_parser = numbers)]
+    users: Option<Numbers>,
+    /// How often each run is repeated [default: as the experiment has it].
+    #[arg(long, env = "SOW_REPEAT", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_REPEAT)))]
+    repeat: Option<u16>,
+    /// What is compared, in the order of the tables [default: as the experiment has it].
+    #[arg(long, env = "SOW_MODES", value_name = "MODE", value_delimiter = ',')]
+    modes: Vec<Mode>,
+    /// From which files are drawn [default: as the experiment has it].
+    #[arg(long, env = "SOW_SEED", value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// How many labs run side by side. Each needs its part of the processors; what is measured suffers when they are too few.
+    #[arg(long, env = "SOW_JOBS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_JOBS)))]
+    pub(crate) jobs: u16,
+    /// The folder for records and report [default: ./NAME-results].
+    #[arg(short, long, env = "SOW_OUT", value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Numbers of hosts, in one word.
+#[derive(Debug, Clone)]
+struct Numbers(Vec<u16>);
+
+impl RunArgs {
+    /// What is meant: the scenario with what was typed in place of its own.
+    ///
+    /// # Errors
+    /// When there is no such scenario, or it is wrong.
+    pub(crate) fn scenario(&self) -> Result<Scenario, ScenarioError> {
+        let mut scenario = match NAMES.contains(&&*self.what) {
+            true => scenario::built_in(&self.what)?,
+            // Whatever looks like a path is one; anything else is a name that there is not.
+            false if self.what.contains(['/', '.']) || Path::new(&self.what).exists() => {
+                scenario::read(Path::new(&self.what))?
+            }
+            false => scenario::built_in(&self.what)?,
+        };
+        if let Some(Numbers(users)) = &self.users {
+            scenario.users.clone_from(users);
+        }
+        if !self.modes.is_empty() {
+            let mut modes = self.modes.clone();
+            let mut seen = std::collections::BTreeSet::new();
+            modes.retain(|mode| seen.insert(*mode));
+            scenario.modes = modes;
+        }
+        scenario.repeat = self.repeat.unwrap_or(scenario.repeat);
+        scenario.seed = self.seed.unwrap_or(scenario.seed);
+        Ok(scenario)
+    }
+
+    /// Where records and report go.
+    pub(crate) fn out(&self, scenario: &Scenario) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}-results", scenario.name)))
+    }
+}
+
+fn numbers(text: &str) -> Result<Numbers, String> {
+    counts(text).map(Numbers).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{
+        Cli, Command,
+        lab::{LabArgs, LabCommand},
+    };
+
+    fn run(words: &[&str]) -> Result<(Scenario, PathBuf), String> {
+        let line = ["sow", "lab", "run"].iter().chain(words);
+        let cli = Cli::try_parse_from(line).map_err(|error| error.to_string())?;
+        let Command::Lab(LabArgs { command: LabCommand::Run(args) }) = cli.command else {
+            panic!("not lab run")
+        };
+        let scenario = args.scenario().map_err(|error| error.to_string())?;
+        let out = args.out(&scenario);
+        Ok((scenario, out))
+    }
+
+    #[test]
+    fn what_is_typed_goes_before_the_scenario() {
+        let (scenario, out) = run(&["smoke"]).unwrap();
+        assert_eq!(out, Path::new("smoke-results"));
+        let line = [
+            "smoke",
+            "--users",
+            "1,3-4",
+            "--repeat",
+            "7",
+            "--modes",
+            "swarm,raw,swarm",
+            "--seed",
+            "9",
+            "-o",
+            "x",
+        ];
+        let (typed, out) = run(&line).unwrap();
+        assert_eq!(out, Path::new("x"));
+        assert_eq!((typed.users, typed.repeat, typed.seed), (vec![1, 3, 4], 7, 9));
+        assert_eq!(typed.modes, [Mode::Swarm, Mode::Raw]);
+        assert_eq!((typed.files, typed.network), (scenario.files, scenario.network));
+    }
+
+    #[test]
+    fn what_cannot_be_is_said() {
+        for (line, said) in [
+            (&["smok"][..], "smok"),
+            (&["no/such.toml"], "no/such.toml"),
+            (&["smoke", "--users", "0"], "from 1 to"),
+            (&["smoke", "--users", "5-1"], "from 1 to"),
+            (&["smoke", "--modes", "swram"], "no mode `swram`"),
+            (&["smoke", "--repeat", "0"], "1..="),
+            (&["smoke", "--jobs", "33"], "1..=32"),
+        ] {
+            let error = run(line).unwrap_err();
+            assert!(error.contains(said), "{line:?}: {error}");
+        }
+    }
+}

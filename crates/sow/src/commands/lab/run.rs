@@ -1,0 +1,167 @@
+//! `sow lab run`: an experiment, told while it goes on, with its table in the end.
+
+use std::time::Duration;
+
+use sow_lab::{
+    record::{Missing, Run},
+    report,
+    run::{self, LedgerError, News, Outcome, Plan, RunError, Setup, Task},
+    scenario::ScenarioError,
+};
+
+use super::{report::failure_of, this_program};
+use crate::{
+    args::lab::run::RunArgs,
+    exit::{Exit, Failure, chain},
+    quantity::Span,
+    report::{Event, Report},
+    stop::Stop,
+};
+
+/// Carries an experiment out and makes its report.
+///
+/// # Errors
+/// When it cannot begin or not go on. A run that fails is none, but shows in how this ends.
+pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure> {
+    let scenario = args.scenario()?;
+    let stop = Stop::listen(report)?;
+    let setup = Setup {
+        sow: this_program()?,
+        version: format!("sow {}", env!("CARGO_PKG_VERSION")),
+        command: std::env::args().collect(),
+        date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        out: args.out(&scenario),
+        jobs: args.jobs,
+    };
+    let report = report.clone();
+    crate::blocking(move || {
+        let mut teller = Teller { report: &report, done: 0, all: 0 };
+        let outcome = run::run(&scenario, &setup, stop.flag(), &mut |news| teller.hear(&news))?;
+        conclude(&setup, outcome, &report)
+    })
+    .await
+}
+
+/// Makes the report of what is there, and says how it went.
+fn conclude(setup: &Setup, outcome: Outcome, report: &Report) -> Result<Exit, Failure> {
+    let written = report::write(&setup.out, &setup.out).map_err(|error| failure_of(&error))?;
+    if report.is_json() {
+        let files: Vec<_> = written.files.iter().map(|file| file.to_string_lossy()).collect();
+        report.event(&Event::Outcome { outcome: &outcome, files: &files });
+    } else {
+        report.out(written.main.trim_end());
+    }
+    if let Some(page) = written.files.first() {
+        report.note(format_args!("report: {}", page.display()));
+    }
+    let Outcome { incomplete, failed, left, .. } = outcome;
+    if left > 0 {
+        report.note(format_args!("{left} runs are left; the same command goes on with them"));
+        return Ok(Exit::Interrupted);
+    }
+    if failed + incomplete > 0 {
+        let text =
+            format!("{failed} runs could not be made, and in {incomplete} a receiver got no right copy");
+        return Err(Failure::new(Exit::Failed, text)
+            .tip("the report says which, under \"Not measured\"; the same command tries those again that could not be made"));
+    }
+    Ok(Exit::Done)
+}
+
+/// Tells people, or scripts, what goes on.
+struct Teller<'a> {
+    report: &'a Report,
+    done: usize,
+    all: usize,
+}
+
+impl Teller<'_> {
+    fn hear(&mut self, news: &News<'_>) {
+        match news {
+            News::Planned(plan) => self.planned(plan),
+            News::Missing(missing) => self.missing(missing),
+            News::Calibrated(calibration) => {
+                self.report.event(&Event::Calibration(calibration));
+                self.report.note(calibration.to_string().trim_end());
+                if !calibration.is_good() {
+                    self.report.warn("the links are not what they should be; is the machine busy?");
+                }
+            }
+            News::Made { task, run } => self.made(task, run),
+            News::Failed(failure) => {
+                self.done += 1;
+                self.report.event(&Event::Failure(failure));
+                let what = self.what(&failure.mode, failure.users, &failure.file);
+                self.report.warn(format_args!("{what}  could not be made: {}", failure.message));
+            }
+        }
+    }
+
+    fn planned(&mut self, plan: &Plan) {
+        self.all = plan.tasks.len();
+        self.report.event(&Event::Plan {
+            runs: self.all,
+            done: plan.done,
+            expected_seconds: plan.expected.as_secs(),
+        });
+        let before =
+            if plan.done > 0 { format!(" ({} are there already)", plan.done) } else { String::new() };
+        let minutes = Duration::from_secs(plan.expected.as_secs().max(1));
+        self.report.note(format_args!("{} runs{before}, about {}", self.all, Span(minutes)));
+    }
+
+    fn missing(&self, missing: &Missing) {
+        self.report.event(&Event::Missing(missing));
+        let hint = missing.hint.as_deref().map(|hint| format!(": {hint}")).unwrap_or_default();
+        self.report
+            .warn(format_args!("{} is left out, {} is not installed{hint}", missing.mode, missing.program));
+    }
+
+    fn made(&mut self, task: &Task, run: &Run) {
+        self.done += 1;
+        self.report.event(&Event::Run(run));
+        let what = self.what(&run.mode, run.users, &run.file.name);
+        let staying = run.staying().count();
+        let seconds: Vec<f64> = run.staying().filter_map(|receiver| receiver.seconds()).collect();
+        if seconds.len() < staying {
+            let error = run.staying().find_map(|receiver| receiver.error.as_deref()).unwrap_or("no copy");
+            let late = staying - seconds.len();
+            self.report
+                .warn(format_args!("{what}  {late} of {staying} receivers without a right copy: {error}"));
+            return;
+        }
+        let mean = seconds.iter().sum::<f64>() / seconds.len().max(1) as f64;
+        let last = run.staying().filter_map(|receiver| receiver.finished_seconds).fold(0.0, f64::max);
+        self.report.note(format_args!(
+            "{what}  mean {mean:6.2} s  last {last:6.2} s  {:.3} × bound",
+            last / task.bound
+        ));
+    }
+
+    fn what(&self, mode: &str, users: u32, file: &str) -> String {
+        let people = if users == 1 { "user " } else { "users" };
+        format!("[{}/{}] {mode:<12} {users:>3} {people}  {file}", self.done, self.all)
+    }
+}
+
+impl From<ScenarioError> for Failure {
+    fn from(error: ScenarioError) -> Self {
+        Self::new(Exit::Usage, chain(&error))
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Network(error) => error.into(),
+            RunError::Interrupted => Self::new(Exit::Interrupted, "interrupted before the first run"),
+            RunError::Misfit(error) => Self::new(Exit::Usage, chain(&error)),
+            RunError::Ledger(error @ LedgerError::Other { .. }) => {
+                Self::new(Exit::Differs, error).tip("name another folder with --out, or remove that one")
+            }
+            RunError::Ledger(error @ LedgerError::Write { .. }) => Self::new(Exit::Disk, error),
+            RunError::Ledger(error) => Self::new(Exit::Failed, error),
+            error @ (RunError::File { .. } | RunError::Place(_)) => Self::new(Exit::Disk, error),
+        }
+    }
+}

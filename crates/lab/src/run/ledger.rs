@@ -241,3 +241,123 @@ pub(super) fn settings(scenario: &Scenario, bytes: &[u64], topology: &Topology) 
         "queue_us": topology.queue_us,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write as _, path::PathBuf};
+
+    use super::*;
+    use crate::{record::Model, run::plan::whole_shape, scenario::built_in};
+
+    fn smoke() -> (Scenario, Setup) {
+        let setup = Setup {
+            sow: PathBuf::from("sow"),
+            version: "sow 1".to_owned(),
+            command: vec!["sow".to_owned()],
+            date: "2026-01-01T00:00:00Z".to_owned(),
+            out: PathBuf::from("out"),
+            jobs: 1,
+        };
+        (built_in("smoke").unwrap(), setup)
+    }
+
+    fn head(scenario: &Scenario, setup: &Setup) -> Header {
+        let topology = scenario.network.topology("plan".parse().unwrap(), whole_shape(scenario));
+        header(scenario, setup, &topology, &[2 << 20])
+    }
+
+    fn run(mode: &str) -> Run {
+        Run {
+            run: 0,
+            mode: mode.to_owned(),
+            model: Model::PeerToPeer,
+            program: None,
+            repetition: 0,
+            users: 2,
+            file: record::File { name: "random-2MiB".to_owned(), bytes: 2 << 20 },
+            seed: 1,
+            origins: vec![record::Origin {
+                host: "h1".to_owned(),
+                payload_up_bytes: None,
+                wire_up_bytes: None,
+                wire_down_bytes: None,
+            }],
+            receivers: Vec::new(),
+            commands: Vec::new(),
+            note: None,
+        }
+    }
+
+    fn sample() -> Sample {
+        Sample { run: 0, t: 0.0, host: "h1".to_owned(), up_bytes: 0, down_bytes: 0 }
+    }
+
+    #[test]
+    fn what_an_interrupted_experiment_left_is_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let (scenario, setup) = smoke();
+        let head = head(&scenario, &setup);
+        let before = Before::read(dir.path()).unwrap();
+        assert!(before.header.is_none() && before.done.is_empty());
+        before.check(dir.path(), &head).unwrap();
+        let mut ledger = Ledger::open(dir.path(), &head, &before).unwrap();
+        for mode in ["raw", "swarm"] {
+            ledger.run(&mut run(mode), &mut [sample()]).unwrap();
+        }
+        let missing = Missing { mode: "aria2".into(), program: "aria2c".into(), hint: None };
+        ledger.missing(&missing).unwrap();
+        drop(ledger);
+        let path = dir.path().join(FILE_NAME);
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        // Killed in the middle of the next run's samples.
+        let cut = "{\"record\":\"sample\",\"run\":2,\"t\":0,\"host\":\"h1\",\"up_bytes\":0,\"down_bytes\":0}\n{\"rec";
+        file.write_all(cut.as_bytes()).unwrap();
+
+        let before = Before::read(dir.path()).unwrap();
+        before.check(dir.path(), &head).unwrap();
+        let modes: Vec<_> = before.done.keys().map(|(mode, ..)| mode.clone()).collect();
+        assert_eq!(
+            (modes, &before.missing[..]),
+            (vec!["raw".into(), "swarm".into()], &["aria2".to_owned()][..])
+        );
+        let mut ledger = Ledger::open(dir.path(), &head, &before).unwrap();
+        let mut next = run("chunk");
+        ledger.run(&mut next, &mut [sample()]).unwrap();
+        assert_eq!(next.run, 3, "its samples must not be mixed with those of the run that was cut off");
+        let records = record::read(dir.path()).unwrap();
+        assert_eq!(records.runs.iter().map(|run| run.run).collect::<Vec<_>>(), [0, 1, 3]);
+        assert!(records.warnings.is_empty(), "{:?}", records.warnings);
+    }
+
+    #[test]
+    fn records_of_another_experiment_are_not_mixed_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let (scenario, setup) = smoke();
+        let first = head(&scenario, &setup);
+        drop(Ledger::open(dir.path(), &first, &Before::default()).unwrap());
+        let before = Before::read(dir.path()).unwrap();
+
+        let mut same = scenario.clone();
+        same.repeat = 9;
+        same.modes.truncate(1);
+        let mut later =
+            head(&same, &Setup { date: "2026-02-02T00:00:00Z".to_owned(), jobs: 4, ..setup.clone() });
+        later.topology.delay_by = "relay".to_owned();
+        before.check(dir.path(), &later).unwrap();
+
+        let mut others = [(); 5].map(|()| scenario.clone());
+        others[0].seed += 1;
+        others[1].name = "other".to_owned();
+        others[2].users = vec![3];
+        others[3].piece_length = None;
+        others[4].network.link.up += 1;
+        for (other, what) in others.iter().zip(["seed", "experiment", "network", "scenario", "network"]) {
+            let error = before.check(dir.path(), &head(other, &setup)).unwrap_err().to_string();
+            assert!(error.contains(&format!("the {what} was")), "{error}");
+        }
+        let newer = Setup { version: "sow 2".to_owned(), ..setup };
+        assert!(
+            before.check(dir.path(), &head(&scenario, &newer)).unwrap_err().to_string().contains("sow 2")
+        );
+    }
+}

@@ -169,3 +169,86 @@ fn mixed(seed: u64, repetition: u16) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::built_in;
+
+    const MIB_10: u64 = 10 << 20;
+
+    fn scenario() -> Scenario {
+        let mut scenario = built_in("cs-vs-p2p").unwrap();
+        scenario.users = vec![1, 5];
+        scenario.modes = vec![Mode::Raw, Mode::Chunk, Mode::Swarm];
+        scenario.repeat = 2;
+        scenario
+    }
+
+    fn all(scenario: &Scenario, bytes: &[u64]) -> Vec<Task> {
+        let topology = scenario.network.topology("plan".parse().unwrap(), whole_shape(scenario));
+        tasks(scenario, bytes, &topology)
+    }
+
+    #[test]
+    fn another_mode_comes_first_in_each_repetition() {
+        let tasks = all(&scenario(), &[MIB_10, 2 * MIB_10]);
+        assert_eq!(tasks.len(), 2 * 2 * 2 * 3);
+        let first: Vec<_> =
+            tasks.iter().take(4).map(|task| (task.mode, task.users, task.file, task.repetition)).collect();
+        use Mode::{Chunk, Raw, Swarm};
+        assert_eq!(first, [(Raw, 1, 0, 0), (Chunk, 1, 0, 0), (Swarm, 1, 0, 0), (Raw, 1, 1, 0)]);
+        assert_eq!((tasks[12].mode, tasks[12].repetition), (Chunk, 1));
+        assert!(tasks.iter().all(|task| (task.seed == tasks[0].seed) == (task.repetition == 0)));
+        let mut keys: Vec<_> = tasks.iter().map(|task| task.key(&scenario())).collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), tasks.len(), "two runs cannot be told apart");
+    }
+
+    #[test]
+    fn bounds_and_limits_are_those_of_the_hosts_that_take_part() {
+        let mut scenario = scenario();
+        scenario.limit = None;
+        let tasks = all(&scenario, &[MIB_10]);
+        let bound =
+            |mode, users| tasks.iter().find(|task| task.mode == mode && task.users == users).unwrap().bound;
+        for (mode, users, due) in
+            [(Mode::Raw, 1, 8.771), (Mode::Raw, 5, 43.855), (Mode::Swarm, 1, 8.771), (Mode::Chunk, 5, 8.771)]
+        {
+            assert!((bound(mode, users) - due).abs() < 0.01, "{mode} {users}: {}", bound(mode, users));
+        }
+        // Three times five and once one of 8.8 s client/server, and so on, in two repetitions: about 2 × 100 s.
+        let expected = left(&scenario, tasks.clone(), &BTreeMap::new(), 1).expected.as_secs();
+        assert!((190..230).contains(&expected), "{expected}");
+        assert!(tasks.iter().all(|task| task.limit.as_secs_f64() > 4.0 * task.bound));
+        scenario.limit = Some(Duration::from_secs(7));
+        assert!(all(&scenario, &[MIB_10]).iter().all(|task| task.limit == Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn smaller_runs_leave_hosts_of_the_largest_idle() {
+        let mut scenario = scenario();
+        scenario.modes = vec![Mode::Swarm];
+        scenario.origins = vec![1, 2];
+        scenario.network.exceptions = Vec::new();
+        assert_eq!(whole_shape(&scenario), Shape { origins: 2, users: 5 });
+        let tasks = all(&scenario, &[MIB_10]);
+        assert_eq!(tasks[0].label, "swarm, 1 origin");
+        let two = tasks.iter().find(|task| task.origins == 2 && task.users == 1).unwrap();
+        assert_eq!(two.label, "swarm, 2 origins");
+        // Two origins do not make one receiver's link faster.
+        assert!((two.bound - 8.771).abs() < 0.01);
+    }
+
+    #[test]
+    fn what_was_done_is_not_done_again() {
+        let scenario = scenario();
+        let tasks = all(&scenario, &[MIB_10, MIB_10]);
+        let done = BTreeMap::from([(tasks[0].key(&scenario), 1), (tasks[7].key(&scenario), 1)]);
+        let plan = left(&scenario, tasks.clone(), &done, 2);
+        assert_eq!((plan.done, plan.tasks.len()), (2, tasks.len() - 2));
+        assert_eq!(plan.tasks[0], tasks[1]);
+        assert!(plan.expected < left(&scenario, tasks, &done, 1).expected);
+    }
+}

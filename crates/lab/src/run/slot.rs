@@ -46,7 +46,7 @@ impl Slot {
             if fs::metadata(&lock).map(|there| there.ino()).ok() != Some(file.metadata()?.ino()) {
                 continue;
             }
-            let name = format!("run-{number}").parse().map_err(io::Error::other)?;
+            let name = format!("experiment-{number}").parse().map_err(io::Error::other)?;
             let slot = Self { name, folder: base.join(number.to_string()), lock, _file: file };
             slot.clear().map_err(io::Error::other)?;
             fs::create_dir(&slot.folder)?;
@@ -119,4 +119,35 @@ fn own_folder(path: &Path, me: u32) -> io::Result<()> {
 fn room(path: &Path) -> io::Result<u64> {
     let StatVfs { f_bavail, f_frsize, .. } = statvfs(path)?;
     Ok(f_bavail.saturating_mul(f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_ours_alone_and_what_a_killed_one_left_goes() {
+        let first = Slot::take(0).unwrap();
+        let second = Slot::take(0).unwrap();
+        assert_ne!(first.name(), second.name());
+        assert_ne!(first.folder(), second.folder());
+        fs::write(first.folder().join("file"), "x").unwrap();
+        let (lock, folder) = (second.lock.clone(), second.folder().to_owned());
+        drop(second);
+        assert!(!lock.exists() && !folder.exists());
+        // As a kill leaves it: folder and lock are there, and nobody holds the lock.
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("left"), "x").unwrap();
+        fs::write(&lock, "").unwrap();
+        let third = Slot::take(0).unwrap();
+        assert!(third.folder() != folder || !folder.join("left").exists());
+        assert!(first.folder().join("file").exists());
+    }
+
+    #[test]
+    fn more_than_there_is_room_for_is_refused() {
+        let error = Slot::take(u64::MAX).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(error.to_string().contains("has room for"), "{error}");
+    }
 }

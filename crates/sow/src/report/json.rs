@@ -36,6 +36,9 @@ pub(crate) enum Event<'a> {
         rate_up: u64,
         /// Connected peers.
         peers: usize,
+        /// `get`: bytes sent to others.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sent: Option<u64>,
     },
     /// `send`: something changed with a receiver.
     Receiver {
@@ -157,10 +160,17 @@ mod tests {
             line(0.12345, None, &ready),
             r#"{"event":"ready","ticket":"10.0.0.1:52000/abc","magnet":"magnet:?x","torrent":null,"port":52000,"t":0.123}"#
         );
-        let progress = Event::Progress { bytes: 1, total: Some(2), rate_down: 3, rate_up: 4, peers: 5 };
+        let progress =
+            Event::Progress { bytes: 1, total: Some(2), rate_down: 3, rate_up: 4, peers: 5, sent: None };
         assert_eq!(
             line(1.0, None, &progress),
             r#"{"event":"progress","bytes":1,"total":2,"rate_down":3,"rate_up":4,"peers":5,"t":1.0}"#
+        );
+        let passing_on =
+            Event::Progress { bytes: 1, total: None, rate_down: 3, rate_up: 4, peers: 5, sent: Some(6) };
+        assert_eq!(
+            line(1.0, None, &passing_on),
+            r#"{"event":"progress","bytes":1,"total":null,"rate_down":3,"rate_up":4,"peers":5,"sent":6,"t":1.0}"#
         );
         let receiver = Event::Receiver { peer: "[::1]:9", bytes: 7, state: ReceiverState::Complete };
         assert_eq!(

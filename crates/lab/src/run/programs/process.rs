@@ -71,7 +71,7 @@ impl Process {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub(super) fn start(name: String, command: &mut Command) -> io::Result<Self> {
+    pub(crate) fn start(name: String, command: &mut Command) -> io::Result<Self> {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let heard = Arc::new(Heard::default());

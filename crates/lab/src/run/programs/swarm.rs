@@ -71,7 +71,9 @@ pub(super) fn sent_by(senders: &[Arc<Process>]) -> Vec<Option<u64>> {
         while sender.ended().is_none() && Instant::now() < patience {
             sender.wait_for_news(ENDING / 20);
         }
-        sender.latest("progress")?["bytes"].as_u64()
+        let progress = sender.latest("progress")?;
+        // `send` and the servers count in bytes what they sent, a peer what it has.
+        progress.get("sent").unwrap_or(&progress["bytes"]).as_u64()
     };
     senders.iter().map(last_word).collect()
 }

@@ -81,7 +81,7 @@ impl<'a> Watch<'a> {
         }
         let mut next_sample = self.began + every;
         loop {
-            self.seats.iter_mut().for_each(|seat| seat.look(self.began, self.stage));
+            self.seats.iter_mut().for_each(|seat| seat.look(self.began));
             let elapsed = self.began.elapsed();
             if self.is_over() {
                 break;
@@ -125,7 +125,7 @@ impl<'a> Watch<'a> {
             }
         });
         let receivers = self.seats.iter_mut().zip(&self.stage.receivers).map(|(seat, place)| {
-            let mut receiver = seat.record(&place.host);
+            let mut receiver = seat.record(&place.host, |address| self.stage.host_of(address));
             (receiver.wire_up_bytes, receiver.wire_down_bytes) = wire(&place.host).unzip();
             receiver
         });

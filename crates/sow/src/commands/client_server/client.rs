@@ -294,6 +294,7 @@ impl<'a> View<'a> {
                 rate_down: rate,
                 rate_up: 0,
                 peers: usize::from(status.begun > 0),
+                sent: None,
             });
         }
         self.looks += 1;

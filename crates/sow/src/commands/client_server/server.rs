@@ -129,7 +129,11 @@ impl Serving<'_> {
                     self.progress(sent, sent - before);
                     before = sent;
                 }
-                () = stop.asked() => return self.stopped(),
+                () = stop.asked() => {
+                    let sent = self.server.sent();
+                    self.progress(sent, sent - before);
+                    return self.stopped();
+                }
             }
             if self.plan.expect.is_some_and(|expected| self.served.complete() >= expected) {
                 self.done();
@@ -145,6 +149,7 @@ impl Serving<'_> {
             rate_down: 0,
             rate_up: last_second,
             peers: self.served.present().len(),
+            sent: None,
         });
     }
 

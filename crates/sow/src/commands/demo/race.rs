@@ -178,6 +178,7 @@ async fn watch_receivers(
                     rate_down: (bytes as f64 / elapsed) as u64,
                     rate_up: 0,
                     peers: count,
+                    sent: None,
                 });
                 overall.set(bytes, total, || format!("{} of {}, {elapsed:.1} s", Size(bytes), Size(total)));
             }

@@ -305,10 +305,12 @@ impl Download<'_> {
                     let status = self.status.borrow_and_update().clone();
                     self.view.seeding(&status);
                 }
-                () = &mut end => return Ok(()),
-                () = self.run.stop.asked() => return Ok(()),
+                () = &mut end => break,
+                () = self.run.stop.asked() => break,
             }
         }
+        self.view.served(&self.swarm.look().await);
+        Ok(())
     }
 
     /// Waits until every piece is verified, and passed on where it is streamed.
@@ -394,6 +396,7 @@ impl Download<'_> {
             // It is complete: to stop serving is not to be interrupted.
             () = run.stop.asked() => {}
         }
+        self.view.served(&self.swarm.look().await);
     }
 
     /// Takes in what the swarm reports; what the engine says is returned.

@@ -58,6 +58,11 @@ impl View {
         });
     }
 
+    /// It serves nobody any more; scripts are told what was sent in all.
+    pub(super) fn served(&self, status: &Status) {
+        self.tell(status);
+    }
+
     /// Takes in who sent how much.
     pub(super) fn observe(&mut self, status: &Status) {
         self.fetched.observe(&status.peers);
@@ -84,6 +89,7 @@ impl View {
             rate_down: status.rate_down,
             rate_up: status.rate_up,
             peers: status.peers.len(),
+            sent: Some(status.uploaded),
         });
         self.report.event(&Event::Complete {
             path: &path.to_string_lossy(),
@@ -154,14 +160,19 @@ impl View {
         self.fetched.observe(&status.peers);
         if self.last_json.is_none_or(|last| last.elapsed() >= JSON_EVERY) {
             self.last_json = Some(Instant::now());
-            self.report.event(&Event::Progress {
-                bytes: status.bytes_verified,
-                total: (status.pieces > 0).then_some(status.bytes_total),
-                rate_down: status.rate_down,
-                rate_up: status.rate_up,
-                peers: status.peers.len(),
-            });
+            self.tell(status);
         }
+    }
+
+    fn tell(&self, status: &Status) {
+        self.report.event(&Event::Progress {
+            bytes: status.bytes_verified,
+            total: (status.pieces > 0).then_some(status.bytes_total),
+            rate_down: status.rate_down,
+            rate_up: status.rate_up,
+            peers: status.peers.len(),
+            sent: Some(status.uploaded),
+        });
     }
 }
 

@@ -129,7 +129,10 @@ impl<'a> Watch<'a> {
                     unchanged = false;
                     self.complain(&complaint);
                 }
-                () = stop.asked() => return self.stopped(),
+                () = stop.asked() => {
+                    self.progress(&swarm.look().await);
+                    return self.stopped();
+                }
             }
             if self.expect.is_some_and(|expected| self.complete() >= expected) {
                 self.done();
@@ -187,14 +190,20 @@ impl<'a> Watch<'a> {
         }
         if self.last_json.is_none_or(|last| last.elapsed() >= JSON_EVERY) {
             self.last_json = Some(Instant::now());
-            self.report.event(&Json::Progress {
-                bytes: status.uploaded,
-                total: Some(total),
-                rate_down: status.rate_down,
-                rate_up: status.rate_up,
-                peers: status.peers.len(),
-            });
+            self.progress(status);
         }
+    }
+
+    /// Says to scripts what was sent so far.
+    fn progress(&self, status: &Status) {
+        self.report.event(&Json::Progress {
+            bytes: status.uploaded,
+            total: Some(self.geometry.total()),
+            rate_down: status.rate_down,
+            rate_up: status.rate_up,
+            peers: status.peers.len(),
+            sent: None,
+        });
     }
 
     /// Something has changed with a receiver.

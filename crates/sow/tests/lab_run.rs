@@ -1,0 +1,164 @@
+//! `sow lab run`: small experiments from the network to the report, interrupted and gone on with. Root only.
+
+mod support;
+
+use std::{fs, path::Path, process::Command};
+
+use serde_json::Value;
+use sow_lab::record::{self, Records};
+use support::{Running, run, sow};
+
+/// A second and a half for each run, so that there is time to interrupt one.
+const CHURN: &str = r#"
+title = "A small crowd that changes"
+users = 4
+modes = ["chunk", "swarm"]
+seed = 5
+limit = "60s"
+[network]
+rate = "20mbit"
+delay = "2ms"
+[[file]]
+name = "text-3MiB"
+size = "3MiB"
+kind = "text"
+[[event]]
+at = "300ms"
+receiver = 2
+do = "start"
+[[event]]
+at = "500ms"
+receiver = 3
+do = "leave"
+[[event]]
+at = "400ms"
+receiver = 4
+do = "kill"
+[[event]]
+at = "800ms"
+receiver = 4
+do = "start"
+"#;
+
+/// Experiments have labs and folders of their own names, and nothing of those may be left when none is under way.
+#[track_caller]
+fn assert_nothing_left() {
+    let output = Command::new("ip").args(["netns", "list"]).output().expect("ip runs");
+    let listed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!listed.contains("sow-experiment-"), "{listed}");
+    let folder = fs::read_dir("/dev/shm/sow-lab-run-0").expect("the folder for runs");
+    let left: Vec<_> = folder.flatten().map(|entry| entry.file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn records(dir: &Path) -> Records {
+    record::read(dir).expect("there are records")
+}
+
+#[track_caller]
+fn assert_right(records: &Records) {
+    assert!(records.failures.is_empty() && records.warnings.is_empty(), "{records:?}");
+    for run in &records.runs {
+        assert!(run.staying().all(|receiver| receiver.seconds().is_some()), "{run:?}");
+        assert!(run.origins.iter().all(|origin| origin.wire_up_bytes > Some(run.file.bytes)), "{run:?}");
+        let sent = run.origins[0].payload_up_bytes;
+        assert!(sent >= Some(run.file.bytes), "{run:?}");
+        assert!(records.series[&run.run].len() == run.receivers.len() + 1, "no samples of some host");
+    }
+}
+
+#[test]
+fn the_smoke_experiment_is_made_reported_and_not_made_twice() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("results");
+    let words = ["lab", "run", "smoke", "--out", &out.to_string_lossy()];
+    let made = run(words).expect(0).says(&["5 runs, about", "[5/5] swarm", "× bound", "report.html"]);
+    assert!(made.stdout.contains("last ÷ bound") && made.stdout.contains("json-torrent"), "{}", made.stdout);
+    let first = records(&out);
+    assert_right(&first);
+    let modes: Vec<_> = first.runs.iter().map(|run| &*run.mode).collect();
+    assert_eq!(modes, ["raw", "framed", "chunk", "json-torrent", "swarm"]);
+    assert_eq!(first.header.calibration.len(), 2);
+    for run in &first.runs {
+        let sources = run.receivers.iter().map(|receiver| receiver.from_bytes.values().sum::<u64>());
+        assert!(sources.into_iter().all(|bytes| bytes == run.file.bytes), "{run:?}");
+    }
+    let page = fs::read_to_string(out.join("report.html")).expect("the page");
+    assert!(page.contains("swarm") && page.contains("<svg"), "nothing in it");
+    assert_nothing_left();
+
+    run(words).expect(0).says(&["0 runs (5 are there already)"]);
+    assert_eq!(records(&out).runs.len(), 5);
+    let again = run(words.into_iter().chain(["--repeat", "2", "--modes", "swarm", "--json"])).expect(0);
+    let events: Vec<Value> =
+        again.stdout.lines().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect();
+    let kinds: Vec<_> = events.iter().filter_map(|event| event["event"].as_str()).collect();
+    assert_eq!(kinds, ["plan", "calibration", "run", "outcome"]);
+    assert_eq!((&events[2]["mode"], &events[2]["repetition"]), (&"swarm".into(), &1.into()));
+    assert_right(&records(&out));
+    run(words.into_iter().chain(["--seed", "2"])).expect(8).says(&[
+        "another experiment",
+        "the seed was 1",
+        "--out",
+    ]);
+    assert_nothing_left();
+}
+
+#[test]
+fn receivers_leave_break_down_and_join() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("small-churn.toml");
+    fs::write(&file, CHURN).expect("it can be written");
+    let out = dir.path().join("out");
+    let words = ["lab", "run", &file.to_string_lossy(), "--out", &out.to_string_lossy()];
+    run(words).expect(0);
+    let records = records(&out);
+    assert_right(&records);
+    assert_eq!(records.runs.len(), 2);
+    for run in &records.runs {
+        let [first, late, gone, back] = &run.receivers[..] else { panic!("four receivers: {run:?}") };
+        assert!(first.started_seconds < 0.1 && back.started_seconds < 0.1, "{run:?}");
+        assert!((0.3..0.7).contains(&late.started_seconds), "{run:?}");
+        assert!(gone.left_seconds.is_some_and(|left| (0.5..1.0).contains(&left)), "{run:?}");
+        assert_eq!((gone.finished_seconds, gone.verified), (None, false));
+        assert!(back.finished_seconds > Some(0.8), "{run:?}");
+        let note = run.note.as_deref().unwrap_or_default();
+        for said in ["h3 was started at 0.", "h5 was killed at 0.", "h4 left at 0.", "h5 was started at 0."] {
+            assert!(note.contains(said), "{note}");
+        }
+    }
+    assert_nothing_left();
+}
+
+#[test]
+fn what_was_interrupted_or_killed_is_gone_on_with() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("changing.toml");
+    fs::write(&file, CHURN).expect("it can be written");
+    let out = dir.path().join("out");
+    let words = ["lab", "run", &file.to_string_lossy(), "--repeat", "3", "--out", &out.to_string_lossy()];
+    let start = || Running::start(&mut sow(words.into_iter().chain(["--json"])));
+
+    let mut first = start();
+    first.event(|event| event["event"] == "run");
+    let interrupt = Command::new("kill").args(["-INT", &first.pid().to_string()]).status();
+    assert!(interrupt.is_ok_and(|status| status.success()));
+    let ended = first.wait().expect(130).says(&["the same command goes on"]);
+    assert!(ended.stdout.contains("\"left\":"), "{}", ended.stdout);
+    assert!(out.join("report.html").exists(), "no report of what is there");
+    assert_nothing_left();
+    let before = records(&out).runs.len();
+    assert!((1..6).contains(&before), "{before}");
+
+    let mut second = start();
+    second.event(|event| event["event"] == "run");
+    second.kill();
+    assert!(records(&out).runs.len() > before);
+
+    let last = run(words).expect(0);
+    assert!(last.stderr.contains("are there already"), "{}", last.stderr);
+    let all = records(&out);
+    assert_right(&all);
+    assert_eq!(all.runs.len(), 6);
+    assert_nothing_left();
+}

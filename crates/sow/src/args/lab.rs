@@ -1,5 +1,6 @@
 //! `sow lab …` as it is typed.
 
+pub(crate) mod new;
 pub(crate) mod run;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -46,6 +47,8 @@ pub(crate) enum LabCommand {
     Down(DownArgs),
     /// Carry out an experiment: programs that send files over a network that is built for it, side by side.
     Run(run::RunArgs),
+    /// Write a scenario to start from: a commented TOML file that says what an experiment does.
+    New(new::NewArgs),
     /// Make tables, plots and a page of what an experiment recorded.
     ///
     /// Writes report.html (everything on one page), report.md, a CSV file for each table, and each plot as SVG and PNG.

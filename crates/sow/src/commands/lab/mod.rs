@@ -1,5 +1,6 @@
 //! `sow lab up|exec|shell|status|calibrate|down`: the network of the lab; and what is done with it, in files of their own.
 
+mod new;
 mod report;
 mod run;
 
@@ -38,6 +39,7 @@ pub(crate) fn run(command: LabCommand, report: &Report) -> Result<Exit, Failure>
         }
         LabCommand::Down(args) => down(&args.named.name, args.all, report),
         LabCommand::Run(args) => crate::in_runtime(run::run(args, report)),
+        LabCommand::New(args) => new::run(&args, report),
         LabCommand::Report(args) => report::run(&args.dir, args.out.as_deref(), report),
         LabCommand::Helper { role, lab: _ } => match run_helper(&role) {
             Ok(()) => Ok(Exit::Done),

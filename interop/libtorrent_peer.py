@@ -1,16 +1,17 @@
 #!/usr/bin/python3
 """One libtorrent (python3-libtorrent) session with one torrent, steered and watched from outside. For interop tests and benchmarks.
 
-It runs until its standard input ends or it is killed. With --wait it joins the swarm only when a line arrives on standard
+It runs until its standard input ends, or SIGTERM comes. With --wait it joins the swarm only when a line arrives on standard
 input, so that many of them can start together, their start-up over. Every event is a JSON line with `clock`, CLOCK_MONOTONIC in
 seconds, which is the same for all processes of a machine:
 
-    listening {port}  metadata {}  complete {}  peer_error {peer, what}  hash_failed {piece}  banned {peer}  stopped {downloaded, uploaded, ..}
+    listening {port}  metadata {}  complete {from: {peer: bytes}}  peer_error {peer, what}  hash_failed {piece}  banned {peer}  stopped {downloaded, uploaded, ..}
 """
 
 import argparse
 import json
 import select
+import signal
 import sys
 import time
 
@@ -97,6 +98,11 @@ def add_torrent(session, options):
     return handle
 
 
+def payload_by_peer(handle):
+    """Bytes of the content that each peer that is connected has sent us."""
+    return {"%s:%d" % peer.ip: peer.total_download for peer in handle.get_peer_info() if peer.total_download}
+
+
 def report(alert):
     """Tells what an alert says, as far as anybody waits for it."""
     if isinstance(alert, lt.listen_succeeded_alert):
@@ -107,7 +113,8 @@ def report(alert):
     elif isinstance(alert, lt.metadata_received_alert):
         say("metadata")
     elif isinstance(alert, lt.torrent_finished_alert):
-        say("complete")
+        clock = time.monotonic()
+        say("complete", **{"clock": clock, "from": payload_by_peer(alert.handle)})
     elif isinstance(alert, lt.peer_ban_alert):
         say("banned", peer="%s:%d" % alert.ip)
     elif isinstance(alert, lt.hash_failed_alert):
@@ -125,7 +132,9 @@ def standard_input_ready():
 def run(options):
     session = make_session(options)
     handle = None if options.wait else add_torrent(session, options)
-    while True:
+    ending = []
+    signal.signal(signal.SIGTERM, lambda *_: ending.append(True))
+    while not ending:
         session.wait_for_alert(5 if handle is None else POLL_MILLISECONDS)
         for alert in session.pop_alerts():
             report(alert)

@@ -4,12 +4,15 @@ peers in no other way. Keeps everybody for ever; IPv4 only.
 
     tracker.py [--listen ADDRESS] [--port PORT]
 
-Prints JSON lines: listening {port}, announce {peer, kind, left}.
+Prints JSON lines: listening {port}, announce {peer, kind, left}, and when it is told to end (SIGTERM) totals {uploaded: {peer: bytes}}
+with what each said last.
 """
 
 import argparse
 import json
+import signal
 import socket
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
@@ -27,6 +30,7 @@ class Tracker(BaseHTTPRequestHandler):
     """Answers GET /announce with all other peers of the swarm."""
 
     swarms = {}
+    uploaded = {}  # by peer, what it last said
     protocol_version = "HTTP/1.0"
 
     def do_GET(self):
@@ -36,6 +40,7 @@ class Tracker(BaseHTTPRequestHandler):
         query = dict(parse_qsl(urlsplit(self.path).query, encoding="latin-1", keep_blank_values=True))
         peers = self.swarms.setdefault(query.get("info_hash", ""), {})
         address = (self.client_address[0], int(query.get("port", "0")))
+        self.uploaded["%s:%d" % address] = int(query.get("uploaded", "0"))
         others = [peer for peer in list(peers) if peer != address]
         if query.get("event") == "stopped":
             peers.pop(address, None)
@@ -61,8 +66,12 @@ def main():
     options = parser.parse_args()
     server = ThreadingHTTPServer((options.listen, options.port), Tracker)
     server.daemon_threads = True
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
     say("listening", port=server.server_address[1])
-    server.serve_forever()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    ending.wait()
+    say("totals", uploaded=Tracker.uploaded)
 
 
 if __name__ == "__main__":

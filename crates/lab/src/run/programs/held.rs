@@ -50,9 +50,14 @@ impl Receiver for Held {
     }
 
     fn from(&self) -> BTreeMap<String, u64> {
-        let complete = self.process.event("complete");
-        let from = complete.as_ref().and_then(|(_, event)| event["from"].as_object());
-        let bytes = from.into_iter().flatten();
-        bytes.filter_map(|(address, bytes)| Some((address.clone(), bytes.as_u64()?))).collect()
+        from_of(&self.process)
     }
+}
+
+/// What a program said in `complete` of who sent how much.
+pub(super) fn from_of(process: &Process) -> BTreeMap<String, u64> {
+    let complete = process.event("complete");
+    let from = complete.as_ref().and_then(|(_, event)| event["from"].as_object());
+    let bytes = from.into_iter().flatten();
+    bytes.filter_map(|(address, bytes)| Some((address.clone(), bytes.as_u64()?))).collect()
 }

@@ -3,14 +3,21 @@
 //! An adapter starts programs and reads what they say. What a run is, when it is over, what is recorded and whether the copies are right
 //! is the runner's. A new program is a [`Mode`], an adapter here, and a line in [`of`].
 
+mod aria2;
 mod chunk;
 mod client_server;
 mod command_line;
 mod held;
+mod hook;
+mod installed;
 mod json_torrent;
+mod libtorrent;
+mod nginx_curl;
 mod process;
 mod stage;
 mod swarm;
+mod torrent;
+mod transmission;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
 
@@ -88,7 +95,12 @@ pub(crate) fn of(mode: Mode) -> Box<dyn Program> {
         Mode::Framed => Box::new(client_server::ClientServer::framed()),
         Mode::Chunk => Box::new(chunk::Chunk::default()),
         Mode::JsonTorrent => Box::new(json_torrent::JsonTorrent::default()),
-        _ => Box::new(swarm::Swarm::default()),
+        Mode::Swarm => Box::new(swarm::Swarm::default()),
+        Mode::Aria2 => Box::new(aria2::Aria2::default()),
+        Mode::Transmission => Box::new(transmission::Transmission::default()),
+        Mode::Libtorrent => Box::new(libtorrent::Libtorrent::new(false)),
+        Mode::LibtorrentSuper => Box::new(libtorrent::Libtorrent::new(true)),
+        Mode::NginxCurl => Box::new(nginx_curl::NginxCurl::default()),
     }
 }
 
@@ -99,6 +111,9 @@ pub(crate) fn of(mode: Mode) -> Box<dyn Program> {
 pub(crate) fn look(mode: Mode) -> Result<Facts, Missing> {
     match mode {
         Mode::Raw | Mode::Framed | Mode::Chunk | Mode::JsonTorrent | Mode::Swarm => Ok(Facts::default()),
-        _ => Err(Missing { mode: mode.name().to_owned(), program: mode.name().to_owned(), hint: None }),
+        Mode::Aria2 => aria2::look(mode),
+        Mode::Transmission => transmission::look(mode),
+        Mode::Libtorrent | Mode::LibtorrentSuper => libtorrent::look(mode),
+        Mode::NginxCurl => nginx_curl::look(mode),
     }
 }

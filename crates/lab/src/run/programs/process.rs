@@ -27,6 +27,8 @@ const LAST_LINES: usize = 12;
 const STACK: usize = 256 << 10;
 /// How long what it said last may take to be heard when it has ended.
 const HEARING: Duration = Duration::from_secs(1);
+/// How long programs may take to end when they are asked to: some take leave of a tracker.
+const ENDING: Duration = Duration::from_secs(5);
 /// How long a program may take to vanish when it is killed. A kill cannot be refused; a busy machine can be slow.
 const VANISHING: Duration = Duration::from_secs(10);
 
@@ -160,9 +162,15 @@ impl Process {
         lock(&self.heard.state).last.iter().cloned().collect::<Vec<_>>().join("\n")
     }
 
-    /// Asks its group to end.
-    pub(crate) fn terminate(&self) {
-        self.signal(Signal::TERM);
+    /// Asks programs to end, and waits until they have, or had time to.
+    pub(super) fn end_in_order(processes: &[Arc<Self>], signal: Signal) {
+        processes.iter().for_each(|process| process.signal(signal));
+        let patience = Instant::now() + ENDING;
+        for process in processes {
+            while process.ended().is_none() && Instant::now() < patience {
+                process.wait_for_news(Duration::from_millis(100));
+            }
+        }
     }
 
     /// Ends it and its group at once, and does not wait.
@@ -321,7 +329,7 @@ mod tests {
         let process = start(r#"read -r go && echo "{\"event\":\"$go\"}" && exec sleep 1000"#);
         process.say("went").unwrap();
         wait(&process, || process.event("went"));
-        process.terminate();
+        process.signal(Signal::TERM);
         assert_eq!(wait(&process, || process.ending()).how, "signal 15");
     }
 

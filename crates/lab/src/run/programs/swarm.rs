@@ -1,14 +1,10 @@
 //! `sow send` and `sow get`: the product itself, with nothing but its defaults.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
+
+use rustix::process::Signal;
 
 use super::{CommandLine, Held, Process, Program, ProgramError, Receiver, Stage};
-
-/// How long senders may take to end when they are told to.
-const ENDING: Duration = Duration::from_secs(3);
 
 /// An origin and receivers that have its ticket.
 #[derive(Debug, Default)]
@@ -65,12 +61,8 @@ pub(super) fn seeding(stage: &Stage<'_>) -> [String; 3] {
 
 /// The payload that each of our senders says it has sent, in the end.
 pub(super) fn sent_by(senders: &[Arc<Process>]) -> Vec<Option<u64>> {
-    senders.iter().for_each(|sender| sender.terminate());
-    let patience = Instant::now() + ENDING;
+    Process::end_in_order(senders, Signal::TERM);
     let last_word = |sender: &Arc<Process>| {
-        while sender.ended().is_none() && Instant::now() < patience {
-            sender.wait_for_news(ENDING / 20);
-        }
         let progress = sender.latest("progress")?;
         // `send` and the servers count in bytes what they sent, a peer what it has.
         progress.get("sent").unwrap_or(&progress["bytes"]).as_u64()

@@ -1,0 +1,71 @@
+//! Which programs of others this machine has, and in which versions.
+
+use std::{
+    env,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{record::Missing, scenario::Mode};
+
+/// Where servers are that an ordinary user's PATH leaves out.
+const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
+/// Debian's Python, which has Debian's modules; another `python3` may come first in PATH.
+pub(super) const PYTHON: &str = "/usr/bin/python3";
+/// How long a program may take to say its version, in seconds.
+const PATIENCE: &str = "20";
+/// The longest version that is kept.
+const LONGEST: usize = 80;
+
+/// The path of a program.
+///
+/// # Errors
+/// That it is missing, and the package of Debian's that has it.
+pub(super) fn find(mode: Mode, program: &str, package: &str) -> Result<PathBuf, Missing> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(MORE_FOLDERS.map(PathBuf::from));
+    let mut paths = folders.map(|folder| folder.join(program));
+    paths.find(|path| path.is_file()).ok_or_else(|| missing(mode, program, package))
+}
+
+/// That a mode cannot be had.
+pub(super) fn missing(mode: Mode, program: &str, package: &str) -> Missing {
+    Missing {
+        mode: mode.name().to_owned(),
+        program: program.to_owned(),
+        hint: Some(format!("apt install {package}")),
+    }
+}
+
+/// The first line of what a program says of its version, wherever it says it; `None` when it fails.
+pub(super) fn version(program: &Path, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new("timeout");
+    let output = command.arg(PATIENCE).arg(program).args(arguments.iter().map(OsStr::new)).output().ok()?;
+    let said = [output.stdout, output.stderr].concat();
+    let line =
+        String::from_utf8_lossy(&said).lines().map(str::trim).find(|line| !line.is_empty())?.to_owned();
+    output.status.success().then(|| line.chars().filter(|c| !c.is_control()).take(LONGEST).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_named_with_its_package() {
+        assert!(find(Mode::Aria2, "sh", "dash").unwrap().is_absolute());
+        let missing = find(Mode::Aria2, "no-such-program", "aria2").unwrap_err();
+        assert_eq!((&*missing.mode, &*missing.program), ("aria2", "no-such-program"));
+        assert_eq!(missing.hint.as_deref(), Some("apt install aria2"));
+    }
+
+    #[test]
+    fn versions_are_one_line_from_either_output() {
+        let shell = Path::new("/bin/sh");
+        assert_eq!(version(shell, &["-c", "echo; echo one 1.0 >&2; echo two"]).unwrap(), "two");
+        assert_eq!(version(shell, &["-c", "echo one 1.0 >&2"]).unwrap(), "one 1.0");
+        assert_eq!(version(shell, &["-c", "echo one; exit 1"]), None);
+        assert_eq!(version(Path::new("/no/such"), &[]), None);
+    }
+}

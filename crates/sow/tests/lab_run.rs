@@ -13,6 +13,7 @@ const CHURN: &str = r#"
 title = "A small crowd that changes"
 users = 4
 modes = ["chunk", "swarm"]
+repeat = 1
 seed = 5
 limit = "60s"
 [network]

@@ -85,7 +85,7 @@ impl Site<'_> {
             .map(|index| program.prepare_receiver(stage, index).map(Seat::new))
             .collect();
         let mut watch = Watch::new(self, stage, task, seats?, origins)?;
-        watch.to_the_end(&mut *program)?;
+        watch.follow(&mut *program)?;
         let (mut run, samples, seats) = watch.result(version)?;
         for (origin, sent) in run.origins.iter_mut().zip(program.payload_sent(stage)) {
             origin.payload_up_bytes = sent;

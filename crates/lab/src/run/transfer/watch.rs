@@ -68,7 +68,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Lets receivers join, and returns when nothing more is to be expected of any.
-    pub(super) fn to_the_end(&mut self, program: &mut dyn Program) -> Result<(), ProgramError> {
+    pub(super) fn follow(&mut self, program: &mut dyn Program) -> Result<(), ProgramError> {
         let every = SAMPLE.max(self.task.expected(self.site.scenario) / SAMPLES);
         self.began = Instant::now();
         self.sample(0.0)?;
@@ -159,7 +159,8 @@ impl<'a> Watch<'a> {
     }
 
     fn do_what_is_due(&mut self, elapsed: Duration, program: &mut dyn Program) -> Result<(), ProgramError> {
-        while let Some(event) = self.events.pop_front_if(|event| event.at <= elapsed) {
+        while let Some(event) = self.events.front().copied().filter(|event| event.at <= elapsed) {
+            self.events.pop_front();
             let index = usize::from(event.receiver) - 1;
             let Some((seat, place)) = self.seats.get_mut(index).zip(self.stage.receivers.get(index)) else {
                 continue;

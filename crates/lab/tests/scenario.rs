@@ -177,7 +177,6 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     ("receiver = 3", "receiver = 6", &["line 40", "`event.receiver`", "from 1 to 5"]),
     ("do = \"kill\"", "do = \"stop\"", &["line 37", "\"leave\" or \"kill\" or \"start\""]),
     // What does not fit together.
-    ("\"libtorrent-super\"", "\"raw\"", &["`raw` has one origin only", "set `origins` to 1"]),
     ("\"64KiB\"", "3000", &["`libtorrent-super`", "3000 bytes", "power of two"]),
     ("rate = \"10mbit\"", "rate = \"8bit\"", &["network", "16 kbit/s"]),
     ("down = \"40mbit\"", "down = \"8bit\"", &["network", "16 kbit/s"]),
@@ -202,6 +201,17 @@ fn what_is_wrong_is_named_with_its_place() {
             assert!(error.contains(word), "{wrong}: {error}");
         }
     }
+}
+
+#[test]
+fn client_server_needs_a_run_with_one_origin() {
+    let raw = LEAST.replace("\"swarm\"", "\"raw\"");
+    parse(&raw.replacen("users", "origins = [1, 2]\nusers", 1)).unwrap();
+    let error = parse(&raw.replacen("users", "origins = 2\nusers", 1)).unwrap_err().to_string();
+    assert!(
+        error.contains("`raw` has one origin only") && error.contains("let `origins` have a 1"),
+        "{error}"
+    );
 }
 
 #[test]

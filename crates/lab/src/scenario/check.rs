@@ -41,7 +41,7 @@ impl Scenario {
     }
 
     fn check_mode(&self, mode: Mode) -> Result<(), Misfit> {
-        if !mode.takes_many_origins() && self.origins.iter().any(|&origins| origins > 1) {
+        if !mode.takes_many_origins() && !self.origins.contains(&1) {
             return Err(Misfit::ManyOrigins(mode));
         }
         let foreign =

@@ -57,8 +57,8 @@ pub enum Misfit {
     /// The network cannot be built.
     #[error("network: {0}")]
     Network(#[from] NetworkError),
-    /// A client/server mode with several servers.
-    #[error("mode `{0}` has one origin only; leave it out of `modes`, or set `origins` to 1")]
+    /// A client/server mode, and never one server.
+    #[error("mode `{0}` has one origin only; leave it out of `modes`, or let `origins` have a 1")]
     ManyOrigins(Mode),
     /// A piece length that the mode cannot do.
     #[error(

@@ -76,7 +76,7 @@ impl Mode {
         }
     }
 
-    /// Whether a run can have more than one origin.
+    /// Whether a run can have more than one origin; others are made with one only.
     pub fn takes_many_origins(self) -> bool {
         self.model() == Model::PeerToPeer
     }

@@ -18,15 +18,23 @@ const PATIENCE: &str = "20";
 /// The longest version that is kept.
 const LONGEST: usize = 80;
 
+/// The path of a program, or its bare name if it is not there.
+pub(super) fn path_of(program: &str) -> PathBuf {
+    located(program).unwrap_or_else(|| PathBuf::from(program))
+}
+
 /// The path of a program.
 ///
 /// # Errors
 /// That it is missing, and the package of Debian's that has it.
 pub(super) fn find(mode: Mode, program: &str, package: &str) -> Result<PathBuf, Missing> {
+    located(program).ok_or_else(|| missing(mode, program, package))
+}
+
+fn located(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(MORE_FOLDERS.map(PathBuf::from));
-    let mut paths = folders.map(|folder| folder.join(program));
-    paths.find(|path| path.is_file()).ok_or_else(|| missing(mode, program, package))
+    folders.map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// That a mode cannot be had.

@@ -69,7 +69,7 @@ impl Program for NginxCurl {
         self.log = stage.work.join("nginx.log");
         let settings = stage.work.join("nginx.conf");
         write(&settings, &self.settings(stage, place))?;
-        let line = CommandLine::new("nginx")
+        let line = CommandLine::new(installed::path_of("nginx"))
             .arg("-p")
             .arg(stage.work)
             .arg("-e")

@@ -3,6 +3,10 @@
 //!
 //! All rates are payload rates in bytes per second, all times are seconds. An unshaped link is [`f64::INFINITY`].
 
+mod run;
+
+pub use self::run::Bounds;
+
 /// Payload bytes in a full TCP segment on Ethernet: 1500 − 20 (IPv4) − 20 (TCP) − 12 (timestamps).
 pub const SEGMENT_PAYLOAD: f64 = 1448.0;
 /// Bytes of that segment on the wire as a shaper counts them: 1500 and the Ethernet header of 14.
@@ -121,9 +125,6 @@ mod tests {
             close(document_1(users).client_server(), 8.771 * users as f64, 0.005 * users as f64);
         }
     }
-
-    #[test]
-    fn pieces_cost_a_doubling_each() {}
 
     #[test]
     fn the_slowest_receiver_bounds_both() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    bound::{Crowd, Rates, Trunk, payload_rate},
+    bound::Bounds,
     record::{File, Model, Records, Run, Topology},
 };
 
@@ -43,13 +43,6 @@ pub(crate) struct Spread {
     pub(crate) least: f64,
     pub(crate) most: f64,
     pub(crate) count: usize,
-}
-
-/// The two bounds in seconds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Bounds {
-    pub(crate) client_server: f64,
-    pub(crate) peer_to_peer: f64,
 }
 
 /// Everything that tables and figures are made of.
@@ -109,7 +102,7 @@ impl<'a> Group<'a> {
     fn new(runs: Vec<&'a Run>, topology: &Topology) -> Self {
         let first = runs[0];
         let complete: Vec<&Run> = runs.iter().copied().filter(|run| is_complete(run)).collect();
-        let bounds = bounds(first, topology);
+        let bounds = Bounds::of_run(first, topology);
         let own = bounds.map(|bounds| bounds.of(first.model));
         let over = |of: &dyn Fn(&Run) -> Option<f64>| Spread::of(complete.iter().filter_map(|run| of(run)));
         let ratio = |bound: Option<f64>| {
@@ -147,16 +140,6 @@ impl<'a> Group<'a> {
     /// The repetitions that count.
     pub(crate) fn complete_runs(&self) -> impl Iterator<Item = &'a Run> {
         self.runs.iter().copied().filter(|run| is_complete(run))
-    }
-}
-
-impl Bounds {
-    /// The bound of one model.
-    pub(crate) fn of(self, model: Model) -> f64 {
-        match model {
-            Model::ClientServer => self.client_server,
-            Model::PeerToPeer => self.peer_to_peer,
-        }
     }
 }
 
@@ -205,34 +188,6 @@ fn wire_per_byte(run: &Run) -> Option<f64> {
         origins.chain(run.receivers.iter().map(|receiver| receiver.wire_up_bytes)).collect();
     let wanted = run.staying().count() as f64 * run.file.bytes as f64;
     Some(sent?.into_iter().map(|bytes| bytes as f64).sum::<f64>() / wanted)
-}
-
-/// `None` where a host of the run is not in the network, or nothing limits it.
-fn bounds(run: &Run, topology: &Topology) -> Option<Bounds> {
-    let rate = |bits: Option<u64>| bits.map_or(f64::INFINITY, |bits| payload_rate(bits as f64));
-    let rates = |name: &str| {
-        let host = topology.hosts.iter().find(|host| host.name == name)?;
-        Some(Rates { up: rate(host.up_bits_per_second), down: rate(host.down_bits_per_second) })
-    };
-    let receivers: Option<Vec<Rates>> = run.staying().map(|receiver| rates(&receiver.host)).collect();
-    let origins: Option<Vec<f64>> =
-        run.origins.iter().map(|origin| rates(&origin.host).map(|rates| rates.up)).collect();
-    let far = |name: &str| {
-        topology.trunk.as_ref().is_some_and(|trunk| trunk.far_hosts.iter().any(|far| far == name))
-    };
-    // An origin beyond the trunk takes its part in the bound away.
-    let trunk = topology.trunk.as_ref().filter(|_| !run.origins.iter().any(|origin| far(&origin.host)));
-    let crowd = Crowd {
-        file_bytes: run.file.bytes as f64,
-        origins: origins?,
-        receivers: receivers?,
-        trunk: trunk.map(|trunk| Trunk {
-            rate: payload_rate(trunk.bits_per_second as f64),
-            far_receivers: run.staying().filter(|receiver| far(&receiver.host)).count(),
-        }),
-    };
-    let bounds = Bounds { client_server: crowd.client_server(), peer_to_peer: crowd.peer_to_peer() };
-    (bounds.peer_to_peer > 0.0 && bounds.client_server.is_finite()).then_some(bounds)
 }
 
 #[cfg(test)]

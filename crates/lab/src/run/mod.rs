@@ -36,8 +36,9 @@ use self::{
     transfer::Made,
 };
 use crate::{
+    bound::Bounds,
     network::{Calibration, NetworkError},
-    record::{Failure, Missing, Run},
+    record::{self, Failure, Missing, Run},
     scenario::{Misfit, Mode, Scenario},
 };
 
@@ -72,10 +73,10 @@ pub enum News<'a> {
     Calibrated(&'a Calibration),
     /// A run was made.
     Made {
-        /// What it was.
-        task: &'a Task,
         /// What came out.
         run: &'a Run,
+        /// The least time possible, in seconds from the start of the run, in its own model; `None` if nothing limits it.
+        bound: Option<f64>,
     },
     /// A run could not be made.
     Failed(&'a Failure),
@@ -178,14 +179,14 @@ pub fn run(
     };
     crew.work(stands, |message| {
         outcome.left -= 1;
-        note(message, scenario, &mut ledger, &mut outcome, tell)
+        note(message, scenario, &head.topology, &mut ledger, &mut outcome, tell)
     })?;
     Ok(outcome)
 }
 
 /// What a run came to.
 enum Message {
-    Made(Task, Box<Made>),
+    Made(Box<Made>),
     Failed(Task, String),
     /// Nothing more can be done on this stand.
     Broken(RunError),
@@ -233,7 +234,7 @@ impl Crew<'_> {
         while !self.stop.load(Ordering::Relaxed) {
             let Some(task) = self.queue().pop_front() else { break };
             let message = match self.make(stand, &task) {
-                Ok(made) => Message::Made(task, Box::new(made)),
+                Ok(made) => Message::Made(Box::new(made)),
                 Err(Trouble::Program(ProgramError::Interrupted)) => break,
                 Err(Trouble::Program(ProgramError::Network(error))) => Message::Broken(error.into()),
                 Err(Trouble::Program(error)) => Message::Failed(task, error.to_string()),
@@ -272,17 +273,19 @@ enum Trouble {
 fn note(
     message: Message,
     scenario: &Scenario,
+    topology: &record::Topology,
     ledger: &mut Ledger,
     outcome: &mut Outcome,
     tell: &mut dyn FnMut(News<'_>),
 ) -> Result<(), RunError> {
     match message {
-        Message::Made(task, made) => {
+        Message::Made(made) => {
             let Made { mut run, mut samples } = *made;
             ledger.run(&mut run, &mut samples)?;
             outcome.made += 1;
             outcome.incomplete += usize::from(run.staying().any(|receiver| receiver.seconds().is_none()));
-            tell(News::Made { task: &task, run: &run });
+            let bound = Bounds::of_run(&run, topology).map(|bounds| bounds.of(run.model));
+            tell(News::Made { run: &run, bound });
         }
         Message::Failed(task, message) => {
             let failure = Failure {

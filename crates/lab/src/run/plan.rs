@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What a run takes beside its transfer: starting, checking and removing.
-const AROUND_A_RUN: Duration = Duration::from_millis(700);
+const AROUND_A_RUN: Duration = Duration::from_millis(100);
 /// A run is given up after so many times what client/server would need at least …
 const PATIENCE: f64 = 4.0;
 /// … and this, for programs with a slow start.
@@ -218,9 +218,9 @@ mod tests {
         {
             assert!((bound(mode, users) - due).abs() < 0.01, "{mode} {users}: {}", bound(mode, users));
         }
-        // Three times five and once one of 8.8 s client/server, and so on, in two repetitions: about 2 × 100 s.
+        // Three times five and once one of 8.8 s client/server, and so on, in two repetitions: about 2 × 95 s.
         let expected = left(&scenario, tasks.clone(), &BTreeMap::new(), 1).expected.as_secs();
-        assert!((190..230).contains(&expected), "{expected}");
+        assert!((180..220).contains(&expected), "{expected}");
         assert!(tasks.iter().all(|task| task.limit.as_secs_f64() > 4.0 * task.bound));
         scenario.limit = Some(Duration::from_secs(7));
         assert!(all(&scenario, &[MIB_10]).iter().all(|task| task.limit == Duration::from_secs(7)));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sow_lab::{
     record::{Missing, Run},
     report,
-    run::{self, LedgerError, News, Outcome, Plan, RunError, Setup, Task},
+    run::{self, LedgerError, News, Outcome, Plan, RunError, Setup},
     scenario::ScenarioError,
 };
 
@@ -87,7 +87,7 @@ impl Teller<'_> {
                     self.report.warn("the links are not what they should be; is the machine busy?");
                 }
             }
-            News::Made { task, run } => self.made(task, run),
+            News::Made { run, bound } => self.made(run, *bound),
             News::Failed(failure) => {
                 self.done += 1;
                 self.report.event(&Event::Failure(failure));
@@ -117,7 +117,7 @@ impl Teller<'_> {
             .warn(format_args!("{} is left out, {} is not installed{hint}", missing.mode, missing.program));
     }
 
-    fn made(&mut self, task: &Task, run: &Run) {
+    fn made(&mut self, run: &Run, bound: Option<f64>) {
         self.done += 1;
         self.report.event(&Event::Run(run));
         let what = self.what(&run.mode, run.users, &run.file.name);
@@ -132,10 +132,8 @@ impl Teller<'_> {
         }
         let mean = seconds.iter().sum::<f64>() / seconds.len().max(1) as f64;
         let last = run.staying().filter_map(|receiver| receiver.finished_seconds).fold(0.0, f64::max);
-        self.report.note(format_args!(
-            "{what}  mean {mean:6.2} s  last {last:6.2} s  {:.3} × bound",
-            last / task.bound
-        ));
+        let distance = bound.map(|bound| format!("  {:.3} × bound", last / bound)).unwrap_or_default();
+        self.report.note(format_args!("{what}  mean {mean:6.2} s  last {last:6.2} s{distance}"));
     }
 
     fn what(&self, mode: &str, users: u32, file: &str) -> String {

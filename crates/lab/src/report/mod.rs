@@ -11,6 +11,7 @@ mod chart;
 mod facts;
 mod figures;
 mod font;
+mod losses;
 mod matrix;
 mod page;
 mod published;
@@ -112,6 +113,7 @@ fn network(records: &Records) -> Vec<Table> {
 /// What came out, in order.
 fn results(summary: &Summary<'_>) -> Vec<Table> {
     let mut results = tables::completion(summary);
+    results.extend(tables::losses(summary));
     results.extend(tables::gaps(summary));
     for file in &summary.files {
         let users = summary.users(file).last().copied();

@@ -5,6 +5,7 @@ pub(crate) mod raw;
 use std::collections::BTreeSet;
 
 use super::{
+    losses::{CAUSES, Losses},
     published,
     summary::{Group, Spread, Summary},
     table::{Table, numbers, words},
@@ -224,6 +225,30 @@ pub(crate) fn shares(run: &Run, name: String) -> Option<Table> {
     let rows = run.receivers.iter().map(row).collect();
     let title = format!("Shares: {}, {}, {}", run.mode, run.file.name, receivers_of(run.users));
     Some(Table { title, name, note: "In per cent of the file.".into(), columns, rows })
+}
+
+/// Where the time beyond the bound went. `None` if that cannot be told of any mode.
+pub(crate) fn losses(summary: &Summary<'_>) -> Option<Table> {
+    let mut columns = vec![words("file"), words("mode"), numbers("users"), numbers("beyond the bound (s)")];
+    columns.extend(CAUSES.map(numbers));
+    let row = |group: &Group<'_>| {
+        let losses = Losses::of(group, summary)?.list();
+        let mut row = vec![group.file.name.clone(), group.mode.to_owned(), group.users.to_string()];
+        row.push(format!("{:.2}", losses.iter().sum::<f64>()));
+        row.extend(losses.map(|seconds| format!("{seconds:.2}").replace('-', "−")));
+        Some(row)
+    };
+    let table = Table {
+        title: "Where the time beyond the bound went".into(),
+        name: "losses".into(),
+        note: "Seconds, medians over repetitions, by what the origin's link did. start: until it carried the file. sent again: it \
+               carried parts of the file once more than had to be. sent besides: it carried messages, acknowledgements, short \
+               packets. idle: it carried nothing before it was done. tail: it was done, and the last receiver was not."
+            .into(),
+        columns,
+        rows: summary.groups.iter().filter_map(row).collect(),
+    };
+    (!table.rows.is_empty()).then_some(table)
 }
 
 /// What was not measured. `None` if everything was.

@@ -36,6 +36,7 @@ fn help_of_every_command() {
         &["lab", "status", "--help"],
         &["lab", "calibrate", "--help"],
         &["lab", "down", "--help"],
+        &["lab", "run", "--help"],
         &["completions", "--help"],
         &["man", "--help"],
     ] {

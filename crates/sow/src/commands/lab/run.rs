@@ -138,7 +138,7 @@ impl Teller<'_> {
 
     fn what(&self, mode: &str, users: u32, file: &str) -> String {
         let people = if users == 1 { "user " } else { "users" };
-        format!("[{}/{}] {mode:<12} {users:>3} {people}  {file}", self.done, self.all)
+        format!("[{}/{}] {mode:<16} {users:>3} {people}  {file}", self.done, self.all)
     }
 }
 

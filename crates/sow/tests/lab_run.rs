@@ -2,8 +2,9 @@
 
 mod support;
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, ops::Not as _, path::Path, process::Command};
 
+use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use sow_lab::record::{self, Records};
 use support::{Running, run, sow};
@@ -41,14 +42,22 @@ receiver = 4
 do = "start"
 "#;
 
-/// Experiments have labs and folders of their own names, and nothing of those may be left when none is under way.
+/// Experiments have labs and folders of their own names, and nothing of those may be left when none is under way. What belongs to another
+/// experiment on this machine has a lock that is held.
 #[track_caller]
 fn assert_nothing_left() {
     let output = Command::new("ip").args(["netns", "list"]).output().expect("ip runs");
     let listed = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(!listed.contains("sow-experiment-"), "{listed}");
-    let folder = fs::read_dir("/dev/shm/sow-lab-run-0").expect("the folder for runs");
-    let left: Vec<_> = folder.flatten().map(|entry| entry.file_name()).collect();
+    let labs = listed.lines().filter_map(|line| line.strip_prefix("sow-experiment-")?.split('-').next());
+    let folder = Path::new("/dev/shm/sow-lab-run-0");
+    let entries = fs::read_dir(folder).expect("the folder for runs").flatten();
+    let files = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let left = labs.map(str::to_owned).chain(files).filter(|name| {
+        let number = name.trim_end_matches(".lock");
+        let lock = fs::File::open(folder.join(format!("{number}.lock")));
+        lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockShared).is_err()).not()
+    });
+    let left: Vec<_> = left.collect();
     assert!(left.is_empty(), "{left:?}");
 }
 

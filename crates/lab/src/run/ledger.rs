@@ -2,7 +2,7 @@
 //! is of the same experiment. Which runs are there already is found out here; how to make one is not known.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
 };
@@ -29,12 +29,12 @@ pub enum LedgerError {
     #[error(transparent)]
     Records(#[from] RecordError),
     /// What is there is of another experiment.
-    #[error("{} has records of another experiment: {what} was {there}, and is {here} now", dir.display())]
+    #[error("{} has records of another experiment; {what}: {there} then, {here} now", dir.display())]
     Other {
         /// The folder.
         dir: PathBuf,
         /// What differs.
-        what: &'static str,
+        what: String,
         /// As the records have it.
         there: String,
         /// As it is wanted.
@@ -101,20 +101,45 @@ impl Before {
     /// If it is another experiment; says in what.
     pub(super) fn check(&self, dir: &Path, wanted: &Header) -> Result<(), LedgerError> {
         let Some(there) = &self.header else { return Ok(()) };
-        // How delays are made is this machine's choice, and known later.
-        let network = |header: &Header| {
-            let topology = record::Topology { delay_by: String::new(), ..header.topology.clone() };
-            format!("{}, {}", json!(topology), header.congestion_control)
-        };
-        let differs = [
-            ("the experiment", there.experiment.clone(), wanted.experiment.clone()),
-            ("the seed", there.seed.to_string(), wanted.seed.to_string()),
-            ("the program", there.program.clone(), wanted.program.clone()),
-            ("the network", network(there), network(wanted)),
-            ("the scenario", there.settings.to_string(), wanted.settings.to_string()),
-        ];
-        let other = |(what, there, here)| LedgerError::Other { dir: dir.to_owned(), what, there, here };
-        differs.into_iter().find(|(_, there, here)| there != here).map_or(Ok(()), |found| Err(other(found)))
+        difference("records", &identity(there), &identity(wanted)).map_or(Ok(()), |(what, there, here)| {
+            Err(LedgerError::Other { dir: dir.to_owned(), what, there, here })
+        })
+    }
+}
+
+/// What makes two experiments the same.
+fn identity(header: &Header) -> Value {
+    // How delays are made is this machine's choice, and known later.
+    let network = record::Topology { delay_by: String::new(), ..header.topology.clone() };
+    json!({
+        "experiment": header.experiment,
+        "seed": header.seed,
+        "program": header.program,
+        "network": network,
+        "congestion control": header.congestion_control,
+        "scenario": header.settings,
+    })
+}
+
+/// The first difference within a value that is called `name`: what differs, and the two.
+fn difference(name: &str, there: &Value, here: &Value) -> Option<(String, String, String)> {
+    let longer =
+        |name: &str, part: &str| if name == "records" { part.to_owned() } else { format!("{name}, {part}") };
+    match (there, here) {
+        _ if there == here => None,
+        (Value::Object(one), Value::Object(other)) => {
+            let keys: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+            let of =
+                |object: &serde_json::Map<String, Value>, key| object.get(key).cloned().unwrap_or_default();
+            keys.into_iter().find_map(|key| difference(&longer(name, key), &of(one, key), &of(other, key)))
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => (1..)
+            .zip(one.iter().zip(other))
+            .find_map(|(place, (one, other))| difference(&longer(name, &place.to_string()), one, other)),
+        (Value::Array(one), Value::Array(other)) => {
+            Some((name.to_owned(), format!("{} of them", one.len()), format!("{} of them", other.len())))
+        }
+        _ => Some((name.to_owned(), there.to_string(), here.to_string())),
     }
 }
 
@@ -353,7 +378,7 @@ mod tests {
         others[4].network.link.up += 1;
         for (other, what) in others.iter().zip(["seed", "experiment", "network", "scenario", "network"]) {
             let error = before.check(dir.path(), &head(other, &setup)).unwrap_err().to_string();
-            assert!(error.contains(&format!("the {what} was")), "{error}");
+            assert!(error.contains(&format!("; {what}")), "{error}");
         }
         let newer = Setup { version: "sow 2".to_owned(), ..setup };
         assert!(

@@ -62,8 +62,12 @@ fn conclude(setup: &Setup, outcome: Outcome, report: &Report) -> Result<Exit, Fa
     if failed + incomplete > 0 {
         let text =
             format!("{failed} runs could not be made, and in {incomplete} a receiver got no right copy");
+        let again = match failed {
+            0 => "",
+            _ => "; the same command tries those again that could not be made",
+        };
         return Err(Failure::new(Exit::Failed, text)
-            .tip("the report says which, under \"Not measured\"; the same command tries those again that could not be made"));
+            .tip(format!("the report says which, under \"Not measured\"{again}")));
     }
     Ok(Exit::Done)
 }

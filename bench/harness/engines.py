@@ -34,7 +34,6 @@ class Job:
     addresses: list  # of the origin and then of each receiver
     commands: list  # for each of them: a function that turns a command line into one that runs there
     deadline: float  # seconds that the whole transfer may take
-    tuning: str = "flash-crowd"
     expect: bool = False  # `sow` is to end by itself when all have their copy, as people use it
     children: list = field(default_factory=list)
 
@@ -259,12 +258,6 @@ class Libtorrent(Engine):
     name = "libtorrent"
     origin_port = 6881
 
-    def __init__(self, super_seed=False):
-        self.super_seed = super_seed
-        if super_seed:
-            self.name = "libtorrent-super"
-        self.ports = {}
-
     def missing(self):
         found = os.path.exists(SYSTEM_PYTHON) and not os.system(f"{SYSTEM_PYTHON} -c 'import libtorrent' 2>/dev/null")
         return [] if found else ["libtorrent for Python (package python3-libtorrent)"]
@@ -278,7 +271,7 @@ class Libtorrent(Engine):
 
     def _start(self, job, index, *more):
         arguments = ["--torrent", job.torrent(), "--listen", job.addresses[index], "--port", self._port(job, index)]
-        command = [SYSTEM_PYTHON, INTEROP / "libtorrent_peer.py", *arguments, "--preset", job.tuning, *more]
+        command = [SYSTEM_PYTHON, INTEROP / "libtorrent_peer.py", *arguments, "--preset", "fast-link", *more]
         child = job.start(index, "libtorrent", command)
         child.wait_event("listening", READY_SECONDS)
         return child
@@ -288,8 +281,7 @@ class Libtorrent(Engine):
             child.finish()
 
     def start_origin(self, job):
-        more = ["--super-seed"] if self.super_seed else []
-        return self._start(job, 0, "--save", job.content.parent, "--seed", *more)
+        return self._start(job, 0, "--save", job.content.parent, "--seed")
 
     def prepare_receiver(self, job, index):
         peers = [f"{job.addresses[other]}:{self._port(job, other)}" for other in range(len(job.addresses)) if other != index]
@@ -411,5 +403,5 @@ def first_line(command):
 def all_engines(sow):
     """Every engine by its name; `sow` is the path of the binary."""
     streams = [SowStream(sow, "raw"), SowStream(sow, "framed")]
-    engines = [Sow(sow), *streams, SowChunk(sow), SowJson(sow), Libtorrent(), Libtorrent(super_seed=True), Aria2(), NginxCurl()]
+    engines = [Sow(sow), *streams, SowChunk(sow), SowJson(sow), Libtorrent(), Aria2(), NginxCurl()]
     return {engine.name: engine for engine in engines}

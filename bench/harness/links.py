@@ -1,11 +1,9 @@
-"""Hosts on links: a star of network namespaces around a bridge, each link limited in both directions by tbf, or unlimited.
+"""Hosts on links: a star of network namespaces around a bridge, with links as fast as the machine.
 
 Nothing here knows about programs or files. Names carry the run's process id, so that two runs do not meet.
 """
 
-import json
 import os
-import re
 import signal
 import subprocess
 import time
@@ -14,8 +12,6 @@ from pathlib import Path
 NAMESPACE_PREFIX = "sowbench"
 CONGESTION_CONTROL = "cubic"
 SETTINGS = "/proc/sys/net/ipv4"
-# On Ethernet, TCP with timestamps carries this many bytes of payload in each full frame of this many bytes.
-PAYLOAD_PER_FRAME, FRAME = 1448, 1514
 MAX_HOSTS = 250
 
 
@@ -31,21 +27,8 @@ def run(*command):
     return result.stdout
 
 
-def parse_rate(text):
-    """Bits per second from text such as `10mbit`, `2.5gbit` or `800kbit`."""
-    match = re.fullmatch(r"([0-9.]+)(k|m|g)?bit", text)
-    if not match:
-        raise ValueError(f"{text!r} is not a rate such as 10mbit")
-    return float(match[1]) * {None: 1, "k": 1e3, "m": 1e6, "g": 1e9}[match[2]]
-
-
-def payload_rate(bits_per_second):
-    """TCP payload in bytes per second that a link of this rate carries."""
-    return bits_per_second / 8 * PAYLOAD_PER_FRAME / FRAME
-
-
 class Host:
-    """One namespace with one shaped interface."""
+    """One namespace with one interface."""
 
     def __init__(self, namespace, address):
         self.namespace = namespace
@@ -55,19 +38,13 @@ class Host:
         """The command line that runs `command` on this host."""
         return ["ip", "netns", "exec", self.namespace, *map(str, command)]
 
-    def counters(self):
-        """Bytes and packets sent and received by the interface since it was made, Ethernet heads included."""
-        link = json.loads(run("ip", "-n", self.namespace, "-s", "-j", "link", "show", "dev", "eth0"))[0]
-        return {side: link["stats64"][side] for side in ("tx", "rx")}
-
 
 class Star:
-    """Hosts 0..count-1 around a switch; a context manager that leaves nothing behind. Without a rate the links are unlimited."""
+    """Hosts 0..count-1 around a switch; a context manager that leaves nothing behind."""
 
-    def __init__(self, count, rate=None, burst=None, latency=None):
+    def __init__(self, count):
         if count > MAX_HOSTS:
             raise LinkError(f"{count} hosts: at most {MAX_HOSTS} fit in the star's network")
-        self.tbf = ("tbf", "rate", rate, "burst", str(burst), "latency", latency) if rate else None
         self.prefix = f"{NAMESPACE_PREFIX}-{os.getpid()}-"
         self.switch = self.prefix + "switch"
         self.hosts = [Host(f"{self.prefix}h{index}", f"10.77.0.{index + 1}") for index in range(count)]
@@ -95,21 +72,11 @@ class Star:
     def _attach(self, host, port):
         run("ip", "netns", "add", host.namespace)
         run("ip", "-n", self.switch, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
-        ends = ((self.switch, port), (host.namespace, "eth0"))
-        for namespace, interface in ends if self.tbf else ():
-            # One segment in each buffer, as on a wire: tbf must not see the kernel's bundles of segments.
-            run("ip", "-n", namespace, "link", "set", interface, "gso_max_segs", "1")
-            run("tc", "-n", namespace, "qdisc", "add", "dev", interface, "root", *self.tbf)
         run("ip", "-n", self.switch, "link", "set", port, "master", "bridge", "up")
         run("ip", "-n", host.namespace, "address", "add", f"{host.address}/24", "dev", "eth0")
         for interface in ("lo", "eth0"):
             run("ip", "-n", host.namespace, "link", "set", interface, "up")
         run(*host.command("sh", "-c", f"echo {CONGESTION_CONTROL} > {SETTINGS}/tcp_congestion_control"))
-
-    def congestion_control(self):
-        """What the hosts really use, read back."""
-        setting = f"{SETTINGS}/tcp_congestion_control"
-        return sorted({run(*host.command("cat", setting)).strip() for host in self.hosts})
 
 
 def allow_congestion_control():

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::{IpAddr, SocketAddr},
-    sync::Arc,
     time::Duration,
 };
 
@@ -51,7 +50,7 @@ pub struct Engine {
     /// Our own address, as others see it, where a dialect needs it.
     pub(crate) own_host: Option<IpAddr>,
     /// Who fetches what from a seed, as it was last.
-    pub(crate) share: Option<Arc<Share>>,
+    pub(crate) share: Option<Share>,
     pub(crate) phase: Phase,
     /// Counts whatever may give a peer that had nothing to pick something to pick.
     pub(crate) generation: u64,

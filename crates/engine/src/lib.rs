@@ -23,6 +23,7 @@ mod picker;
 mod pipeline;
 mod rate;
 mod share;
+mod sharing;
 mod spread;
 mod status;
 mod talk;

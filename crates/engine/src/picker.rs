@@ -15,7 +15,7 @@ use crate::{
     open_piece::OpenPiece,
 };
 
-/// Equally rare pieces that are looked at for the one whose turn it is.
+/// Equally rare pieces that are looked at for one to help with.
 const LOOK: usize = 256;
 
 /// What is missing, what is on its way, and who has how much of it.
@@ -36,6 +36,8 @@ pub(crate) struct Picker {
     suspect: BTreeSet<u32>,
     /// The lowest piece that may be missing, for [`PickOrder::InOrder`].
     lowest: u32,
+    /// How often a piece that was begun became free again.
+    returns: u64,
 }
 
 /// What [`Picker::next`] found.
@@ -79,6 +81,7 @@ impl Picker {
             open_limit,
             suspect: BTreeSet::new(),
             lowest: 0,
+            returns: 0,
         }
     }
 
@@ -166,35 +169,45 @@ impl Picker {
         Some(self.open.get_mut(&piece)?.double(unit, conn))
     }
 
-    /// The next piece to ask `conn` for as a whole, among the pieces in `theirs`: one that nobody has begun; of equally
-    /// rare ones, the one whose
-    /// `turn` comes first; or the first one, when that is to be `in_order`.
-    pub(crate) fn next_whole(
+    /// A piece that was asked for as a whole and let go, for `conn` to be asked for.
+    pub(crate) fn released_whole(&self, conn: ConnId, theirs: &Bitfield) -> Option<u32> {
+        self.partial.iter().copied().find(|piece| {
+            let open = &self.open[piece];
+            theirs.get(*piece) && open.is_untouched() && open.exclusive.is_none_or(|only| only == conn)
+        })
+    }
+
+    /// Asks `conn` for a piece as a whole: one that is free, or was [let go](Self::released_whole).
+    pub(crate) fn open_whole(
         &mut self,
         now: Time,
         conn: ConnId,
-        theirs: &Bitfield,
-        turn: impl Fn(u32) -> (usize, u64),
-        in_order: bool,
+        piece: u32,
         rng: &mut fastrand::Rng,
     ) -> Option<Pick> {
-        let released = self.partial.iter().copied().find(|piece| {
-            let open = &self.open[piece];
-            theirs.get(*piece) && open.is_untouched() && open.exclusive.is_none_or(|only| only == conn)
-        });
         let mut evicted = None;
-        let piece = match released {
-            Some(piece) => piece,
-            None => {
-                let piece = if in_order { self.lowest(theirs) } else { self.fresh_by_turn(theirs, turn) }?;
-                evicted = self.make_room(rng)?;
-                self.open_piece(piece, conn);
-                piece
-            }
-        };
+        if self.is_free(piece) {
+            evicted = self.make_room(rng)?;
+            self.open_piece(piece, conn);
+        }
         let block = self.open.get_mut(&piece)?.claim(now, conn, u32::MAX)?;
         self.partial.remove(&piece);
         Some(Pick { block, evicted })
+    }
+
+    /// Whether a piece is neither here nor begun.
+    pub(crate) fn is_free(&self, piece: u32) -> bool {
+        self.availability.is_listed(piece)
+    }
+
+    /// How often a piece that was begun became free again.
+    pub(crate) fn returns(&self) -> u64 {
+        self.returns
+    }
+
+    /// Whether pieces are to come from the first one on.
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.order == PickOrder::InOrder
     }
 
     /// In the end game: the piece that one other peer was asked for as a whole longest ago, to be asked of `conn` as well.
@@ -319,6 +332,7 @@ impl Picker {
             if !self.have.get(piece) {
                 self.availability.list(piece, rng);
                 self.lowest = self.lowest.min(piece);
+                self.returns += 1;
             }
         }
     }
@@ -338,7 +352,7 @@ impl Picker {
     }
 
     /// A piece to open.
-    fn fresh(&mut self, theirs: &Bitfield) -> Option<u32> {
+    pub(crate) fn fresh(&mut self, theirs: &Bitfield) -> Option<u32> {
         match self.order {
             PickOrder::RarestFirst => {
                 self.availability.rarest_first().iter().copied().find(|&piece| theirs.get(piece))
@@ -356,29 +370,16 @@ impl Picker {
     }
 
     /// The first piece to open that `theirs` holds.
-    fn lowest(&mut self, theirs: &Bitfield) -> Option<u32> {
+    pub(crate) fn lowest(&mut self, theirs: &Bitfield) -> Option<u32> {
         (self.prefix()..self.have.len())
             .find(|&piece| self.availability.is_listed(piece) && theirs.get(piece))
     }
 
-    /// A piece to open; of the rarest ones, the one whose `turn` comes first, as far as one looks.
-    pub(crate) fn fresh_by_turn(
-        &mut self,
-        theirs: &Bitfield,
-        turn: impl Fn(u32) -> (usize, u64),
-    ) -> Option<u32> {
-        let first = self.fresh(theirs)?;
-        if self.order == PickOrder::InOrder {
-            return Some(first);
-        }
-        let rarity = self.availability.count(first);
-        let listed = self.availability.rarest_first().iter().copied();
-        let equal = listed
-            .skip_while(|&piece| self.availability.count(piece) < rarity)
-            .take_while(|&piece| self.availability.count(piece) == rarity)
-            .filter(|&piece| theirs.get(piece))
-            .take(LOOK);
-        equal.min_by_key(|&piece| turn(piece))
+    /// The free pieces in `theirs` that are as rare as any, as far as one looks.
+    pub(crate) fn rarest(&self, theirs: &Bitfield) -> impl Iterator<Item = u32> {
+        let listed = || self.availability.rarest_first().iter().copied().filter(|&piece| theirs.get(piece));
+        let rarity = listed().next().map(|piece| self.availability.count(piece));
+        listed().take_while(move |&piece| Some(self.availability.count(piece)) == rarity).take(LOOK)
     }
 
     fn open_piece(&mut self, piece: u32, conn: ConnId) {

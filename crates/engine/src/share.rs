@@ -1,51 +1,76 @@
 //! Which pieces are whose to fetch from the one who has them all, when everybody fetches at once and nobody says what he is
 //! fetching: plain data in, plain data out.
 //!
-//! Every machine gives every piece to the one of all machines whose name, mixed with the piece's number, is the largest
-//! (rendezvous hashing; Thaler and Ravishankar 1998). Those who know of the same machines agree without a word, so a piece
-//! leaves the origin once; those who do not agree lose nothing but that.
+//! Every piece belongs to the one of all machines whose name, mixed with the piece's number, is the largest (rendezvous
+//! hashing; Thaler and Ravishankar 1998), unless that one has its part already (bounded loads; Mirrokni, Thorup, Zadimoghaddam
+//! 2018). Those who know of the same machines agree without a word, so a piece leaves the origin once; those who do not agree
+//! fetch some pieces twice, and lose nothing else.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
-    sync::Arc,
 };
 
-use crate::{
-    engine::Engine,
-    io::{ConnId, Dialect},
-    peer::Peer,
-};
+/// Up to so many pieces times machines are shared out; beyond, it would take longer than it saves.
+const MOST: usize = 1 << 24;
 
-/// Up to so many pieces times machines, shares are made even. Beyond, chance makes them so.
-const EVEN: usize = 1 << 20;
+/// A part of this many is what somebody may get above his part.
+const SLACK: u32 = 4;
 
 /// What an owner fetches next is left to him: so many pieces.
 const NEXT: usize = 3;
 
+/// A machine, as everybody calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name(u64);
+
 /// Who shares the work: ourselves, and the others that lack something.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Share {
-    me: u64,
-    others: BTreeSet<u64>,
+    me: Name,
+    others: BTreeSet<Name>,
     pieces: u32,
-    /// The owner of each piece, where shares are even.
-    owners: Vec<u64>,
+    /// The owner of each piece.
+    owners: Vec<Name>,
+    /// What each machine owns, in the order in which it fetches. Empty when nobody else is there.
+    queues: BTreeMap<Name, Queue>,
+    /// How often pieces had come back to the picker when our own queue was looked at last.
+    seen_returns: u64,
+}
+
+/// What a machine owns.
+#[derive(Debug, Clone, Default)]
+struct Queue {
+    /// Its pieces, those first that it fetches first.
+    pieces: Vec<u32>,
+    /// Nothing before this place is left to be fetched.
+    from: usize,
 }
 
 impl Share {
-    pub(crate) fn new(me: SocketAddr, others: impl Iterator<Item = SocketAddr>, pieces: u32) -> Self {
-        let me = name_of(me);
-        let others = others.map(name_of).filter(|other| *other != me).collect();
-        Self { me, others, pieces, owners: Vec::new() }
+    /// The shares of these machines in so many pieces. `None` if there is too much to share out.
+    pub(crate) fn new(me: Name, others: BTreeSet<Name>, pieces: u32) -> Option<Self> {
+        let machines = others.len() + 1;
+        if machines > 1 && (pieces as usize).saturating_mul(machines) > MOST {
+            return None;
+        }
+        let mut share =
+            Self { me, others, pieces, owners: Vec::new(), queues: BTreeMap::new(), seen_returns: 0 };
+        if machines > 1 {
+            share.owners = owners(share.others.iter().copied().chain([me]), pieces);
+            for (piece, owner) in (0..).zip(&share.owners) {
+                share.queues.entry(*owner).or_default().pieces.push(piece);
+            }
+            for (owner, queue) in &mut share.queues {
+                queue.pieces.sort_by_cached_key(|&piece| !weight(*owner, piece));
+            }
+        }
+        Some(share)
     }
 
-    /// Makes the shares even, if that is not too much work.
-    pub(crate) fn level(mut self) -> Self {
-        if !self.is_alone() && self.pieces as usize * (self.others.len() + 1) <= EVEN {
-            self.owners = even(self.all(), self.pieces);
-        }
-        self
+    /// Whether it is that of these machines in so many pieces.
+    pub(crate) fn is_of(&self, me: Name, others: &BTreeSet<Name>, pieces: u32) -> bool {
+        (self.me, self.pieces) == (me, pieces) && self.others == *others
     }
 
     /// Whether nobody else lacks anything, as far as we know.
@@ -53,53 +78,61 @@ impl Share {
         self.others.is_empty()
     }
 
-    /// How soon a piece is ours to fetch; the least first. What is ours comes in a fixed order. After that what would be ours
-    /// if its owner were not there, from the end of its owner's order: that is where he comes last.
-    pub(crate) fn turn(&self, piece: u32) -> (usize, u64) {
-        let mine = weight(self.me, piece);
-        let owner = self.owner(piece);
-        if owner == self.me {
-            return (0, !mine);
+    /// The next piece of ours that is free and `wanted`. `returns` counts how often pieces that were not free became so again.
+    pub(crate) fn next_own(
+        &mut self,
+        returns: u64,
+        free: impl Fn(u32) -> bool,
+        wanted: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let queue = self.queues.get_mut(&self.me)?;
+        if returns != self.seen_returns {
+            self.seen_returns = returns;
+            queue.from = 0;
         }
+        queue.skip(|piece| !free(piece));
+        queue.rest().iter().copied().find(|&piece| free(piece) && wanted(piece))
+    }
+
+    /// The pieces that their owners will fetch next, or are fetching. `lacks` tells whether the owner of a name lacks a piece,
+    /// as far as we know.
+    pub(crate) fn next_of_others(&mut self, lacks: impl Fn(Name, u32) -> bool) -> BTreeSet<u32> {
+        let mut next = BTreeSet::new();
+        for (&owner, queue) in self.queues.iter_mut().filter(|(owner, _)| **owner != self.me) {
+            queue.skip(|piece| !lacks(owner, piece));
+            next.extend(queue.rest().iter().copied().filter(|&piece| lacks(owner, piece)).take(NEXT));
+        }
+        next
+    }
+
+    /// How soon a piece of somebody else's is ours to help with, the least first: 1 if it would be ours without its owner, and so on.
+    /// What its owner comes to last comes first.
+    pub(crate) fn help_turn(&self, piece: u32) -> (usize, u64) {
+        let Some(&owner) = self.owners.get(piece as usize) else { return (1, 0) };
+        let mine = weight(self.me, piece);
         let others = self.others.iter().filter(|other| **other != owner);
         let before = others.filter(|other| weight(**other, piece) > mine).count();
         (1 + before, weight(owner, piece))
     }
+}
 
-    /// The pieces that their owners will fetch next, or are fetching. `lacks` tells whether the owner of a name lacks a piece, as far
-    /// as we know; what is here does not matter.
-    pub(crate) fn next_of_others(&self, lacks: impl Fn(u64, u32) -> bool) -> BTreeSet<u32> {
-        let mut next: BTreeMap<u64, BTreeSet<(u64, u32)>> = BTreeMap::new();
-        for (piece, owner) in (0..).zip(&self.owners) {
-            if *owner == self.me || !lacks(*owner, piece) {
-                continue;
-            }
-            let first = next.entry(*owner).or_default();
-            first.insert((!weight(*owner, piece), piece));
-            if first.len() > NEXT {
-                first.pop_last();
-            }
-        }
-        next.into_values().flatten().map(|(_, piece)| piece).collect()
+impl Queue {
+    fn skip(&mut self, over: impl Fn(u32) -> bool) {
+        self.from += self.rest().iter().take_while(|&&piece| over(piece)).count();
     }
 
-    fn owner(&self, piece: u32) -> u64 {
-        let heaviest = || self.all().max_by_key(|name| weight(*name, piece));
-        self.owners.get(piece as usize).copied().or_else(heaviest).unwrap_or(self.me)
-    }
-
-    fn all(&self) -> impl Iterator<Item = u64> + Clone {
-        self.others.iter().copied().chain([self.me])
+    fn rest(&self) -> &[u32] {
+        &self.pieces[self.from..]
     }
 }
 
-/// Owners of pieces, none with more than its part: whoever has that is passed over (bounded loads; Mirrokni, Thorup,
-/// Zadimoghaddam 2018).
-fn even(machines: impl Iterator<Item = u64>, pieces: u32) -> Vec<u64> {
-    let mut room: BTreeMap<u64, u32> = machines.map(|name| (name, 0)).collect();
-    let part = pieces.div_ceil(room.len() as u32);
+/// Owners of pieces. Nobody gets more than a quarter above his part; so somebody who comes or goes moves few pieces.
+fn owners(machines: impl Iterator<Item = Name>, pieces: u32) -> Vec<Name> {
+    let mut taken: BTreeMap<Name, u32> = machines.map(|name| (name, 0)).collect();
+    let part = pieces.div_ceil(taken.len() as u32);
+    let most = part + part.div_ceil(SLACK);
     let owner = |piece| {
-        let open = room.iter_mut().filter(|(_, taken)| **taken < part);
+        let open = taken.iter_mut().filter(|(_, taken)| **taken < most);
         let (name, taken) = open.max_by_key(|(name, _)| weight(**name, piece))?;
         *taken += 1;
         Some(*name)
@@ -107,59 +140,19 @@ fn even(machines: impl Iterator<Item = u64>, pieces: u32) -> Vec<u64> {
     (0..pieces).map_while(owner).collect()
 }
 
-impl Engine {
-    /// Who shares the work of fetching what `conn` has; `None` when it has not everything, so that rarity decides alone.
-    pub(crate) fn share_at(&mut self, conn: ConnId) -> Option<Arc<Share>> {
-        let peer = self.peers.get(&conn)?;
-        let have = peer.have().filter(|have| have.is_full())?;
-        let dialect = peer.dialect();
-        let me = called(dialect, SocketAddr::new(self.own_host?, self.config.listen_port));
-        let others = self.peers.values().filter(move |peer| peer.dialect() == dialect && !peer.is_complete());
-        let share = Share::new(me, others.filter_map(called_of), have.len());
-        let is_same = |known: &Share| {
-            (known.me, known.pieces) == (share.me, share.pieces) && known.others == share.others
+impl Name {
+    /// The name of whoever listens at an address.
+    pub(crate) fn of(addr: SocketAddr) -> Self {
+        let host = match addr.ip().to_canonical() {
+            IpAddr::V4(ip) => u128::from(ip.to_bits()),
+            IpAddr::V6(ip) => ip.to_bits(),
         };
-        if !self.share.as_deref().is_some_and(is_same) {
-            self.share = Some(Arc::new(share.level()));
-        }
-        self.share.clone()
-    }
-
-    /// What is not ours to fetch because its owner is about to.
-    pub(crate) fn left_to_owners(&self, share: &Share) -> BTreeSet<u32> {
-        let known = |peer: &Peer| Some((name_of(called_of(peer)?), peer.conn));
-        let conns: BTreeMap<u64, ConnId> = self.peers.values().filter_map(known).collect();
-        let have = |owner: u64| self.peers.get(conns.get(&owner)?)?.have();
-        share.next_of_others(|owner, piece| !have(owner).is_some_and(|have| have.get(piece)))
+        Self(mix((host as u64) ^ mix((host >> 64) as u64) ^ mix(u64::from(addr.port()))))
     }
 }
 
-/// What everybody calls a peer by.
-fn called_of(peer: &Peer) -> Option<SocketAddr> {
-    match peer.dialect() {
-        Dialect::JsonTorrent => Some(called(Dialect::JsonTorrent, peer.addr)),
-        Dialect::BitTorrent | Dialect::Chunk => peer.listen_addr(),
-    }
-}
-
-/// Who is called in document 2's protocol is not told the caller's port: there machines go by their hosts alone.
-fn called(dialect: Dialect, addr: SocketAddr) -> SocketAddr {
-    match dialect {
-        Dialect::JsonTorrent => SocketAddr::new(addr.ip(), 0),
-        Dialect::BitTorrent | Dialect::Chunk => addr,
-    }
-}
-
-fn name_of(addr: SocketAddr) -> u64 {
-    let host = match addr.ip().to_canonical() {
-        IpAddr::V4(ip) => u128::from(ip.to_bits()),
-        IpAddr::V6(ip) => ip.to_bits(),
-    };
-    mix((host as u64) ^ mix((host >> 64) as u64) ^ mix(u64::from(addr.port())))
-}
-
-fn weight(name: u64, piece: u32) -> u64 {
-    mix(name ^ mix(u64::from(piece)))
+fn weight(name: Name, piece: u32) -> u64 {
+    mix(name.0 ^ mix(u64::from(piece)))
 }
 
 /// The finalizer of SplitMix64 (Steele, Lea, Flood 2014).
@@ -174,61 +167,92 @@ fn mix(value: u64) -> u64 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_piece_has_one_owner_and_the_shares_are_even() {
-        let is_mine = |share: &Share, piece| share.turn(piece).0 == 0;
-        const PIECES: u32 = 10_000;
-        let all: Vec<SocketAddr> = (0..5).map(|n| SocketAddr::from(([10, 0, 0, 2 + n], 51000))).collect();
-        let shares: Vec<Share> = all.iter().map(|&me| Share::new(me, all.iter().copied(), PIECES)).collect();
-        let mut counts = [0; 5];
-        for piece in 0..PIECES {
-            let owners: Vec<usize> = (0..5).filter(|&at| is_mine(&shares[at], piece)).collect();
-            assert_eq!(owners.len(), 1, "piece {piece}");
-            counts[owners[0]] += 1;
+    fn machines(count: u8) -> Vec<Name> {
+        (0..count).map(|n| Name::of(SocketAddr::from(([10, 0, 0, 2 + n], 51000)))).collect()
+    }
+
+    fn share(all: &[Name], at: usize, pieces: u32) -> Share {
+        let others = all.iter().copied().filter(|name| *name != all[at]).collect();
+        Share::new(all[at], others, pieces).unwrap()
+    }
+
+    /// What a machine fetches when nobody helps, in its order.
+    fn fetched(share: &mut Share) -> Vec<u32> {
+        let mut fetched: Vec<u32> = Vec::new();
+        while let Some(piece) = share.next_own(0, |piece| !fetched.contains(&piece), |_| true) {
+            fetched.push(piece);
         }
-        assert!(counts.iter().all(|count| (1800..2200).contains(count)), "{counts:?}");
+        fetched
     }
 
     #[test]
-    fn few_pieces_are_shared_evenly_too() {
-        let all: Vec<SocketAddr> = (0..20).map(|n| SocketAddr::from(([10, 0, 0, 2 + n], 51000))).collect();
-        let mut owned = vec![0; 77];
-        for &me in &all {
-            let share = Share::new(me, all.iter().copied(), 77).level();
-            let mine: Vec<u32> = (0..77).filter(|&piece| share.turn(piece).0 == 0).collect();
-            assert!(mine.len() <= 4, "{} of 77 pieces among 20", mine.len());
-            mine.into_iter().for_each(|piece| owned[piece as usize] += 1);
+    fn every_piece_has_one_owner_and_nobody_much_more_than_his_part() {
+        for (count, pieces) in [(2, 3), (5, 77), (20, 77), (5, 10_000)] {
+            let all = machines(count);
+            let mut owned = vec![0; pieces as usize];
+            for at in 0..all.len() {
+                let mine = fetched(&mut share(&all, at, pieces));
+                let part = pieces.div_ceil(count.into());
+                assert!(
+                    mine.len() as u32 <= part + part.div_ceil(4),
+                    "{} of {pieces} among {count}",
+                    mine.len()
+                );
+                mine.into_iter().for_each(|piece| owned[piece as usize] += 1);
+            }
+            assert!(owned.iter().all(|owners| *owners == 1), "{count} machines: {owned:?}");
         }
-        assert_eq!(owned, [1; 77], "every piece has one owner");
     }
 
     #[test]
-    fn what_an_owner_fetches_next_is_left_to_him() {
-        let all: Vec<SocketAddr> = (0..2).map(|n| SocketAddr::from(([10, 0, 0, 2 + n], 51000))).collect();
-        let [owner, helper] = [0, 1].map(|at| Share::new(all[at], all.iter().copied(), 100).level());
-        let mut theirs: Vec<u32> = (0..100).filter(|&piece| owner.turn(piece).0 == 0).collect();
-        theirs.sort_by_key(|&piece| owner.turn(piece));
-        let got = theirs[0];
-        let left = helper.next_of_others(|_, piece| piece != got);
-        assert_eq!(left, theirs[1..=NEXT].iter().copied().collect());
+    fn somebody_more_takes_little_from_each_and_moves_little_else() {
+        let all = machines(20);
+        let (before, after) = (share(&all[..19], 0, 1000), share(&all, 0, 1000));
+        let moved = before.owners.iter().zip(&after.owners).filter(|(before, after)| before != after);
+        let (to_new, between): (Vec<_>, Vec<_>) = moved.partition(|(_, after)| **after == all[19]);
+        assert!((30..=63).contains(&to_new.len()), "{} to the new one", to_new.len());
+        assert!(between.len() <= 30, "{} between the others", between.len());
     }
 
     #[test]
     fn whoever_helps_out_begins_where_the_owner_ends() {
-        let all: Vec<SocketAddr> = (0..2).map(|n| SocketAddr::from(([10, 0, 0, 2 + n], 51000))).collect();
-        let [owner, helper] = [0, 1].map(|at| Share::new(all[at], all.iter().copied(), 100));
-        let mut theirs: Vec<u32> = (0..100).filter(|&piece| owner.turn(piece).0 == 0).collect();
-        theirs.sort_by_key(|&piece| owner.turn(piece));
+        let all = machines(2);
+        let (mut owner, helper) = (share(&all, 0, 100), share(&all, 1, 100));
+        let mut theirs = fetched(&mut owner);
         let mut helped = theirs.clone();
-        helped.sort_by_key(|&piece| helper.turn(piece));
+        helped.sort_by_key(|&piece| helper.help_turn(piece));
         theirs.reverse();
         assert_eq!(helped, theirs);
     }
 
     #[test]
-    fn who_is_alone_owns_everything() {
-        let me = SocketAddr::from(([10, 0, 0, 2], 51000));
-        let alone = Share::new(me, [me].into_iter(), 100);
-        assert!((0..100).all(|piece| alone.turn(piece).0 == 0));
+    fn what_an_owner_fetches_next_is_left_to_him() {
+        let all = machines(2);
+        let (mut owner, mut helper) = (share(&all, 0, 100), share(&all, 1, 100));
+        let theirs = fetched(&mut owner);
+        let got = [theirs[0], theirs[2]];
+        let left = helper.next_of_others(|_, piece| !got.contains(&piece));
+        assert_eq!(left, [theirs[1], theirs[3], theirs[4]].into());
+    }
+
+    #[test]
+    fn what_comes_back_is_ours_again() {
+        let all = machines(2);
+        let mut share = share(&all, 0, 100);
+        let first = share.next_own(0, |_| true, |_| true).unwrap();
+        let second = share.next_own(0, |piece| piece != first, |_| true).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(share.next_own(0, |_| true, |_| true), Some(second), "the first one is passed");
+        assert_eq!(share.next_own(1, |_| true, |_| true), Some(first));
+        assert_ne!(share.next_own(1, |_| true, |piece| piece != first), Some(first));
+    }
+
+    #[test]
+    fn who_is_alone_has_no_order_and_too_much_is_not_shared_out() {
+        let all = machines(5);
+        let mut alone = Share::new(all[0], BTreeSet::new(), 4 << 20).unwrap();
+        assert!(alone.is_alone());
+        assert_eq!(alone.next_own(0, |_| true, |_| true), None);
+        assert!(Share::new(all[0], all[1..].iter().copied().collect(), 4 << 20).is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! MD5 (RFC 1321), by which document 1 knows a file. Nothing else can share the work of this sum, so it is what a `chunk` client
 //! waits for on a fast link; hence the pains. No defence against an adversary who makes the content: MD5 has none.
 //!
-//! On processors with AVX-512 the steps are [`wide`]'s, elsewhere those of the `fast-md5` crate. A crate of its own, because it
+//! On processors with AVX-512 the steps are `wide`'s, elsewhere those of the `fast-md5` crate. A crate of its own, because it
 //! alone has `unsafe` in it.
 
 #[cfg(target_arch = "x86_64")]

@@ -9,11 +9,16 @@ use sow_sim::{Faults, Rates, Scenario, World};
 const RATE: u64 = 1_196_000;
 
 fn crowd(dialect: Dialect, receivers: usize, seed: u64) -> World {
+    let piece_length = if dialect == Dialect::BitTorrent { 32 * 1024 } else { 128 * 1024 };
+    crowd_in_pieces(dialect, piece_length, receivers, seed)
+}
+
+fn crowd_in_pieces(dialect: Dialect, piece_length: u32, receivers: usize, seed: u64) -> World {
     let link = Rates { up: RATE, down: RATE, delay: 500 };
     World::new(Scenario {
         dialect,
         total: 10_000_000,
-        piece_length: if dialect == Dialect::BitTorrent { 32 * 1024 } else { 128 * 1024 },
+        piece_length,
         origin: link,
         receivers: vec![link; receivers],
         metadata_known: false,
@@ -66,6 +71,20 @@ fn the_documents_protocols_are_near_the_bound_too() {
                 );
                 assert!(ratio < limit, "{dialect}, {receivers} receivers, seed {seed}: {ratio:.3}");
             }
+        }
+    }
+}
+
+#[test]
+fn many_small_pieces_are_shared_out_as_well() {
+    for (dialect, limit) in [(Dialect::Chunk, 1.15), (Dialect::JsonTorrent, 1.15)] {
+        for seed in 0..2 {
+            let mut world = crowd_in_pieces(dialect, 8 * 1024, 5, seed);
+            assert!(world.run(Duration::from_secs(120)), "{dialect}, seed {seed}: never done");
+            world.check_complete().unwrap();
+            let (ratio, sent) = (over_bound(&world, 5), world.origin_sent());
+            println!("{dialect}, small pieces, seed {seed}: {ratio:.3} of the bound, origin sent {sent:.3}");
+            assert!(ratio < limit, "{dialect}, seed {seed}: {ratio:.3}");
         }
     }
 }

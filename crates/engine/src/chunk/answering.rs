@@ -136,7 +136,9 @@ impl Engine {
 
     fn said_hello(&mut self, now: Time, conn: ConnId, port: u16) -> Result<(), DropReason> {
         let Some(answering) = self.answering(conn) else { return Ok(()) };
-        let is_first = answering.port.replace(port).is_none();
+        // Later ones ask for the list of peers again. Whoever named a port once is known by it.
+        let is_first = answering.port.is_none();
+        let port = *answering.port.get_or_insert(port);
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let addr = peer.addr;
         if is_first && port != 0 {

@@ -57,6 +57,16 @@ impl ChunkTalk {
         }
     }
 
+    /// Whether we called a peer, and it answered.
+    pub(crate) fn is_introduced_peer(&self) -> bool {
+        matches!(self, Self::Asking(asking) if asking.is_introduced() && !asking.is_server())
+    }
+
+    /// Whether we called a server.
+    pub(crate) fn is_server(&self) -> bool {
+        matches!(self, Self::Asking(asking) if asking.is_server())
+    }
+
     pub(crate) fn is_introduced(&self) -> bool {
         match self {
             Self::Asking(asking) => asking.is_introduced(),

@@ -58,6 +58,12 @@ pub(crate) struct Host {
 }
 
 impl Host {
+    /// How many bytes from the first one on are stored.
+    pub(crate) fn here_from_the_beginning(&self, geometry: Geometry) -> u64 {
+        let missing = (0..geometry.pieces()).find(|&piece| !self.have.get(piece));
+        missing.map_or(geometry.total(), |piece| geometry.range_of(piece).start)
+    }
+
     pub(crate) fn new(index: u32, rates: Rates, have: Bitfield, origin: bool) -> Self {
         Self {
             addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::from(0x0a00_0001 + index)), 52000),

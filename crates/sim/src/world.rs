@@ -260,8 +260,9 @@ impl World {
                 if self.is_in_life(host, life) {
                     let verdict = self.hosts[host].store(piece, self.geometry, storing);
                     self.input(host, Input::Stored { piece, verdict });
-                    // Taking the sum keeps up with everything that is simulated here.
-                    self.input(host, Input::SummedUp { bytes: self.geometry.total() });
+                    // Taking the sum keeps up, but cannot pass what is missing.
+                    let bytes = self.hosts[host].here_from_the_beginning(self.geometry);
+                    self.input(host, Input::SummedUp { bytes });
                 }
             }
             Happening::Announced(host, life, reply) => {

@@ -125,3 +125,21 @@ fn without_hashes_everybody_ends_with_the_right_file_although_somebody_lies() {
     }
     assert!(lies > 500, "only {lies} lies");
 }
+
+#[test]
+fn a_lone_client_goes_on_whatever_it_was_fetching_when_its_connection_broke() {
+    let link = Rates { up: 40_000_000, down: 40_000_000, delay: 500 };
+    for seed in 50_000..50_020 {
+        let mut scenario = scenario(Dialect::Chunk, seed);
+        // So long that what follows a hole is soon farther ahead of the sum than it may be.
+        (scenario.total, scenario.piece_length) = (160 << 20, 16 << 20);
+        (scenario.origin, scenario.receivers) = (link, vec![link]);
+        scenario.adjust = |_, _| {};
+        let mut rng = fastrand::Rng::with_seed(!seed);
+        for _ in 0..3 {
+            let when = Duration::from_millis(rng.u64(100..4_000));
+            scenario.faults = scenario.faults.at(when, Fault::Cut(rng.usize(..2)));
+        }
+        run(seed, scenario);
+    }
+}

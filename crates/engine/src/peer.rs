@@ -68,7 +68,7 @@ pub(crate) struct Peer {
     pub(crate) last_block: Time,
     /// Blocks that may still come although nobody waits for them.
     pub(crate) strays: u32,
-    /// Since when nothing that it alone has is ours to fetch: the others are at it.
+    /// Since when all that it alone has is left to others.
     pub(crate) helps_since: Option<Time>,
     /// Nothing could be picked for it at this generation of the picker.
     pub(crate) dry: Option<u64>,

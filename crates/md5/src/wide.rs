@@ -3,13 +3,14 @@
 //! each, where the general-purpose ones need four or five; and that what comes next is fetched ahead.
 //!
 //! # Unsafe
-//! Two things here cannot be said in safe Rust. That this processor has the instructions: a [`Wide`] exists only where they were found.
-//! And the hint that some bytes will be wanted soon, which takes a pointer but reads nothing that can be seen.
+//! Three things here could not be said in safe Rust when this was written. That this processor has the instructions: a [`Wide`] exists only
+//! where they were found. The hint that some bytes will be wanted soon, which takes a pointer but reads nothing that can be seen. And the
+//! question who made the processor.
 #![allow(unsafe_code)]
 
 use std::{
     arch::x86_64::{
-        __m128i, _MM_HINT_T0, _mm_add_epi32, _mm_cvtsi32_si128, _mm_cvtsi128_si32, _mm_prefetch,
+        __cpuid, __m128i, _MM_HINT_T0, _mm_add_epi32, _mm_cvtsi32_si128, _mm_cvtsi128_si32, _mm_prefetch,
         _mm_rol_epi32, _mm_ternarylogic_epi32,
     },
     hint::black_box,
@@ -45,9 +46,9 @@ pub(crate) struct Wide {
 }
 
 impl Wide {
-    /// The sum of nothing so far, unless this processor lacks the instructions.
+    /// The sum of nothing so far, unless this processor lacks the instructions or takes longer for them.
     pub(crate) fn new() -> Option<Self> {
-        let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
+        let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") && is_intel();
         has.then_some(Self { state: START, begun: [0; BLOCK], length: 0 })
     }
 
@@ -91,6 +92,14 @@ impl Wide {
         // SAFETY: `new` is the only way to a `Wide`, and it found both features.
         self.state = unsafe { steps(self.state, blocks) };
     }
+}
+
+/// Whether these instructions take a cycle each: so it is on Intel's processors, and not on all others that have them.
+fn is_intel() -> bool {
+    // SAFETY: every processor with 64 bits has this instruction. Newer versions of Rust let everybody say it.
+    #[allow(unused_unsafe)]
+    let vendor = unsafe { __cpuid(0) };
+    [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
 }
 
 /// One step: `a` becomes `b` plus the rotated sum of `a`, a function of `b`, `c` and `d`, a word and a sine. `$f` is the function's

@@ -82,7 +82,7 @@ pub(crate) struct ChunkServerArgs {
     /// How many random bytes to share, without a file [default: 10MiB].
     #[arg(long, env = "SOW_SIZE", value_name = "SIZE", conflicts_with = "file", value_parser = quantity::size)]
     size: Option<Size>,
-    /// The length of a chunk, from 512 bytes to 64MiB [default: 128KiB; more for files of more than 1 GiB].
+    /// The length of a chunk, from 512 bytes to 64MiB [default: 128KiB; more for files of more than 128 MiB].
     #[arg(long, env = "SOW_CHUNK_SIZE", value_name = "SIZE", value_parser = chunk_size)]
     chunk_size: Option<Size>,
     /// How messages are spelled that are sent: as the document has it, or as its original programs understand it.

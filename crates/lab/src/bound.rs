@@ -28,6 +28,8 @@ pub struct Crowd {
     pub origins: Vec<f64>,
     /// Those that want it.
     pub receivers: Vec<Rates>,
+    /// Upload rates of others that pass on what they have for a while, and are not waited for.
+    pub helpers: Vec<f64>,
     /// A link in the middle that everything between origins and some receivers must pass.
     pub trunk: Option<Trunk>,
 }
@@ -60,10 +62,11 @@ impl Crowd {
     }
 
     /// The least time in seconds until every receiver has the file when receivers pass on what they have:
-    /// `max(F/us, F/d, N·F/(us + Σu))` (Kumar & Ross 2006), and the file passes a trunk at least once.
+    /// `max(F/us, F/d, N·F/(us + Σu))` (Kumar & Ross 2006), where helpers are part of the sum; and the file passes a trunk at least once.
     pub fn peer_to_peer(&self) -> f64 {
         let rate = self.origin_rate();
-        let together = rate + self.receivers.iter().map(|receiver| receiver.up).sum::<f64>();
+        let others = self.receivers.iter().map(|receiver| receiver.up).chain(self.helpers.iter().copied());
+        let together = rate + others.sum::<f64>();
         let beyond = match self.trunk {
             Some(trunk) if trunk.far_receivers > 0 => self.file_bytes / trunk.rate,
             _ => 0.0,
@@ -97,6 +100,7 @@ mod tests {
             file_bytes: MIB_10,
             origins: vec![link],
             receivers: vec![Rates { up: link, down: link }; users],
+            helpers: Vec::new(),
             trunk: None,
         }
     }

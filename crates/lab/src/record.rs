@@ -244,6 +244,23 @@ impl Run {
     pub fn staying(&self) -> impl Iterator<Item = &Receiver> {
         self.receivers.iter().filter(|receiver| receiver.left_seconds.is_none())
     }
+
+    /// Whether a receiver that was to get a copy has not got a right one.
+    pub fn lacks_copies(&self) -> bool {
+        self.staying().any(|receiver| receiver.seconds().is_none())
+    }
+
+    /// When the first receiver joined, even if it left later: it may have taken bytes off the origin. In seconds since the start of
+    /// the run; `None` of no receivers.
+    pub fn began(&self) -> Option<f64> {
+        self.receivers.iter().map(|receiver| receiver.started_seconds).reduce(f64::min)
+    }
+
+    /// How long it took from [`Run::began`] until the last of those that count was complete; `None` if none was.
+    pub fn last_seconds(&self) -> Option<f64> {
+        let ended = self.staying().filter_map(|receiver| receiver.finished_seconds).reduce(f64::max)?;
+        Some(ended - self.began()?)
+    }
 }
 
 impl Receiver {

@@ -1,9 +1,10 @@
-//! What theory allows for a run as it was recorded: with the links of the hosts that took part, those that stayed, and when they joined.
+//! What theory allows for a run as it was recorded: with the links of the hosts that took part, those that stayed or helped, and when
+//! they joined.
 
 use super::{Crowd, Rates, Trunk, payload_rate};
 use crate::record::{Model, Run, Topology};
 
-/// The least time in seconds from the start of a run until all have their copies.
+/// The least time in seconds from when the first receiver joined ([`Run::began`]) until all have their copies.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bounds {
     /// When only origins send.
@@ -15,10 +16,11 @@ pub struct Bounds {
 impl Bounds {
     /// The bounds of a run; `None` where one of its hosts is not in the network, or nothing limits it.
     ///
-    /// Receivers that left do not count. One that joins late has to get its copy through its own link after it joined.
+    /// Receivers that left are not waited for, but may have passed on what they had until then. One that joins late has to get its
+    /// copy through its own link after it joined.
     pub fn of_run(run: &Run, topology: &Topology) -> Option<Self> {
         let crowd = crowd(run, topology)?;
-        let began = run.staying().map(|receiver| receiver.started_seconds).reduce(f64::min)?;
+        let began = run.began().filter(|_| !crowd.receivers.is_empty())?;
         let late = run.staying().zip(&crowd.receivers).map(|(receiver, rates)| {
             let late = receiver.started_seconds - began;
             // All start together, give or take the time of a loop.
@@ -48,6 +50,9 @@ fn crowd(run: &Run, topology: &Topology) -> Option<Crowd> {
         Some(Rates { up: rate(host.up_bits_per_second), down: rate(host.down_bits_per_second) })
     };
     let receivers: Option<Vec<Rates>> = run.staying().map(|receiver| rates(&receiver.host)).collect();
+    let gone = run.receivers.iter().filter(|receiver| receiver.left_seconds.is_some());
+    let helpers: Option<Vec<f64>> =
+        gone.map(|receiver| rates(&receiver.host).map(|rates| rates.up)).collect();
     let origins: Option<Vec<f64>> =
         run.origins.iter().map(|origin| rates(&origin.host).map(|rates| rates.up)).collect();
     let far = |name: &str| {
@@ -59,6 +64,7 @@ fn crowd(run: &Run, topology: &Topology) -> Option<Crowd> {
         file_bytes: run.file.bytes as f64,
         origins: origins?,
         receivers: receivers?,
+        helpers: helpers?,
         trunk: trunk.map(|trunk| Trunk {
             rate: payload_rate(trunk.bits_per_second as f64),
             far_receivers: run.staying().filter(|receiver| far(&receiver.host)).count(),
@@ -139,6 +145,26 @@ mod tests {
         let mut one_late = one_left.clone();
         one_late.receivers[2].started_seconds = 5.0;
         assert_bounds(&one_late, &topology, 17.54, 13.77);
+        // The one that left was the first to join, and had a second of the origin's link.
+        one_late.receivers[0].started_seconds = 1.0;
+        one_late.receivers[1].started_seconds = 0.0;
+        assert_bounds(&one_late, &topology, 17.54, 13.77);
+    }
+
+    #[test]
+    fn who_left_has_helped() {
+        let mut topology = topology();
+        for host in &mut topology.hosts {
+            host.down_bits_per_second = None;
+        }
+        topology.hosts[1].up_bits_per_second = Some(1_000_000);
+        topology.hosts[3].up_bits_per_second = Some(1_000_000);
+        let three =
+            run(vec![receiver("h2", 0.0, None), receiver("h3", 0.0, Some(9.0)), receiver("h4", 0.0, None)]);
+        // 2 F through 10 + 1 + 1 Mbit/s would take 14.6 s; the one that left has 10 more.
+        assert_bounds(&three, &topology, 17.54, 8.77);
+        topology.hosts[2].up_bits_per_second = Some(2_000_000);
+        assert_bounds(&three, &topology, 17.54, 17.54 * 10.0 / 14.0);
     }
 
     #[test]

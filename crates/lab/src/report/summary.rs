@@ -107,7 +107,7 @@ impl<'a> Group<'a> {
         let over = |of: &dyn Fn(&Run) -> Option<f64>| Spread::of(complete.iter().filter_map(|run| of(run)));
         let ratio = |bound: Option<f64>| {
             let bound = bound.filter(|&bound| bound > 0.0)?;
-            over(&|run| last_seconds(run).map(|last| last / bound))
+            over(&|run| run.last_seconds().map(|last| last / bound))
         };
         Self {
             mode: &first.mode,
@@ -115,7 +115,7 @@ impl<'a> Group<'a> {
             file: &first.file,
             users: first.users,
             complete: complete.len(),
-            last: over(&last_seconds),
+            last: over(&Run::last_seconds),
             mean: over(&mean_seconds),
             speed: over(&|run| {
                 mean_seconds(run).filter(|&mean| mean > 0.0).map(|mean| run.file.bytes as f64 / mean)
@@ -132,7 +132,7 @@ impl<'a> Group<'a> {
     /// The complete run whose last receiver stands in the middle: the one to show when only one can be shown.
     pub(crate) fn typical(&self) -> Option<&'a Run> {
         let mut runs: Vec<(f64, &Run)> =
-            self.complete_runs().filter_map(|run| Some((last_seconds(run)?, run))).collect();
+            self.complete_runs().filter_map(|run| Some((run.last_seconds()?, run))).collect();
         runs.sort_by(|one, other| one.0.total_cmp(&other.0));
         runs.get(runs.len().saturating_sub(1) / 2).map(|&(_, run)| run)
     }
@@ -164,12 +164,6 @@ fn is_complete(run: &Run) -> bool {
     run.receivers.len() >= run.users as usize
         && staying.peek().is_some()
         && staying.all(|receiver| receiver.seconds().is_some())
-}
-
-fn last_seconds(run: &Run) -> Option<f64> {
-    let began = run.staying().map(|receiver| receiver.started_seconds).reduce(f64::min)?;
-    let ended = run.staying().filter_map(|receiver| receiver.finished_seconds).reduce(f64::max)?;
-    Some(ended - began)
 }
 
 fn mean_seconds(run: &Run) -> Option<f64> {

@@ -152,6 +152,7 @@ fn crowd(scenario: &Scenario, topology: &Topology, shape: Shape, bytes: u64) -> 
             .filter_map(|place| links.get(place))
             .map(|link| Rates { up: rate(link.up), down: rate(link.down) })
             .collect(),
+        helpers: Vec::new(),
         trunk,
     }
 }

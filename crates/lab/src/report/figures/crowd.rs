@@ -328,7 +328,7 @@ pub(super) fn distribution(summary: &Summary<'_>, file: &File) -> Option<Figure>
 fn finishes(group: &Group<'_>) -> Vec<f64> {
     let mut all = Vec::new();
     for run in group.complete_runs() {
-        let began = run.staying().map(|receiver| receiver.started_seconds).fold(f64::INFINITY, f64::min);
+        let began = run.began().unwrap_or_default();
         all.extend(
             run.staying().filter_map(|receiver| receiver.finished_seconds).map(|finished| finished - began),
         );

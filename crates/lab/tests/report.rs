@@ -162,9 +162,26 @@ fn what_did_not_finish_is_named_and_not_counted() {
     good.receivers[2].finished_seconds = None;
     good.receivers[2].verified = false;
     good.receivers[2].error = Some("out of reach".into());
+    // What was made up for is no gap.
+    let failure = |mode: &str, repetition| Failure {
+        mode: mode.into(),
+        users: 3,
+        repetition,
+        file: "random".into(),
+        message: format!("failed {repetition}"),
+    };
+    let missing = |mode: &str| Missing { mode: mode.into(), program: format!("{mode}d"), hint: None };
+    for repetition in 0..3 {
+        writer.failure(&failure("swarm", repetition)).unwrap();
+    }
+    writer.missing(&missing("swarm")).unwrap();
+    writer.missing(&missing("swa")).unwrap();
     writer.run(&good).unwrap();
-    let (out, _) = report_of(dir.path());
+    let (out, written) = report_of(dir.path());
     let markdown = text(&out, "report.md");
+    assert!(markdown.contains("| failed 2 |") && !markdown.contains("| failed 1 |"), "{markdown}");
+    assert!(markdown.contains("swad is not installed") && !markdown.contains("swarmd"), "{markdown}");
+    assert!(written.warnings.iter().any(|warning| warning.starts_with("1 run could not")), "{written:?}");
     assert!(
         markdown.contains("| swarm | 3 | 9.30 | 8.36 | 1.112 |") && markdown.contains("| 1 of 2 |"),
         "{markdown}"

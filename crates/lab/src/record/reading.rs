@@ -73,6 +73,24 @@ pub struct Records {
     pub warnings: Vec<String>,
 }
 
+impl Records {
+    /// The failures that still stand: no such run was made later.
+    pub fn standing_failures(&self) -> impl Iterator<Item = &Failure> {
+        let made: BTreeSet<_> =
+            self.runs.iter().map(|run| (&run.mode, run.users, run.repetition, &run.file.name)).collect();
+        self.failures.iter().filter(move |failure| {
+            !made.contains(&(&failure.mode, failure.users, failure.repetition, &failure.file))
+        })
+    }
+
+    /// The programs that are still missing: of a mode that has runs, the program was there at another time.
+    pub fn still_missing(&self) -> impl Iterator<Item = &Missing> {
+        // A label may go on after the name of the mode.
+        let made: BTreeSet<_> = self.runs.iter().filter_map(|run| run.mode.split(", ").next()).collect();
+        self.missing.iter().filter(move |missing| !made.contains(&*missing.mode))
+    }
+}
+
 /// One host's samples of one run.
 pub type Series = Vec<SeriesPoint>;
 

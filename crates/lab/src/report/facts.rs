@@ -47,10 +47,10 @@ impl<'a> Facts<'a> {
         let records = self.records;
         let mut remarks = records.header.notes.clone();
         remarks.extend(records.warnings.iter().cloned());
-        let missing = records.missing.iter().map(|missing| format!("{} is not installed.", missing.program));
+        let missing = records.still_missing().map(|missing| format!("{} is not installed.", missing.program));
         remarks.extend(missing);
-        if !records.failures.is_empty() {
-            let count = records.failures.len();
+        let count = records.standing_failures().count();
+        if count > 0 {
             let runs = if count == 1 { "run" } else { "runs" };
             remarks.push(format!("{count} {runs} could not be carried out; see what was not measured."));
         }

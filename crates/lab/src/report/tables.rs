@@ -254,7 +254,7 @@ pub(crate) fn losses(summary: &Summary<'_>) -> Option<Table> {
 /// What was not measured. `None` if everything was.
 pub(crate) fn gaps(summary: &Summary<'_>) -> Option<Table> {
     let mut rows = Vec::new();
-    for missing in &summary.records.missing {
+    for missing in summary.records.still_missing() {
         let hint = missing.hint.as_deref().map(|hint| format!(": {hint}")).unwrap_or_default();
         rows.push(vec![
             missing.mode.clone(),
@@ -262,7 +262,7 @@ pub(crate) fn gaps(summary: &Summary<'_>) -> Option<Table> {
             format!("{} is not installed{hint}", missing.program),
         ]);
     }
-    for failure in &summary.records.failures {
+    for failure in summary.records.standing_failures() {
         let which = format!("{}, {} users, repetition {}", failure.file, failure.users, failure.repetition);
         rows.push(vec![failure.mode.clone(), which, failure.message.clone()]);
     }

@@ -234,6 +234,16 @@ fn more_runs_than_anybody_waits_for_are_refused() {
 }
 
 #[test]
+fn links_of_hosts_that_no_run_has_are_refused() {
+    let mut scenario = built_in("mixed-links").unwrap();
+    scenario.users = vec![2, 6];
+    scenario.check().unwrap();
+    scenario.users = vec![3];
+    let error = scenario.check().unwrap_err().to_string();
+    assert!(error.contains("`network.hosts.receiver5`") && error.contains("3 receivers"), "{error}");
+}
+
+#[test]
 fn counts_as_they_are_typed() {
     assert_eq!(counts("5").unwrap(), [5]);
     assert_eq!(counts("1-3, 20,2").unwrap(), [1, 2, 3, 20]);

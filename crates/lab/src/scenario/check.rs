@@ -30,6 +30,12 @@ impl Scenario {
         if let Some(&users) = self.users.iter().find(|&&users| leavers(users) >= usize::from(users)) {
             return Err(Misfit::NobodyStays(users));
         }
+        let most_origins = self.origins.iter().copied().max().unwrap_or_default();
+        let shape = Shape { origins: most_origins, users: most };
+        let parts = self.network.exceptions.iter().map(|exception| exception.part);
+        if let Some(part) = parts.into_iter().find(|&part| !shape.includes(part)) {
+            return Err(Misfit::NoSuchHost { part, shape });
+        }
         Ok(self.check_network()?)
     }
 

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::{MAX_RUNS, Mode, built_in::NAMES};
+use super::{HostPart, MAX_RUNS, Mode, Shape, built_in::NAMES};
 use crate::network::NetworkError;
 
 /// Why there is no scenario.
@@ -77,6 +77,18 @@ pub enum Misfit {
         receiver: u16,
         /// What is wrong, and what to write.
         said: &'static str,
+    },
+    /// A host has a link of its own, and no run has that host.
+    #[error(
+        "`network.hosts.{part}` has a link of its own, and there are at most {} origins and {} receivers; let there be more \
+         users, or leave it out of a file of your own (sow lab new)",
+        shape.origins, shape.users
+    )]
+    NoSuchHost {
+        /// Which.
+        part: HostPart,
+        /// The hosts of the largest run.
+        shape: Shape,
     },
     /// All receivers leave.
     #[error("with {0} users, nobody stays to the end; take away an event that says \"leave\"")]

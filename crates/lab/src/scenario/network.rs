@@ -1,5 +1,7 @@
 //! The network of a scenario: the same for every number of users, with exceptions by role; and the hosts that a run of it has.
 
+use std::fmt;
+
 use crate::network::{LabName, Link, Switches, Topology};
 
 /// How many hosts of which kind a run has. Origins are h1 and on, receivers come after them.
@@ -80,6 +82,16 @@ impl Shape {
         (1..=self.users).map(|number| self.receiver(number)).collect()
     }
 
+    /// Whether there is such a host.
+    pub(super) fn includes(self, part: HostPart) -> bool {
+        match part {
+            HostPart::Origins | HostPart::Receivers => true,
+            HostPart::Origin(number) => number <= self.origins,
+            HostPart::Receiver(number) => number <= self.users,
+            HostPart::Host(number) => usize::from(number) <= self.hosts(),
+        }
+    }
+
     /// Whether this part has the host of this place, from 0.
     fn has(self, part: HostPart, place: usize) -> bool {
         let origins = usize::from(self.origins);
@@ -89,6 +101,19 @@ impl Shape {
             HostPart::Origin(number) => place < origins && place + 1 == usize::from(number),
             HostPart::Receiver(number) => place + 1 == origins + usize::from(number),
             HostPart::Host(number) => place + 1 == usize::from(number),
+        }
+    }
+}
+
+impl fmt::Display for HostPart {
+    /// As it stands in a scenario's file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Origins => f.write_str("origins"),
+            Self::Receivers => f.write_str("receivers"),
+            Self::Origin(number) => write!(f, "origin{number}"),
+            Self::Receiver(number) => write!(f, "receiver{number}"),
+            Self::Host(number) => write!(f, "h{number}"),
         }
     }
 }

@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{
     Action, Content, Event, FileSpec, HostPart, LinkException, MAX_REPEAT, MAX_USERS, Mode, Network,
-    Scenario, ScenarioError,
+    Scenario, ScenarioError, Shape,
     format::{EventTable, FileTable, Leaf, LinkTable, NetworkTable, ScenarioTable},
     values::{Values, short},
 };
@@ -124,7 +124,7 @@ impl Values<'_> {
             let part = host_part(part.get_ref()).ok_or_else(|| {
                 wrong("is no host; write origins, receivers, origin1, receiver1 or h1".to_owned())
             })?;
-            if !is_there(part, origins, users) {
+            if !(Shape { origins, users }).includes(part) {
                 return Err(wrong(format!(
                     "there is none; there are at most {origins} origins and {users} receivers"
                 )));
@@ -261,15 +261,5 @@ fn host_part(text: &str) -> Option<HostPart> {
                 .or_else(|| numbered("receiver").map(HostPart::Receiver))
                 .or_else(|| numbered("h").map(HostPart::Host))
         }
-    }
-}
-
-/// Whether some run has such a host.
-fn is_there(part: HostPart, origins: u16, users: u16) -> bool {
-    match part {
-        HostPart::Origins | HostPart::Receivers => true,
-        HostPart::Origin(number) => number <= origins,
-        HostPart::Receiver(number) => number <= users,
-        HostPart::Host(number) => number <= origins + users,
     }
 }

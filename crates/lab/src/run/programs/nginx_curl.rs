@@ -77,7 +77,7 @@ impl Program for NginxCurl {
             .arg("-c")
             .arg(settings);
         let nginx = stage.start(place, &line)?;
-        let probe = ["-sfI", "--retry", "50", "--retry-connrefused", "--retry-delay", "1"];
+        let probe = ["-q", "-sfI", "--retry", "50", "--retry-connrefused", "--retry-delay", "1"];
         let probed = stage.run(place, &CommandLine::new("curl").args(probe).arg(url(stage, place)));
         // What nginx says of itself tells more than what curl says.
         match nginx.ending() {
@@ -97,7 +97,7 @@ impl Program for NginxCurl {
         let place = &stage.receivers[index];
         let origin = &stage.origins[0];
         let copy = place.folder.join(stage.file_name());
-        let line = CommandLine::new("curl").args(["-sSf", "-o"]).arg(&copy).arg(url(stage, origin));
+        let line = CommandLine::new("curl").args(["-q", "-sSf", "-o"]).arg(&copy).arg(url(stage, origin));
         Ok(Box::new(Curl { process: stage.hold(place, &line)?, copy, origin: origin.address.to_string() }))
     }
 

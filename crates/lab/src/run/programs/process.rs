@@ -17,12 +17,14 @@ use rustix::{
 };
 use serde_json::Value;
 
-/// Bytes of a line that are read; the rest of a longer one is a line of its own.
-const LINE: u64 = 1 << 20;
+/// Bytes of a line that are read, more than any event has; the rest of a longer one is a line of its own.
+const LINE: u64 = 64 << 10;
 /// Names of events that are kept apart. Programs under test have a handful.
 const KINDS: usize = 64;
-/// Lines that are kept to be shown when something fails.
+/// Lines that are kept to be shown when something fails …
 const LAST_LINES: usize = 12;
+/// … and characters of each.
+const LINE_SHOWN: usize = 500;
 /// Threads here read lines and wait.
 const STACK: usize = 256 << 10;
 /// How long what it said last may take to be heard when it has ended.
@@ -218,7 +220,7 @@ impl State {
                 None => drop(self.events.insert(name, [now.clone(), now])),
             }
         }
-        self.last.push_back(line);
+        self.last.push_back(line.chars().take(LINE_SHOWN).collect());
         if self.last.len() > LAST_LINES {
             self.last.pop_front();
         }
@@ -308,6 +310,17 @@ mod tests {
         let said = process.last_lines();
         assert!(said.contains("words") && said.contains("bad"), "{said}");
         assert!(process.cpu_seconds().is_some());
+    }
+
+    #[test]
+    fn of_endless_lines_little_is_kept() {
+        let script = r#"head -c 300000 /dev/zero | tr '\0' x; echo; printf '{"event":"big","x":"'
+            head -c 70000 /dev/zero | tr '\0' x; echo '"}'; echo '{"event":"small"}'"#;
+        let process = start(script);
+        wait(&process, || process.ended());
+        assert_eq!((process.event("big"), process.event("small").is_some()), (None, true));
+        let said = process.last_lines();
+        assert!(said.lines().count() > 5 && said.lines().all(|line| line.chars().count() <= 500), "{said}");
     }
 
     #[test]

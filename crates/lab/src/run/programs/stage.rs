@@ -27,6 +27,9 @@ const HOLD: &str = r#"read -r go && exec "$@" </dev/null"#;
 /// What a lab's processes are known by; it stays when other variables of ours go.
 const KEPT_VARIABLE: &str = "SOW_LAB_MEMBER";
 
+/// What tells programs to fetch through somebody else; known in capitals, too.
+const PROXY_VARIABLES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
+
 /// Why a program did not do its part.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProgramError {
@@ -276,7 +279,7 @@ impl<'a> Stage<'a> {
         };
         let mut command = self.lab.command(&place.host, program)?;
         command.args(arguments).current_dir(self.work);
-        without_our_variables(&mut command);
+        without_misleading_variables(&mut command);
         Process::start(name.clone(), &mut command)
             .map_err(|source| ProgramError::Start { program: name, source })
     }
@@ -286,8 +289,12 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Flags of `sow` can come from the environment; what is meant for this program is not meant for those it runs.
-fn without_our_variables(command: &mut Command) {
+/// Flags of `sow` can come from the environment; what is meant for this program is not meant for those it runs. Nor can they reach a
+/// proxy from inside a lab.
+fn without_misleading_variables(command: &mut Command) {
+    for name in PROXY_VARIABLES {
+        command.env_remove(name).env_remove(name.to_ascii_uppercase());
+    }
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SOW_") && name != KEPT_VARIABLE {
             command.env_remove(name);
@@ -305,4 +312,19 @@ fn name_of(line: &CommandLine, host: &str) -> String {
     let verbs = words.map(|word| word.to_string_lossy().into_owned()).take_while(|word| plain(word)).take(2);
     let name: Vec<_> = [program].into_iter().chain(verbs).collect();
     format!("{} on {host}", name.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_hear_of_no_proxy() {
+        let mut command = Command::new("true");
+        without_misleading_variables(&mut command);
+        let removed: Vec<_> = command.get_envs().filter(|(_, value)| value.is_none()).collect();
+        for name in ["http_proxy", "HTTPS_PROXY", "all_proxy", "NO_PROXY", "ftp_proxy"] {
+            assert!(removed.iter().any(|(removed, _)| *removed == name), "{name}");
+        }
+    }
 }

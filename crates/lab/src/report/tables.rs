@@ -235,7 +235,9 @@ pub(crate) fn losses(summary: &Summary<'_>) -> Option<Table> {
         let losses = Losses::of(group, summary)?.list();
         let mut row = vec![group.file.name.clone(), group.mode.to_owned(), group.users.to_string()];
         row.push(format!("{:.2}", losses.iter().sum::<f64>()));
-        row.extend(losses.map(|seconds| format!("{seconds:.2}").replace('-', "−")));
+        // Nothing has no sign.
+        let text = |seconds: f64| format!("{seconds:.2}").replace("-0.00", "0.00").replace('-', "−");
+        row.extend(losses.map(text));
         Some(row)
     };
     let table = Table {

@@ -6,6 +6,7 @@
 //! Programs under test are separate processes; nothing of theirs is linked in here.
 
 pub mod bound;
+mod lock;
 pub mod network;
 pub mod record;
 pub mod report;

@@ -50,11 +50,16 @@ fn assert_nothing_left() {
     let listed = String::from_utf8_lossy(&output.stdout).into_owned();
     let labs = listed.lines().filter_map(|line| line.strip_prefix("sow-experiment-")?.split('-').next());
     let folder = Path::new("/dev/shm/sow-lab-run-0");
-    let entries = fs::read_dir(folder).expect("the folder for runs").flatten();
-    let files = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let locks = Path::new("/run/sow-lab");
+    let files = [folder, locks].into_iter().flat_map(|folder| {
+        let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned())
+    });
+    // The other files there are of labs.
+    let files = files.filter(|name| name.starts_with(|letter: char| letter.is_ascii_digit()));
     let left = labs.map(str::to_owned).chain(files).filter(|name| {
-        let number = name.trim_end_matches(".lock");
-        let lock = fs::File::open(folder.join(format!("{number}.lock")));
+        let number = name.trim_end_matches(".slot");
+        let lock = fs::File::open(locks.join(format!("{number}.slot")));
         lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockShared).is_err()).not()
     });
     let left: Vec<_> = left.collect();
@@ -108,7 +113,7 @@ fn the_smoke_experiment_is_made_reported_and_not_made_twice() {
     assert_right(&records(&out));
     run(words.into_iter().chain(["--seed", "2"])).expect(8).says(&[
         "another experiment",
-        "the seed was 1",
+        "seed: 1 then, 2 now",
         "--out",
     ]);
     assert_nothing_left();
@@ -127,15 +132,16 @@ fn receivers_leave_break_down_and_join() {
     assert_eq!(records.runs.len(), 2);
     for run in &records.runs {
         let [first, late, gone, back] = &run.receivers[..] else { panic!("four receivers: {run:?}") };
-        assert!(first.started_seconds < 0.1 && back.started_seconds < 0.1, "{run:?}");
-        assert!((0.3..0.7).contains(&late.started_seconds), "{run:?}");
-        assert!(gone.left_seconds.is_some_and(|left| (0.5..1.0).contains(&left)), "{run:?}");
+        // In order and not before their time; how long after it is the machine's matter.
+        assert!(first.started_seconds <= back.started_seconds, "{run:?}");
+        assert!(back.started_seconds < late.started_seconds && late.started_seconds >= 0.3, "{run:?}");
+        assert!(gone.left_seconds >= Some(0.5) && gone.left_seconds >= Some(late.started_seconds), "{run:?}");
         assert_eq!((gone.finished_seconds, gone.verified), (None, false));
         assert!(back.finished_seconds > Some(0.8), "{run:?}");
         let note = run.note.as_deref().unwrap_or_default();
-        for said in ["h3 was started at 0.", "h5 was killed at 0.", "h4 left at 0.", "h5 was started at 0."] {
-            assert!(note.contains(said), "{note}");
-        }
+        let said = ["h3 was started at ", "h5 was killed at ", "h4 left at ", "h5 was started at "];
+        let places = said.map(|said| note.find(said));
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{note}");
     }
     assert_nothing_left();
 }
@@ -151,6 +157,7 @@ fn what_was_interrupted_or_killed_is_gone_on_with() {
 
     let mut first = start();
     first.event(|event| event["event"] == "run");
+    run(words).expect(1).says(&["another sow lab run is writing records in", "--out"]);
     let interrupt = Command::new("kill").args(["-INT", &first.pid().to_string()]).status();
     assert!(interrupt.is_ok_and(|status| status.success()));
     let ended = first.wait().expect(130).says(&["the same command goes on"]);

@@ -24,6 +24,7 @@ mod status;
 mod sweep;
 mod topology;
 
+pub(crate) use self::state::folder as notes;
 pub use self::{
     calibrate::{Calibration, PathCalibration},
     counters::{CounterReader, Counters},

@@ -3,23 +3,20 @@
 //! The notes say what a lab was meant to be. Whether it is there is asked of the system.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::{
-    fs::{FlockOperation, flock},
-    process::geteuid,
-};
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::{
     DelayMethod, LabName, NetworkError, Topology, address::lab_of, processes::names_in, realm::Realm,
 };
+use crate::lock;
 
 /// Longer than taking down a large lab needs.
 const LOCK_PATIENCE: Duration = Duration::from_secs(20);
@@ -80,8 +77,7 @@ impl State {
 /// A process that was forked and has not become its program yet holds it, too: with the lock, nothing of an earlier command is about to appear.
 #[derive(Debug)]
 pub(super) struct Lock {
-    path: PathBuf,
-    _file: File,
+    _lock: lock::Lock,
 }
 
 impl Lock {
@@ -90,27 +86,14 @@ impl Lock {
         let path = folder()?.join(format!("{name}.lock"));
         let deadline = Instant::now() + LOCK_PATIENCE;
         loop {
-            let mut options = OpenOptions::new();
-            let opened = options.create(true).truncate(false).write(true).mode(0o600).open(&path);
-            let file = opened.map_err(NetworkError::io(path.display()))?;
-            let taken = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
-            // Whoever had it removed the file, so that what was waited for may be another than the one that is there now.
-            if taken && is_at(&file, &path) {
-                return Ok(Self { path, _file: file });
+            if let Some(lock) = lock::Lock::try_take(&path).map_err(NetworkError::io(path.display()))? {
+                return Ok(Self { _lock: lock });
             }
             if Instant::now() >= deadline {
                 return Err(NetworkError::Busy(name.to_string()));
             }
-            if !taken {
-                thread::sleep(Duration::from_millis(20));
-            }
+            thread::sleep(Duration::from_millis(20));
         }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -131,7 +114,10 @@ pub fn names() -> Result<Vec<LabName>, NetworkError> {
 }
 
 /// Where the notes are: /run/sow-lab for root, $XDG_RUNTIME_DIR/sow-lab for others, or a folder of one's own in /tmp.
-fn folder() -> Result<PathBuf, NetworkError> {
+///
+/// # Errors
+/// When it cannot be made, or is somebody else's.
+pub(crate) fn folder() -> Result<PathBuf, NetworkError> {
     let me = geteuid();
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let path = match runtime {
@@ -155,10 +141,4 @@ fn folder() -> Result<PathBuf, NetworkError> {
 
 fn owner(path: &Path) -> Option<u32> {
     fs::symlink_metadata(path).ok().filter(fs::Metadata::is_dir).map(|metadata| metadata.uid())
-}
-
-fn is_at(file: &File, path: &Path) -> bool {
-    let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    let (held, there) = (file.metadata().map(id).ok(), fs::metadata(path).map(id).ok());
-    held.is_some() && held == there
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Setup, plan::Key};
 use crate::{
+    lock::Lock,
     network::{Link, Switches, Topology},
     record::{
         self, FILE_NAME, Failure, Header, Host, Missing, RecordError, Run, Sample, TrunkLink, VERSION, Writer,
@@ -18,6 +19,8 @@ use crate::{
     scenario::{Action, Content, Scenario},
 };
 
+/// Bytes of what a program said that are kept.
+const SAID: usize = 4096;
 /// What counts, for readers of the report.
 const START_UP: &str = "Times count from the moment when receivers may begin, until each program says that its copy is complete and in \
                         place; the start of a command line program is part of it. Every copy was then compared with the original.";
@@ -40,6 +43,18 @@ pub enum LedgerError {
         /// As it is wanted.
         here: String,
     },
+    /// What is there was measured with another program.
+    #[error("{} has records of another build of sow, and results of two builds must not be mixed", dir.display())]
+    Build {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// Somebody else is writing there.
+    #[error("another sow lab run is writing records in {}", dir.display())]
+    Held {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// It cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -50,12 +65,31 @@ pub enum LedgerError {
     },
 }
 
+/// The file that tells that somebody is writing records in a folder.
+const LOCK_NAME: &str = "records.lock";
+/// Where the settings have a digest of the program.
+const BUILD: &str = "sow_md5";
+
 /// Records that are being written.
 #[derive(Debug)]
 pub(super) struct Ledger {
     writer: Writer,
     path: PathBuf,
     next: u32,
+    _lock: Lock,
+}
+
+/// Makes the folder for records ours alone. To be done before what is there is read: who writes meanwhile would number runs alike.
+///
+/// # Errors
+/// If another has it, or it cannot be made.
+pub(super) fn hold(dir: &Path) -> Result<Lock, LedgerError> {
+    let path = dir.join(LOCK_NAME);
+    match fs::create_dir_all(dir).and_then(|()| Lock::try_take(&path)) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(LedgerError::Held { dir: dir.to_owned() }),
+        Err(source) => Err(LedgerError::Write { path, source }),
+    }
 }
 
 /// What is there already.
@@ -65,6 +99,8 @@ pub(super) struct Before {
     pub(super) header: Option<Header>,
     /// The runs that were made.
     pub(super) done: BTreeMap<Key, usize>,
+    /// How many of them lack a copy.
+    pub(super) incomplete: usize,
     /// Modes that are known to be missing.
     pub(super) missing: Vec<String>,
     next: u32,
@@ -90,6 +126,7 @@ impl Before {
             next: numbers.max().map_or(0, |last| last.saturating_add(1)),
             header: Some(records.header),
             done,
+            incomplete: records.runs.iter().filter(|run| run.lacks_copies()).count(),
             missing: records.missing.into_iter().map(|missing| missing.mode).collect(),
         })
     }
@@ -101,14 +138,21 @@ impl Before {
     /// If it is another experiment; says in what.
     pub(super) fn check(&self, dir: &Path, wanted: &Header) -> Result<(), LedgerError> {
         let Some(there) = &self.header else { return Ok(()) };
-        difference("records", &identity(there), &identity(wanted)).map_or(Ok(()), |(what, there, here)| {
-            Err(LedgerError::Other { dir: dir.to_owned(), what, there, here })
-        })
+        let dir = dir.to_owned();
+        match difference("records", &identity(there), &identity(wanted)) {
+            Some((what, there, here)) => Err(LedgerError::Other { dir, what, there, here }),
+            None if there.settings[BUILD] != wanted.settings[BUILD] => Err(LedgerError::Build { dir }),
+            None => Ok(()),
+        }
     }
 }
 
-/// What makes two experiments the same.
+/// What makes two experiments the same, but for the build of the program.
 fn identity(header: &Header) -> Value {
+    let mut settings = header.settings.clone();
+    if let Value::Object(settings) = &mut settings {
+        settings.remove(BUILD);
+    }
     // How delays are made is this machine's choice, and known later.
     let network = record::Topology { delay_by: String::new(), ..header.topology.clone() };
     json!({
@@ -117,7 +161,7 @@ fn identity(header: &Header) -> Value {
         "program": header.program,
         "network": network,
         "congestion control": header.congestion_control,
-        "scenario": header.settings,
+        "scenario": settings,
     })
 }
 
@@ -144,18 +188,23 @@ fn difference(name: &str, there: &Value, here: &Value) -> Option<(String, String
 }
 
 impl Ledger {
-    /// Opens the records in `dir`: new ones with this header, or what is there already.
+    /// Opens the records in `dir`, of which this is the lock: new ones with this header, or what is there already.
     ///
     /// # Errors
     /// If they cannot be written.
-    pub(super) fn open(dir: &Path, header: &Header, before: &Before) -> Result<Self, LedgerError> {
+    pub(super) fn open(
+        dir: &Path,
+        lock: Lock,
+        header: &Header,
+        before: &Before,
+    ) -> Result<Self, LedgerError> {
         let path = dir.join(FILE_NAME);
         let writer = match before.header {
             Some(_) => Writer::go_on(dir),
             None => Writer::create(dir, header),
         };
         match writer {
-            Ok(writer) => Ok(Self { writer, path, next: before.next }),
+            Ok(writer) => Ok(Self { writer, path, next: before.next, _lock: lock }),
             Err(source) => Err(LedgerError::Write { path, source }),
         }
     }
@@ -165,6 +214,7 @@ impl Ledger {
     /// # Errors
     /// If it cannot be written.
     pub(super) fn run(&mut self, run: &mut Run, samples: &mut [Sample]) -> Result<(), LedgerError> {
+        run.receivers.iter_mut().filter_map(|receiver| receiver.error.as_mut()).for_each(shorten);
         run.run = self.next;
         self.next += 1;
         let write = || {
@@ -181,7 +231,8 @@ impl Ledger {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(super) fn failure(&mut self, failure: &Failure) -> Result<(), LedgerError> {
+    pub(super) fn failure(&mut self, failure: &mut Failure) -> Result<(), LedgerError> {
+        shorten(&mut failure.message);
         let written = self.writer.failure(failure);
         written.map_err(|source| LedgerError::Write { path: self.path.clone(), source })
     }
@@ -196,8 +247,20 @@ impl Ledger {
     }
 }
 
-/// What is known of an experiment before its network is up: how delays are made, and what the links do, is missing.
-pub(super) fn header(scenario: &Scenario, setup: &Setup, topology: &Topology, bytes: &[u64]) -> Header {
+fn shorten(text: &mut String) {
+    let end = (0..=SAID.min(text.len())).rev().find(|&place| text.is_char_boundary(place));
+    text.truncate(end.unwrap_or_default());
+}
+
+/// What is known of an experiment before its network is up: how delays are made, and what the links do, is missing. `build` tells
+/// the program from others of its version.
+pub(super) fn header(
+    scenario: &Scenario,
+    setup: &Setup,
+    build: &str,
+    topology: &Topology,
+    bytes: &[u64],
+) -> Header {
     let host = |(index, link): (usize, &Link)| Host {
         name: format!("h{}", index + 1),
         up_bits_per_second: Some(link.up),
@@ -234,12 +297,12 @@ pub(super) fn header(scenario: &Scenario, setup: &Setup, topology: &Topology, by
         },
         calibration: Vec::new(),
         notes,
-        settings: settings(scenario, bytes, topology),
+        settings: settings(scenario, build, bytes, topology),
     }
 }
 
 /// What runs depend on beside the network and the seed.
-pub(super) fn settings(scenario: &Scenario, bytes: &[u64], topology: &Topology) -> Value {
+fn settings(scenario: &Scenario, build: &str, bytes: &[u64], topology: &Topology) -> Value {
     let files = scenario.files.iter().zip(bytes).map(|(file, bytes)| {
         let kind = match &file.content {
             Content::Random { .. } => "random",
@@ -257,6 +320,7 @@ pub(super) fn settings(scenario: &Scenario, bytes: &[u64], topology: &Topology) 
         json!({ "at_seconds": event.at.as_secs_f64(), "receiver": event.receiver, "do": action })
     });
     json!({
+        BUILD: build,
         "files": files.collect::<Vec<_>>(),
         "events": events.collect::<Vec<_>>(),
         "origins": scenario.origins,
@@ -288,7 +352,7 @@ mod tests {
 
     fn head(scenario: &Scenario, setup: &Setup) -> Header {
         let topology = scenario.network.topology("plan".parse().unwrap(), whole_shape(scenario));
-        header(scenario, setup, &topology, &[2 << 20])
+        header(scenario, setup, "0a", &topology, &[2 << 20])
     }
 
     fn run(mode: &str) -> Run {
@@ -325,12 +389,24 @@ mod tests {
         let before = Before::read(dir.path()).unwrap();
         assert!(before.header.is_none() && before.done.is_empty());
         before.check(dir.path(), &head).unwrap();
-        let mut ledger = Ledger::open(dir.path(), &head, &before).unwrap();
+        let lock = hold(dir.path()).unwrap();
+        let mut ledger = Ledger::open(dir.path(), lock, &head, &before).unwrap();
+        let other = hold(dir.path()).unwrap_err().to_string();
+        assert!(other.starts_with("another sow lab run is writing"), "{other}");
         for mode in ["raw", "swarm"] {
             ledger.run(&mut run(mode), &mut [sample()]).unwrap();
         }
         let missing = Missing { mode: "aria2".into(), program: "aria2c".into(), hint: None };
         ledger.missing(&missing).unwrap();
+        let mut failure = Failure {
+            mode: "chunk".into(),
+            users: 2,
+            repetition: 0,
+            file: "random-2MiB".into(),
+            message: "ä".repeat(9000),
+        };
+        ledger.failure(&mut failure).unwrap();
+        assert_eq!(failure.message.len(), SAID);
         drop(ledger);
         let path = dir.path().join(FILE_NAME);
         let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
@@ -345,7 +421,7 @@ mod tests {
             (modes, &before.missing[..]),
             (vec!["raw".into(), "swarm".into()], &["aria2".to_owned()][..])
         );
-        let mut ledger = Ledger::open(dir.path(), &head, &before).unwrap();
+        let mut ledger = Ledger::open(dir.path(), hold(dir.path()).unwrap(), &head, &before).unwrap();
         let mut next = run("chunk");
         ledger.run(&mut next, &mut [sample()]).unwrap();
         assert_eq!(next.run, 3, "its samples must not be mixed with those of the run that was cut off");
@@ -359,7 +435,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (scenario, setup) = smoke();
         let first = head(&scenario, &setup);
-        drop(Ledger::open(dir.path(), &first, &Before::default()).unwrap());
+        drop(Ledger::open(dir.path(), hold(dir.path()).unwrap(), &first, &Before::default()).unwrap());
         let before = Before::read(dir.path()).unwrap();
 
         let mut same = scenario.clone();
@@ -380,6 +456,10 @@ mod tests {
             let error = before.check(dir.path(), &head(other, &setup)).unwrap_err().to_string();
             assert!(error.contains(&format!("; {what}")), "{error}");
         }
+        let mut rebuilt = first.clone();
+        rebuilt.settings[BUILD] = "0b".into();
+        let error = before.check(dir.path(), &rebuilt).unwrap_err().to_string();
+        assert!(error.contains("another build of sow"), "{error}");
         let newer = Setup { version: "sow 2".to_owned(), ..setup };
         assert!(
             before.check(dir.path(), &head(&scenario, &newer)).unwrap_err().to_string().contains("sow 2")

@@ -13,8 +13,9 @@ mod transfer;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io,
-    path::PathBuf,
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -23,11 +24,14 @@ use std::{
     thread,
 };
 
+use data_encoding::HEXLOWER;
 use serde::Serialize;
+use sow_md5::Md5;
 
 pub use self::{
     ledger::LedgerError,
     plan::{Plan, Task},
+    slot::LAB_PREFIX,
 };
 use self::{
     ledger::{Before, Ledger, header},
@@ -87,7 +91,7 @@ pub enum News<'a> {
 pub struct Outcome {
     /// Runs that were made now, whatever came out.
     pub made: usize,
-    /// Of these, runs in which a receiver that was to get a copy has not got a right one.
+    /// Runs in the records, made now or before, in which a receiver that was to get a copy has not got a right one.
     pub incomplete: usize,
     /// Runs that could not be made.
     pub failed: usize,
@@ -142,8 +146,16 @@ pub fn run(
     topology.check()?;
     let (programs, missing) = look(&scenario.modes);
     let jobs = usize::from(setup.jobs.clamp(1, MAX_JOBS));
-    let mut head = header(scenario, setup, &topology, &bytes);
-    head.notes.extend(programs.values().filter_map(|facts| facts.note.clone()));
+    let build = build_of(&setup.sow)
+        .map_err(|source| RunError::File { name: setup.sow.display().to_string(), source })?;
+    let mut head = header(scenario, setup, &build, &topology, &bytes);
+    for note in programs.values().filter_map(|facts| facts.note.as_ref()) {
+        // Two modes may be one program.
+        if !head.notes.contains(note) {
+            head.notes.push(note.clone());
+        }
+    }
+    let lock = ledger::hold(&setup.out)?;
     let before = Before::read(&setup.out)?;
     before.check(&setup.out, &head)?;
     let tasks = plan::tasks(scenario, &bytes, &topology);
@@ -153,7 +165,8 @@ pub fn run(
     tell(News::Planned(&plan));
     missing.iter().for_each(|missing| tell(News::Missing(missing)));
     let planned = plan.tasks.len();
-    let mut outcome = Outcome { missing: missing.len(), left: planned, ..Outcome::default() };
+    let (missing_modes, incomplete) = (missing.len(), before.incomplete);
+    let mut outcome = Outcome { missing: missing_modes, incomplete, left: planned, ..Outcome::default() };
     if planned == 0 && before.header.is_some() {
         return Ok(outcome);
     }
@@ -165,7 +178,7 @@ pub fn run(
         stands.push(stand);
     }
     stands.iter().for_each(|stand| stand.describe(&mut head));
-    let mut ledger = Ledger::open(&setup.out, &head, &before)?;
+    let mut ledger = Ledger::open(&setup.out, lock, &head, &before)?;
     for missing in missing.iter().filter(|missing| !before.missing.contains(&missing.mode)) {
         ledger.missing(missing)?;
     }
@@ -283,25 +296,40 @@ fn note(
             let Made { mut run, mut samples } = *made;
             ledger.run(&mut run, &mut samples)?;
             outcome.made += 1;
-            outcome.incomplete += usize::from(run.staying().any(|receiver| receiver.seconds().is_none()));
+            outcome.incomplete += usize::from(run.lacks_copies());
             let bound = Bounds::of_run(&run, topology).map(|bounds| bounds.of(run.model));
             tell(News::Made { run: &run, bound });
         }
         Message::Failed(task, message) => {
-            let failure = Failure {
+            let mut failure = Failure {
                 mode: task.label.clone(),
                 users: task.users.into(),
                 repetition: task.repetition.into(),
                 file: scenario.files[task.file].name.clone(),
                 message,
             };
-            ledger.failure(&failure)?;
+            ledger.failure(&mut failure)?;
             outcome.failed += 1;
             tell(News::Failed(&failure));
         }
         Message::Broken(error) => return Err(error),
     }
     Ok(())
+}
+
+/// The MD5 sum of a program, in hexadecimal: two builds of a version may differ in what is measured.
+fn build_of(program: &Path) -> io::Result<String> {
+    let mut file = File::open(program)?;
+    let mut md5 = Md5::new();
+    let mut block = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut block) {
+            Ok(0) => return Ok(HEXLOWER.encode(&md5.finish())),
+            Ok(length) => md5.update(&block[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn lengths(scenario: &Scenario) -> Result<Vec<u64>, RunError> {

@@ -6,7 +6,10 @@ pub(crate) mod run;
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum, builder::FalseyValueParser};
-use sow_lab::network::{DelayChoice, LabName, Link, Switches, Topology, host_number};
+use sow_lab::{
+    network::{DelayChoice, LabName, Link, Switches, Topology, host_number},
+    run::LAB_PREFIX,
+};
 
 use crate::{
     exit::Failure,
@@ -87,7 +90,8 @@ pub(crate) struct Named {
 #[command(after_help = "\
 Rates are those of whole Ethernet frames: TCP carries 1,448 of every 1,514 bytes, so 10mbit are 1.196 MB/s of a file. \
 A frame from one host to another crosses two links, so with --delay 5ms a round trip takes 20 ms. \
-Delay is made by the kernel's netem, or where that is missing by a relay, a process between hosts and switch.
+Delay is made by the kernel's netem, or where that is missing by a relay, a process between hosts and switch. \
+Names that begin with experiment- are kept for sow lab run.
 
 Examples:
   sow lab up --hosts 6 --rate 10mbit --delay 5ms
@@ -218,8 +222,14 @@ impl UpArgs {
     /// The network that is meant.
     ///
     /// # Errors
-    /// When a host is named that is not there, or a figure is out of range.
+    /// When the name is kept for experiments, a host is named that is not there, or a figure is out of range.
     pub(crate) fn topology(&self) -> Result<Topology, Failure> {
+        if self.named.name.as_str().starts_with(LAB_PREFIX) {
+            return Err(Failure::usage(format!(
+                "labs of `sow lab run` have names that begin with {LAB_PREFIX}"
+            ))
+            .tip("choose another --name"));
+        }
         let rate = bits(self.rate);
         let link = Link { up: rate, down: rate, delay_us: micros(self.delay) };
         let mut topology = Topology::star(self.named.name.clone(), usize::from(self.hosts), link);
@@ -341,6 +351,7 @@ mod tests {
             ("--rate 8bit", "16 kbit/s"),
             ("--delay 11s", "10 s"),
             ("--name Lab", "no name for a lab"),
+            ("--name experiment-1", "labs of `sow lab run`"),
             ("--congestion-control a/b", "no congestion control"),
         ] {
             let error = up(words).unwrap_err();

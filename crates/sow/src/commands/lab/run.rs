@@ -28,7 +28,7 @@ pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure>
     let setup = Setup {
         sow: this_program()?,
         version: format!("sow {}", env!("CARGO_PKG_VERSION")),
-        command: std::env::args().collect(),
+        command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
         date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         out: args.out(&scenario),
         jobs: args.jobs,
@@ -54,7 +54,7 @@ fn conclude(setup: &Setup, outcome: Outcome, report: &Report) -> Result<Exit, Fa
     if let Some(page) = written.files.first() {
         report.note(format_args!("report: {}", page.display()));
     }
-    let Outcome { incomplete, failed, left, .. } = outcome;
+    let Outcome { incomplete, failed, left, missing, .. } = outcome;
     if left > 0 {
         report.note(format_args!("{left} runs are left; the same command goes on with them"));
         return Ok(Exit::Interrupted);
@@ -68,6 +68,13 @@ fn conclude(setup: &Setup, outcome: Outcome, report: &Report) -> Result<Exit, Fa
         };
         return Err(Failure::new(Exit::Failed, text)
             .tip(format!("the report says which, under \"Not measured\"{again}")));
+    }
+    if written.runs == 0 && missing > 0 {
+        return Err(Failure::new(
+            Exit::Failed,
+            "nothing was measured: no program that this takes is installed",
+        )
+        .tip("install one of them, or choose others with --modes"));
     }
     Ok(Exit::Done)
 }
@@ -135,7 +142,7 @@ impl Teller<'_> {
             return;
         }
         let mean = seconds.iter().sum::<f64>() / seconds.len().max(1) as f64;
-        let last = run.staying().filter_map(|receiver| receiver.finished_seconds).fold(0.0, f64::max);
+        let last = run.last_seconds().unwrap_or_default();
         let distance = bound.map(|bound| format!("  {:.3} × bound", last / bound)).unwrap_or_default();
         self.report.note(format_args!("{what}  mean {mean:6.2} s  last {last:6.2} s{distance}"));
     }
@@ -158,8 +165,11 @@ impl From<RunError> for Failure {
             RunError::Network(error) => error.into(),
             RunError::Interrupted => Self::new(Exit::Interrupted, "interrupted before the first run"),
             RunError::Misfit(error) => Self::new(Exit::Usage, chain(&error)),
-            RunError::Ledger(error @ LedgerError::Other { .. }) => {
+            RunError::Ledger(error @ (LedgerError::Other { .. } | LedgerError::Build { .. })) => {
                 Self::new(Exit::Differs, error).tip("name another folder with --out, or remove that one")
+            }
+            RunError::Ledger(error @ LedgerError::Held { .. }) => {
+                Self::new(Exit::Failed, error).tip("wait until it is done, or name another folder with --out")
             }
             RunError::Ledger(error @ LedgerError::Write { .. }) => Self::new(Exit::Disk, error),
             RunError::Ledger(error) => Self::new(Exit::Failed, error),

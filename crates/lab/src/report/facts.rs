@@ -46,6 +46,8 @@ impl<'a> Facts<'a> {
     pub(crate) fn remarks(&self) -> Vec<String> {
         let records = self.records;
         let mut remarks = records.header.notes.clone();
+        // Earlier versions noted what two modes have in common twice.
+        remarks.dedup();
         remarks.extend(records.warnings.iter().cloned());
         let missing = records.still_missing().map(|missing| format!("{} is not installed.", missing.program));
         remarks.extend(missing);

@@ -377,6 +377,22 @@ mod tests {
         }
     }
 
+    /// One without a copy.
+    fn receiver(host: &str, error: &str) -> record::Receiver {
+        record::Receiver {
+            host: host.to_owned(),
+            started_seconds: 0.0,
+            finished_seconds: None,
+            verified: false,
+            left_seconds: None,
+            from_bytes: BTreeMap::new(),
+            wire_up_bytes: None,
+            wire_down_bytes: None,
+            cpu_seconds: None,
+            error: Some(error.to_owned()),
+        }
+    }
+
     fn sample() -> Sample {
         Sample { run: 0, t: 0.0, host: "h1".to_owned(), up_bytes: 0, down_bytes: 0 }
     }
@@ -393,8 +409,10 @@ mod tests {
         let mut ledger = Ledger::open(dir.path(), lock, &head, &before).unwrap();
         let other = hold(dir.path()).unwrap_err().to_string();
         assert!(other.starts_with("another sow lab run is writing"), "{other}");
-        for mode in ["raw", "swarm"] {
-            ledger.run(&mut run(mode), &mut [sample()]).unwrap();
+        let mut late = run("swarm");
+        late.receivers.push(receiver("h2", &"ä".repeat(9000)));
+        for mut run in [run("raw"), late] {
+            ledger.run(&mut run, &mut [sample()]).unwrap();
         }
         let missing = Missing { mode: "aria2".into(), program: "aria2c".into(), hint: None };
         ledger.missing(&missing).unwrap();
@@ -421,11 +439,13 @@ mod tests {
             (modes, &before.missing[..]),
             (vec!["raw".into(), "swarm".into()], &["aria2".to_owned()][..])
         );
+        assert_eq!(before.incomplete, 1);
         let mut ledger = Ledger::open(dir.path(), hold(dir.path()).unwrap(), &head, &before).unwrap();
         let mut next = run("chunk");
         ledger.run(&mut next, &mut [sample()]).unwrap();
         assert_eq!(next.run, 3, "its samples must not be mixed with those of the run that was cut off");
         let records = record::read(dir.path()).unwrap();
+        assert_eq!(records.runs[1].receivers[0].error.as_ref().map(String::len), Some(SAID));
         assert_eq!(records.runs.iter().map(|run| run.run).collect::<Vec<_>>(), [0, 1, 3]);
         assert!(records.warnings.is_empty(), "{:?}", records.warnings);
     }

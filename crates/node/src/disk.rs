@@ -57,6 +57,8 @@ impl Workers {
             let piece = whole.piece;
             let (verdict, error) = whole.check_and_write(&store);
             drop(turn);
+            // Whoever hears of it may want to open the same target at once.
+            drop(store);
             // A swarm that is gone has no use for the news.
             let _ = inbox.blocking_send(Letter::Stored { piece, verdict, error });
         };

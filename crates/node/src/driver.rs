@@ -407,8 +407,13 @@ impl Driver {
         let Some(content) = &self.content else { return };
         self.syncing = true;
         let (store, inbox) = (Arc::clone(&content.store), self.inbox.clone());
-        // A swarm that is gone has no use for the answer.
-        spawn_blocking(move || _ = inbox.blocking_send(Letter::Synced(store.sync())));
+        spawn_blocking(move || {
+            let synced = store.sync();
+            // Whoever hears of it may want to open the same target at once.
+            drop(store);
+            // A swarm that is gone has no use for the answer.
+            let _ = inbox.blocking_send(Letter::Synced(synced));
+        });
     }
 
     fn is_watched(&self) -> bool {
@@ -439,11 +444,12 @@ impl Driver {
         self.connections.clear();
         let (cut_off, last) = (sleep(FAREWELL), sleep(LAST_WORDS));
         tokio::pin!(cut_off, last);
-        while !(self.tasks.is_empty() && self.farewells.is_empty() && self.storing == 0) {
+        while !(self.tasks.is_empty() && self.farewells.is_empty() && self.storing == 0 && !self.syncing) {
             tokio::select! {
                 // Letters are taken, so that nobody waits to hand one in.
                 letter = self.letters.recv() => {
                     self.storing -= usize::from(matches!(letter, Some(Letter::Stored { .. })));
+                    self.syncing &= !matches!(letter, Some(Letter::Synced(_)));
                 }
                 _ = self.tasks.join_next(), if !self.tasks.is_empty() => {}
                 _ = self.farewells.join_next(), if !self.farewells.is_empty() => {}

@@ -126,6 +126,7 @@ impl WholeDigest {
         let (store, inbox) = (Arc::clone(store), inbox.clone());
         spawn_blocking(move || {
             let result = update(md5, &store, pieces, kept);
+            drop(store);
             // A swarm that is gone has no use for the sum.
             let _ = inbox.blocking_send(Letter::Digested(Box::new(Digested { number, end: there, result })));
         });

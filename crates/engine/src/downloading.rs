@@ -96,7 +96,7 @@ impl Engine {
         }
         peer.dry = None;
         let (complete, interest) = (have.is_full(), peer.wanted > 0 && !peer.am_interested);
-        let (addr, peer_id) = (peer.addr, peer.handshake.peer_id);
+        let (addr, peer_id) = (peer.listen_addr().unwrap_or(peer.addr), peer.handshake.peer_id);
         if interest {
             peer.am_interested = true;
             self.send(now, conn, Message::Interested);

@@ -314,7 +314,7 @@ pub enum Event {
     },
     /// A peer has everything now.
     PeerComplete {
-        /// Its address.
+        /// Where others reach it, or else where it called from.
         addr: SocketAddr,
         /// Its name.
         peer_id: PeerId,

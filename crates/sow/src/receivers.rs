@@ -81,6 +81,7 @@ impl Receivers {
         if receiver.state == ReceiverState::Complete || total == 0 {
             return None;
         }
+        receiver.addr = addr;
         receiver.bytes = total;
         receiver.state = ReceiverState::Complete;
         Some(receiver.clone())
@@ -230,6 +231,21 @@ mod tests {
         again.peer_id = PeerId([8; 20]);
         book.arrived(again.peer_id, peer(1, 10).listen_addr.unwrap());
         book.completed(again.peer_id, peer(1, 10).listen_addr.unwrap());
+        assert_eq!((book.complete(), book.all().len()), (1, 1));
+    }
+
+    #[test]
+    fn who_was_complete_and_gone_before_anybody_looked_is_known_by_where_it_listens() {
+        let mut book = book();
+        let mut again = peer(1, 10);
+        again.peer_id = PeerId([9; 20]);
+        book.arrived(PeerId([1; 20]), peer(1, 10).addr);
+        assert!(book.completed(PeerId([1; 20]), peer(1, 10).listen_addr.unwrap()).is_some());
+        book.observe(&[]);
+        // We call it back, under another name.
+        book.arrived(again.peer_id, again.listen_addr.unwrap());
+        book.completed(again.peer_id, again.listen_addr.unwrap());
+        book.observe(&[again]);
         assert_eq!((book.complete(), book.all().len()), (1, 1));
     }
 

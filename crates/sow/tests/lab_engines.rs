@@ -39,7 +39,8 @@ fn every_program_makes_right_copies_and_tells_what_it_sent() {
         assert!(run.receivers.iter().all(|receiver| receiver.seconds().is_some()), "{run:?}");
         let [origin] = &*run.origins else { panic!("{run:?}") };
         let (payload, wire) = (origin.payload_up_bytes.unwrap(), origin.wire_up_bytes.unwrap());
-        assert!((run.file.bytes..wire).contains(&payload), "{run:?}");
+        // Programs count what they gave to their sockets; some of it may not have gone when the last copy was complete.
+        assert!((run.file.bytes..wire + run.file.bytes).contains(&payload), "{run:?}");
     }
     for run in records.runs.iter().filter(|run| run.mode.contains("libtorrent") || run.mode == "nginx+curl") {
         for receiver in &run.receivers {

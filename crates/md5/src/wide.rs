@@ -6,7 +6,7 @@
 //! Three things here could not be said in safe Rust when this was written. That this processor has the instructions: a [`Wide`] exists only
 //! where they were found. The hint that some bytes will be wanted soon, which takes a pointer but reads nothing that can be seen. And the
 //! question who made the processor.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "three lines, argued above and where they stand")]
 
 use std::{
     arch::x86_64::{
@@ -96,8 +96,8 @@ impl Wide {
 
 /// Whether these instructions take a cycle each: so it is on Intel's processors, and not on all others that have them.
 fn is_intel() -> bool {
-    // SAFETY: every processor with 64 bits has this instruction. Newer versions of Rust let everybody say it.
-    #[allow(unused_unsafe)]
+    // SAFETY: every processor with 64 bits has this instruction.
+    #[allow(unused_unsafe, reason = "newer versions of Rust let everybody say it")]
     let vendor = unsafe { __cpuid(0) };
     [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
 }
@@ -138,8 +138,7 @@ fn steps(state: [u32; 4], blocks: &[[u8; BLOCK]]) -> [u32; 4] {
     for (index, block) in blocks.iter().enumerate() {
         if let Some(soon) = blocks.get(index + AHEAD) {
             // SAFETY: a hint, which changes nothing and reads nothing into the program; the pointer is one to a live block besides.
-            // Newer versions of Rust let everybody say it.
-            #[allow(unused_unsafe)]
+            #[allow(unused_unsafe, reason = "newer versions of Rust let everybody say it")]
             unsafe {
                 _mm_prefetch::<_MM_HINT_T0>(soon.as_ptr().cast())
             };

@@ -1,8 +1,8 @@
 //! Which block to ask a peer for next: plain data in, plain data out. No messages, no sessions.
 //!
-//! The order reads as a sentence: finish what this peer has begun; then what others have begun; then open the rarest
-//! piece that the peer has, ties at random; and when nothing is left that nobody was asked for, ask a second peer for
-//! what has been asked for longest.
+//! The order reads as a sentence: finish what this peer has begun; then what others have begun; then open again what came
+//! corrupt, so that the liar is found soon; then the rarest piece that the peer has, ties at random; and when nothing is left
+//! that nobody was asked for, ask a second peer for what has been asked for longest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -351,8 +351,11 @@ impl Picker {
         other
     }
 
-    /// A piece to open.
+    /// A piece to open. One that came corrupt comes first: until it is right, whoever sent the wrong block goes on being asked.
     pub(crate) fn fresh(&mut self, theirs: &Bitfield) -> Option<u32> {
+        if let Some(&piece) = self.suspect.iter().find(|&&piece| self.is_free(piece) && theirs.get(piece)) {
+            return Some(piece);
+        }
         match self.order {
             PickOrder::RarestFirst => {
                 self.availability.rarest_first().iter().copied().find(|&piece| theirs.get(piece))
@@ -504,6 +507,29 @@ mod tests {
         assert_eq!(picker.arrived(A, a), None, "a late block of somebody else is not mixed in");
         assert_eq!(picker.release(B, again, &mut rng), Some(0));
         assert!(picker.next(Time(0), A, &all, 16384, &mut rng).is_some());
+    }
+
+    #[test]
+    fn a_corrupt_piece_is_fetched_again_before_any_other() {
+        for seed in 0..50 {
+            let (mut picker, _) = picker(100, 1);
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let all = Bitfield::full(100);
+            let first = picker.next(Time(0), A, &all, 16384, &mut rng).unwrap().block;
+            assert!(picker.arrived(A, first).unwrap().whole);
+            picker.start_over(first.piece, true, &mut rng);
+            // Everything else is rarer now.
+            picker.add(first.piece, &mut rng);
+            let but_it: Vec<u32> = (0..100).filter(|&piece| piece != first.piece).collect();
+            let other = picker.next(Time(0), B, &set(100, &but_it), 16384, &mut rng).unwrap().block;
+            assert_ne!(other.piece, first.piece, "C has it, B has not");
+            assert_eq!(picker.next(Time(0), C, &all, 16384, &mut rng).unwrap().block, first);
+            assert_ne!(
+                picker.next(Time(0), A, &all, 16384, &mut rng).unwrap().block,
+                first,
+                "C was asked for it"
+            );
+        }
     }
 
     #[test]

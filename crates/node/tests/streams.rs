@@ -368,9 +368,10 @@ async fn a_server_that_is_stopped_does_not_look_like_the_end_of_the_file() {
 async fn a_file_that_becomes_shorter_breaks_off() {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("source");
-    fs::write(&source, noise(5_000_000)).unwrap();
+    // More than the sockets hold, so that the client has begun when the server breaks off.
+    fs::write(&source, noise(24_000_000)).unwrap();
     let store = Arc::new(Store::from(DiskStore::serve_file(&source).unwrap()));
-    fs::File::options().write(true).open(&source).unwrap().set_len(2_000_000).unwrap();
+    fs::File::options().write(true).open(&source).unwrap().set_len(20_000_000).unwrap();
     let mut served = serve(Framing::Raw, store, |_| {});
     let once = |settings: &mut ClientSettings| settings.restarts = 0;
     let error = fetch(Framing::Raw, served.addr, memory(), once).await.unwrap_err();

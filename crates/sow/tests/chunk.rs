@@ -49,7 +49,7 @@ fn after(running: &mut Running, bytes: u64) {
 fn an_interrupted_client_goes_on_and_claims_nothing_that_nobody_checked() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "big", BIG);
-    let (_server, name) = server(&file, &["--up-limit", "24MB/s"]);
+    let (_server, name) = server(&file, &["--up-limit", "12MB/s"]);
     let out = tempfile::tempdir().unwrap();
     let target = out.path().join("copy");
     let mut first = Running::start(&mut sow(client(&name, &target)));

@@ -221,7 +221,9 @@ fn two_clients_with_one_target() {
     let copy = place.path().join("copy");
     let first = Running::start(&mut server.client(&["-o", text(&copy)]));
     eventually("the copy begins", || place.path().join("copy.sow-part").exists());
+    first.pause();
     server.fetch(&["-o", text(&copy)]).expect(1).says(&["another process is receiving", "-o"]);
+    first.resume();
     first.wait().expect(0);
     assert!(fs::read(&copy).unwrap() == fs::read(&file).unwrap());
 }
@@ -286,11 +288,18 @@ fn servers_that_are_out_of_reach_silent_or_gone() {
         drop(stream);
     });
     for framing in ["raw", "framed"] {
-        let args = [framing, "client", "-s", "127.0.0.1", "-p", &silent, "-o", &out, "--timeout", "500ms"];
+        let args = [framing, "client", "-s", "127.0.0.1", "-p", &silent, "-o", &out, "--timeout", "3s"];
         run(args).expect(3).says(&["out of time", "had come"]);
     }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let silent = listener.local_addr().unwrap().port().to_string();
     let client = Running::start(&mut sow(["framed", "client", "-s", "127.0.0.1", "-p", &silent, "-o", &out]));
-    thread::sleep(Duration::from_millis(500));
+    let mut call = None;
+    eventually("its call", || {
+        call = listener.accept().ok();
+        call.is_some()
+    });
     client.interrupt();
     client.wait().expect(130).says(&["interrupted"]);
     // What was passed on cannot be taken back, so that nothing starts over.

@@ -51,7 +51,7 @@ fn killed_at_ten_moments_and_started_again() {
 fn the_origin_is_killed_and_started_again() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "big", 8 << 20);
-    let mut origin = Origin::start(&file, &["--up-limit", "4MB/s"]);
+    let mut origin = Origin::start(&file, &["--up-limit", "2MB/s"]);
     let (port, ticket) = (origin.port(), origin.ticket.clone());
     let out = tempfile::tempdir().unwrap();
     let mut receiver =
@@ -74,11 +74,13 @@ fn receivers_finish_among_themselves_when_the_origin_is_gone() {
     let out = tempfile::tempdir().unwrap();
     let (first, second) = (out.path().join("1"), out.path().join("2"));
     let ticket = origin.ticket.clone();
-    // The second fetches slowly, the first is whole soon; then the origin goes.
-    let slow = ["get", &ticket, "--down-limit", "1MB/s", "--no-seed", "-o", text(&second)];
-    let slow = Running::start(&mut sow(slow));
+    // The second fetches slowly, the first is whole soon; when they know each other, the origin goes.
+    let slow = ["get", &ticket, "--json", "--down-limit", "500kB/s", "--no-seed", "-o", text(&second)];
+    let mut slow = Running::start(&mut sow(slow));
+    slow.event(|event| event["event"] == "progress" && event["peers"].as_u64() > Some(0));
     let fast = Running::start(&mut sow(["get", &ticket, "--seed-for", "60s", "-o", text(&first)]));
     eventually("the first copy", || first.exists());
+    slow.event(|event| event["event"] == "progress" && event["peers"].as_u64() > Some(1));
     origin.running.kill();
     slow.wait().expect(0);
     fast.wait().expect(0);
@@ -89,7 +91,7 @@ fn receivers_finish_among_themselves_when_the_origin_is_gone() {
 fn ctrl_c_and_then_again() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "big", 4 << 20);
-    let origin = Origin::start(&file, &["--up-limit", "2MB/s"]);
+    let origin = Origin::start(&file, &["--up-limit", "1MB/s"]);
     let out = tempfile::tempdir().unwrap();
     let args = ["get", &origin.ticket, "--json", "--no-seed", "-o", text(out.path())];
     let mut receiver = Running::start(&mut sow(args));
@@ -118,16 +120,16 @@ fn out_of_time() {
 fn expected_receivers_that_do_not_come() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "big", 4 << 20);
-    let origin = Origin::start(&file, &["--expect", "3", "--up-limit", "2MB/s"]);
+    let origin = Origin::start(&file, &["--expect", "3"]);
     let out = tempfile::tempdir().unwrap();
-    let get = |name: &str| {
+    let get = |name: &str, limit: &str| {
         let target = out.path().join(name);
-        ["get", &origin.ticket, "--no-seed", "-o", text(&target)].map(str::to_owned)
+        ["get", &origin.ticket, "--json", "--no-seed", "--down-limit", limit, "-o", text(&target)]
+            .map(str::to_owned)
     };
-    run(get("1")).expect(0);
-    let _slow = Running::start(&mut sow(get("2")));
-    eventually("the second part", || out.path().join("2.sow-part").exists());
-    thread::sleep(Duration::from_millis(700));
+    run(get("1", "1GB/s")).expect(0);
+    let mut slow = Running::start(&mut sow(get("2", "200kB/s")));
+    slow.event(|event| event["event"] == "progress" && event["bytes"].as_u64() > Some(0));
     origin.running.interrupt();
     let ended = origin.running.wait().expect(7);
     ended.says(&["1 of 3", "127.0.0.1:", " %)", "1 not connected"]);

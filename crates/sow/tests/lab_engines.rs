@@ -3,10 +3,10 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use sow_lab::record::{self, Records};
-use support::{run, sow};
+use support::{Running, sow};
 
 const MODES: [&str; 5] = ["nginx+curl", "aria2", "libtorrent", "libtorrent-super", "transmission"];
 
@@ -29,7 +29,9 @@ fn records(dir: &Path) -> Records {
 fn every_program_makes_right_copies_and_tells_what_it_sent() {
     let dir = tempfile::tempdir().expect("a folder");
     let (scenario, out) = (write_scenario(dir.path()), dir.path().join("results"));
-    run(["lab", "run", &scenario, "--out", &out.to_string_lossy()]).expect(0);
+    // Transmission alone may take several of its rounds of ten seconds.
+    let words = ["lab", "run", &scenario, "--out", &out.to_string_lossy()];
+    Running::start(&mut sow(words)).wait_within(Duration::from_secs(300)).expect(0);
     let records = records(&out);
     assert!(records.failures.is_empty() && records.missing.is_empty(), "{records:?}");
     let modes: Vec<_> = records.runs.iter().map(|run| &*run.mode).collect();

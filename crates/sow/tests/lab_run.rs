@@ -9,7 +9,7 @@ use serde_json::Value;
 use sow_lab::record::{self, Records};
 use support::{Running, run, sow};
 
-/// A second and a half for each run, so that there is time to interrupt one.
+/// Two and a half seconds for each run, so that there is time to interrupt one.
 const CHURN: &str = r#"
 title = "A small crowd that changes"
 users = 4
@@ -18,7 +18,7 @@ repeat = 1
 seed = 5
 limit = "60s"
 [network]
-rate = "20mbit"
+rate = "10mbit"
 delay = "2ms"
 [[file]]
 name = "text-3MiB"

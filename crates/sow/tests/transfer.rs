@@ -194,7 +194,7 @@ fn several_at_once() {
 fn many_receivers_help_each_other() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "crowd", 4_000_000);
-    let origin = Origin::start(&file, &["--expect", "4", "--up-limit", "4MB/s"]);
+    let origin = Origin::start(&file, &["--expect", "4", "--up-limit", "1MB/s"]);
     let (ticket, out) = (origin.ticket.clone(), tempfile::tempdir().unwrap());
     let folder = out.path().to_owned();
     let from_origin: Vec<u64> = at_once(4, move |index| {
@@ -238,7 +238,9 @@ fn two_gets_of_one_target() {
     let args = ["get", &origin.ticket, "--no-seed", "-o", text(out.path())];
     let first = Running::start(&mut sow(args));
     eventually("the part file", || out.path().join("slow.sow-part").exists());
+    first.pause();
     run(args).expect(1).says(&["another process", "slow", "tip:"]);
+    first.resume();
     first.wait().expect(0);
     run(args).expect(0).says(&["there already"]);
     assert_eq!(names(out.path()), ["slow"]);

@@ -42,12 +42,13 @@ fn libtorrent_catches_the_liar() {
     let (world, content) = (World::new(3), Content::file());
     let torrent = content.torrent(None);
     let mut liar = liar::start(&world, &content, &torrent, 3);
-    let _honest = libtorrent::seed(&world, 2, &content, &torrent, &[]);
-    let peers = [liar::LIAR, 2].map(|host| format!("{}:{}", world.address(host), libtorrent::PORT));
+    let name = |host| format!("{}:{}", world.address(host), libtorrent::PORT);
     let folder = content.room("copy");
-    let mut victim = libtorrent::download(&world, 3, &torrent.magnet(&peers, &[]), &folder);
+    // Nobody else is there before the lie is told.
+    let mut victim = libtorrent::download_from(&world, 3, &name(liar::LIAR), &torrent, &folder);
     liar.wait_event("lied");
     victim.wait_event("hash_failed");
+    let _honest = libtorrent::seed(&world, 2, &content, &torrent, &["--connect", &name(3)]);
     victim.wait_event("complete");
     victim.finish();
     content.assert_copied_to(&folder);

@@ -17,6 +17,18 @@ pub(crate) fn download(world: &World, host: u8, what: &str, folder: &Path) -> Pr
     start(world, host, &[kind, what, "--save", &folder.display().to_string()])
 }
 
+/// Starts a download that knows one peer.
+pub(crate) fn download_from(
+    world: &World,
+    host: u8,
+    peer: &str,
+    torrent: &Torrent,
+    folder: &Path,
+) -> Process {
+    let (torrent, save) = (torrent.path.display().to_string(), folder.display().to_string());
+    start(world, host, &["--torrent", &torrent, "--save", &save, "--connect", peer])
+}
+
 /// Serves content that is complete; `more` are further options of the script.
 pub(crate) fn seed(world: &World, host: u8, content: &Content, torrent: &Torrent, more: &[&str]) -> Process {
     let (torrent, save) = (torrent.path.display().to_string(), content.parent().display().to_string());

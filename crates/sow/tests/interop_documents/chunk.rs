@@ -146,7 +146,7 @@ fn a_mixed_swarm_around_a_naive_server() {
 #[test]
 fn an_original_understands_the_lists_of_a_client_with_many_chunks() {
     let (world, shared) = (World::new(3), Shared::file(2 * MIB));
-    let _server = serve(Kind::Naive, &world, SERVER, &shared, "original --chunk-size 4096 --rate 2e6");
+    let _server = serve(Kind::Naive, &world, SERVER, &shared, "original --chunk-size 4096 --rate 3e5");
     let (first, second) = (shared.out("sow"), shared.out("naive"));
     let mut sow = fetch(Kind::Sow, &world, 2, SERVER, &first, "original --seed-for 60s");
     sow.wait_for("300 chunks", |lines| progress(lines).any(|bytes| bytes > 300 * 4096).then_some(()));
@@ -166,7 +166,8 @@ fn who_comes_late_is_met_from_both_sides() {
     let (world, shared) = (World::new(3), Shared::file(4 * MIB));
     let names = [2, 3].map(|host| format!("{}:{CLIENT_PORT}", world.address(host)));
     for naive_first in [false, true] {
-        let _server = serve(Kind::Sow, &world, SERVER, &shared, "documented --up-limit 2MB/s");
+        // Slow enough that the other has started long before the first is complete.
+        let _server = serve(Kind::Sow, &world, SERVER, &shared, "documented --up-limit 1MB/s");
         let room = format!("naive_first_{naive_first}");
         let (to_sow, to_naive) = (shared.out(&format!("{room}_sow")), shared.out(&format!("{room}_naive")));
         let sow = || fetch(Kind::Sow, &world, 2, SERVER, &to_sow, "documented --seed-for 60s");
@@ -221,9 +222,12 @@ fn two_clients_cannot_save_to_one_path() {
     let out = shared.out("copy");
     let mut first = fetch(Kind::Sow, &world, 2, SERVER, &out, "documented --no-seed");
     first.wait_for("its first bytes", |lines| progress(lines).any(|bytes| bytes > 0).then_some(()));
+    // However long the second takes to start, the first is not done.
+    first.pause();
     let mut second = fetch(Kind::Sow, &world, 2, SERVER, &out, "documented --no-seed");
     let status = second.wait_exit();
     assert!(status.code().is_some_and(|code| code != 0), "the second: {status}");
+    first.resume();
     first.wait_success();
     shared.assert_copied_to(&out);
 }

@@ -244,7 +244,7 @@ fn assert_shares(network: &Network<'_>, complete: &Value, seeds: &[u8], least: u
 fn half_from_each_of_two() {
     let (world, shared) = (World::new(4), Shared::file(8 * MIB));
     let network = Network::of_sow(&world, &shared, PIECE);
-    let _seeds = [2, 3].map(|host| network.sow_seed(host, "--up-limit 8MB/s"));
+    let _seeds = [2, 3].map(|host| network.sow_seed(host, "--up-limit 2MB/s"));
     let mut peer = network.sow_peer(4, "--no-seed");
     let complete = peer.wait_event("complete");
     peer.wait_success();
@@ -258,7 +258,7 @@ fn half_from_each_of_two_originals() {
     let network = Network::of_naive(&world, &shared, PIECE);
     let _seeds = [2, 3].map(|host| {
         shared.copy(&room(host));
-        network.naive_peer(host, "--rate 3e6")
+        network.naive_peer(host, "--rate 2e6")
     });
     let mut peer = network.sow_peer(4, "--no-seed");
     let complete = peer.wait_event("complete");
@@ -272,7 +272,7 @@ fn six_shares_from_six() {
     let (world, shared) = (World::new(8), Shared::file(12 * MIB));
     let network = Network::of_sow(&world, &shared, PIECE);
     let seeds = [2, 3, 4, 5, 6, 7];
-    let _seeds = seeds.map(|host| network.sow_seed(host, "--up-limit 3MB/s"));
+    let _seeds = seeds.map(|host| network.sow_seed(host, "--up-limit 1MB/s"));
     let mut peer = network.sow_peer(8, "--no-seed");
     let complete = peer.wait_event("complete");
     peer.wait_success();

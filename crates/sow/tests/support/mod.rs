@@ -15,8 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
+
 /// Longer than anything here takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// `sow` with these arguments and nothing of this environment that would change it.
 pub fn sow<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
@@ -150,8 +152,22 @@ impl Running {
 
     /// Asks it to end, as Ctrl-C does.
     pub fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    /// Stops it where it is, as if the machine had no time for it.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it can be signalled");
+        rustix::process::kill_process(pid, signal).expect("it can be signalled");
     }
 
     /// Ends it as `kill -9` does.

@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 
 /// How long anything may take before a test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 const POLL: Duration = Duration::from_millis(50);
 const LAST_LINES: usize = 40;
@@ -23,6 +23,7 @@ pub(crate) struct Process {
     name: String,
     child: Child,
     printed: Arc<Printed>,
+    readers: Vec<thread::JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -43,9 +44,9 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("setpriv (package util-linux) for {command:?}: {error}"));
         let printed = Arc::<Printed>::default();
-        printed.clone().collect(child.stdout.take());
-        printed.clone().collect(child.stderr.take());
-        Self { name: name.to_owned(), child, printed }
+        let readers =
+            vec![printed.clone().collect(child.stdout.take()), printed.clone().collect(child.stderr.take())];
+        Self { name: name.to_owned(), child, printed, readers }
     }
 
     /// Waits until `find` finds something in the lines so far; fails the test when the program ends or time is up before.
@@ -53,8 +54,9 @@ impl Process {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let ended = self.child.try_wait().expect("a child can be waited for");
-            if ended.is_some() {
-                thread::sleep(POLL); // the readers take what is still in the pipes
+            // The readers take what is still in the pipes.
+            while ended.is_some() && !self.is_read() && Instant::now() < deadline {
+                thread::sleep(POLL);
             }
             let lines = self.printed.lines.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(found) = find(&lines) {
@@ -92,7 +94,9 @@ impl Process {
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for")
+                && self.is_read()
+            {
                 return status;
             }
             assert!(Instant::now() < deadline, "{} still runs after {PATIENCE:?}", self.name);
@@ -100,9 +104,29 @@ impl Process {
         }
     }
 
-    /// All lines so far; all there are, once it has ended and a moment has passed.
+    /// All lines so far; all there are, once it has been waited for.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.printed.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Stops it where it is, as if the machine had no time for it.
+    pub(crate) fn pause(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("it can be signalled");
+    }
+
+    /// Whether everything that it printed has been read.
+    fn is_read(&self) -> bool {
+        self.readers.iter().all(thread::JoinHandle::is_finished)
     }
 
     /// Its process id.
@@ -141,7 +165,7 @@ impl Drop for Process {
 
 impl Printed {
     /// Collects lines from a pipe on a thread of its own, until its end.
-    fn collect(self: Arc<Self>, pipe: Option<impl Read + Send + 'static>) {
+    fn collect(self: Arc<Self>, pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<()> {
         let pipe = BufReader::new(pipe.expect("the pipe was asked for"));
         thread::spawn(move || {
             for line in pipe.split(b'\n').map_while(Result::ok) {
@@ -149,7 +173,7 @@ impl Printed {
                 self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 self.more.notify_all();
             }
-        });
+        })
     }
 }
 

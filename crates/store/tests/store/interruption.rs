@@ -3,6 +3,7 @@
 use std::{
     fs::{self, OpenOptions},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -295,12 +296,21 @@ fn at_any_moment_while_threads_write() {
     let (store, have) = open(&sample, &target);
     let pieces = have.len();
     let mut seen = Vec::new();
+    let midway = AtomicBool::new(false);
+    let deadline = Instant::now() + Duration::from_secs(60);
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..3)
             .map(|thread| {
-                let (store, sample) = (&store, &sample);
+                let (store, sample, midway) = (&store, &sample, &midway);
                 scope.spawn(move || {
                     for piece in (thread..pieces).step_by(3) {
+                        // However slow the copying is, one copy is taken before the last pieces are written.
+                        while piece + 3 >= pieces
+                            && !midway.load(Ordering::Relaxed)
+                            && Instant::now() < deadline
+                        {
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
                         put(store, sample, piece);
                         std::thread::sleep(Duration::from_micros(300));
                         if piece % 32 == 0 {
@@ -310,13 +320,13 @@ fn at_any_moment_while_threads_write() {
                 })
             })
             .collect();
-        let deadline = Instant::now() + Duration::from_secs(60);
         while !writers.iter().all(|writer| writer.is_finished()) {
             assert!(Instant::now() < deadline, "the writers hang");
             let (_folder, there) = snapshot(&target);
             let (copy, have) = open(&sample, &there);
             check_bytes(&copy, &have, &sample);
             seen.push(have.count());
+            midway.fetch_or((1..pieces).contains(&have.count()), Ordering::Relaxed);
         }
     });
     assert!(seen.is_sorted(), "what counts only grows: {seen:?}");

@@ -131,10 +131,12 @@ fn what_it_lists_it_serves() {
     let (_server, server_port) = server(&shared, "500KB/s");
     let out = shared.out("copy");
     let (mut client, port) = client(server_port, &out, "--compat documented --seed-for 60s");
-    client.wait_event("complete");
+    client.wait_event("ready");
+    // Somebody who has nothing keeps it from leaving.
     let mut peer = Stranger::call(port);
     peer.send(format!("CHEL {}\r\n", free_port()).as_bytes());
     assert_eq!(peer.text(), "PHEL\r\n");
+    client.wait_event("complete");
     assert_eq!(listed(&mut peer), (0..8).collect::<Vec<_>>());
     for chunk in 0..8 {
         peer.send(format!("DREQ {chunk}\r\n").as_bytes());

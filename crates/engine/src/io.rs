@@ -305,10 +305,16 @@ pub enum Event {
     },
     /// A peer is gone.
     PeerGone {
+        /// What was its connection.
+        conn: ConnId,
         /// Its address.
         addr: SocketAddr,
+        /// Where others reach it, as far as we know.
+        listen_addr: Option<SocketAddr>,
         /// Its name.
         peer_id: PeerId,
+        /// Payload bytes that came from it and were kept.
+        useful: u64,
         /// Why we dropped it; `None` when it left.
         reason: Option<DropReason>,
     },

@@ -32,7 +32,7 @@ pub(crate) fn start(verbose: u8, report: &Report) {
 pub(crate) fn swarm_event(event: &Event) {
     match event {
         Event::PeerConnected { addr, peer_id, .. } => tracing::info!(%addr, %peer_id, "a peer is there"),
-        Event::PeerGone { addr, peer_id, reason } => {
+        Event::PeerGone { addr, peer_id, reason, .. } => {
             let reason = reason.map_or_else(|| "it left".to_owned(), |reason| reason.to_string());
             tracing::info!(%addr, %peer_id, reason, "a peer is gone");
         }

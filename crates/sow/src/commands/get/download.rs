@@ -408,9 +408,16 @@ impl Download<'_> {
         };
         log_swarm_event(&event);
         Contact::note(&self.contact, self.source.dialect, &event);
-        if let Event::Banned { addr, piece } = event {
-            self.report.warn(format_args!("{addr} sent data that does not verify and is not asked any more"));
-            self.corrupt = Some((addr, piece));
+        match event {
+            Event::PeerGone { conn, addr, listen_addr, useful, .. } => {
+                self.view.parted(conn, listen_addr.unwrap_or(addr), useful);
+            }
+            Event::Banned { addr, piece } => {
+                let what = format_args!("{addr} sent data that does not verify and is not asked any more");
+                self.report.warn(what);
+                self.corrupt = Some((addr, piece));
+            }
+            _ => {}
         }
         Ok(Some(event))
     }

@@ -1,4 +1,4 @@
-//! Who sent how much of a download, as far as its looks at the swarm told.
+//! Who sent how much of a download: by its looks at the swarm, and by what is said of everybody who leaves between two of them.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -14,8 +14,15 @@ impl Fetched {
     /// Takes in who is connected now.
     pub(super) fn observe(&mut self, peers: &[PeerStatus]) {
         for peer in peers.iter().filter(|peer| peer.useful > 0) {
-            let addr = peer.listen_addr.unwrap_or(peer.addr);
-            self.by_connection.insert(peer.conn, (addr, peer.useful));
+            self.sent(peer.conn, peer.listen_addr.unwrap_or(peer.addr), peer.useful);
+        }
+    }
+
+    /// So much came on a connection, which is over perhaps. A look that is older than what is known already changes nothing.
+    pub(super) fn sent(&mut self, conn: ConnId, addr: SocketAddr, useful: u64) {
+        let known = self.by_connection.get(&conn).map_or(0, |(_, bytes)| *bytes);
+        if useful > known {
+            self.by_connection.insert(conn, (addr, useful));
         }
     }
 
@@ -26,5 +33,23 @@ impl Fetched {
             *by_address.entry(addr.to_string()).or_insert(0) += bytes;
         }
         by_address
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_left_counts_and_an_older_look_takes_nothing_away() {
+        let addr = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let mut fetched = Fetched::default();
+        fetched.sent(ConnId(1), addr(1), 10);
+        fetched.sent(ConnId(1), addr(1), 30);
+        fetched.sent(ConnId(1), addr(1), 20);
+        // Its second connection, and one that brought nothing.
+        fetched.sent(ConnId(2), addr(1), 5);
+        fetched.sent(ConnId(3), addr(2), 0);
+        assert_eq!(fetched.by_address(), BTreeMap::from([(addr(1).to_string(), 35)]));
     }
 }

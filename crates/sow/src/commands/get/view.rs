@@ -1,9 +1,9 @@
 //! What is shown of one download, to people and to scripts. It decides nothing.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 
 use sow_content::hash::hexadecimal;
-use sow_engine::Status;
+use sow_engine::{ConnId, Status};
 use tokio::time::Instant;
 
 use super::fetched::Fetched;
@@ -66,6 +66,11 @@ impl View {
     /// Takes in who sent how much.
     pub(super) fn observe(&mut self, status: &Status) {
         self.fetched.observe(&status.peers);
+    }
+
+    /// A connection is over on which so much came.
+    pub(super) fn parted(&mut self, conn: ConnId, addr: SocketAddr, useful: u64) {
+        self.fetched.sent(conn, addr, useful);
     }
 
     /// It is complete and in place.

@@ -191,9 +191,6 @@ impl Engine {
             return self.unrequested(now, conn, request);
         }
         let kept = self.keep(now, conn, block?);
-        if let (Some(peer), Some(kept)) = (self.peers.get_mut(&conn), kept) {
-            peer.useful += u64::from(kept.length);
-        }
         self.wasted += u64::from(request.length.saturating_sub(kept.map_or(0, |kept| kept.length)));
         self.fill(now, conn);
         kept
@@ -404,13 +401,14 @@ impl Engine {
     pub(crate) fn piece_verified(&mut self, now: Time, piece: u32, digests: &[[u8; 20]]) {
         let Phase::Ready(ready) = &mut self.phase else { return };
         let crowded = ready.picker.is_crowded();
+        let from = ready.picker.shares(piece);
         ready.picker.stored(piece);
         let guilty = ready.culprits.verified(piece, digests);
         let complete = ready.picker.have().is_full();
         if complete {
             ready.complete_since = Some(now);
         }
-        self.event(Event::PieceVerified { piece });
+        self.event(Event::PieceVerified { piece, from });
         guilty.into_iter().for_each(|conn| self.ban(now, conn, piece));
         self.tell_have(now, piece, complete);
         if complete {

@@ -313,8 +313,8 @@ pub enum Event {
         listen_addr: Option<SocketAddr>,
         /// Its name.
         peer_id: PeerId,
-        /// Payload bytes that came from it and were kept.
-        useful: u64,
+        /// Payload bytes that came from it.
+        downloaded: u64,
         /// Why we dropped it; `None` when it left.
         reason: Option<DropReason>,
     },
@@ -340,6 +340,8 @@ pub enum Event {
     PieceVerified {
         /// Which.
         piece: u32,
+        /// Who sent how many bytes of it.
+        from: Vec<(ConnId, u64)>,
     },
     /// A piece did not verify.
     PieceCorrupt {

@@ -319,8 +319,8 @@ impl Engine {
             }
         }
         let peer_id = peer.handshake.peer_id;
-        let (addr, listen_addr, useful) = (peer.addr, peer.listen_addr(), peer.useful);
-        self.event(Event::PeerGone { conn, addr, listen_addr, peer_id, useful, reason });
+        let (addr, listen_addr, downloaded) = (peer.addr, peer.listen_addr(), peer.down.total());
+        self.event(Event::PeerGone { conn, addr, listen_addr, peer_id, downloaded, reason });
         if reason != Some(DropReason::Stopping) {
             self.rechoke_cooperative(now);
             self.refill(now);

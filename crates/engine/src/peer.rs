@@ -73,8 +73,6 @@ pub(crate) struct Peer {
     /// Nothing could be picked for it at this generation of the picker.
     pub(crate) dry: Option<u64>,
     pub(crate) down: Rate,
-    /// Payload bytes that came from it and were kept.
-    pub(crate) useful: u64,
 
     /// What it asked for and did not get yet.
     pub(crate) asked: VecDeque<Asked>,
@@ -172,7 +170,6 @@ impl Peer {
             helps_since: None,
             dry: None,
             down: Rate::default(),
-            useful: 0,
             asked: VecDeque::new(),
             sending: VecDeque::new(),
             sending_piece: None,

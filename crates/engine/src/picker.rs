@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sow_content::{Bitfield, Block, Geometry};
+use sow_content::{BLOCK_LENGTH, Bitfield, Block, Geometry};
 
 use crate::{
     availability::Availability,
@@ -303,6 +303,17 @@ impl Picker {
         self.open.get(&piece).map(OpenPiece::sources).unwrap_or_default()
     }
 
+    /// How many bytes of a whole open piece each of its senders sent.
+    pub(crate) fn shares(&self, piece: u32) -> Vec<(ConnId, u64)> {
+        let length = u64::from(self.geometry.length_of(piece));
+        let unit = u64::from(BLOCK_LENGTH);
+        let mut shares = BTreeMap::new();
+        for (source, at) in self.sources(piece).into_iter().zip(0..) {
+            *shares.entry(source).or_insert(0) += unit.min(length - at * unit);
+        }
+        shares.into_iter().collect()
+    }
+
     /// Whether a piece came corrupt before.
     pub(crate) fn is_suspect(&self, piece: u32) -> bool {
         self.suspect.contains(&piece)
@@ -500,6 +511,7 @@ mod tests {
         picker.arrived(A, a);
         assert!(picker.arrived(B, b).unwrap().whole);
         assert_eq!(picker.sources(0), [A, B]);
+        assert_eq!(picker.shares(0), [(A, 16384), (B, 16384)]);
         picker.start_over(0, true, &mut rng);
         assert!(picker.is_suspect(0));
         let again = picker.next(Time(0), B, &all, 16384, &mut rng).unwrap().block;

@@ -65,8 +65,6 @@ pub struct PeerStatus {
     pub only_uploads: bool,
     /// Payload bytes that came from it.
     pub downloaded: u64,
-    /// Payload bytes that came from it and were kept.
-    pub useful: u64,
     /// Payload bytes that it was sent.
     pub uploaded: u64,
     /// Bytes a second that come from it.
@@ -115,7 +113,6 @@ impl Engine {
             complete: peer.is_complete(),
             only_uploads: peer.only_uploads(),
             downloaded: peer.down.total(),
-            useful: peer.useful,
             uploaded: peer.up.total(),
             rate_down: peer.down.per_second(now),
             rate_up: peer.up.per_second(now),

@@ -154,7 +154,6 @@ mod tests {
             complete: have == 10,
             only_uploads: false,
             downloaded: 0,
-            useful: 0,
             uploaded: 0,
             rate_down: 0,
             rate_up: 5,

@@ -17,13 +17,14 @@ impl Engine {
         let Phase::Ready(ready) = &mut self.phase else { return };
         let crowded = ready.picker.is_crowded();
         let is_new = !ready.picker.have().get(piece);
+        let from = ready.picker.shares(piece);
         ready.picker.stored(piece);
         let liar = match &mut ready.trial {
             Some(trial) if trial.stage == Stage::Correcting => trial.corrected(piece, differed),
             _ => None,
         };
         if is_new {
-            self.event(Event::PieceVerified { piece });
+            self.event(Event::PieceVerified { piece, from });
             self.tell_have(now, piece, false);
         } else if differed {
             self.event(Event::PieceCorrupt { piece });

@@ -47,7 +47,7 @@ pub(crate) fn swarm_event(event: &Event) {
         Event::Unprovable => {
             tracing::warn!("every chunk was fetched again, and the checksum still does not fit")
         }
-        Event::PieceVerified { piece } => tracing::trace!(piece, "a piece is verified and stored"),
+        Event::PieceVerified { piece, .. } => tracing::trace!(piece, "a piece is verified and stored"),
         Event::PieceCorrupt { piece } => tracing::warn!(piece, "a piece does not verify"),
         Event::Banned { addr, piece } => tracing::warn!(%addr, piece, "a peer is banned"),
         Event::Complete => tracing::info!("everything is verified"),

@@ -65,6 +65,9 @@ fn in_json_torrent() {
             0,
             "it counts what was wrong: {complete}"
         );
+        let from = complete["from"].as_object().expect("bytes by peer");
+        let total: u64 = from.values().filter_map(serde_json::Value::as_u64).sum();
+        assert_eq!(total, shared.size(), "what is right, and nothing twice: {complete}");
     }
     assert_lied(&liar);
 }

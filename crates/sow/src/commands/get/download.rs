@@ -329,7 +329,7 @@ impl Download<'_> {
             };
             tokio::select! {
                 event = self.events.recv() => match self.note(event)? {
-                    Some(Event::PieceVerified { piece }) => {
+                    Some(Event::PieceVerified { piece, .. }) => {
                         if let Some(stream) = &mut stream {
                             stream.verified(piece);
                         }
@@ -365,10 +365,12 @@ impl Download<'_> {
     }
 
     async fn put_in_place(&mut self, fetch: &Fetch) -> Result<(), Failure> {
-        // Who sent the last bytes may be in no picture yet, and gone before the next one.
-        self.view.observe(&self.status.borrow_and_update());
         let status = self.swarm.look().await;
         self.view.observe(&status);
+        // Who sent the last bytes may have left before he was in any picture.
+        while let Ok(event) = self.events.try_recv() {
+            self.note(Some(event))?;
+        }
         let placed = self.swarm.finish().await?;
         let target = placed.map_or_else(|| fetch.target.clone(), Target::Path);
         let bytes = fetch.content.info.geometry.total();
@@ -409,8 +411,12 @@ impl Download<'_> {
         log_swarm_event(&event);
         Contact::note(&self.contact, self.source.dialect, &event);
         match event {
-            Event::PeerGone { conn, addr, listen_addr, useful, .. } => {
-                self.view.parted(conn, listen_addr.unwrap_or(addr), useful);
+            // What came last may still be on its way to the disk.
+            Event::PeerGone { conn, addr, listen_addr, downloaded, .. } if downloaded > 0 => {
+                self.view.name(conn, listen_addr.unwrap_or(addr));
+            }
+            Event::PieceVerified { ref from, .. } => {
+                from.iter().for_each(|&(conn, bytes)| self.view.came(conn, bytes));
             }
             Event::Banned { addr, piece } => {
                 let what = format_args!("{addr} sent data that does not verify and is not asked any more");

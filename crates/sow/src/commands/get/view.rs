@@ -68,9 +68,14 @@ impl View {
         self.fetched.observe(&status.peers);
     }
 
-    /// A connection is over on which so much came.
-    pub(super) fn parted(&mut self, conn: ConnId, addr: SocketAddr, useful: u64) {
-        self.fetched.sent(conn, addr, useful);
+    /// So much that is verified came on a connection.
+    pub(super) fn came(&mut self, conn: ConnId, bytes: u64) {
+        self.fetched.came(conn, bytes);
+    }
+
+    /// Whose connection it is, or was.
+    pub(super) fn name(&mut self, conn: ConnId, addr: SocketAddr) {
+        self.fetched.name(conn, addr);
     }
 
     /// It is complete and in place.

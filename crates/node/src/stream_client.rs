@@ -92,8 +92,14 @@ pub struct StreamStatus {
     pub total: Option<u64>,
     /// How often the transfer was begun.
     pub begun: u32,
+    /// The server is connected.
+    pub connected: bool,
+    /// How often the server was lost in the middle of the file.
+    pub broken: u32,
     /// What went wrong last on the way.
     pub trouble: Option<String>,
+    /// Why it was lost the last time.
+    pub broken_by: Option<String>,
 }
 
 /// Looks on while a stream is fetched, and can call it off.
@@ -109,7 +115,10 @@ pub struct StreamWatch {
 struct Rest {
     total: Option<u64>,
     begun: u32,
+    connected: bool,
+    broken: u32,
     trouble: Option<String>,
+    broken_by: Option<String>,
 }
 
 impl StreamWatch {
@@ -120,7 +129,10 @@ impl StreamWatch {
             received: self.received.load(Ordering::Relaxed),
             total: rest.total,
             begun: rest.begun,
+            connected: rest.connected,
+            broken: rest.broken,
             trouble: rest.trouble.clone(),
+            broken_by: rest.broken_by.clone(),
         }
     }
 
@@ -189,6 +201,13 @@ pub async fn fetch_stream(
                 let (receiver, ended) = receiver.run_where_it_may_wait().await;
                 (client, store) = (receiver.client, receiver.store);
                 let next = ended?;
+                watch.note(|rest| {
+                    rest.connected = false;
+                    if matches!(next, Next::Call(_)) {
+                        rest.broken += 1;
+                        rest.broken_by = rest.trouble.clone();
+                    }
+                });
                 if next == Next::Done {
                     let (bytes, took) = (client.received(), began.elapsed());
                     let (store, placed) = finish(store).await?;
@@ -277,7 +296,7 @@ impl Receiver {
         self.client.reached(self.clock.now());
         self.watch.received.store(0, Ordering::Relaxed);
         let (begun, total) = (self.client.begun(), self.client.length());
-        self.watch.note(|rest| (rest.begun, rest.total) = (begun, total));
+        self.watch.note(|rest| (rest.begun, rest.total, rest.connected) = (begun, total, true));
         let ready =
             self.stream.set_nonblocking(false).and_then(|()| self.stream.set_read_timeout(Some(GLANCE)));
         if let Err(error) = ready {

@@ -34,6 +34,17 @@ pub(crate) struct Contact {
 }
 
 impl Contact {
+    /// Why none of the trackers answers, if none does.
+    pub(crate) fn no_tracker_answers(&self, source: &Source) -> Option<String> {
+        let mut trackers = source.trackers.iter().flatten().peekable();
+        trackers.peek()?;
+        if !trackers.all(|url| self.failed.contains_key(url)) {
+            return None;
+        }
+        let reasons: Vec<_> = self.failed.iter().map(|(url, reason)| format!("{url}: {reason}")).collect();
+        Some(reasons.join("; "))
+    }
+
     /// Takes in what a swarm reports.
     pub(crate) fn note(contact: &watch::Sender<Contact>, dialect: Dialect, event: &Event) {
         match event {
@@ -46,9 +57,13 @@ impl Contact {
                 contact.send_modify(|contact| contact.parted = Some(why));
             }
             Event::Described { .. } => contact.send_modify(|contact| contact.is_made = true),
-            Event::PeerConnected { .. } | Event::TrackerAnswered { .. } => {
+            Event::PeerConnected { .. } => {
                 contact.send_if_modified(|contact| !std::mem::replace(&mut contact.is_made, true));
             }
+            Event::TrackerAnswered { url, .. } => contact.send_modify(|contact| {
+                contact.is_made = true;
+                contact.failed.remove(url);
+            }),
             Event::TrackerFailed { url, reason } => {
                 contact.send_modify(|contact| _ = contact.failed.insert(url.clone(), reason.clone()));
             }
@@ -97,12 +112,9 @@ async fn diagnose(source: &Source, bind: Option<IpAddr>, contact: &watch::Receiv
 }
 
 fn trackers_are_silent(source: &Source, contact: &Contact, waited: Duration) -> Option<Failure> {
-    let all_failed = source.trackers.iter().flatten().all(|url| contact.failed.contains_key(url));
-    (waited >= PATIENCE && all_failed).then(|| {
-        let reasons: Vec<_> = contact.failed.iter().map(|(url, reason)| format!("{url}: {reason}")).collect();
-        Failure::new(Exit::Unreachable, format!("no tracker can be asked for peers: {}", reasons.join("; ")))
-            .tip("check that it runs and that this machine can reach it")
-    })
+    let reasons = contact.no_tracker_answers(source).filter(|_| waited >= PATIENCE)?;
+    let failure = Failure::new(Exit::Unreachable, format!("no tracker can be asked for peers: {reasons}"));
+    Some(failure.tip("check that it runs and that this machine can reach it"))
 }
 
 fn servers_are_silent(source: &Source, contact: &Contact, waited: Duration) -> Option<Failure> {

@@ -164,10 +164,12 @@ fn a_server_that_is_killed_is_not_taken_for_the_end_of_the_file() {
     let file = noise_file(place.path(), "a", 4_000_000);
     let mut server = Server::start("raw", &["-f", text(&file), "--up-limit", "1MB/s"]);
     let copy = place.path().join("copy");
-    let client = Running::start(&mut server.client(&["-o", text(&copy)]));
+    let mut client = Running::start(&mut server.client(&["--json", "-o", text(&copy)]));
     server.running.event(|event| event["state"] == "connected");
     eventually("the copy begins", || place.path().join("copy.sow-part").exists());
     server.running.kill();
+    // What is the matter is said at once, not when it is over.
+    client.event(|event| event["bytes"].as_u64() > Some(0) && event["peers"] == 0);
     // It comes back on the same port, and everything starts over.
     let port = server.port.clone();
     let again = Running::start(&mut sow([
@@ -182,7 +184,7 @@ fn a_server_that_is_killed_is_not_taken_for_the_end_of_the_file() {
         "--expect",
         "1",
     ]));
-    client.wait().expect(0).says(&["starting over"]);
+    client.wait().expect(0).says(&["calling it again", "connected again; starting over"]);
     assert!(fs::read(&copy).unwrap() == noise(4_000_000, 4_000_000));
     again.wait().expect(0);
 }

@@ -184,3 +184,14 @@ fn configurations_that_cannot_be_used() {
         run_in(place.path(), &args).expect(1).says(&["/no/such/file", "tip:"]);
     }
 }
+
+#[test]
+fn a_seed_that_nobody_can_find_says_so() {
+    let place = tempfile::tempdir().unwrap();
+    noise_file(place.path(), "film", 100_000);
+    // Nobody listens on port 1.
+    run_in(place.path(), &["json-torrent", "create", "film", "--announce", "127.0.0.1", "--port", "1"])
+        .expect(0);
+    let seed = ["json-torrent", "peer", "film.torrent", "-p", "0", "--bind", "127.0.0.1", "--seed-for", "5s"];
+    run_in(place.path(), &seed).expect(0).says(&["no tracker answers", "127.0.0.1:1", "refused"]);
+}

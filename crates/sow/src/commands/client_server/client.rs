@@ -8,7 +8,7 @@ use sow_engine::cs::{ClientSettings, Framing, GiveUp};
 use sow_node::{
     RateLimit, StreamError, StreamFetched, StreamOptions, StreamStatus, StreamWatch, fetch_stream,
 };
-use sow_store::{Placed, StoreError, StreamFile, StreamMemory, StreamPipe, StreamStore};
+use sow_store::{Placed, StoreError, StoreErrorKind, StreamFile, StreamMemory, StreamPipe, StreamStore};
 use tokio::time::{Instant, interval, timeout};
 
 use crate::{
@@ -119,7 +119,9 @@ pub(crate) async fn fetch(
         }
     };
     let status = watch.status();
-    view.look(&status);
+    if ended.is_ok() {
+        view.look(&status);
+    }
     let length_known = status.total.is_some();
     drop(view);
     match ended {
@@ -177,6 +179,7 @@ async fn tell(
                 report.note(format_args!("{name} is there already, with the same {}", Size(bytes)));
             } else {
                 report.note(format_args!("{name}: {} in {} ({rate})", Size(bytes), Span(took)));
+                report.note(format_args!("time used: {seconds:.2} sec"));
             }
         }
     }
@@ -218,9 +221,13 @@ fn failure(error: StreamError, wanted: &Wanted, label: &str) -> Failure {
                 {
                     failure(Exit::Unverified).tip("name a file with -o, or allow more memory with --max-size")
                 }
-                GiveUp::TooLong { .. } => {
-                    failure(Exit::Unverified).tip("check --size and --max-size, and the file at the server")
+                GiveUp::TooLong { .. } if wanted.size.is_some() => {
+                    failure(Exit::Unverified).tip("check --size, and the file at the server")
                 }
+                GiveUp::TooLong { .. } if wanted.max_size.is_some() => {
+                    failure(Exit::Unverified).tip("check --max-size, and the file at the server")
+                }
+                GiveUp::TooLong { .. } => failure(Exit::Unverified).tip("check the file at the server"),
             }
         }
         StreamError::Store(StoreError::TargetExists { path }) => match &wanted.place {
@@ -229,6 +236,10 @@ fn failure(error: StreamError, wanted: &Wanted, label: &str) -> Failure {
         },
         StreamError::Store(StoreError::Io { source, .. }) if wanted.place == StreamPlace::Stdout => {
             stream::closed(&source)
+        }
+        StreamError::Store(error) if error.kind() == StoreErrorKind::DiskFull => {
+            Failure::new(disk::exit_of(error.kind()), chain(&error))
+                .tip("make room, or choose another place, and run the same line again; it starts over from the first byte")
         }
         StreamError::Store(error) => disk::failing(&error),
         StreamError::Cancelled => Failure::new(Exit::Interrupted, "interrupted"),
@@ -257,22 +268,16 @@ struct View<'a> {
     /// What had come at the last looks, the newest last.
     samples: Vec<(Instant, u64)>,
     begun: u32,
+    broken: u32,
 }
 
 impl<'a> View<'a> {
     fn new(report: &'a Report, label: &'a str) -> Self {
-        Self { report, label, meter: report.meter(label), looks: 0, samples: Vec::new(), begun: 0 }
+        Self { report, label, meter: report.meter(label), looks: 0, samples: Vec::new(), begun: 0, broken: 0 }
     }
 
     fn look(&mut self, status: &StreamStatus) {
-        if status.begun > self.begun {
-            if self.begun > 0 {
-                let why = status.trouble.as_deref().unwrap_or("the connection was lost");
-                self.report.warn(format_args!("{}: {why}; starting over", self.label));
-            }
-            self.begun = status.begun;
-            self.samples.clear();
-        }
+        self.tell_interruptions(status);
         self.samples.push((Instant::now(), status.received));
         if self.samples.len() > 9 {
             self.samples.remove(0);
@@ -280,6 +285,9 @@ impl<'a> View<'a> {
         let rate = self.rate();
         let text = || match (status.begun, status.total) {
             (0, _) => "calling the server".to_owned(),
+            (_, _) if !status.connected && status.broken > 0 => {
+                format!("lost the server after {}; calling it again", Size(status.received))
+            }
             (_, Some(total)) => format!("{} of {}  down {}", Size(status.received), Size(total), Rate(rate)),
             (_, None) => format!("{}, nobody knows of how much  down {}", Size(status.received), Rate(rate)),
         };
@@ -293,11 +301,28 @@ impl<'a> View<'a> {
                 total: status.total,
                 rate_down: rate,
                 rate_up: 0,
-                peers: usize::from(status.begun > 0),
+                peers: usize::from(status.connected),
                 sent: None,
             });
         }
         self.looks += 1;
+    }
+
+    /// Says at once that the server is lost, and later that it is there again.
+    fn tell_interruptions(&mut self, status: &StreamStatus) {
+        if status.broken > self.broken {
+            let why = status.broken_by.as_deref().unwrap_or("the connection was lost");
+            self.report.warn(format_args!("{}: {why}; calling it again", self.label));
+            self.broken = status.broken;
+        }
+        if status.begun > self.begun {
+            if self.begun > 0 {
+                self.report
+                    .note(format_args!("{}: connected again; starting over from the first byte", self.label));
+            }
+            self.begun = status.begun;
+            self.samples.clear();
+        }
     }
 
     /// Bytes per second over the last two seconds.

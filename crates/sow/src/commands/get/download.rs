@@ -296,10 +296,12 @@ impl Download<'_> {
         }
         let end = sleep(time.min(FOREVER));
         tokio::pin!(end);
+        let mut is_hidden = false;
         loop {
             tokio::select! {
                 event = self.events.recv() => {
                     self.note(event)?;
+                    self.tell_if_hidden(&mut is_hidden);
                 }
                 Ok(()) = self.status.changed() => {
                     let status = self.status.borrow_and_update().clone();
@@ -311,6 +313,22 @@ impl Download<'_> {
         }
         self.view.served(&self.swarm.look().await);
         Ok(())
+    }
+
+    /// Says that nobody can find what is served here, and that they can again.
+    fn tell_if_hidden(&self, is_hidden: &mut bool) {
+        let why = self.contact.borrow().no_tracker_answers(&self.source);
+        match why {
+            Some(why) if !*is_hidden => {
+                let why = printable(&why);
+                self.report.warn(format_args!(
+                    "no tracker answers, so nobody finds this machine ({why}); asking again"
+                ));
+            }
+            None if *is_hidden => self.report.note("a tracker answers: this machine can be found now"),
+            _ => return,
+        }
+        *is_hidden = !*is_hidden;
     }
 
     /// Waits until every piece is verified, and passed on where it is streamed.

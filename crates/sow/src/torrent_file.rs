@@ -62,6 +62,13 @@ pub(crate) fn decode_any(bytes: &[u8], from: impl std::fmt::Display) -> Result<T
 /// When they are no torrent that can be used.
 pub(crate) fn decode(bytes: &[u8], from: impl std::fmt::Display) -> Result<Metainfo, Failure> {
     Metainfo::decode(bytes).map_err(|error| {
+        if is_json(bytes) {
+            return Failure::new(
+                Exit::Failed,
+                format!("{from}: a torrent of document 2, and not of BitTorrent"),
+            )
+            .tip("`sow get` and `sow json-torrent peer` take it");
+        }
         Failure::new(Exit::Failed, format!("{from}: {}", chain(&error)))
             .tip("fetch the .torrent again, or ask whoever made it for another")
     })

@@ -321,3 +321,24 @@ fn a_torrent_file_that_exists() {
     run(["torrent", "check", text(&torrent), text(&other)]).expect(0);
     run(["torrent", "check", text(&torrent), text(&file)]).expect(4).says(&["a.iso", "tip:"]);
 }
+
+#[test]
+fn what_the_documents_programs_do_not_take() {
+    let place = tempfile::tempdir().unwrap();
+    let file = noise_file(place.path(), "film", 10_000);
+    let (file, empty) = (text(&file), place.path().join("empty"));
+    fs::create_dir(&empty).unwrap();
+    for more in ["raw:52800,framed:52800", "raw:52801"] {
+        let args = ["send", file, "-p", "52801", "--also", more];
+        run(args).expect(2).says(&["raw and framed each need a port of their own"]);
+    }
+    run(["chunk", "server", "-p", "0", "-f", text(&empty)]).expect(2).says(&["is a folder", "one file"]);
+    let create = ["json-torrent", "create", text(&empty), "--announce", "10.0.0.1"];
+    run(create).expect(1).says(&["is a folder", "one file"]);
+    run(["raw", "server", "-p", "0", "-f", file, "--size", "5MiB"]).expect(2).says(&["--size", "--file"]);
+
+    let torrent = place.path().join("film.torrent");
+    let create = ["json-torrent", "create", file, "--announce", "10.0.0.1", "-o", text(&torrent)];
+    run(create).expect(0);
+    run(["torrent", "show", text(&torrent)]).expect(1).says(&["of document 2", "sow json-torrent peer"]);
+}

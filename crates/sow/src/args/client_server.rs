@@ -76,7 +76,14 @@ pub(crate) struct RawServerArgs {
     #[arg(short, long, env = "SOW_FILE", value_name = "FILE")]
     file: Option<PathBuf>,
     /// How many random bytes, when there is no FILE.
-    #[arg(long, env = "SOW_SIZE", value_name = "SIZE", default_value = "10MiB", value_parser = quantity::size)]
+    #[arg(
+        long,
+        env = "SOW_SIZE",
+        value_name = "SIZE",
+        default_value = "10MiB",
+        value_parser = quantity::size,
+        conflicts_with = "file"
+    )]
     size: Size,
     #[command(flatten)]
     common: ServerArgs,

@@ -68,19 +68,37 @@ impl SendArgs {
     /// The other dialects.
     ///
     /// # Errors
-    /// When one of them is named twice.
+    /// When one of them, or a port, is named twice.
     pub(crate) fn also(&self) -> Result<&[Also], Failure> {
+        let mut ports = vec![self.port];
         for (at, also) in self.also.iter().enumerate() {
             if self.also[..at].iter().any(|before| discriminant(before) == discriminant(also)) {
                 return Err(Failure::usage(format!("--also names {} twice", also.name()))
                     .tip("each dialect is served once"));
             }
+            let Some(port) = also.port() else { continue };
+            if port != 0 && ports.contains(&port) {
+                return Err(Failure::usage(format!(
+                    "{}:{port} is on a port that is in use already",
+                    also.name()
+                ))
+                .tip("raw and framed each need a port of their own, other than --port"));
+            }
+            ports.push(port);
         }
         Ok(&self.also)
     }
 }
 
 impl Also {
+    /// The port of its own, if it has one.
+    fn port(self) -> Option<u16> {
+        match self {
+            Also::Raw(port) | Also::Framed(port) => Some(port),
+            Also::Chunk | Also::JsonTorrent => None,
+        }
+    }
+
     /// As it is typed, without the port.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -144,9 +162,19 @@ mod tests {
         };
         let all = [Also::Chunk, Also::JsonTorrent, Also::Raw(0), Also::Framed(6666)];
         assert_eq!(read("chunk,json-torrent,raw:0,framed:6666").as_deref(), Some(&all[..]));
-        for bad in
-            ["raw", "framed:", "raw:65536", "raw:-1", "chunk:5", "Raw:1", "x", "raw:1,raw:2", "chunk,chunk"]
-        {
+        for bad in [
+            "raw",
+            "framed:",
+            "raw:65536",
+            "raw:-1",
+            "chunk:5",
+            "Raw:1",
+            "x",
+            "raw:1,raw:2",
+            "chunk,chunk",
+            "raw:7,framed:7",
+            "raw:52000",
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

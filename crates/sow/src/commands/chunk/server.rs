@@ -99,11 +99,11 @@ fn open(source: &Source, chunk_size: Option<u32>, report: &Report, stop: &Stop) 
     };
     match source {
         Source::File(path) => {
-            let plan = scan(path)?;
-            if !matches!(plan.files(), sow_content::metainfo::Files::Single) {
+            if path.is_dir() {
                 return Err(Failure::usage(format!("{} is a folder; chunk serves one file", path.display()))
                     .tip("pack it into one file (tar), or use `sow send`"));
             }
+            let plan = scan(path)?;
             let info = nameless(cut(plan.total())?)?;
             let store = Store::from(DiskStore::serve(&info, plan.path())?);
             let md5 = hashing::md5_of(path, report, stop)?;

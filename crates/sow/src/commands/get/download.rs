@@ -378,8 +378,13 @@ impl Download<'_> {
 
     fn unprovable(&self) -> Failure {
         let label = &self.source.label;
-        Failure::new(Exit::Unverified, format!("what {label} sends does not have the checksum that it names"))
-            .tip("the file there may have changed since the server was started: start the server again")
+        let message = format!("what {label} sends does not have the checksum that it names");
+        let tip = if self.servers.len() > 1 {
+            "the servers may not have the same file, or it changed since one was started: compare `md5sum` there"
+        } else {
+            "the file there may have changed since the server was started: start the server again"
+        };
+        Failure::new(Exit::Unverified, message).tip(tip)
     }
 
     async fn put_in_place(&mut self, fetch: &Fetch) -> Result<(), Failure> {

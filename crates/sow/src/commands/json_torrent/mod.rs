@@ -13,7 +13,6 @@ use std::{
 use sow_content::{
     Geometry, JsonTorrent,
     json_torrent::{MAX_COMMENT, MAX_JSON_TORRENT},
-    metainfo::Files,
     ticket::Address,
 };
 use sow_node::{JsonTracker, JsonTrackerService};
@@ -92,14 +91,14 @@ fn create(args: JsonCreateArgs, report: &Report, stop: &Stop) -> Result<Exit, Fa
 
 /// Hashes the file on all cores.
 fn describe(args: &JsonCreateArgs, report: &Report, stop: &Stop) -> Result<JsonTorrent, Failure> {
-    let plan = scan(&args.file)?;
-    if !matches!(plan.files(), Files::Single) {
+    if args.file.is_dir() {
         return Err(Failure::new(
             Exit::Failed,
             format!("{} is a folder, and a JSON torrent names one file", args.file.display()),
         )
         .tip(format!("pack it into one file, or use sow send {}", args.file.display())));
     }
+    let plan = scan(&args.file)?;
     let geometry = Geometry::new(plan.total(), args.piece_length.0).map_err(|error| {
         Failure::usage(format!("{}: {error}", args.file.display()))
             .tip("choose longer pieces with --piece-length")

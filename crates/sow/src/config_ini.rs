@@ -2,7 +2,7 @@
 //! checked. What goes before it and what after it is decided where plans are made.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -95,9 +95,15 @@ impl ConfigIni {
     /// # Errors
     /// As [`ConfigIni::load`].
     pub(crate) fn parse(text: &str, from: &Path) -> Result<Self, Failure> {
-        let mut ini = Ini::new_from_defaults(rules());
         // Some editors put a mark before the first byte.
-        ini.read(text.trim_start_matches('\u{feff}').to_owned()).map_err(|error| {
+        let text = text.trim_start_matches('\u{feff}');
+        if let Some((line, key)) = repeated(text) {
+            let shown: String = printable(&key).chars().take(80).collect();
+            return Err(Failure::usage(format!("{}: line {line}: {shown} is there twice", from.display()))
+                .tip("leave one of them away"));
+        }
+        let mut ini = Ini::new_from_defaults(rules());
+        ini.read(text.to_owned()).map_err(|error| {
             Failure::usage(format!("{}: {}", from.display(), printable(&error)))
                 .tip("a configuration has lines like `port = 52000` below [Server] or [Client]")
         })?;
@@ -137,6 +143,26 @@ fn rules() -> IniDefault {
     rules
 }
 
+/// The first key that its section has already, and its line: which of two is meant is anybody's guess, as Python's `configparser` finds.
+fn repeated(text: &str) -> Option<(usize, String)> {
+    let mut known = HashSet::new();
+    let mut section = String::new();
+    for (line, number) in text.lines().map(str::trim).zip(1..) {
+        if line.is_empty() || line.starts_with(['#', ';']) {
+            continue;
+        }
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').trim().to_lowercase();
+            continue;
+        }
+        let key = line.split(['=', ':']).next().unwrap_or_default().trim().to_lowercase();
+        if !known.insert((section.clone(), key.clone())) {
+            return Some((number, format!("[{section}] {key}")));
+        }
+    }
+    None
+}
+
 struct Section<'a> {
     ini: &'a Ini,
     from: &'a Path,
@@ -169,6 +195,9 @@ impl Section<'_> {
 fn warnings(ini: &Ini, from: &Path) -> Vec<String> {
     let from = from.display();
     let of_section = |(section, entries): (&String, &_)| match KEYS.iter().find(|(name, _)| name == section) {
+        None if section == "default" => {
+            vec![format!("{from}: what stands above the first section means nothing")]
+        }
         None => vec![format!("{from}: the section [{section}] means nothing here")],
         Some((_, known)) => unknown(entries, known)
             .map(|key| format!("{from}: [{section}] {key} means nothing here"))
@@ -279,6 +308,10 @@ file_path=out.iso
             ("[Client]\nserver_port = 0", "[Client] server_port = 0: a number from 1 to 65535"),
             ("[Server\nport = 1", "config.ini: line 1"),
             ("[Server]\n= 1", "config.ini: line 2"),
+            (
+                "[Server]\nport = 1\n[Client]\nport = 2\n[server]\n# port\nPORT: 3",
+                "line 7: [server] port is there twice",
+            ),
         ] {
             let failure = parse(text).unwrap_err();
             assert_eq!(failure.exit(), Exit::Usage, "{text}");
@@ -330,8 +363,8 @@ file_path=out.iso
             config.warnings,
             [
                 "config.ini: [server] prot means nothing here",
-                "config.ini: the section [default] means nothing here",
-                "config.ini: the section [other] means nothing here"
+                "config.ini: the section [other] means nothing here",
+                "config.ini: what stands above the first section means nothing"
             ]
         );
     }

@@ -156,6 +156,7 @@ impl Engine {
             Input::DialFailed { addr } => self.dial_failed(now, addr),
             Input::DialedOurselves { addr } => self.dialed_ourselves(now, addr),
             Input::Closed { conn } => self.lost(now, conn, None),
+            Input::Broken { conn, reason } => self.broken(now, conn, reason),
             Input::Message { conn, message } => self.understand(now, conn, message),
             Input::BlockSent { conn, block } => self.block_sent(now, conn, block),
             Input::Stored { piece, verdict } => self.stored(now, piece, verdict),
@@ -225,17 +226,25 @@ impl Engine {
             (Dialect::BitTorrent, Message::BitTorrent(word)) => self.message(now, conn, word),
             (Dialect::JsonTorrent, Message::JsonTorrent(message)) => self.json_message(now, conn, message),
             (Dialect::Chunk, Message::Chunk(message)) => self.chunk_message(now, conn, message),
-            (dialect, _) => Err(DropReason::OutOfPlace(dialect)),
+            (_, other) => Err(DropReason::OutOfPlace(format!("one of {}", other.dialect()).into())),
         };
         if let Err(reason) = result {
             self.drop_peer(now, conn, reason);
         }
     }
 
+    /// Nothing more of what a peer sends can be understood.
+    fn broken(&mut self, now: Time, conn: ConnId, reason: DropReason) {
+        if matches!(reason, DropReason::Unreadable(_)) {
+            self.answer_unreadable(now, conn);
+        }
+        self.drop_peer(now, conn, reason);
+    }
+
     /// Drops a peer, for a reason of ours.
     pub(crate) fn drop_peer(&mut self, now: Time, conn: ConnId, reason: DropReason) {
         if self.peers.contains_key(&conn) {
-            self.push(Output::Drop { conn, reason });
+            self.push(Output::Drop { conn, reason: reason.clone() });
             self.lost(now, conn, Some(reason));
         }
     }

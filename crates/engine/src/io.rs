@@ -4,6 +4,7 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     ops::Add,
+    sync::Arc,
     time::Duration,
 };
 
@@ -162,6 +163,14 @@ pub enum Input {
     Closed {
         /// Which.
         conn: ConnId,
+    },
+    /// What came on a connection, or how it came, is against the rules, and nothing more of it is read. The engine answers it
+    /// as far as the dialect has an answer, and closes it with [`Output::Drop`].
+    Broken {
+        /// Which.
+        conn: ConnId,
+        /// What is wrong: [`DropReason::Unreadable`] or [`DropReason::Trickle`].
+        reason: DropReason,
     },
     /// A message came.
     Message {
@@ -355,6 +364,15 @@ pub enum Event {
         /// The piece that gave it away.
         piece: u32,
     },
+    /// A peer was answered with an error of its dialect.
+    Refused {
+        /// Who.
+        addr: SocketAddr,
+        /// What it asked, cut short and printable.
+        asked: String,
+        /// The error.
+        answer: &'static str,
+    },
     /// Every piece is verified, or the whole is confirmed by the server's sum.
     Complete,
     /// A tracker did not answer, or refused.
@@ -375,12 +393,12 @@ pub enum Event {
 
 impl DropReason {
     /// Whether the peer was told why, so that what was said should still reach it.
-    pub fn is_answered(self) -> bool {
-        matches!(self, Self::OutOfPlace(_) | Self::Errors)
+    pub fn is_answered(&self) -> bool {
+        matches!(self, Self::OutOfPlace(_) | Self::Errors | Self::Unreadable(_))
     }
 
     /// Whether the same is to be expected when the peer is called again soon.
-    pub(crate) fn is_for_good(self) -> bool {
+    pub(crate) fn is_for_good(&self) -> bool {
         matches!(
             self,
             Self::OutOfPlace(_) | Self::OtherFile | Self::BadGeometry | Self::Refuses | Self::Errors
@@ -389,7 +407,7 @@ impl DropReason {
 }
 
 /// Every way in which a peer can make us drop it, and our own reasons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DropReason {
     /// It is ourselves.
     #[error("the address is our own")]
@@ -409,12 +427,18 @@ pub enum DropReason {
     /// A have-all or have-none after it said what it has. (Another bitfield is how aria2 says many new pieces.)
     #[error("have-all or have-none out of place")]
     LateBitfield,
+    /// A bitfield after the first one, in a dialect that has one alone.
+    #[error("a second bitfield")]
+    SecondBitfield,
     /// A piece index beyond the content.
     #[error("a piece index that does not exist")]
     BadIndex,
     /// A request outside the content or longer than allowed.
     #[error("a request for bytes that do not exist")]
     BadRequest,
+    /// A request for what is not here yet, by a program that takes no refusal.
+    #[error("a request for a chunk that is not here yet, which its program cannot be told")]
+    NotHere,
     /// More requests than we said we would queue.
     #[error("more requests than allowed")]
     Flood,
@@ -429,7 +453,13 @@ pub enum DropReason {
     Unrequested,
     /// A message that its dialect does not have, or has not in that place.
     #[error("a message out of place: {0}")]
-    OutOfPlace(Dialect),
+    OutOfPlace(Arc<str>),
+    /// What came is no message of its dialect, or is longer than allowed.
+    #[error("what it sent cannot be understood: {0}")]
+    Unreadable(Arc<str>),
+    /// It began a message and did not end it in time.
+    #[error("a message took too long to arrive")]
+    Trickle,
     /// It serves another file than the first server that answered.
     #[error("it has another file: its size or chunk size differs")]
     OtherFile,

@@ -11,7 +11,7 @@ use sow_wire::{bittorrent::Message as Word, json_torrent::Message};
 
 use crate::{
     engine::{Engine, Phase},
-    io::{ConnId, Dialect, Direction, DropReason, Time},
+    io::{ConnId, Direction, DropReason, Time},
     peer::{Peer, Theirs},
     talk::Talk,
 };
@@ -77,10 +77,9 @@ impl Engine {
         conn: ConnId,
         message: Message,
     ) -> Result<(), DropReason> {
-        let out_of_place = DropReason::OutOfPlace(Dialect::JsonTorrent);
         let Some(talk) = self.json_talk(conn) else { return Ok(()) };
         if !talk.introduced && !matches!(message, Message::Bitfield(_) | Message::KeepAlive) {
-            return Err(out_of_place);
+            return Err(DropReason::OutOfPlace(format!("{} before its Bitfield", message.name()).into()));
         }
         match message {
             Message::KeepAlive => Ok(()),
@@ -160,7 +159,7 @@ impl Engine {
     fn json_bitfield(&mut self, now: Time, conn: ConnId, bytes: &Bytes) -> Result<(), DropReason> {
         let Some(talk) = self.json_talk(conn) else { return Ok(()) };
         if std::mem::replace(&mut talk.introduced, true) {
-            return Err(DropReason::LateBitfield);
+            return Err(DropReason::SecondBitfield);
         }
         let Some(Theirs::Known { have, .. }) = self.peers.get(&conn).map(|peer| &peer.theirs) else {
             return Ok(());
@@ -198,7 +197,7 @@ impl Engine {
         let has = ready.picker.have().get(piece);
         let Some(peer) = self.peers.get(&conn) else { return Ok(()) };
         if peer.am_choking {
-            return Err(DropReason::OutOfPlace(Dialect::JsonTorrent));
+            return Err(DropReason::OutOfPlace("Request while it is choked".into()));
         }
         if !has {
             return Err(DropReason::BadRequest);

@@ -94,7 +94,7 @@ impl Engine {
             self.dialing = self.dialing.saturating_sub(1);
         }
         if let Err(reason) = self.admit(now, addr, direction, handshake, dialect) {
-            self.push(Output::Drop { conn, reason });
+            self.push(Output::Drop { conn, reason: reason.clone() });
             if direction == Direction::Dialed {
                 let through = self.peers.values().any(|peer| peer.listen_addr() == Some(addr));
                 match reason {
@@ -311,7 +311,7 @@ impl Engine {
         }
         if let Some(addr) = peer.listen_addr().filter(|addr| !self.is_dialed(*addr)) {
             self.widened.remove(&addr);
-            match reason {
+            match &reason {
                 Some(DropReason::NothingToTrade | DropReason::Ourselves) => self.book.forget(addr),
                 // It will not be another one, or speak otherwise, at once.
                 Some(reason) if reason.is_for_good() => self.book.released(now, addr, SILENCE_IN_DEBT),
@@ -320,8 +320,9 @@ impl Engine {
         }
         let peer_id = peer.handshake.peer_id;
         let (addr, listen_addr, downloaded) = (peer.addr, peer.listen_addr(), peer.down.total());
+        let stops = reason == Some(DropReason::Stopping);
         self.event(Event::PeerGone { conn, addr, listen_addr, peer_id, downloaded, reason });
-        if reason != Some(DropReason::Stopping) {
+        if !stops {
             self.rechoke_cooperative(now);
             self.refill(now);
             self.chunk_turns(now);

@@ -125,7 +125,7 @@ fn said_json(conn: ConnId, outputs: &[Output]) -> Vec<Json> {
 
 fn dropped(outputs: &[Output]) -> Option<DropReason> {
     outputs.iter().find_map(|output| match output {
-        Output::Drop { reason, .. } => Some(*reason),
+        Output::Drop { reason, .. } => Some(reason.clone()),
         _ => None,
     })
 }
@@ -181,7 +181,7 @@ fn wrong_questions_get_the_document_s_errors_and_many_of_them_the_door() {
     let (conn, _) = scene.connect(Dialect::Chunk, Direction::Accepted, 3);
     let outputs = scene.chunk(conn, Chunk::Unknown { head: "GIMME".into() });
     assert_eq!(said_chunk(conn, &outputs), [error(ErrorId::UnknownCommand)]);
-    assert_eq!(dropped(&outputs), Some(DropReason::OutOfPlace(Dialect::Chunk)));
+    assert_eq!(dropped(&outputs), Some(DropReason::OutOfPlace("GIMME".into())));
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_chunk_that_is_not_here_is_refused_or_an_original_is_hung_up_on() {
         assert!(outputs.contains(&back), "peers are met from both sides");
         let outputs = scene.chunk(conn, Chunk::Request(1));
         if drops {
-            assert_eq!(dropped(&outputs), Some(DropReason::BadRequest));
+            assert_eq!(dropped(&outputs), Some(DropReason::NotHere));
         } else {
             assert_eq!(said_chunk(conn, &outputs), [error(ErrorId::ChunkUndownloaded)]);
         }
@@ -319,7 +319,8 @@ fn nobody_is_a_server_by_saying_so() {
     let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Whole, false);
     let (peer, _) = scene.connect(Dialect::Chunk, Direction::Dialed, 2);
     let hello = Chunk::ServerHello { file_size: 4000, chunk_size: 1000, peers: vec![] };
-    assert_eq!(dropped(&scene.chunk(peer, hello)), Some(DropReason::OutOfPlace(Dialect::Chunk)));
+    let out_of_place = DropReason::OutOfPlace("SHEL from one that is no server".into());
+    assert_eq!(dropped(&scene.chunk(peer, hello)), Some(out_of_place));
 }
 
 #[test]
@@ -351,12 +352,18 @@ fn what_waits_for_its_sum_does_not_keep_a_hole_from_being_filled() {
 #[test]
 fn answers_out_of_place_and_data_that_was_not_asked_for_end_a_connection() {
     let hello = || Chunk::ServerHello { file_size: 4000, chunk_size: 1000, peers: vec![] };
-    for wrong in [Chunk::PeerHello, Chunk::List(vec![1]), Chunk::Check(MD5), hello()] {
+    let check = format!("CHECK {}", hexadecimal(&MD5));
+    for (wrong, named) in [
+        (Chunk::PeerHello, "PHEL"),
+        (Chunk::List(vec![1]), "CLRSP"),
+        (Chunk::Check(MD5), &*check),
+        (hello(), "SHEL 4000 1000"),
+    ] {
         let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Whole, false);
         let (server, _) = scene.connect(Dialect::Chunk, Direction::Dialed, 1);
         scene.chunk(server, hello());
         let outputs = scene.chunk(server, wrong.clone());
-        assert_eq!(dropped(&outputs), Some(DropReason::OutOfPlace(Dialect::Chunk)), "{wrong:?}");
+        assert_eq!(dropped(&outputs), Some(DropReason::OutOfPlace(named.into())), "{wrong:?}");
     }
     for (off, length) in [(1, PIECE), (0, PIECE - 1)] {
         let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Whole, false);
@@ -390,20 +397,20 @@ fn document_2_s_two_machines() {
     assert_eq!(sends_blocks(&scene.json(conn, Json::Request(first))), 1);
     scene.json(conn, Json::NotInterested);
     let outputs = scene.json(conn, Json::Request(first));
-    assert_eq!(dropped(&outputs), Some(DropReason::OutOfPlace(Dialect::JsonTorrent)));
+    assert_eq!(dropped(&outputs), Some(DropReason::OutOfPlace("Request while it is choked".into())));
 }
 
 #[test]
 fn what_a_peer_of_document_2_can_do_wrong() {
     let whole = || Json::Bitfield(Bytes::from_static(&[1; 4]));
-    let out_of_place = DropReason::OutOfPlace(Dialect::JsonTorrent);
+    let out_of_place = |what: &str| DropReason::OutOfPlace(what.into());
     for (messages, reason) in [
         (vec![Json::Bitfield(Bytes::from_static(&[1; 3]))], DropReason::BadBitfield),
         (vec![Json::Bitfield(Bytes::from_static(&[1; 5]))], DropReason::BadBitfield),
-        (vec![whole(), whole()], DropReason::LateBitfield),
-        (vec![Json::Interested], out_of_place),
-        (vec![Json::Have(0)], out_of_place),
-        (vec![whole(), Json::Request(0)], out_of_place),
+        (vec![whole(), whole()], DropReason::SecondBitfield),
+        (vec![Json::Interested], out_of_place("Interested before its Bitfield")),
+        (vec![Json::Have(0)], out_of_place("Have before its Bitfield")),
+        (vec![whole(), Json::Request(0)], out_of_place("Request while it is choked")),
         (vec![whole(), Json::Interested, Json::Request(4)], DropReason::BadIndex),
         (vec![whole(), Json::Interested, Json::Request(0)], DropReason::BadRequest),
         (vec![whole(), Json::Have(4)], DropReason::BadIndex),
@@ -461,4 +468,51 @@ fn our_own_address_is_called_once() {
     scene.input(Input::DialedOurselves { addr });
     assert!(!scene.input(named()).iter().any(|output| matches!(output, Output::Dial { .. })));
     assert!(!scene.wait(60_000).iter().any(|output| matches!(output, Output::Dial { .. })));
+}
+
+#[test]
+fn whoever_cannot_be_understood_is_told_so_where_there_are_words_for_it() {
+    let fault = || DropReason::Unreadable("a head of more than 256 bytes".into());
+    let gone = |outputs: &[Output], reason: &DropReason| {
+        outputs.iter().any(|output| {
+            matches!(output, Output::Event(Event::PeerGone { reason: Some(why), .. }) if why == reason)
+        })
+    };
+    let mut scene = Scene::with(Bitfield::full(PIECES), Proof::Whole, true);
+    for (reason, answer) in [(fault(), vec![error(ErrorId::UnknownCommand)]), (DropReason::Trickle, vec![])] {
+        let (conn, _) = scene.connect(Dialect::Chunk, Direction::Accepted, 2);
+        let outputs = scene.input(Input::Broken { conn, reason: reason.clone() });
+        assert_eq!((said_chunk(conn, &outputs), dropped(&outputs)), (answer, Some(reason.clone())));
+        assert!(gone(&outputs, &reason), "{outputs:?}");
+    }
+    assert!(fault().is_answered() && !DropReason::Trickle.is_answered());
+    let mut scene = Scene::with(Bitfield::full(PIECES), Proof::Pieces, false);
+    let (conn, _) = scene.connect(Dialect::JsonTorrent, Direction::Accepted, 2);
+    let outputs = scene.input(Input::Broken { conn, reason: fault() });
+    assert!(said_json(conn, &outputs).is_empty() && gone(&outputs, &fault()), "{outputs:?}");
+}
+
+#[test]
+fn what_is_refused_is_told_and_not_without_end() {
+    let mut scene = Scene::with(Bitfield::full(PIECES), Proof::Whole, true);
+    let (conn, _) = scene.connect(Dialect::Chunk, Direction::Accepted, 2);
+    scene.chunk(conn, Chunk::Hello { port: 51000 });
+    let told = |outputs: Vec<Output>| {
+        outputs.into_iter().find_map(|output| match output {
+            Output::Event(Event::Refused { addr, asked, answer }) => {
+                assert_eq!(addr.ip().to_string(), "10.0.0.2");
+                Some((asked, answer))
+            }
+            _ => None,
+        })
+    };
+    let overflow = told(scene.chunk(conn, Chunk::Request(-4)));
+    assert_eq!(overflow, Some(("DREQ -4".to_owned(), "OFFSET_OVERFLOW")));
+    let out_of_place = told(scene.chunk(conn, Chunk::PeerHello));
+    assert_eq!(out_of_place, Some(("PHEL".to_owned(), "UNKNOWN_COMMAND")));
+    let other = Chunk::Check([0; 16]);
+    let asked = other.head();
+    assert_eq!(told(scene.chunk(conn, other.clone())), Some((asked, "CHECKSUM_NOT_FIT")));
+    let more = (0..100).filter_map(|_| told(scene.chunk(conn, other.clone()))).count();
+    assert!((1..100).contains(&more), "{more}");
 }

@@ -104,7 +104,7 @@ impl Scene {
 
 fn dropped(outputs: &[Output], conn: ConnId) -> Option<DropReason> {
     outputs.iter().find_map(|output| match output {
-        Output::Drop { conn: which, reason } if *which == conn => Some(*reason),
+        Output::Drop { conn: which, reason } if *which == conn => Some(reason.clone()),
         _ => None,
     })
 }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     net::{IpAddr, SocketAddr},
     sync::{Arc, PoisonError},
     time::Duration,
@@ -50,9 +51,10 @@ pub(crate) async fn accept_all(listener: TcpListener, node: Arc<Shared>) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, addr)) => {
+                    let addr = canonical(addr);
                     make_room(&undecided, &mut order, UNDECIDED);
-                    let deciding = decide(stream, canonical(addr), Arc::clone(&node));
-                    order.push_back(undecided.spawn(deciding));
+                    let deciding = decide(stream, addr, Arc::clone(&node));
+                    order.push_back((undecided.spawn(deciding), addr));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot take a call");
@@ -75,13 +77,18 @@ pub(crate) async fn accept_all(listener: TcpListener, node: Arc<Shared>) {
 }
 
 /// Hangs up on the longest undecided caller when there is no place for another one. `order`: oldest first.
-fn make_room<T: 'static>(undecided: &JoinSet<T>, order: &mut VecDeque<AbortHandle>, places: usize) {
-    while order.front().is_some_and(AbortHandle::is_finished) {
+fn make_room<T: 'static>(
+    undecided: &JoinSet<T>,
+    order: &mut VecDeque<(AbortHandle, SocketAddr)>,
+    places: usize,
+) {
+    while order.front().is_some_and(|(caller, _)| caller.is_finished()) {
         order.pop_front();
     }
     if undecided.len() >= places
-        && let Some(oldest) = order.pop_front()
+        && let Some((oldest, addr)) = order.pop_front()
     {
+        turned_away(addr, "too many callers have not said what they want");
         oldest.abort();
     }
 }
@@ -97,7 +104,7 @@ async fn decide(mut stream: TcpStream, addr: SocketAddr, node: Arc<Shared>) -> O
             Ok((Caller::Http, first)) => Some((stream, first, addr)),
             Ok((Caller::BitTorrent, first)) => {
                 if let Err(error) = welcome(stream, addr, &first, &node).await {
-                    tracing::debug!(%addr, %error, "a caller was turned away");
+                    turned_away(addr, error);
                 }
                 None
             }
@@ -116,13 +123,26 @@ async fn decide(mut stream: TcpStream, addr: SocketAddr, node: Arc<Shared>) -> O
                 if let Some(service) = service {
                     // One request, one reply: it is over before it counts as decided.
                     json_tracker_service::serve(stream, first, addr, service).await;
+                } else {
+                    turned_away(addr, "it asks for a tracker of document 2, and there is none here");
                 }
                 None
             }
-            Err(_) => None,
+            Err(error) => {
+                turned_away(addr, format_args!("it ended before it said what it wants: {error}"));
+                None
+            }
         }
     };
-    timeout(node.options.deadlines.handshake, deciding).await.ok().flatten()
+    timeout(node.options.deadlines.handshake, deciding).await.unwrap_or_else(|_| {
+        turned_away(addr, "it did not say what it wants in time");
+        None
+    })
+}
+
+/// Says that somebody was hung up on who never became a peer.
+fn turned_away(addr: SocketAddr, reason: impl fmt::Display) {
+    tracing::info!(%addr, %reason, "a caller was turned away");
 }
 
 /// Answers a peer and hands it to its swarm.
@@ -152,28 +172,34 @@ async fn admit(
 ) {
     let Ok(local) = stream.local_addr() else { return };
     let introduction = introduction(canonical(local).ip());
-    let Some(inbox) = node.inbox_for(introduction.dialect()) else { return };
+    let dialect = introduction.dialect();
+    let Some(inbox) = node.inbox_for(dialect) else {
+        return turned_away(
+            addr,
+            format_args!("it speaks nothing that is spoken here (its first bytes: {})", shown(&first)),
+        );
+    };
     let Ok(permit) = Arc::clone(&node.connections).try_acquire_owned() else {
-        return tracing::debug!(%addr, "a caller was turned away: {}", HandshakeError::Full);
+        return turned_away(addr, HandshakeError::Full);
     };
     let connected = Connected { stream, addr, direction: Direction::Accepted, introduction, first, permit };
     // A swarm that has just ended takes nobody in.
     let _ = inbox.send(Letter::Connected(Box::new(connected))).await;
 }
 
+/// The first bytes of a stranger, for people.
+fn shown(first: &[u8]) -> impl fmt::Display {
+    first[..first.len().min(20)].escape_ascii()
+}
+
 fn serve((stream, first, remote): HttpCaller, node: &Shared, http: &mut JoinSet<()>) {
     // A connection that has no address of ours is no connection any more.
     let Ok(local) = stream.local_addr().map(canonical) else { return };
     let router = node.router.read().unwrap_or_else(PoisonError::into_inner).clone();
-    if let Some(router) = router {
-        http.spawn(http::serve(
-            stream,
-            first,
-            Ends { remote, local },
-            router,
-            node.options.deadlines.handshake,
-        ));
-    }
+    let Some(router) = router else {
+        return turned_away(remote, "it speaks HTTP, and nothing is served by that here");
+    };
+    http.spawn(http::serve(stream, first, Ends { remote, local }, router, node.options.deadlines.handshake));
 }
 
 #[cfg(test)]
@@ -185,13 +211,14 @@ mod tests {
         let (mut undecided, mut order) = (JoinSet::new(), VecDeque::new());
         for number in 0..5 {
             make_room(&undecided, &mut order, 3);
-            order.push_back(undecided.spawn(async move {
+            let caller = undecided.spawn(async move {
                 // The first one has decided before there are too many.
                 if number > 0 {
                     std::future::pending::<()>().await;
                 }
                 number
-            }));
+            });
+            order.push_back((caller, ([127, 0, 0, 1], 40_000 + number).into()));
             if number == 0 {
                 assert_eq!(timeout(PAUSE * 100, undecided.join_next()).await.unwrap().unwrap().unwrap(), 0);
             }
@@ -199,6 +226,6 @@ mod tests {
         let ended = timeout(PAUSE * 100, undecided.join_next()).await.unwrap().unwrap();
         assert!(ended.unwrap_err().is_cancelled());
         assert_eq!((undecided.len(), order.len()), (3, 3));
-        assert!(order.iter().all(|caller| !caller.is_finished()));
+        assert!(order.iter().all(|(caller, _)| !caller.is_finished()));
     }
 }

@@ -210,7 +210,11 @@ impl Driver {
             Letter::Received(conn, batch) => self.received(conn, batch),
             Letter::Closed(conn, ending) => {
                 tracing::debug!(%conn, %ending, "a peer has gone");
-                self.close(conn);
+                match ending.fault() {
+                    // The engine drops it, and says why.
+                    Some(reason) => self.tell(Input::Broken { conn, reason }),
+                    None => self.close(conn),
+                }
             }
             Letter::BlockSent(conn, block) => self.tell(Input::BlockSent { conn, block }),
             Letter::Unreadable(conn, error) => {

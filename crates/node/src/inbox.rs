@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use sow_content::Block;
-use sow_engine::{AnnounceReply, ConnId, Direction, Introduction, Verdict};
+use sow_engine::{AnnounceReply, ConnId, Direction, DropReason, Introduction, Verdict};
 use sow_store::StoreError;
 use tokio::{
     net::TcpStream,
@@ -81,4 +81,15 @@ pub(crate) enum Ending {
     Trickle,
     #[error("the swarm has ended")]
     NobodyListens,
+}
+
+impl Ending {
+    /// What the peer did wrong; `None` when it has left.
+    pub(crate) fn fault(&self) -> Option<DropReason> {
+        match self {
+            Self::Wire(error) => Some(DropReason::Unreadable(error.to_string().into())),
+            Self::Trickle => Some(DropReason::Trickle),
+            Self::Closed | Self::Failed(_) | Self::NobodyListens => None,
+        }
+    }
 }

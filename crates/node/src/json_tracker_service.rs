@@ -175,10 +175,11 @@ pub(crate) async fn serve(
     remote: SocketAddr,
     service: JsonTrackerService,
 ) {
-    match exchange(stream, first, canonical(remote), &service).await {
+    let remote = canonical(remote);
+    match exchange(stream, first, remote, &service).await {
         Ok(Reply::Refused(reason)) => tracing::info!(addr = %remote, reason, "a request is refused"),
         Ok(Reply::Joined(_) | Reply::Left) => {}
-        Err(error) => tracing::debug!(addr = %remote, %error, "a caller of the tracker got no reply"),
+        Err(error) => tracing::info!(addr = %remote, %error, "a caller of the tracker got no reply"),
     }
 }
 

@@ -5,7 +5,7 @@
 //! them), the smallest slab while it is
 //! slow, and nothing after a few seconds of silence.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::BufMut;
 use socket2::SockRef;
@@ -14,10 +14,11 @@ use tokio::{
     io::AsyncReadExt,
     net::{TcpStream, tcp::OwnedReadHalf},
     task::yield_now,
-    time::{Instant, MissedTickBehavior, interval_at},
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 
 use crate::{
+    connection::FAREWELL,
     inbox::{Ending, Inbox, Letter},
     intake::Intake,
     slabs::LARGEST_SLAB,
@@ -29,6 +30,9 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 /// So much is read before others get a turn on the thread: what was read is to be acted on while it is in the cache.
 const TURN: usize = 2 * LARGEST_SLAB;
+
+/// So much is read at a time of what nobody wants, in bytes.
+const PASSED_OVER: usize = 16 * 1024;
 
 /// A connection's receiving half.
 #[derive(Debug)]
@@ -51,8 +55,26 @@ impl Reader {
             Ok(()) => Ending::Closed,
             Err(ending) => ending,
         };
+        let may_be_answered = ending.fault().is_some();
         // When nobody listens any more, nobody needs to know.
         let _ = self.inbox.send(Letter::Closed(self.conn, ending)).await;
+        if may_be_answered {
+            let _ = timeout(FAREWELL, self.pass_over()).await;
+        }
+    }
+
+    /// Reads on and makes nothing of it: a connection that is closed while bytes wait in it is reset, and what it was told
+    /// last is lost.
+    async fn pass_over(&mut self) -> io::Result<()> {
+        let mut nothing = vec![0; PASSED_OVER];
+        loop {
+            let granted = self.down.take(nothing.len()).await;
+            let read = self.half.read(&mut nothing[..granted]).await?;
+            self.down.give_back(granted - read);
+            if read == 0 {
+                return Ok(());
+            }
+        }
     }
 
     async fn receive(&mut self) -> Result<(), Ending> {
@@ -146,7 +168,6 @@ mod tests {
         io::AsyncWriteExt,
         net::{TcpListener, TcpStream},
         sync::mpsc,
-        time::timeout,
     };
 
     use super::*;

@@ -53,8 +53,11 @@ impl Contact {
                 contact.send_modify(|contact| contact.is_met = true);
             }
             Event::PeerGone { reason, .. } if dialect == Dialect::Chunk => {
-                let why = reason.map_or_else(|| "it hung up".to_owned(), |reason| reason.to_string());
-                contact.send_modify(|contact| contact.parted = Some(why));
+                contact.send_modify(|contact| match reason {
+                    Some(reason) => contact.parted = Some(reason.to_string()),
+                    // What it did wrong before says more.
+                    None => _ = contact.parted.get_or_insert_with(|| "it hung up".to_owned()),
+                });
             }
             Event::Described { .. } => contact.send_modify(|contact| contact.is_made = true),
             Event::PeerConnected { .. } => {

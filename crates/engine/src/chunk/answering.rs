@@ -42,6 +42,8 @@ pub(crate) struct Answering {
     /// Checks wait for our own sum.
     check: Option<[u8; 16]>,
     errors: u32,
+    /// Refusals that people could read of.
+    told_of: u32,
 }
 
 impl Engine {
@@ -54,6 +56,7 @@ impl Engine {
     ) -> Result<(), DropReason> {
         let Some(answering) = self.answering(conn) else { return Ok(()) };
         let greeted = answering.port.is_some();
+        let asked = message.head();
         match message {
             Message::Hello { port } => self.said_hello(now, conn, port),
             Message::ListRequest if greeted => {
@@ -70,11 +73,19 @@ impl Engine {
             // Whoever tells us of an error does not wait for an answer.
             Message::Error { .. } => self.count_error(conn),
             Message::Unknown { .. } => {
-                self.answer_error(now, conn, ErrorId::UnknownCommand, String::new())?;
+                self.answer_error(now, conn, &asked, ErrorId::UnknownCommand, String::new())?;
                 // What follows such a head cannot be told from the next one.
-                Err(DropReason::OutOfPlace(Dialect::Chunk))
+                Err(DropReason::OutOfPlace(asked.into()))
             }
-            _ => self.answer_error(now, conn, ErrorId::UnknownCommand, String::new()),
+            _ => self.answer_error(now, conn, &asked, ErrorId::UnknownCommand, String::new()),
+        }
+    }
+
+    /// What a caller sent cannot be understood: that is an unknown command too.
+    pub(crate) fn answer_unreadable(&mut self, now: Time, conn: ConnId) {
+        if self.answering(conn).is_some() {
+            let error = Message::Error { id: ErrorId::UnknownCommand, text: String::new() };
+            self.say_chunk(now, conn, error);
         }
     }
 
@@ -119,7 +130,8 @@ impl Engine {
             let Some(answering) = self.answering(conn) else { return };
             answering.check = None;
             // Only who has the right file can tell.
-            let refused = self.answer_error(now, conn, ErrorId::UnknownCommand, String::new());
+            let asked = Message::Check(check).head();
+            let refused = self.answer_error(now, conn, &asked, ErrorId::UnknownCommand, String::new());
             return self.drop_on(now, conn, refused);
         }
         let Some(md5) = self.own_sum() else { return };
@@ -129,7 +141,8 @@ impl Engine {
             self.say_chunk(now, conn, Message::Check(md5));
             self.caller_is_complete(now, conn);
         } else {
-            let refused = self.answer_error(now, conn, ErrorId::ChecksumNotFit, hexadecimal(&md5));
+            let asked = Message::Check(check).head();
+            let refused = self.answer_error(now, conn, &asked, ErrorId::ChecksumNotFit, hexadecimal(&md5));
             self.drop_on(now, conn, refused);
         }
     }
@@ -184,28 +197,48 @@ impl Engine {
     }
 
     fn chunk_requested(&mut self, now: Time, conn: ConnId, id: i64) -> Result<(), DropReason> {
+        let asked = Message::Request(id).head();
         let Phase::Ready(ready) = &self.phase else {
-            return self.answer_error(now, conn, ErrorId::ChunkUndownloaded, String::new());
+            return self.answer_error(now, conn, &asked, ErrorId::ChunkUndownloaded, String::new());
         };
         let piece = u32::try_from(id).unwrap_or(u32::MAX);
         let length = ready.geometry.length_of(piece);
         if length == 0 {
-            return self.answer_error(now, conn, ErrorId::OffsetOverflow, String::new());
+            return self.answer_error(now, conn, &asked, ErrorId::OffsetOverflow, String::new());
         }
         if !ready.picker.have().get(piece) {
             // An original would count the chunk as downloaded.
             if self.config.chunk.spelling == Spelling::Original {
-                return Err(DropReason::BadRequest);
+                return Err(DropReason::NotHere);
             }
-            return self.answer_error(now, conn, ErrorId::ChunkUndownloaded, String::new());
+            return self.answer_error(now, conn, &asked, ErrorId::ChunkUndownloaded, String::new());
         }
         self.queue_whole(now, conn, piece, length)
     }
 
-    fn answer_error(&mut self, now: Time, conn: ConnId, id: ErrorId, text: String) -> Result<(), DropReason> {
+    /// Answers `asked`, the head of a message, with an error.
+    fn answer_error(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        asked: &str,
+        id: ErrorId,
+        text: String,
+    ) -> Result<(), DropReason> {
+        self.tell_of_refusal(conn, asked, id);
         self.say_chunk(now, conn, Message::Error { id, text });
         // A client whose file is not right may ask for its sum as often as it repairs something.
         if id == ErrorId::ChecksumNotFit { Ok(()) } else { self.count_error(conn) }
+    }
+
+    /// Says what was refused; as often as a caller may make mistakes.
+    fn tell_of_refusal(&mut self, conn: ConnId, asked: &str, answer: ErrorId) {
+        let Some(addr) = self.peers.get(&conn).map(|peer| peer.addr) else { return };
+        let Some(answering) = self.answering(conn) else { return };
+        answering.told_of += 1;
+        if answering.told_of <= ERRORS {
+            self.event(Event::Refused { addr, asked: asked.to_owned(), answer: answer.name() });
+        }
     }
 
     fn count_error(&mut self, conn: ConnId) -> Result<(), DropReason> {

@@ -118,7 +118,8 @@ impl Engine {
         conn: ConnId,
         message: Message,
     ) -> Result<(), DropReason> {
-        let out_of_place = Err(DropReason::OutOfPlace(Dialect::Chunk));
+        let head = message.head();
+        let out_of_place = || Err(DropReason::OutOfPlace(head.as_str().into()));
         let Some(asking) = self.asking(conn) else { return Ok(()) };
         let pending = asking.pending;
         match (message, pending) {
@@ -135,7 +136,7 @@ impl Engine {
             (Message::PeerHello, Pending::Hello) => {
                 asking.pending = Pending::Nothing;
                 if matches!(asking.role, Role::Server { .. }) {
-                    return out_of_place;
+                    return out_of_place();
                 }
                 asking.role = Role::Peer;
                 // Its list is asked for at once.
@@ -152,7 +153,7 @@ impl Engine {
                 asking.pending = Pending::Nothing;
                 self.check_fits(now, md5)?;
             }
-            _ => return out_of_place,
+            _ => return out_of_place(),
         }
         self.chunk_turn(now, conn);
         Ok(())
@@ -231,8 +232,8 @@ impl Engine {
         let is_named = self.peers.get(&conn).is_some_and(|peer| self.book.is_named(peer.addr));
         let Some(asking) = self.asking(conn) else { return Ok(()) };
         match asking.role {
-            _ if !is_named => return Err(DropReason::OutOfPlace(Dialect::Chunk)),
-            Role::Peer => return Err(DropReason::OutOfPlace(Dialect::Chunk)),
+            _ if !is_named => return Err(DropReason::OutOfPlace("SHEL from one that is no server".into())),
+            Role::Peer => return Err(DropReason::OutOfPlace("SHEL after PHEL".into())),
             // It told us the peers once more.
             Role::Server { geometry: before } if before == geometry => return Ok(()),
             Role::Server { .. } => return Err(DropReason::OtherFile),

@@ -5,7 +5,7 @@ use super::trial::Stage;
 use crate::{
     config::Proof,
     engine::{Engine, Phase, Ready},
-    io::{ConnId, Dialect, DropReason, Event, Output, Time},
+    io::{ConnId, DropReason, Event, Output, Time},
 };
 
 /// How far what comes in order may be ahead of its sum, in bytes.
@@ -124,7 +124,7 @@ impl Engine {
             if trial.stage == (Stage::Checking { asked: true }) {
                 trial.stage = Stage::Checking { asked: false };
             }
-            return Err(DropReason::OutOfPlace(Dialect::Chunk));
+            return Err(DropReason::OutOfPlace("CHECK of another sum than was asked for".into()));
         }
         if matches!(trial.stage, Stage::Checking { .. }) {
             self.proved(now);

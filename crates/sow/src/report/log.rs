@@ -33,7 +33,7 @@ pub(crate) fn swarm_event(event: &Event) {
     match event {
         Event::PeerConnected { addr, peer_id, .. } => tracing::info!(%addr, %peer_id, "a peer is there"),
         Event::PeerGone { addr, peer_id, reason, .. } => {
-            let reason = reason.map_or_else(|| "it left".to_owned(), |reason| reason.to_string());
+            let reason = reason.as_ref().map_or_else(|| "it left".to_owned(), ToString::to_string);
             tracing::info!(%addr, %peer_id, reason, "a peer is gone");
         }
         Event::PeerComplete { addr, peer_id } => tracing::info!(%addr, %peer_id, "a peer has everything"),
@@ -50,6 +50,9 @@ pub(crate) fn swarm_event(event: &Event) {
         Event::PieceVerified { piece, .. } => tracing::trace!(piece, "a piece is verified and stored"),
         Event::PieceCorrupt { piece } => tracing::warn!(piece, "a piece does not verify"),
         Event::Banned { addr, piece } => tracing::warn!(%addr, piece, "a peer is banned"),
+        Event::Refused { addr, asked, answer } => {
+            tracing::info!(%addr, asked, answer, "answered with an ERROR")
+        }
         Event::Complete => tracing::info!("everything is verified"),
         Event::TrackerFailed { url, reason } => tracing::warn!(url, reason, "a tracker failed"),
         Event::TrackerAnswered { url, peers } => tracing::debug!(url, peers, "a tracker answered"),

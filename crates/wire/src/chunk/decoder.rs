@@ -41,6 +41,12 @@ pub enum ChunkError {
         /// The bound.
         limit: u32,
     },
+    /// Data from somebody who was not asked for any.
+    #[error("{size} bytes of data that nobody asked for")]
+    Unasked {
+        /// The size in the head.
+        size: u64,
+    },
     /// The arguments of `SHEL` are not the size of a file and a size of chunks from 1 to 2^32 - 1.
     #[error("{head:?}: that is no size of a file and no size of its chunks")]
     BadServerHello {
@@ -79,7 +85,7 @@ enum Pending {
 }
 
 impl Decoder {
-    /// A decoder that accepts at most `max_data` bytes of data at once.
+    /// A decoder that accepts at most `max_data` bytes of data at once; 0: none, from who asks and is not asked.
     pub fn new(max_data: u32) -> Self {
         Self { max_data, pending: Pending::Head }
     }
@@ -126,6 +132,7 @@ impl Decoder {
     fn data(&self, offset: u64, size: u64) -> Result<Decoded, ChunkError> {
         match u32::try_from(size) {
             Ok(size) if (1..=self.max_data).contains(&size) => Ok(Decoded::Data { offset, size }),
+            _ if self.max_data == 0 => Err(ChunkError::Unasked { size }),
             _ => Err(ChunkError::DataLength { size, limit: self.max_data }),
         }
     }
@@ -223,6 +230,15 @@ mod tests {
         let (found, error, _) = decode(stream);
         assert_eq!(found, []);
         error.unwrap_or_else(|| panic!("{stream:?} was accepted"))
+    }
+
+    #[test]
+    fn who_is_not_asked_sends_no_data() {
+        let mut stream = BytesMut::from("CHEL 51000\r\nDATA 0 5\r\nhello");
+        let mut decoder = Decoder::new(0);
+        let hello = Decoded::Message(Message::Hello { port: 51000 });
+        assert_eq!(decoder.decode(&mut stream), Ok(Some(hello)));
+        assert_eq!(decoder.decode(&mut stream), Err(ChunkError::Unasked { size: 5 }));
     }
 
     #[test]

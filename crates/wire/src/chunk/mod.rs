@@ -10,6 +10,8 @@ mod json;
 
 use std::net::SocketAddr;
 
+use sow_content::hash::hexadecimal;
+
 pub use decoder::{ChunkError, Decoder, MAX_ERROR_TEXT, MAX_HEAD, MAX_LIST, MAX_PEER_LIST};
 pub use encoder::{ORIGINAL_LIMIT, data_head, encode, fitting_ids, fitting_peers};
 pub use json::MAX_PEERS;
@@ -70,6 +72,23 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// The head, for people: as it is spelled in document 1, cut short and printable.
+    pub fn head(&self) -> String {
+        match self {
+            Self::Hello { port } => format!("CHEL {port}"),
+            Self::ServerHello { file_size, chunk_size, .. } => format!("SHEL {file_size} {chunk_size}"),
+            Self::PeerHello => "PHEL".to_owned(),
+            Self::ListRequest => "CLREQ".to_owned(),
+            Self::List(_) => "CLRSP".to_owned(),
+            Self::Request(id) => format!("DREQ {id}"),
+            Self::Check(md5) => format!("CHECK {}", hexadecimal(md5)),
+            Self::Error { id, .. } => format!("ERROR {}", id.name()),
+            Self::Unknown { head } => head.clone(),
+        }
+    }
+}
+
 /// The errors of section 2.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorId {
@@ -83,6 +102,19 @@ pub enum ErrorId {
     ChecksumNotFit,
     /// Any other word, or none.
     Other,
+}
+
+impl ErrorId {
+    /// As document 1 spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UnknownCommand => "UNKNOWN_COMMAND",
+            Self::OffsetOverflow => "OFFSET_OVERFLOW",
+            Self::ChunkUndownloaded => "CHUNK_UNDOWNLOADED",
+            Self::ChecksumNotFit => "CHECKSUM_NOT_FIT",
+            Self::Other => "of another kind",
+        }
+    }
 }
 
 /// What the decoder found next in the stream.

@@ -48,6 +48,23 @@ pub enum Message {
     ServerClose,
 }
 
+impl Message {
+    /// Its name in document 2.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::KeepAlive => "KeepAlive",
+            Self::Choke => "Choke",
+            Self::Unchoke => "UnChoke",
+            Self::Interested => "Interested",
+            Self::NotInterested => "NotInterested",
+            Self::Have(_) => "Have",
+            Self::Bitfield(_) => "Bitfield",
+            Self::Request(_) => "Request",
+            Self::ServerClose => "ServerClose",
+        }
+    }
+}
+
 /// What the decoder found next in the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded {

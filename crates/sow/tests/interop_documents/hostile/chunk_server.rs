@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::stranger::Stranger;
+use super::stranger::{PATIENCE, Stranger};
 use crate::{
     process::Process,
     shared::{MIB, Shared},
@@ -172,4 +172,57 @@ fn it_takes_a_message_byte_by_byte() {
     let mut client = Stranger::call(port);
     assert!(client.trickle(b"CHEL 51000\r\n", Duration::from_millis(100)));
     assert_eq!(client.text(), format!("SHEL {CHUNK} {CHUNK}\r\n[]"));
+}
+
+/// Waits for a line of the log with all of these in it.
+fn wait_line(server: &mut Process, parts: &[&str]) {
+    let found = |lines: &[String]| {
+        lines.iter().any(|line| parts.iter().all(|part| line.contains(part))).then_some(())
+    };
+    server.wait_for(&format!("line with {parts:?}"), found);
+}
+
+/// What came before it in the same segment is answered too; the log names the cause.
+#[test]
+fn what_cannot_be_understood_is_answered_and_told() {
+    let shared = Shared::file(2 * CHUNK + 1);
+    let (mut server, port) = server(&shared);
+    let (long, deep) = ("A".repeat(1000), format!("CLRSP\r\n{}", "[".repeat(300_000)));
+    for (bad, cause) in [
+        (&long[..], "a head of more than 256 bytes"),
+        ("DATA 0 5\r\nhello", "5 bytes of data that nobody asked for"),
+        (&deep, "what follows CLRSP is no such list"),
+        ("SHEL 1 0\r\n[]", "that is no size of a file"),
+    ] {
+        let mut stranger = Stranger::call(port);
+        stranger.send(format!("CHEL 51000\r\n{bad}").as_bytes());
+        let (answer, is_open) = stranger.within(PATIENCE);
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("SHEL "), "{cause}: {answer:?}");
+        assert!(answer.ends_with("ERROR UNKNOWN_COMMAND\r\n"), "{cause}: {answer:?}");
+        assert!(!is_open, "{cause}: the connection is still open");
+        wait_line(&mut server, &["a peer is gone", "127.0.0.1:", cause]);
+    }
+    assert_serves(port, &shared);
+}
+
+#[test]
+fn the_log_says_what_was_refused() {
+    let shared = Shared::file(2 * CHUNK + 1);
+    let (mut server, port) = server(&shared);
+    let mut client = Stranger::call(port);
+    client.send(b"CHEL 51000\r\n");
+    client.text();
+    let wrong = "CHECK 00000000000000000000000000000000";
+    for (asked, answer) in
+        [("DREQ 99", "OFFSET_OVERFLOW"), (wrong, "CHECKSUM_NOT_FIT"), ("PHEL", "UNKNOWN_COMMAND")]
+    {
+        client.send(format!("{asked}\r\n").as_bytes());
+        assert!(client.text().contains(answer));
+        wait_line(&mut server, &["127.0.0.1:", asked, answer]);
+    }
+    let mut browser = Stranger::call(port);
+    browser.send(b"GET / HTTP/1.1\r\n\r\n");
+    browser.wait_end("an HTTP request");
+    wait_line(&mut server, &["a caller was turned away", "127.0.0.1:", "HTTP"]);
 }

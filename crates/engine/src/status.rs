@@ -7,6 +7,7 @@ use sow_wire::bittorrent::PeerId;
 use crate::{
     engine::{Engine, Phase},
     io::{ConnId, Direction, Time},
+    peer::Peer,
 };
 
 /// How far a swarm is.
@@ -84,7 +85,12 @@ impl Engine {
             wasted: self.wasted,
             rate_down: self.down.per_second(now),
             rate_up: self.up.per_second(now),
-            peers: self.peers.keys().map(|&conn| self.peer_status(now, conn)).collect(),
+            peers: self
+                .peers
+                .values()
+                .filter(|peer| peer.is_somebody())
+                .map(|peer| status_of(now, peer))
+                .collect(),
             tracker_incomplete: self.tracker_incomplete,
             ..Status::default()
         };
@@ -100,23 +106,22 @@ impl Engine {
         status.others_need = status.peers.iter().any(|peer| !peer.complete && !peer.only_uploads);
         status
     }
+}
 
-    fn peer_status(&self, now: Time, conn: ConnId) -> PeerStatus {
-        let peer = &self.peers[&conn];
-        PeerStatus {
-            conn,
-            addr: peer.addr,
-            listen_addr: peer.listen_addr(),
-            peer_id: peer.handshake.peer_id,
-            client: peer.extension.as_ref().and_then(|extension| extension.client.clone()),
-            have: peer.have().map_or(0, sow_content::Bitfield::count),
-            complete: peer.is_complete(),
-            only_uploads: peer.only_uploads(),
-            downloaded: peer.down.total(),
-            uploaded: peer.up.total(),
-            rate_down: peer.down.per_second(now),
-            rate_up: peer.up.per_second(now),
-            dialed: peer.direction == Direction::Dialed,
-        }
+fn status_of(now: Time, peer: &Peer) -> PeerStatus {
+    PeerStatus {
+        conn: peer.conn,
+        addr: peer.addr,
+        listen_addr: peer.listen_addr(),
+        peer_id: peer.handshake.peer_id,
+        client: peer.extension.as_ref().and_then(|extension| extension.client.clone()),
+        have: peer.have().map_or(0, sow_content::Bitfield::count),
+        complete: peer.is_complete(),
+        only_uploads: peer.only_uploads(),
+        downloaded: peer.down.total(),
+        uploaded: peer.up.total(),
+        rate_down: peer.down.per_second(now),
+        rate_up: peer.up.per_second(now),
+        dialed: peer.direction == Direction::Dialed,
     }
 }

@@ -7,7 +7,7 @@ use sow_wire::{bittorrent::Message, dialect};
 
 use crate::{
     chunk::ChunkTalk,
-    io::{Dialect, Introduction, Output, Time},
+    io::{Dialect, Direction, Introduction, Output, Time},
     json_torrent::JsonTalk,
     peer::Peer,
 };
@@ -62,6 +62,12 @@ impl Peer {
             Talk::JsonTorrent(talk) => talk.is_introduced(),
             Talk::Chunk(talk) => talk.is_introduced(),
         }
+    }
+
+    /// Whether it is known to be a peer: who calls in `chunk` may be anybody until it has said `CHEL`.
+    pub(crate) fn is_somebody(&self) -> bool {
+        let is_caller = self.direction == Direction::Accepted && self.dialect() == Dialect::Chunk;
+        !is_caller || self.is_introduced()
     }
 
     /// Whether it is unchoked only when it asks for that: an unchoke out of the blue is no word of its dialect.

@@ -516,3 +516,16 @@ fn what_is_refused_is_told_and_not_without_end() {
     let more = (0..100).filter_map(|_| told(scene.chunk(conn, other.clone()))).count();
     assert!((1..100).contains(&more), "{more}");
 }
+
+#[test]
+fn who_calls_a_server_and_is_no_client_is_not_in_the_picture() {
+    let mut scene = Scene::with(Bitfield::full(PIECES), Proof::Whole, true);
+    let (conn, outputs) = scene.connect(Dialect::Chunk, Direction::Accepted, 2);
+    let outputs = [outputs, scene.chunk(conn, Chunk::Request(0))].concat();
+    assert_eq!(dropped(&outputs), None);
+    assert!(scene.engine.status(scene.now).peers.is_empty());
+    let outputs = scene.chunk(conn, Chunk::Hello { port: 51000 });
+    assert!(outputs.iter().any(|output| matches!(output, Output::Event(Event::PeerConnected { .. }))));
+    let peers = scene.engine.status(scene.now).peers;
+    assert_eq!(peers.iter().map(|peer| peer.conn).collect::<Vec<_>>(), [conn]);
+}

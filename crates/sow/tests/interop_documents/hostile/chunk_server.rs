@@ -226,3 +226,19 @@ fn the_log_says_what_was_refused() {
     browser.wait_end("an HTTP request");
     wait_line(&mut server, &["a caller was turned away", "127.0.0.1:", "HTTP"]);
 }
+
+#[test]
+fn only_clients_are_receivers() {
+    let shared = Shared::file(2 * CHUNK + 1);
+    let (mut server, port) = server(&shared);
+    let mut stranger = Stranger::call(port);
+    stranger.send(b"DREQ 0\r\n");
+    assert!(stranger.text().starts_with("ERROR "));
+    let mut client = Stranger::call(port);
+    client.send(b"CHEL 51000\r\n");
+    client.text();
+    // The stranger is still there, and would be in the same picture.
+    server.wait_event("receiver");
+    let peers: Vec<_> = server.events("receiver").iter().map(|event| event["peer"].clone()).collect();
+    assert_eq!(peers, ["127.0.0.1:51000"]);
+}

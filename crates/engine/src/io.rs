@@ -397,6 +397,39 @@ impl DropReason {
         matches!(self, Self::OutOfPlace(_) | Self::Errors | Self::Unreadable(_))
     }
 
+    /// Whether the peer broke the rules of its protocol, rather than left, was too slow or is not needed. Who is banned was
+    /// reported by [`Event::Banned`].
+    pub fn breaks_protocol(&self) -> bool {
+        match self {
+            Self::BadBitfield
+            | Self::LateBitfield
+            | Self::SecondBitfield
+            | Self::BadIndex
+            | Self::BadRequest
+            | Self::Flood
+            | Self::NotAgreed
+            | Self::BadExtension
+            | Self::Unrequested
+            | Self::OutOfPlace(_)
+            | Self::Unreadable(_)
+            | Self::OtherFile
+            | Self::BadGeometry
+            | Self::Refuses
+            | Self::Errors => true,
+            Self::Ourselves
+            | Self::Duplicate
+            | Self::Full
+            | Self::Banned
+            | Self::NotHere
+            | Self::Trickle
+            | Self::Leaving
+            | Self::Finished
+            | Self::Silent
+            | Self::NothingToTrade
+            | Self::Stopping => false,
+        }
+    }
+
     /// Whether the same is to be expected when the peer is called again soon.
     pub(crate) fn is_for_good(&self) -> bool {
         matches!(

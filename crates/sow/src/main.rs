@@ -11,6 +11,7 @@ mod exit;
 mod fetch;
 mod hashing;
 mod memory;
+mod offenders;
 mod random_bytes;
 mod reach;
 mod receivers;

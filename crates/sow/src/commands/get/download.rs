@@ -21,6 +21,7 @@ use crate::{
     disk,
     exit::{Exit, Failure, chain},
     hashing,
+    offenders::Offenders,
     quantity::Span,
     reach,
     report::{Event as Json, Report, log_swarm_event},
@@ -125,6 +126,7 @@ pub(super) async fn fetch(
         contact,
         started: Instant::now(),
         corrupt: None,
+        offenders: Offenders::default(),
         grown: (0, Instant::now()),
     };
     let ended = download.run_to_end(opening).await;
@@ -163,6 +165,7 @@ struct Download<'a> {
     started: Instant,
     /// A peer was banned over a piece.
     corrupt: Option<(SocketAddr, u32)>,
+    offenders: Offenders,
     /// How many bytes there were when there were more than before, and when that was.
     grown: (u64, Instant),
 }
@@ -409,7 +412,11 @@ impl Download<'_> {
             let mut idle_looks = 0;
             // The picture is renewed four times a second: who has just said that he is complete is seen so at the second.
             while idle_looks < 2 && self.status.changed().await.is_ok() {
-                while self.events.try_recv().is_ok() {}
+                while let Ok(event) = self.events.try_recv() {
+                    if let SwarmEvent::Engine(event) = event {
+                        hear(self.report, &mut self.offenders, &event);
+                    }
+                }
                 let status = self.status.borrow_and_update().clone();
                 idle_looks = if status.others_need { 0 } else { idle_looks + 1 };
                 self.view.serving(&status, until.saturating_duration_since(Instant::now()));
@@ -431,7 +438,7 @@ impl Download<'_> {
             Some(SwarmEvent::StoreFailed(error)) => return Err(disk::failing(&error)),
             None => return Err(Failure::new(Exit::Failed, "the download ended without a reason (see -v)")),
         };
-        log_swarm_event(&event);
+        hear(self.report, &mut self.offenders, &event);
         Contact::note(&self.contact, self.source.dialect, &event);
         match event {
             // What came last may still be on its way to the disk.
@@ -498,6 +505,12 @@ impl Download<'_> {
             port,
         });
     }
+}
+
+/// Says what happened, to whom it may concern.
+fn hear(report: &Report, offenders: &mut Offenders, event: &Event) {
+    log_swarm_event(event);
+    offenders.warning(event).into_iter().for_each(|warning| report.warn(warning));
 }
 
 /// Whether all is there, and known to be right.

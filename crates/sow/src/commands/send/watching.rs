@@ -16,6 +16,7 @@ use tokio::{sync::mpsc::UnboundedReceiver, task::spawn_blocking, time::sleep};
 
 use crate::{
     exit::{Exit, Failure, chain},
+    offenders::Offenders,
     quantity::{Rate, Size},
     receivers::{Receiver, Receivers},
     report::{Event as Json, Meter, ReceiverState, Report, log_swarm_event, percent},
@@ -68,6 +69,7 @@ pub(crate) struct Watch<'a> {
     rows: BTreeMap<SocketAddr, Meter>,
     last_json: Option<Instant>,
     started: Instant,
+    offenders: Offenders,
 }
 
 impl<'a> Watch<'a> {
@@ -89,6 +91,7 @@ impl<'a> Watch<'a> {
             rows: BTreeMap::new(),
             last_json: None,
             started: Instant::now(),
+            offenders: Offenders::default(),
         }
     }
 
@@ -152,6 +155,7 @@ impl<'a> Watch<'a> {
         match event {
             SwarmEvent::Engine(event) => {
                 log_swarm_event(&event);
+                self.offenders.warning(&event).into_iter().for_each(|warning| self.report.warn(warning));
                 match event {
                     Event::PeerConnected { addr, peer_id, .. } => self.receivers.arrived(peer_id, addr),
                     Event::PeerComplete { addr, peer_id } => {

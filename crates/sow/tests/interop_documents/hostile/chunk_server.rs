@@ -182,7 +182,7 @@ fn wait_line(server: &mut Process, parts: &[&str]) {
     server.wait_for(&format!("line with {parts:?}"), found);
 }
 
-/// What came before it in the same segment is answered too; the log names the cause.
+/// What came before it in the same segment is answered too; the log names the cause, and one line does for everybody.
 #[test]
 fn what_cannot_be_understood_is_answered_and_told() {
     let shared = Shared::file(2 * CHUNK + 1);
@@ -204,6 +204,9 @@ fn what_cannot_be_understood_is_answered_and_told() {
         wait_line(&mut server, &["a peer is gone", "127.0.0.1:", cause]);
     }
     assert_serves(port, &shared);
+    let warnings: Vec<_> = server.lines().into_iter().filter(|line| line.starts_with("warning: ")).collect();
+    assert_eq!(warnings.len(), 1, "one line for one address: {warnings:?}");
+    assert!(warnings[0].contains("127.0.0.1:") && warnings[0].contains("256 bytes"), "{warnings:?}");
 }
 
 #[test]

@@ -39,6 +39,22 @@ connection = socket.create_connection((sys.argv[1], 7000), timeout=float(sys.arg
 print(connection.recv(100).decode())
 ";
 
+/// One run of a moment.
+const SMALL: &str = r#"
+title = "One receiver"
+users = 1
+modes = ["raw"]
+repeat = 1
+limit = "60s"
+[network]
+rate = "100mbit"
+delay = "1ms"
+[[file]]
+name = "random-1MiB"
+size = "1MiB"
+kind = "random"
+"#;
+
 fn name(text: &str) -> LabName {
     text.parse().expect("a good name")
 }
@@ -402,6 +418,20 @@ fn an_ordinary_user_has_labs_of_their_own_or_is_told_why_not() {
     assert!(!String::from_utf8_lossy(&listed).contains("t-user"), "the machine's own namespaces are touched");
     assert_eq!(sow(&["down"]).0, Some(0));
     assert_nothing_left("t-user");
+
+    // Who built a lab is the parent of its processes, and takes it down before it has waited for them.
+    let scenario = folder.path().join("small.toml");
+    fs::write(&scenario, SMALL).expect("it can be written");
+    let out = Path::new("/tmp/sow-test-64198");
+    let words = ["lab", "run", &scenario.to_string_lossy(), "--out", &out.to_string_lossy()];
+    let _ = fs::remove_dir_all(out);
+    let (code, _, said) = user(&program, &words);
+    let _ = fs::remove_dir_all(out);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(user(&program, &["lab", "status"]).1, "", "a lab is left");
+    let left = fs::read_dir("/dev/shm/sow-lab-run-64198").into_iter().flatten().flatten();
+    assert_eq!(left.map(|entry| entry.path()).collect::<Vec<_>>(), Vec::<std::path::PathBuf>::new());
+    let _ = fs::remove_dir("/dev/shm/sow-lab-run-64198");
     assert_eq!(fs::read_dir("/tmp/sow-lab-64198").expect("the folder of notes").count(), 0);
     fs::remove_dir("/tmp/sow-lab-64198").expect("it is empty");
 }

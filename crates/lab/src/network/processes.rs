@@ -24,12 +24,13 @@ pub(super) fn namespace_of(pid: u32, kind: &str) -> Option<NamespaceId> {
     namespace_id(Path::new(&format!("/proc/{pid}/ns/{kind}")))
 }
 
-/// All processes that belong to us, by id; for root, everybody's.
+/// All processes that belong to us, by id; for root, everybody's. One that has ended is none of them, though its parent has not waited for it
+/// yet: it cannot be ended again, and its parent may be who asks.
 pub(super) fn ours() -> Vec<u32> {
     let me = geteuid().as_raw();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid: &u32| me == 0 || owner(*pid) == Some(me)).collect()
+    pids.filter(|pid: &u32| (me == 0 || owner(*pid) == Some(me)) && started(*pid).is_some()).collect()
 }
 
 /// Whether a process was started for the lab, by us. It stays so through fork and exec, unless the program empties its environment.
@@ -124,7 +125,13 @@ mod tests {
             (is_marked(pid, &mine), is_marked(pid, &other), ours().contains(&pid), started(pid).is_some());
         let line = command_line(pid);
         kill(pid);
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while ours().contains(&pid) && std::time::Instant::now() < patience {
+            std::thread::yield_now();
+        }
+        let waited_for = Path::new(&format!("/proc/{pid}")).exists() && !ours().contains(&pid);
         child.wait().unwrap();
+        assert!(waited_for, "one that has ended counts until it is waited for");
         assert_eq!(seen, (true, false, true, true));
         assert_eq!(line.as_deref(), Some("sleep 60"));
         assert_eq!((started(pid), is_marked(pid, &mine)), (None, false));

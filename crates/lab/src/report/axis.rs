@@ -7,7 +7,7 @@ pub(crate) struct Axis {
     pub(crate) label: String,
     pub(crate) low: f64,
     pub(crate) high: f64,
-    /// Value and text, ascending.
+    /// Value and text, ascending; some have no text.
     pub(crate) ticks: Vec<(f64, String)>,
     /// Whether equal ways are equal ratios. Then `low` is above zero.
     pub(crate) logarithmic: bool,
@@ -46,11 +46,13 @@ impl Axis {
         }
         let (low, high) = (low / 1.1, high * 1.1);
         let powers = low.log10().floor() as i32..=high.log10().floor() as i32;
-        let values = powers.flat_map(|power| {
-            [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0].map(|factor| factor * 10f64.powi(power))
-        });
-        let ticks =
-            values.filter(|value| (low..=high).contains(value)).map(|value| (value, plain(value))).collect();
+        let values =
+            powers.flat_map(|power| (1..10).map(move |factor| f64::from(factor) * 10f64.powi(power)));
+        let values: Vec<f64> = values.filter(|value| (low..=high).contains(value)).collect();
+        // Where even the decades and their halves are few, there is room for all.
+        let named = |value: f64| values.len() < 8 || [1, 2, 5].contains(&leading_digit(value));
+        let text = |value: f64| if named(value) { plain(value) } else { String::new() };
+        let ticks = values.iter().map(|&value| (value, text(value))).collect();
         Self { label: label.to_owned(), low, high, ticks, logarithmic: true }
     }
 
@@ -72,6 +74,10 @@ impl Axis {
         };
         start + (end - start) * part
     }
+}
+
+fn leading_digit(value: f64) -> u32 {
+    (value / 10f64.powf((value.log10() + 1e-9).floor())).round() as u32
 }
 
 /// Without needless zeros.
@@ -119,7 +125,11 @@ mod tests {
         let texts = |axis: &Axis| axis.ticks.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
         let far = Axis::around("", 9.0, 44.0);
         assert!(far.logarithmic && far.low < 9.0 && far.high > 44.0);
-        assert_eq!(texts(&far), ["9", "10", "15", "20", "30", "40"]);
+        assert_eq!(texts(&far), ["9", "10", "20", "30", "40"]);
+        // The decades are named, whatever comes before them.
+        let farther = Axis::around("", 8.4, 168.0);
+        assert_eq!(texts(&farther).concat(), "102050100");
+        assert_eq!(farther.ticks.len(), 12);
         assert!((far.place((far.low * far.high).sqrt(), (0.0, 100.0)) - 50.0).abs() < 1e-9);
         let near = Axis::around("", 9.0, 10.0);
         assert!(!near.logarithmic);

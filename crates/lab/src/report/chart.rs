@@ -123,7 +123,10 @@ impl Chart {
         let mut free_from = f64::NEG_INFINITY;
         for (value, text) in &self.x.ticks {
             let x = self.x.place(*value, across);
-            canvas.line(&[(x, y), (x, y + 4.0)], axis);
+            canvas.line(&[(x, y), (x, y + if text.is_empty() { 2.5 } else { 4.0 })], axis);
+            if text.is_empty() {
+                continue;
+            }
             let half = font::width(text, TICK_SIZE) / 2.0;
             // A text that would touch the one before is left out; its tick stays.
             if x - half >= free_from && x + half <= WIDTH {

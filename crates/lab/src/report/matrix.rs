@@ -4,12 +4,13 @@ use super::{
     canvas::{Anchor, Canvas, Color, Medium},
     chart::{GAP, LABEL_SIZE, TICK_SIZE, WIDTH, headline},
     font,
+    tables::natural,
 };
 
 /// Cells are not larger than this, so that a matrix of two by one is no poster.
 const CELL_MOST: (f64, f64) = (96.0, 34.0);
-/// Numbers smaller than this are not written.
-const NUMBER_LEAST: f64 = 7.0;
+/// Numbers smaller than this are not written: nobody could read them, and colours say as much.
+const NUMBER_LEAST: f64 = 10.0;
 /// The strip that explains the colours.
 const SCALE: (f64, f64) = (200.0, 12.0);
 
@@ -80,8 +81,11 @@ impl Matrix {
             LABEL_SIZE,
             Color::Ink,
         );
+        let widest = self.columns.iter().map(|name| font::width(name, TICK_SIZE)).fold(0.0, f64::max);
+        // Rows and columns are mostly the same hosts, and those that are named should be.
+        let every = every((widest + 4.0) / grid.width).max(every(TICK_SIZE * 1.2 / grid.height));
         let mut free_from = f64::NEG_INFINITY;
-        for (place, name) in self.columns.iter().enumerate() {
+        for (place, name) in self.columns.iter().enumerate().filter(|(_, name)| is_named(name, every)) {
             let x = grid.left + (place as f64 + 0.5) * grid.width;
             let half = font::width(name, TICK_SIZE) / 2.0;
             if x - half >= free_from && x + half <= WIDTH {
@@ -92,7 +96,8 @@ impl Matrix {
         let mut free_from = f64::NEG_INFINITY;
         for (place, name) in self.rows.iter().enumerate() {
             let y = grid.top + (place as f64 + 0.5) * grid.height;
-            if y - TICK_SIZE * 0.6 >= free_from {
+            // What begins the rows is an origin.
+            if (place == 0 || is_named(name, every)) && y - TICK_SIZE * 0.6 >= free_from {
                 let name = font::fitted(name, TICK_SIZE, 140.0);
                 let at = (grid.left - GAP * 0.6, y + TICK_SIZE * font::CAP_HEIGHT / 2.0);
                 canvas.text(at, &name, TICK_SIZE, Anchor::End, Color::Ink);
@@ -126,6 +131,16 @@ impl Matrix {
             }
         }
     }
+}
+
+/// Of how many names one is written where there is room for one in so many.
+fn every(room_for_one_in: f64) -> u64 {
+    [1, 2, 5, 10, 20, 50].into_iter().find(|&every| every as f64 >= room_for_one_in).unwrap_or(100)
+}
+
+/// Whether a name is one of those that are written when not all are: `h10` of every fifth or tenth.
+fn is_named(name: &str, every: u64) -> bool {
+    natural(name).1.is_multiple_of(every)
 }
 
 fn draw_scale(canvas: &mut Canvas, unit: &str, most: f64, top: f64) {
@@ -162,6 +177,14 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_as_many_as_there_is_room_for() {
+        assert_eq!([0.4, 1.0, 1.3, 2.7, 5.5, 1000.0].map(every), [1, 1, 2, 5, 10, 100]);
+        let named = |every| (1..=21).filter(|host| is_named(&format!("h{host}"), every)).collect::<Vec<_>>();
+        assert_eq!(named(5), [5, 10, 15, 20]);
+        assert_eq!(named(1).len(), 21);
+    }
 
     #[test]
     fn numbers_have_three_digits() {

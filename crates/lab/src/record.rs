@@ -54,6 +54,9 @@ pub struct Header {
     pub command: Vec<String>,
     /// The seed from which files and orders were drawn.
     pub seed: u64,
+    /// What was to be compared, in the order of tables; modes that were added later are not among them.
+    #[serde(default)]
+    pub modes: Vec<String>,
     /// When it began: RFC 3339 in UTC.
     pub date: String,
     /// What was measured: the version of `sow`.

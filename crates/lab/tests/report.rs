@@ -243,6 +243,7 @@ fn header(hosts: usize) -> Header {
         experiment: "strain".into(),
         command: vec!["sow".into(), "lab".into(), "run".into(), "my file.toml".into()],
         seed: 1,
+        modes: Vec::new(),
         date: "2026-01-01T00:00:00Z".into(),
         program: "sow 0.1.0".into(),
         kernel: "Linux".into(),

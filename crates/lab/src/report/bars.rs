@@ -1,5 +1,7 @@
 //! Bars that lie on their side, a row for each name, with ranges and numbers; upright lines for bounds.
 
+use std::ops::Range;
+
 use super::{
     axis::Axis,
     canvas::{Anchor, Canvas, Color, Dash, Medium, Stroke},
@@ -22,8 +24,16 @@ pub(crate) struct Bars {
     /// Decimal places of the numbers.
     pub(crate) places: usize,
     pub(crate) rows: Vec<Row>,
-    /// Values that are worth a line from top to bottom.
-    pub(crate) marks: Vec<(f64, String, Look)>,
+    pub(crate) marks: Vec<Mark>,
+}
+
+/// What rows are to be compared with: one line from top to bottom if it is the same for all that have it, else one for each row.
+#[derive(Debug, Clone)]
+pub(crate) struct Mark {
+    pub(crate) name: String,
+    pub(crate) look: Look,
+    /// The number of a row and the value that is its own, ascending by row.
+    pub(crate) values: Vec<(usize, f64)>,
 }
 
 #[derive(Debug, Clone)]
@@ -44,23 +54,47 @@ impl Bars {
         let number = numbers.iter().map(|text| font::width(text, TICK_SIZE)).fold(0.0, f64::max);
         let across = (GAP + names + GAP, WIDTH - GAP - number - GAP);
         let most = self.rows.iter().map(|row| row.value.most);
-        let most = most.chain(self.marks.iter().map(|mark| mark.0)).fold(0.0, f64::max);
+        let most = most
+            .chain(self.marks.iter().flat_map(|mark| &mark.values).map(|value| value.1))
+            .fold(0.0, f64::max);
         let axis = Axis::rounded(&self.label, 0.0, most, 5);
         let bottom = top + self.rows.len() as f64 * ROW;
         draw_axis(&mut canvas, &axis, across, (top, bottom));
         for (place, (row, number)) in self.rows.iter().zip(&numbers).enumerate() {
             draw_row(&mut canvas, row, number, &axis, across, top + (place as f64 + 0.5) * ROW);
         }
-        for (value, _, look) in &self.marks {
-            let x = axis.place(*value, across);
-            let (width, dash) = look.line.unwrap_or((1.0, Dash::Solid));
-            canvas.line(&[(x, top), (x, bottom)], Stroke { color: look.color, width, dash });
+        for mark in &self.marks {
+            let (width, dash) = mark.look.line.unwrap_or((1.0, Dash::Solid));
+            for (rows, value) in mark.stretches(self.rows.len()) {
+                let x = axis.place(value, across);
+                let [start, end] = [rows.start, rows.end].map(|row| top + row as f64 * ROW);
+                canvas.line(&[(x, start), (x, end)], Stroke { color: mark.look.color, width, dash });
+            }
         }
         let below = bottom + 8.0 + TICK_SIZE + GAP + LABEL_SIZE + GAP;
         let legend: Vec<(String, Look)> =
-            self.marks.iter().map(|(_, text, look)| (text.clone(), *look)).collect();
+            self.marks.iter().map(|mark| (mark.name.clone(), mark.look)).collect();
         let height = below + draw_legend(&mut canvas, &legend, below) + GAP;
         canvas.finish(WIDTH, height, &self.title)
+    }
+}
+
+impl Mark {
+    /// Rows beside each other that have the same value; all of them if there is one value only.
+    fn stretches(&self, rows: usize) -> Vec<(Range<usize>, f64)> {
+        let mut stretches: Vec<(Range<usize>, f64)> = Vec::new();
+        for &(row, value) in &self.values {
+            match stretches.last_mut() {
+                Some((before, same)) if before.end == row && *same == value => before.end = row + 1,
+                _ => stretches.push((row..row + 1, value)),
+            }
+        }
+        match &self.values[..] {
+            [(_, first), others @ ..] if others.iter().all(|(_, value)| value == first) => {
+                vec![(0..rows, *first)]
+            }
+            _ => stretches,
+        }
     }
 }
 
@@ -95,4 +129,23 @@ fn draw_row(canvas: &mut Canvas, row: &Row, number: &str, axis: &Axis, across: (
     }
     // In a column of their own at the right edge, where neither whiskers nor bounds pass.
     canvas.text((WIDTH - GAP, baseline), number, TICK_SIZE, Anchor::End, Color::Ink);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_has_the_mark_that_is_its_own() {
+        let look = Look { color: Color::Ink, line: None, marker: None };
+        let stretches = |values: &[(usize, f64)]| {
+            Mark { name: "bound".into(), look, values: values.to_vec() }.stretches(4)
+        };
+        assert_eq!(stretches(&[(1, 8.0), (3, 8.0)]), [(0..4, 8.0)]);
+        assert_eq!(
+            stretches(&[(0, 35.0), (1, 17.0), (2, 8.0), (3, 8.0)]),
+            [(0..1, 35.0), (1..2, 17.0), (2..4, 8.0)]
+        );
+        assert_eq!(stretches(&[]), []);
+    }
 }

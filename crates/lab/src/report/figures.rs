@@ -10,6 +10,7 @@ use super::{
     canvas::{Color, Dash, MARKERS, Medium, SERIES},
     chart::{Chart, Look},
     matrix::Matrix,
+    modes::Place,
     summary::{Group, Spread, Summary},
 };
 
@@ -86,14 +87,20 @@ pub(crate) fn name_apart<'a>(names: impl IntoIterator<Item = &'a mut String>) {
     }
 }
 
-/// The look of a mode, the same in every picture of a report: no two of the first 36 are alike, in colour or without.
-fn look_of(place: usize, solid: bool) -> Look {
-    let round = place / SERIES;
-    let dash = [Dash::Solid, Dash::Long, Dash::Short, Dash::LongShort][(place + round) % 4];
+/// The look of a mode, the same in every picture of every report.
+fn look_of(place: Place, solid: bool) -> Look {
+    let look = numbered_look(place.number, place.variant);
+    if solid { Look { line: Some((1.8, Dash::Solid)), ..look } } else { look }
+}
+
+/// No two of the first 36 are alike, in colour or without. A variant has the same colour in another form.
+fn numbered_look(number: usize, variant: usize) -> Look {
+    let round = number / SERIES;
+    let form = number + round + variant;
     Look {
-        color: Color::Series(place),
-        line: Some((1.8, if solid { Dash::Solid } else { dash })),
-        marker: Some((MARKERS[(place + round) % MARKERS.len()], round % 2 == 1)),
+        color: Color::Series(number),
+        line: Some((1.8, [Dash::Solid, Dash::Long, Dash::Short, Dash::LongShort][form % 4])),
+        marker: Some((MARKERS[form % MARKERS.len()], round % 2 == 1)),
     }
 }
 
@@ -131,9 +138,15 @@ mod tests {
 
     #[test]
     fn looks_differ() {
-        let looks: Vec<Look> = (0..36).map(|place| look_of(place, false)).collect();
+        let looks: Vec<Look> = (0..36).map(|number| numbered_look(number, 0)).collect();
         for (place, look) in looks.iter().enumerate() {
             assert!(!looks[..place].contains(look), "{place}");
+        }
+        for variant in 1..12 {
+            assert!(
+                (0..variant).all(|other| numbered_look(0, variant) != numbered_look(0, other)),
+                "{variant}"
+            );
         }
         // Without colour, too, as far as there are forms.
         let forms: Vec<_> = looks.iter().take(6).map(|look| look.marker).collect();

@@ -1,7 +1,7 @@
 //! The report of an experiment: tables (Markdown, CSV), plots (SVG, PNG) and one page of HTML, from a directory of records.
 //! It computes from records alone and runs nothing.
 //!
-//! `summary` brings repetitions together; `tables` and `figures` say what is shown; `table`, `chart`, `bars`, `matrix`, `canvas`,
+//! `summary` brings repetitions together, `modes` puts them in order; `tables` and `figures` say what is shown; `table`, `chart`, `bars`, `matrix`, `canvas`,
 //! `raster` and `page` say how.
 
 mod axis;
@@ -13,6 +13,7 @@ mod figures;
 mod font;
 mod losses;
 mod matrix;
+mod modes;
 mod page;
 mod published;
 mod raster;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::modes::{self, Place};
 use crate::{
     bound::Bounds,
     record::{File, Model, Records, Run, Topology},
@@ -49,9 +50,9 @@ pub(crate) struct Spread {
 #[derive(Debug)]
 pub(crate) struct Summary<'a> {
     pub(crate) records: &'a Records,
-    /// By file, mode (each in the order of its first run), users.
+    /// By file (in the order of their first runs), mode, users.
     pub(crate) groups: Vec<Group<'a>>,
-    /// Modes in the order of their first runs; the place of a mode is its colour.
+    /// In the order of the experiment.
     pub(crate) modes: Vec<&'a str>,
     /// Files in the order of their first runs.
     pub(crate) files: Vec<&'a File>,
@@ -62,6 +63,10 @@ impl<'a> Summary<'a> {
         let mut modes: Vec<&str> = Vec::new();
         let mut files: Vec<&File> = Vec::new();
         let mut gathered: BTreeMap<(usize, usize, u32), Vec<&Run>> = BTreeMap::new();
+        for run in &records.runs {
+            place(&mut modes, run.mode.as_str());
+        }
+        modes::sort(&mut modes, &records.header.modes);
         for run in &records.runs {
             let mode = place(&mut modes, run.mode.as_str());
             let file = place(&mut files, &run.file);
@@ -84,9 +89,10 @@ impl<'a> Summary<'a> {
         users
     }
 
-    /// The place of a mode among all.
-    pub(crate) fn place(&self, mode: &str) -> usize {
-        self.modes.iter().position(|&other| other == mode).unwrap_or_default()
+    /// What tells a mode from others in plots. `mode` is one of [`Summary::modes`].
+    pub(crate) fn place(&self, mode: &str) -> Place {
+        let place = self.modes.iter().position(|&other| other == mode).unwrap_or_default();
+        modes::places(&self.modes)[place]
     }
 }
 

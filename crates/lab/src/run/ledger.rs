@@ -283,6 +283,7 @@ pub(super) fn header(
         experiment: scenario.name.clone(),
         command: setup.command.clone(),
         seed: scenario.seed,
+        modes: scenario.modes.iter().map(ToString::to_string).collect(),
         date: setup.date.clone(),
         program: setup.version.clone(),
         kernel: String::new(),

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use super::{
     super::{
         axis::Axis,
-        bars::{Bars, Row},
+        bars::{Bars, Mark, Row},
         canvas::{Color, Dash, Marker},
         chart::{Chart, Look, Panel, Point, Series},
-        published,
+        modes, published,
         summary::{Group, Spread, Summary},
         tables::receivers_of,
     },
@@ -76,8 +76,8 @@ pub(super) fn origin_upload(summary: &Summary<'_>, file: &File) -> Vec<Figure> {
 /// What to draw of a model, document 1's mean seconds and its bound in seconds.
 type OfDocument = fn(Model, f64, f64) -> Option<f64>;
 
-/// A name, and its value at each number of users.
-type Compared<Form> = Vec<(&'static str, Form, BTreeMap<u32, f64>)>;
+/// A name, and its values at numbers of users.
+type Compared<Form> = Vec<(&'static str, Form, Vec<(u32, f64)>)>;
 
 /// A number of each group against users.
 struct Sort {
@@ -218,10 +218,13 @@ impl Sort {
         for group in groups {
             for (name, dash, value) in (self.lines)(group) {
                 let at = lines.iter().position(|line| line.0 == name).unwrap_or_else(|| {
-                    lines.push((name, dash, BTreeMap::new()));
+                    lines.push((name, dash, Vec::new()));
                     lines.len() - 1
                 });
-                lines[at].2.insert(group.users, value);
+                // Another number of origins has another bound.
+                if !lines[at].2.contains(&(group.users, value)) {
+                    lines[at].2.push((group.users, value));
+                }
             }
         }
         lines
@@ -243,21 +246,26 @@ impl Sort {
                 let mean = published::mean_seconds(model, group.file, group.users)?;
                 Some((group.users, of(model, mean, group.bounds?.of(model))?))
             };
-            alike.filter_map(value).collect::<BTreeMap<_, _>>()
+            alike.filter_map(value).collect::<BTreeMap<_, _>>().into_iter().collect::<Vec<_>>()
         };
         let kinds = kinds.into_iter().map(|(model, name, marker)| (name, marker, values(model)));
         kinds.filter(|(_, _, values)| !values.is_empty()).collect()
     }
 
     fn of_users(&self, summary: &Summary<'_>, file: &File, groups: &[&Group<'_>], users: u32) -> Figure {
-        let mut marks: Vec<(f64, String, Look)> = Vec::new();
-        for (name, dash, value) in groups.iter().flat_map(|group| (self.lines)(group)) {
-            if !marks.iter().any(|mark| mark.1 == name) {
-                marks.push((value, name.to_owned(), bound_look(dash)));
+        let mut marks: Vec<Mark> = Vec::new();
+        for (row, group) in groups.iter().enumerate() {
+            for (name, dash, value) in (self.lines)(group) {
+                let at = marks.iter().position(|mark| mark.name == name).unwrap_or_else(|| {
+                    let look = bound_look(dash);
+                    marks.push(Mark { name: name.to_owned(), look, values: Vec::new() });
+                    marks.len() - 1
+                });
+                marks[at].values.push((row, value));
             }
         }
         let row = |group: &&Group<'_>| {
-            let color = Color::Series(summary.place(group.mode));
+            let color = look_of(summary.place(group.mode), true).color;
             Some(Row { name: group.mode.to_owned(), value: (self.value)(group)?, color })
         };
         let title = format!("{}, {}", self.title, receivers_of(users));
@@ -288,13 +296,11 @@ pub(super) fn distribution(summary: &Summary<'_>, file: &File) -> Option<Figure>
         series.extend(steps(&finishes(group), look));
         legend.push((group.mode.to_owned(), look));
     }
-    for (name, dash, seconds) in groups.iter().flat_map(|group| time_bounds(group)) {
-        if !legend.iter().any(|(other, _)| other == name) {
-            let points = vec![Point::at(seconds, 0.0), Point::at(seconds, 100.0)];
-            // Behind the receivers.
-            series.insert(0, Series { points, look: bound_look(dash) });
-            legend.push((name.to_owned(), bound_look(dash)));
-        }
+    for (name, look, seconds) in distinct_bounds(&groups) {
+        let points = vec![Point::at(seconds, 0.0), Point::at(seconds, 100.0)];
+        // Behind the receivers.
+        series.insert(0, Series { points, look });
+        legend.push((name, look));
     }
     let times = || series.iter().flat_map(|series| &series.points).map(|point| point.x);
     let (first, last) = (times().fold(f64::INFINITY, f64::min), times().fold(0.0, f64::max));
@@ -322,6 +328,32 @@ pub(super) fn distribution(summary: &Summary<'_>, file: &File) -> Option<Figure>
         caption: format!("{title}; the receivers of all repetitions together."),
         picture: Picture::Chart(chart),
     })
+}
+
+/// Bounds of time with names and looks that tell them apart: where the number of origins varies, there are several of one model.
+fn distinct_bounds(groups: &[&Group<'_>]) -> Vec<(String, Look, f64)> {
+    let mut bounds: Vec<(&str, Dash, f64, Vec<&str>)> = Vec::new();
+    for group in groups {
+        for (name, dash, seconds) in time_bounds(group) {
+            let at = bounds.iter().position(|bound| (bound.0, bound.2) == (name, seconds));
+            let at = at.unwrap_or_else(|| {
+                bounds.push((name, dash, seconds, Vec::new()));
+                bounds.len() - 1
+            });
+            let origins = modes::origins_of(group.mode).filter(|origins| !bounds[at].3.contains(origins));
+            bounds[at].3.extend(origins);
+        }
+    }
+    let alone = |name: &str| bounds.iter().filter(|bound| bound.0 == name).count() == 1;
+    let dashes = [Dash::Long, Dash::Dotted, Dash::LongShort, Dash::Short];
+    let named = bounds.iter().enumerate().map(|(place, (name, dash, seconds, origins))| {
+        if alone(name) {
+            return ((*name).to_owned(), bound_look(*dash), *seconds);
+        }
+        let of = if origins.is_empty() { format!("{seconds:.1} s") } else { origins.join(" or ") };
+        (format!("bound, {of}"), bound_look(dashes[place % dashes.len()]), *seconds)
+    });
+    named.collect()
 }
 
 /// When each receiver of each repetition had finished, ascending.

@@ -11,12 +11,16 @@ use super::{
         summary::{Group, Spread, Summary},
         tables::{natural, receivers_of},
     },
-    Figure, Picture, look_of, slug,
+    Figure, Picture, numbered_look, slug,
 };
-use crate::record::{Run, SeriesPoint};
+use crate::record::{Host, Run, SeriesPoint};
 
 /// Up to so many receivers have lines of their own; more are drawn alike, with their median.
 const RECEIVERS_TOLD_APART: usize = 6;
+/// The same of origins, which are told apart by their dashes.
+const ORIGINS_TOLD_APART: usize = 3;
+/// More rates than these are not links to compare with.
+const LIMITS: usize = 3;
 /// Steps over the length of a run.
 const STEPS: f64 = 60.0;
 const HEIGHT: f64 = 150.0;
@@ -32,13 +36,24 @@ pub(super) fn throughput(summary: &Summary<'_>, group: &Group<'_>) -> Option<Fig
         return None;
     }
     let hosts = Hosts::of(run, series);
-    let limit = link_rate(summary, &hosts);
-    let up = hosts.panel("sent (Mbit/s)", end, |point| point.up_bytes, limit);
-    let down = hosts.panel("received (Mbit/s)", end, |point| point.down_bytes, limit);
+    let links = &summary.records.header.topology.hosts;
+    let up = Counted {
+        label: "sent (Mbit/s)",
+        counter: |point| point.up_bytes,
+        limits: hosts.limits(links, end, |point| point.up_bytes, |host| host.up_bits_per_second),
+    };
+    let down = Counted {
+        label: "received (Mbit/s)",
+        counter: |point| point.down_bytes,
+        limits: hosts.limits(links, end, |point| point.down_bytes, |host| host.down_bits_per_second),
+    };
     let mut legend = hosts.legend();
-    if limit.is_some() {
-        legend.push(("rate of the link".into(), LIMIT));
+    match up.limits.len().max(down.limits.len()) {
+        0 => {}
+        1 => legend.push(("rate of the link".into(), LIMIT)),
+        _ => legend.push(("rates of links".into(), LIMIT)),
     }
+    let (up, down) = (hosts.panel(&up, end), hosts.panel(&down, end));
     let title = format!("Throughput: {}, {}", group.mode, group.file.name);
     let chart = Chart {
         title: title.clone(),
@@ -59,6 +74,17 @@ const LIMIT: Look = Look { color: Color::Muted, line: Some((1.2, Dash::Dotted)),
 const CROWD: Look = Look { color: Color::Series(5), line: Some((0.8, Dash::Solid)), marker: None };
 const MEDIAN: Look = Look { color: Color::Series(0), line: Some((2.2, Dash::Solid)), marker: None };
 
+const ORIGINS: Look = Look { color: Color::Muted, line: Some((0.8, Dash::Solid)), marker: None };
+const ORIGINS_MEDIAN: Look = Look { color: Color::Ink, line: Some((2.2, Dash::Solid)), marker: None };
+
+/// What a panel shows.
+struct Counted {
+    label: &'static str,
+    counter: Counter,
+    /// Rates of links in Mbit/s.
+    limits: Vec<f64>,
+}
+
 /// The hosts of a run that have samples, origins first.
 struct Hosts<'a> {
     origins: Vec<(&'a str, &'a [SeriesPoint])>,
@@ -78,54 +104,89 @@ impl<'a> Hosts<'a> {
         self.receivers.len() <= RECEIVERS_TOLD_APART
     }
 
-    fn panel(&self, label: &str, end: f64, counter: Counter, limit: Option<f64>) -> Panel {
-        let mut series = Vec::new();
-        let receivers: Vec<Vec<Point>> =
-            self.receivers.iter().map(|(_, points)| rates(points, end, counter)).collect();
-        let median = median(&receivers);
-        for (place, points) in receivers.into_iter().enumerate() {
-            series.push(Series { points, look: self.receiver_look(place) });
-        }
-        if !self.told_apart() {
-            series.push(Series { points: median, look: MEDIAN });
-        }
-        for (place, (_, points)) in self.origins.iter().enumerate() {
-            series.push(Series { points: rates(points, end, counter), look: origin_look(place) });
-        }
+    fn origins_told_apart(&self) -> bool {
+        self.origins.len() <= ORIGINS_TOLD_APART
+    }
+
+    fn panel(&self, counted: &Counted, end: f64) -> Panel {
+        let of = |hosts: &[(&str, &[SeriesPoint])]| -> Vec<Vec<Point>> {
+            hosts.iter().map(|(_, points)| rates(points, end, counted.counter)).collect()
+        };
+        let (receivers, origins) = (of(&self.receivers), of(&self.origins));
+        let medians = [
+            (!self.told_apart()).then(|| Series { points: median(&receivers), look: MEDIAN }),
+            (!self.origins_told_apart()).then(|| Series { points: median(&origins), look: ORIGINS_MEDIAN }),
+        ];
+        let looks = (0..receivers.len()).map(|place| self.receiver_look(place));
+        let looks = looks.chain((0..origins.len()).map(|place| self.origin_look(place)));
+        let lines = receivers.into_iter().chain(origins).zip(looks);
+        let mut series: Vec<Series> = lines.map(|(points, look)| Series { points, look }).collect();
+        // Thin lines are behind what stands for them.
+        series.sort_by_key(|series| series.look != CROWD && series.look != ORIGINS);
+        series.extend(medians.into_iter().flatten());
         let most = series.iter().flat_map(|series| &series.points).map(|point| point.y).fold(0.0, f64::max);
-        let y = Axis::rounded(label, 0.0, most.max(limit.unwrap_or_default()), 6);
-        if let Some(limit) = limit {
-            series.push(Series {
-                points: vec![Point::at(0.0, limit), Point::at(f64::MAX, limit)],
-                look: LIMIT,
-            });
-        }
+        let y = Axis::rounded(counted.label, 0.0, counted.limits.iter().copied().fold(most, f64::max), 6);
+        series.extend(counted.limits.iter().map(|&limit| Series {
+            points: vec![Point::at(0.0, limit), Point::at(f64::MAX, limit)],
+            look: LIMIT,
+        }));
         Panel { y, height: HEIGHT, series }
     }
 
+    /// The rates in Mbit/s that links in one direction have, ascending; none if there are too many. Where they differ, only those of hosts
+    /// that used a tenth of theirs at some time: the others' would be far above all that there is to see.
+    fn limits(&self, links: &[Host], end: f64, counter: Counter, rate: fn(&Host) -> Option<u64>) -> Vec<f64> {
+        let rate_of = |name: &str| Some(rate(links.iter().find(|host| host.name == name)?)? as f64 / 1e6);
+        let all = self.origins.iter().chain(&self.receivers);
+        let all: Option<Vec<_>> = all.map(|(name, points)| Some((rate_of(name)?, *points))).collect();
+        // A host without a limit may be above every line.
+        let all = all.unwrap_or_default();
+        let same = all.windows(2).all(|pair| pair[0].0 == pair[1].0);
+        let is_used = |limit: f64, points: &[SeriesPoint]| {
+            rates(points, end, counter).iter().any(|point| point.y >= limit / 10.0)
+        };
+        let mut limits: Vec<f64> = all
+            .into_iter()
+            .filter(|(limit, points)| same || is_used(*limit, points))
+            .map(|host| host.0)
+            .collect();
+        limits.sort_by(f64::total_cmp);
+        limits.dedup();
+        if limits.len() > LIMITS { Vec::new() } else { limits }
+    }
+
+    fn origin_look(&self, place: usize) -> Look {
+        if !self.origins_told_apart() {
+            return ORIGINS;
+        }
+        let dash = [Dash::Solid, Dash::Long, Dash::Short][place % ORIGINS_TOLD_APART];
+        Look { color: Color::Ink, line: Some((2.0, dash)), marker: None }
+    }
+
     fn receiver_look(&self, place: usize) -> Look {
-        if self.told_apart() { Look { marker: None, ..look_of(place, false) } } else { CROWD }
+        if self.told_apart() { Look { marker: None, ..numbered_look(place, 0) } } else { CROWD }
     }
 
     fn legend(&self) -> Vec<(String, Look)> {
         let origins = self.origins.iter().enumerate();
         let mut legend: Vec<_> =
-            origins.map(|(place, (host, _))| (format!("{host} (origin)"), origin_look(place))).collect();
+            origins.map(|(place, (host, _))| (format!("{host} (origin)"), self.origin_look(place))).collect();
+        if !self.origins_told_apart() {
+            legend = vec![
+                (format!("{} origins", self.origins.len()), ORIGINS),
+                ("median of origins".into(), ORIGINS_MEDIAN),
+            ];
+        }
         if self.told_apart() {
             let receivers = self.receivers.iter().enumerate();
             legend
                 .extend(receivers.map(|(place, (host, _))| ((*host).to_owned(), self.receiver_look(place))));
         } else {
             legend.push((format!("{} receivers", self.receivers.len()), CROWD));
-            legend.push(("their median".into(), MEDIAN));
+            legend.push(("median of receivers".into(), MEDIAN));
         }
         legend
     }
-}
-
-fn origin_look(place: usize) -> Look {
-    let dash = [Dash::Solid, Dash::Long, Dash::Short, Dash::LongShort][place % 4];
-    Look { color: Color::Ink, line: Some((2.0, dash)), marker: None }
 }
 
 /// Mbit/s over even steps of time, from counters at any times.
@@ -164,16 +225,6 @@ fn median(lines: &[Vec<Point>]) -> Vec<Point> {
     let middle =
         |place: usize| Spread::of(alike.iter().map(|line| line[place].y)).map(|spread| spread.median);
     (0..first.len()).filter_map(|place| Some(Point::at(first[place].x, middle(place)?))).collect()
-}
-
-/// The rate in Mbit/s that all links of the hosts have in both directions, if they have one.
-fn link_rate(summary: &Summary<'_>, hosts: &Hosts<'_>) -> Option<f64> {
-    let names: Vec<&str> = hosts.origins.iter().chain(&hosts.receivers).map(|(host, _)| *host).collect();
-    let links =
-        summary.records.header.topology.hosts.iter().filter(|host| names.contains(&host.name.as_str()));
-    let mut rates = links.flat_map(|host| [host.up_bits_per_second, host.down_bits_per_second]);
-    let first = rates.next()??;
-    rates.all(|rate| rate == Some(first)).then_some(first as f64 / 1e6)
 }
 
 /// Who got how much from whom in the typical run. `None` if nobody could tell, or all came from one.

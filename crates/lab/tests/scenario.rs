@@ -181,6 +181,7 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     ("rate = \"10mbit\"", "rate = \"8bit\"", &["network", "16 kbit/s"]),
     ("down = \"40mbit\"", "down = \"8bit\"", &["network", "16 kbit/s"]),
     ("queue = \"50ms\"", "queue = 0", &["network", "a queue is"]),
+    ("queue = \"50ms\"", "queue = 50", &["line 13", "`network.queue`", "no unit of time", "50ms"]),
     ("\"reno\"", "\"a b\"", &["`a b` is no congestion control"]),
     ("do = \"kill\"", "do = \"leave\"", &["receiver 2", "after \"leave\""]),
     ("at = 4", "at = 1", &["receiver 2", "without a later \"start\""]),

@@ -32,6 +32,16 @@ pub enum QuantityError {
         /// What one could write.
         examples: &'static str,
     },
+    /// A number alone, where that could mean too much.
+    #[error("`{number}` has no unit of {of}; write for example {number}{unit}")]
+    NoUnit {
+        /// What stands there.
+        number: String,
+        /// What was wanted: `rate`, `time`.
+        of: &'static str,
+        /// What most people mean.
+        unit: &'static str,
+    },
     /// `mb/s`: megabits or megabytes?
     #[error("`{0}` could mean bits or bytes; write for example 10mbit or 1.2MB/s")]
     BitsOrBytes(String),
@@ -50,6 +60,9 @@ const TIMES: &str = "for example 90s, 10m, 1h, 1h30m, 500ms";
 /// When it is not one, its unit is ambiguous, or it is less than one byte per second.
 pub fn rate(text: &str) -> Result<Rate, QuantityError> {
     let (number, unit) = split(text)?;
+    if unit.is_empty() {
+        return Err(QuantityError::NoUnit { number: text.trim().to_owned(), of: "rate", unit: "mbit" });
+    }
     let bits = bits_per_unit(unit).ok_or_else(|| {
         let lower = unit.to_ascii_lowercase();
         let stem = lower.trim_end_matches("/s").trim_end_matches("ps");
@@ -113,6 +126,19 @@ pub fn time(text: &str) -> Result<Span, QuantityError> {
         return Err(QuantityError::Range(text.to_owned()));
     }
     Ok(Span(Duration::from_secs_f64(seconds)))
+}
+
+/// Reads a TIME that is mostly less than a second, `5ms`. Only 0 may stand without a unit: people mean milliseconds, and a bare number is seconds
+/// elsewhere.
+///
+/// # Errors
+/// As [`time`], or when there is no unit.
+pub fn short_time(text: &str) -> Result<Span, QuantityError> {
+    let span = time(text)?;
+    if split(text)?.1.is_empty() && !span.0.is_zero() {
+        return Err(QuantityError::NoUnit { number: text.trim().to_owned(), of: "time", unit: "ms" });
+    }
+    Ok(span)
 }
 
 impl fmt::Display for Size {
@@ -259,7 +285,11 @@ mod tests {
         for text in ["10mb/s", "10mbps", "10gb/s"] {
             assert!(matches!(rate(text), Err(QuantityError::BitsOrBytes(_))), "{text}: {:?}", rate(text));
         }
-        for text in ["10", "10m", "10 apples", "10mbit/h", "10Xbit"] {
+        assert_eq!(
+            rate(" 10").unwrap_err().to_string(),
+            "`10` has no unit of rate; write for example 10mbit"
+        );
+        for text in ["10m", "10 apples", "10mbit/h", "10Xbit"] {
             assert!(matches!(rate(text), Err(QuantityError::Unit { .. })), "{text}: {:?}", rate(text));
         }
         for text in ["", "mbit", "-1mbit", "1.2.3MB/s", "nan", "."] {
@@ -309,6 +339,16 @@ mod tests {
         for text in ["", "m", "10x", "-1s", "forever", "99999999999h", "1h-"] {
             assert!(time(text).is_err(), "{text}: {:?}", time(text));
         }
+    }
+
+    #[test]
+    fn short_times_need_a_unit() {
+        for (text, micros) in [("0", 0), ("5ms", 5000), (" 1.5 s", 1_500_000), ("0.0", 0)] {
+            assert_eq!(short_time(text), Ok(Span(Duration::from_micros(micros))), "{text}");
+        }
+        let error = short_time(" 5 ").unwrap_err().to_string();
+        assert_eq!(error, "`5` has no unit of time; write for example 5ms");
+        assert!(short_time("").is_err() && short_time("5x").is_err());
     }
 
     #[test]

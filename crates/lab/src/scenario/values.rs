@@ -100,8 +100,13 @@ impl Values<'_> {
         Ok(rate.0.saturating_mul(8))
     }
 
-    /// A time in microseconds.
+    /// A time in microseconds. It has a unit, unless it is zero.
     pub(super) fn micros(&self, key: &str, leaf: &Leaf) -> Read<u64> {
+        let text = match leaf.get_ref() {
+            Value::Integer(number) => number.to_string(),
+            _ => self.text(key, leaf, "5ms")?.to_owned(),
+        };
+        sow_quantity::short_time(&text).map_err(|error| self.wrong(leaf.span().start, key, error))?;
         let time = self.time(key, leaf, Duration::ZERO..=Duration::from_secs(10))?;
         Ok(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
     }

@@ -3,7 +3,7 @@
 pub(crate) mod new;
 pub(crate) mod run;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum, builder::FalseyValueParser};
 use sow_lab::{
@@ -107,7 +107,7 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "SOW_RATE", value_name = "RATE", default_value = "10mbit", value_parser = quantity::rate)]
     pub(crate) rate: Rate,
     /// How long a frame is under way on a link, each way.
-    #[arg(long, env = "SOW_DELAY", value_name = "TIME", default_value = "0", value_parser = quantity::time)]
+    #[arg(long, env = "SOW_DELAY", value_name = "TIME", default_value = "0", value_parser = quantity::short_time)]
     pub(crate) delay: Span,
     /// What one host can send, for example h1=2mbit; can be given several times.
     #[arg(long, env = "SOW_UP", value_name = "HOST=RATE", value_delimiter = ',', value_parser = host_rate)]
@@ -125,7 +125,7 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "SOW_TRUNK", value_name = "RATE", value_parser = quantity::rate)]
     pub(crate) trunk: Option<Rate>,
     /// The longest queue in front of a link, as the time that it takes to drain.
-    #[arg(long, env = "SOW_QUEUE", value_name = "TIME", default_value = "100ms", value_parser = quantity::time)]
+    #[arg(long, env = "SOW_QUEUE", value_name = "TIME", default_value = "100ms", value_parser = quantity::short_time)]
     pub(crate) queue: Span,
     /// TCP's congestion control on every host.
     #[arg(long, env = "SOW_CONGESTION_CONTROL", value_name = "NAME", default_value = "cubic")]
@@ -233,6 +233,9 @@ impl UpArgs {
         let rate = bits(self.rate);
         let link = Link { up: rate, down: rate, delay_us: micros(self.delay) };
         let mut topology = Topology::star(self.named.name.clone(), usize::from(self.hosts), link);
+        once("--up", &self.up)?;
+        once("--down-rate", &self.down_rate)?;
+        once("--delay-of", &self.delay_of)?;
         for (host, rate) in &self.up {
             link_of(&mut topology, *host)?.up = bits(*rate);
         }
@@ -263,6 +266,15 @@ impl UpArgs {
     }
 }
 
+/// Of two figures for the same thing, one must be a mistake.
+fn once<T>(option: &str, given: &[(usize, T)]) -> Result<(), Failure> {
+    let mut hosts = BTreeSet::new();
+    match given.iter().find(|(host, _)| !hosts.insert(*host)) {
+        Some((host, _)) => Err(Failure::usage(format!("{option} is given twice for h{host}"))),
+        None => Ok(()),
+    }
+}
+
 fn link_of(topology: &mut Topology, host: usize) -> Result<&mut Link, Failure> {
     let hosts = topology.links.len();
     let link = topology.links.get_mut(host - 1);
@@ -282,7 +294,7 @@ fn host_rate(text: &str) -> Result<(usize, Rate), String> {
 }
 
 fn host_time(text: &str) -> Result<(usize, Span), String> {
-    of_host(text, "h3=50ms", |value| quantity::time(value).map_err(|error| error.to_string()))
+    of_host(text, "h3=50ms", |value| quantity::short_time(value).map_err(|error| error.to_string()))
 }
 
 fn of_host<T>(
@@ -350,6 +362,12 @@ mod tests {
             ("--rate 1bit", "out of range"),
             ("--rate 8bit", "16 kbit/s"),
             ("--delay 11s", "10 s"),
+            ("--delay 5", "5ms"),
+            ("--delay-of h1=5", "5ms"),
+            ("--queue 100", "100ms"),
+            ("--rate 10", "10mbit"),
+            ("--up h1=2mbit --up h2=1mbit,h1=3mbit", "--up is given twice for h1"),
+            ("--delay-of h3=2ms,h3=3ms", "--delay-of is given twice for h3"),
             ("--name Lab", "no name for a lab"),
             ("--name experiment-1", "labs of `sow lab run`"),
             ("--congestion-control a/b", "no congestion control"),

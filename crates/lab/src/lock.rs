@@ -39,6 +39,12 @@ impl Lock {
             }
         }
     }
+
+    /// Whether somebody holds the lock of this file now.
+    pub(crate) fn is_held(path: &Path) -> bool {
+        let file = OpenOptions::new().write(true).open(path);
+        file.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK))
+    }
 }
 
 impl Drop for Lock {
@@ -64,8 +70,11 @@ mod tests {
         fs::write(&path, "left").unwrap();
         let held = Lock::try_take(&path).unwrap().expect("nobody has it");
         assert!(Lock::try_take(&path).unwrap().is_none());
+        assert!(Lock::is_held(&path));
         drop(held);
-        assert!(!path.exists());
+        assert!(!path.exists() && !Lock::is_held(&path) && !path.exists());
+        fs::write(&path, "left").unwrap();
+        assert!(!Lock::is_held(&path));
         assert!(Lock::try_take(&path).unwrap().is_some());
         assert!(Lock::try_take(&dir.path().join("no/such")).is_err());
     }

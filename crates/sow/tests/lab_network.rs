@@ -150,7 +150,8 @@ fn a_lab_is_built_entered_shown_and_taken_down() {
     run(["lab", "exec", "--name", lab, "h4", "--", "true"]).expect(2).says(&["h1 to h3", "h4"]);
 
     let refused = ["lab", "up", "--name", "t-refused", "--hosts", "2", "--congestion-control", "nosuch"];
-    run(refused).expect(1).says(&["congestion control nosuch"]);
+    let said = run(refused).expect(1).says(&["congestion control nosuch"]).stderr.clone();
+    assert!(!said.contains("echo"), "what the shell said is no answer: {said}");
     assert_nothing_left("t-refused");
 
     // Emptied of its environment, and with a parent that does not wait for it: it is the lab's all the same.
@@ -305,8 +306,18 @@ fn an_interrupted_building_cleans_up_after_itself() {
         assert!(Instant::now() < deadline && building.is_running(), "it does not get as far as h100");
         thread::sleep(Duration::from_millis(1));
     }
-    let signalled = Command::new("kill").args(["-INT", &building.pid().to_string()]).status();
-    assert!(signalled.is_ok_and(|status| status.success()));
+    let signal = |name: &str| {
+        let signalled = Command::new("kill").args([name, &building.pid().to_string()]).status();
+        assert!(signalled.is_ok_and(|status| status.success()), "{name}");
+    };
+    // Held where it is, so that it is still at work when it is looked at.
+    signal("-STOP");
+    let status = run(["lab", "status", "--name", lab]).expect(0).stdout;
+    assert!(status.contains("delay not set up") && status.contains("a command is building it"), "{status}");
+    assert!(!status.contains("NOT WHOLE"), "{status}");
+    run(["lab", "exec", "--name", lab, "h1", "--", "true"]).expect(1).says(&["another command is working"]);
+    signal("-INT");
+    signal("-CONT");
     building.wait().expect(130);
     assert_nothing_left(lab);
 }

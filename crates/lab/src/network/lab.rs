@@ -76,15 +76,16 @@ impl Lab {
     /// Finds a network that is up. It stays up when this is dropped.
     ///
     /// # Errors
-    /// When there is none of that name, or it is not whole.
+    /// When there is none of that name, it is not whole, or a command is working on it.
     pub fn open(name: &LabName, program: &Path) -> Result<Self, NetworkError> {
-        let Some(state) = State::read(name)? else {
-            return Err(NetworkError::NoSuchLab(name.to_string()));
-        };
-        if !is_whole(&state) {
-            return Err(NetworkError::Broken(name.to_string()));
+        let was_busy = Lock::is_held(name);
+        let state = State::read(name)?;
+        match state {
+            Some(state) if is_whole(&state) => Ok(Self { state, program: program.to_owned(), owned: None }),
+            _ if was_busy || Lock::is_held(name) => Err(NetworkError::Busy(name.to_string())),
+            Some(_) => Err(NetworkError::Broken(name.to_string())),
+            None => Err(NetworkError::NoSuchLab(name.to_string())),
         }
-        Ok(Self { state, program: program.to_owned(), owned: None })
     }
 
     /// What it was built from.

@@ -71,7 +71,7 @@ impl<'a> Plan<'a> {
         script += &batch("tc", self.queues("eth0", link.up, link.delay_us));
         let _ = writeln!(
             script,
-            "echo {0} >/proc/sys/net/ipv4/tcp_congestion_control || {{ echo 'this kernel does not let a lab have the congestion \
+            "{{ echo {0} >/proc/sys/net/ipv4/tcp_congestion_control; }} 2>/dev/null || {{ echo 'this kernel does not let a lab have the congestion \
              control {0}' >&2; exit 1; }}",
             self.topology.congestion_control
         );
@@ -222,7 +222,10 @@ mod tests {
         ] {
             assert!(lines(&script).contains(&line), "no `{line}` in:\n{script}");
         }
-        assert!(script.contains("\necho cubic >/proc/sys/net/ipv4/tcp_congestion_control || "), "{script}");
+        assert!(
+            script.contains("\n{ echo cubic >/proc/sys/net/ipv4/tcp_congestion_control; } 2>/dev/null || "),
+            "{script}"
+        );
         assert!(!script.contains("netem"), "{script}");
         assert!(!script.contains("neighbour add 10.0.0.2 "), "a host is no neighbour of itself:\n{script}");
     }

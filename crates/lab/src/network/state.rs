@@ -95,6 +95,11 @@ impl Lock {
             thread::sleep(Duration::from_millis(20));
         }
     }
+
+    /// Whether a lab is being built or taken down just now.
+    pub(super) fn is_held(name: &LabName) -> bool {
+        folder().is_ok_and(|folder| lock::Lock::is_held(&folder.join(format!("{name}.lock"))))
+    }
 }
 
 /// The names of all labs of this user of which there is anything.

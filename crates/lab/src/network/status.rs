@@ -9,7 +9,7 @@ use super::{
     address::{host_namespace, ipv4, ipv6, is_namespace_of},
     lab::is_whole,
     processes::{self, namespace_of},
-    state::State,
+    state::{Lock, State},
 };
 
 /// A lab as it is now.
@@ -19,7 +19,9 @@ pub struct LabStatus {
     pub name: LabName,
     /// Whether everything that it is made of is there.
     pub whole: bool,
-    /// How frames are delayed.
+    /// Whether a command is building it or taking it down just now.
+    pub busy: bool,
+    /// How frames are delayed; [`DelayMethod::None`] also while that is not settled.
     pub delay_method: DelayMethod,
     /// TCP's congestion control on every host.
     pub congestion_control: String,
@@ -38,6 +40,8 @@ pub struct HostStatus {
     pub ipv4: Ipv4Addr,
     /// Its address.
     pub ipv6: Ipv6Addr,
+    /// The switch that it is on, 1 or 2.
+    pub switch: usize,
     /// Its link.
     #[serde(flatten)]
     pub link: Link,
@@ -60,8 +64,14 @@ impl LabStatus {
     /// # Errors
     /// When there is nothing, or nothing that says what it was to be.
     pub fn of(name: &LabName) -> Result<Self, NetworkError> {
+        // It may be whole a moment later: who was at work before counts, too.
+        let was_busy = Lock::is_held(name);
         match State::read(name)? {
-            Some(state) => Ok(of(&state)),
+            Some(state) => {
+                let status = of(&state);
+                Ok(Self { busy: was_busy || status.busy, ..status })
+            }
+            None if was_busy => Err(NetworkError::Busy(name.to_string())),
             None if super::names()?.contains(name) => Err(NetworkError::Broken(name.to_string())),
             None => Err(NetworkError::NoSuchLab(name.to_string())),
         }
@@ -86,6 +96,7 @@ pub(super) fn of(state: &State) -> LabStatus {
             name: format!("h{host}"),
             ipv4: ipv4(host),
             ipv6: ipv6(host),
+            switch: topology.switch_of(host),
             link: *link,
             processes: running.collect(),
         }
@@ -93,6 +104,7 @@ pub(super) fn of(state: &State) -> LabStatus {
     LabStatus {
         name: name.clone(),
         whole: is_whole(state),
+        busy: Lock::is_held(name),
         delay_method: state.delay.unwrap_or(DelayMethod::None),
         congestion_control: topology.congestion_control.clone(),
         switches: topology.switches,

@@ -94,7 +94,7 @@ fn status(name: Option<LabName>, report: &Report) -> Result<Exit, Failure> {
     for name in &names {
         let status = match LabStatus::of(name) {
             Ok(status) => status,
-            Err(error @ NetworkError::Broken(_)) if names.len() > 1 => {
+            Err(error @ (NetworkError::Broken(_) | NetworkError::Busy(_))) if names.len() > 1 => {
                 report.warn(Failure::from(error).message());
                 continue;
             }
@@ -139,7 +139,11 @@ fn describe(topology: &Topology, delay: DelayMethod) -> Vec<String> {
     let hosts = topology.links.len();
     let switches = match topology.switches {
         Switches::One => "round a switch".to_owned(),
-        Switches::Two { trunk } => format!("on two switches with {} between them", rate(trunk)),
+        Switches::Two { trunk } => {
+            let first = (1..=hosts).filter(|&host| topology.switch_of(host) == 1).count();
+            let (one, other) = (span(1, first), span(first + 1, hosts));
+            format!("on two switches with {} between them: {one} on one, {other} on the other", rate(trunk))
+        }
     };
     let first = topology.links[0];
     let mut lines = vec![
@@ -163,16 +167,28 @@ fn describe(topology: &Topology, delay: DelayMethod) -> Vec<String> {
 }
 
 fn lines_of(status: &LabStatus) -> Vec<String> {
-    let whole = if status.whole { "" } else { "; NOT WHOLE: take it down" };
+    let state = match (status.whole, status.busy) {
+        (true, _) => "",
+        (false, true) => "; a command is building it or taking it down",
+        (false, false) => "; NOT WHOLE: take it down",
+    };
+    let is_delayed = status.hosts.iter().any(|host| host.link.delay_us > 0);
+    let method = match status.delay_method {
+        // It was not built so far.
+        DelayMethod::None if is_delayed => "delay not set up",
+        method => method_text(method),
+    };
     let mut lines = vec![format!(
-        "lab {}: {}; congestion control {}{whole}",
-        status.name,
-        method_text(status.delay_method),
-        status.congestion_control
+        "lab {}: {method}; congestion control {}{state}",
+        status.name, status.congestion_control
     )];
     for host in &status.hosts {
+        let switch = match status.switches {
+            Switches::One => String::new(),
+            Switches::Two { .. } => format!(", on switch {}", host.switch),
+        };
         lines.push(format!(
-            "  {:<5} {:<12} {:<13} {}",
+            "  {:<5} {:<12} {:<13} {}{switch}",
             host.name,
             host.ipv4,
             host.ipv6,
@@ -183,6 +199,15 @@ fn lines_of(status: &LabStatus) -> Vec<String> {
         );
     }
     lines
+}
+
+/// Hosts of consecutive numbers.
+fn span(first: usize, last: usize) -> String {
+    match last.checked_sub(first) {
+        None => "none".to_owned(),
+        Some(0) => format!("h{first}"),
+        Some(_) => format!("h{first} to h{last}"),
+    }
 }
 
 fn link_text(link: &Link) -> String {
@@ -233,6 +258,7 @@ impl From<NetworkError> for Failure {
             }
             NetworkError::NoSuchLab(name) => Some(format!("sow lab up --name {name}")),
             NetworkError::NotPermitted(_) => Some("run it as root: sudo sow lab …".to_owned()),
+            NetworkError::Busy(name) => Some(format!("wait for it; sow lab status --name {name}")),
             _ => None,
         };
         let failure = Failure::new(exit, error);
@@ -265,7 +291,10 @@ mod tests {
         topology.links[2] = Link { up: 64_000, down: 2_500_000, delay_us: 0 };
         topology.switches = Switches::Two { trunk: 5_000_000 };
         let lines = describe(&topology, DelayMethod::None);
-        assert_eq!(lines[0], "lab demo: 3 hosts on two switches with 5mbit between them");
+        assert_eq!(
+            lines[0],
+            "lab demo: 3 hosts on two switches with 5mbit between them: h1 to h2 on one, h3 on the other"
+        );
         assert_eq!(lines[2], "  h3     64kbit up, 2.5mbit down, no delay");
     }
 }

@@ -90,7 +90,10 @@ pub(crate) fn calibration(measures: &[Calibration]) -> Option<Table> {
 
 /// The main tables: one for each file, a row for each mode and number of users.
 pub(crate) fn completion(summary: &Summary<'_>) -> Vec<Table> {
-    let beside_document = published::is_network_of_document_1(&summary.records.header.topology);
+    let is_published =
+        |group: &Group<'_>| published::mean_seconds(group.model, group.file, group.users).is_some();
+    let beside_document = published::is_network_of_document_1(&summary.records.header.topology)
+        && summary.groups.iter().any(is_published);
     summary
         .files
         .iter()
@@ -265,14 +268,18 @@ pub(crate) fn gaps(summary: &Summary<'_>) -> Option<Table> {
         ]);
     }
     for failure in summary.records.standing_failures() {
-        let which = format!("{}, {} users, repetition {}", failure.file, failure.users, failure.repetition);
+        let which =
+            format!("{}, {}, repetition {}", failure.file, users_of(failure.users), failure.repetition);
         rows.push(vec![failure.mode.clone(), which, failure.message.clone()]);
     }
     for run in &summary.records.runs {
         for receiver in run.staying().filter(|receiver| receiver.seconds().is_none()) {
             let which = format!(
-                "{}, {} users, repetition {}, {}",
-                run.file.name, run.users, run.repetition, receiver.host
+                "{}, {}, repetition {}, {}",
+                run.file.name,
+                users_of(run.users),
+                run.repetition,
+                receiver.host
             );
             let said = receiver.error.as_deref().unwrap_or("no verified copy");
             rows.push(vec![run.mode.clone(), which, said.to_owned()]);
@@ -298,6 +305,11 @@ fn spread(spread: Option<Spread>, unit: f64, places: usize) -> String {
 
 fn optional<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
     value.map(text).unwrap_or_default()
+}
+
+/// `5 users`.
+fn users_of(users: u32) -> String {
+    if users == 1 { "1 user".to_owned() } else { format!("{users} users") }
 }
 
 /// `5 receivers`.

@@ -45,8 +45,7 @@ pub(super) struct Aria2 {
 
 /// Whether it is installed, and what the tracker needs.
 pub(super) fn look(mode: Mode) -> Result<Facts, Missing> {
-    let program = installed::find(mode, PROGRAM, "aria2")?;
-    installed::find(mode, "python3", "python3")?;
+    let [program, _] = installed::find(mode, [(PROGRAM, "aria2"), ("python3", "python3")])?;
     Ok(Facts {
         version: installed::version(&program, &["--version"]),
         note: Some(

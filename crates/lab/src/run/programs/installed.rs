@@ -23,12 +23,18 @@ pub(super) fn path_of(program: &str) -> PathBuf {
     located(program).unwrap_or_else(|| PathBuf::from(program))
 }
 
-/// The path of a program.
+/// The paths of all programs that a mode needs, each given with the package of Debian's that has it.
 ///
 /// # Errors
-/// That it is missing, and the package of Debian's that has it.
-pub(super) fn find(mode: Mode, program: &str, package: &str) -> Result<PathBuf, Missing> {
-    located(program).ok_or_else(|| missing(mode, program, package))
+/// Which are missing, and their packages.
+pub(super) fn find<const N: usize>(mode: Mode, wanted: [(&str, &str); N]) -> Result<[PathBuf; N], Missing> {
+    let lacking: Vec<_> = wanted.iter().filter(|(program, _)| located(program).is_none()).collect();
+    if lacking.is_empty() {
+        return Ok(wanted.map(|(program, _)| path_of(program)));
+    }
+    let programs: Vec<_> = lacking.iter().map(|(program, _)| *program).collect();
+    let packages: Vec<_> = lacking.iter().map(|(_, package)| *package).collect();
+    Err(missing(mode, &programs.join(" + "), &packages.join(" ")))
 }
 
 fn located(program: &str) -> Option<PathBuf> {
@@ -62,10 +68,13 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_named_with_its_package() {
-        assert!(find(Mode::Aria2, "sh", "dash").unwrap().is_absolute());
-        let missing = find(Mode::Aria2, "no-such-program", "aria2").unwrap_err();
+        assert!(find(Mode::Aria2, [("sh", "dash")]).unwrap()[0].is_absolute());
+        let missing = find(Mode::Aria2, [("no-such-program", "aria2"), ("sh", "dash")]).unwrap_err();
         assert_eq!((&*missing.mode, &*missing.program), ("aria2", "no-such-program"));
         assert_eq!(missing.hint.as_deref(), Some("apt install aria2"));
+        let both = find(Mode::NginxCurl, [("no-such-program", "one"), ("nor-this", "two")]).unwrap_err();
+        assert_eq!(&*both.program, "no-such-program + nor-this");
+        assert_eq!(both.hint.as_deref(), Some("apt install one two"));
     }
 
     #[test]

@@ -24,8 +24,7 @@ pub(super) struct NginxCurl {
 
 /// Whether both are installed.
 pub(super) fn look(mode: Mode) -> Result<Facts, Missing> {
-    let nginx = installed::find(mode, "nginx", "nginx-light")?;
-    let curl = installed::find(mode, "curl", "curl")?;
+    let [nginx, curl] = installed::find(mode, [("nginx", "nginx-light"), ("curl", "curl")])?;
     let versions = [installed::version(&nginx, &["-v"]), installed::version(&curl, &["--version"])];
     let first_words = |line: &String| line.split(' ').take(3).collect::<Vec<_>>().join(" ");
     Ok(Facts {

@@ -32,8 +32,7 @@ pub(super) struct Transmission {
 
 /// Whether it is installed, and what the tracker needs.
 pub(super) fn look(mode: Mode) -> Result<Facts, Missing> {
-    let program = installed::find(mode, PROGRAM, PROGRAM)?;
-    installed::find(mode, "python3", "python3")?;
+    let [program, _] = installed::find(mode, [(PROGRAM, PROGRAM), ("python3", "python3")])?;
     Ok(Facts {
         version: installed::version(&program, &["--version"]),
         note: Some(format!(

@@ -8,7 +8,8 @@ use sow_lab::scenario;
 /// `sow lab new`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file is that of a built-in experiment; its comments say what every key means and why its figures are what they are. A file that is \
+The file is that of a built-in experiment; its comments say why its figures are what they are, and those of cs-vs-p2p what \
+every key means. A file that is \
 there is never overwritten.
 
 Examples:

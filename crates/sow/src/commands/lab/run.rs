@@ -56,12 +56,12 @@ fn conclude(setup: &Setup, outcome: Outcome, report: &Report) -> Result<Exit, Fa
     }
     let Outcome { incomplete, failed, left, missing, .. } = outcome;
     if left > 0 {
-        report.note(format_args!("{left} runs are left; the same command goes on with them"));
+        report.note(format_args!("{} left; the same command goes on", runs(left)));
         return Ok(Exit::Interrupted);
     }
     if failed + incomplete > 0 {
         let text =
-            format!("{failed} runs could not be made, and in {incomplete} a receiver got no right copy");
+            format!("{} could not be made, and in {incomplete} a receiver got no right copy", runs(failed));
         let again = match failed {
             0 => "",
             _ => "; the same command tries those again that could not be made",
@@ -118,7 +118,7 @@ impl Teller<'_> {
         let before =
             if plan.done > 0 { format!(" ({} are there already)", plan.done) } else { String::new() };
         let minutes = Duration::from_secs(plan.expected.as_secs().max(1));
-        self.report.note(format_args!("{} runs{before}, about {}", self.all, Span(minutes)));
+        self.report.note(format_args!("{}{before}, about {}", runs(self.all), Span(minutes)));
     }
 
     fn missing(&self, missing: &Missing) {
@@ -151,6 +151,10 @@ impl Teller<'_> {
         let people = if users == 1 { "user " } else { "users" };
         format!("[{}/{}] {mode:<16} {users:>3} {people}  {file}", self.done, self.all)
     }
+}
+
+fn runs(count: usize) -> String {
+    if count == 1 { "1 run".to_owned() } else { format!("{count} runs") }
 }
 
 impl From<ScenarioError> for Failure {

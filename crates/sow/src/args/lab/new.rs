@@ -8,9 +8,9 @@ use sow_lab::scenario;
 /// `sow lab new`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file is that of a built-in experiment; its comments say why its figures are what they are, and those of cs-vs-p2p what \
-every key means. A file that is \
-there is never overwritten.
+The file is that of a built-in experiment; its comments say why its figures are what they are. Those of cs-vs-p2p also say what the keys \
+mean that all experiments have, half-and-half has several origins, slow-origin links that differ, churn receivers that come and go. \
+A file that is there is never overwritten.
 
 Examples:
   sow lab new my-test

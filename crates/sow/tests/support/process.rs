@@ -74,6 +74,14 @@ impl Process {
         }
     }
 
+    /// Waits for a line with all of these in it.
+    pub(crate) fn wait_line(&mut self, parts: &[&str]) {
+        let found = |lines: &[String]| {
+            lines.iter().any(|line| parts.iter().all(|part| line.contains(part))).then_some(())
+        };
+        self.wait_for(&format!("line with {parts:?}"), found);
+    }
+
     /// Waits for a JSON line whose `event` is `name`.
     pub(crate) fn wait_event(&mut self, name: &str) -> Value {
         self.wait_for(&format!("event {name:?}"), |lines| events(lines, name).next())

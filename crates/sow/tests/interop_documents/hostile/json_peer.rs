@@ -148,6 +148,17 @@ fn what_breaks_the_rules_ends_its_own_connection() {
         }
     });
     network.assert_serves(port, "all of these");
+    for cause in [
+        "a bitfield that does not fit the content",
+        "a second bitfield",
+        "a piece index that does not exist",
+        "what it sent cannot be understood: ",
+        "it says that it ends",
+    ] {
+        seed.wait_line(&["a peer is gone", "127.0.0.1:", cause]);
+    }
+    let warned = seed.lines().iter().filter(|line| line.starts_with("warning: ")).count();
+    assert_eq!(warned, 1, "one line for one address");
     assert!(seed.runs(), "the seed ended");
 }
 

@@ -113,6 +113,15 @@ fn what_is_no_request_is_an_error() {
 }
 
 #[test]
+fn an_address_of_ipv4_is_logged_as_one() {
+    // It listens to both families, so that the socket has another name for it.
+    let mut tracker = sow::here("json-torrent tracker -p 0 --json -v");
+    let port = tracker.wait_event("ready")["port"].as_u64().and_then(|port| port.try_into().ok());
+    ask_bytes(port.expect("a port"), b"{}").expect("a reply");
+    tracker.wait_line(&["a request is refused", "addr=127.0.0.1:"]);
+}
+
+#[test]
 fn it_survives_what_is_no_frame() {
     let (mut tracker, port) = tracker();
     let _silent: Vec<_> = (0..50).map(|_| Stranger::call(port)).collect();

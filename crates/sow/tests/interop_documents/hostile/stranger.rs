@@ -36,6 +36,11 @@ impl Stranger {
         Self { stream }
     }
 
+    /// Our own port.
+    pub(super) fn port(&self) -> u16 {
+        self.stream.local_addr().expect("it is connected").port()
+    }
+
     /// Sends; whether the other side still takes it.
     pub(super) fn send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()

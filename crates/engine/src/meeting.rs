@@ -408,8 +408,10 @@ impl Engine {
         let here = self.peers.get(&conn).map(|peer| (peer.addr, peer.handshake.peer_id));
         let Some((addr, peer_id)) = here.or_else(|| self.identities.get(&conn).copied()) else { return };
         let listen = self.peers.get(&conn).and_then(Peer::listen_addr).unwrap_or(addr);
-        self.book.ban(listen, peer_id);
-        self.event(Event::Banned { addr, piece });
+        // Who had two connections, or whose pieces turn out to be wrong one after the other, is told of once.
+        if self.book.ban(listen, peer_id) {
+            self.event(Event::Banned { addr, piece });
+        }
         self.drop_peer(now, conn, DropReason::Banned);
     }
 

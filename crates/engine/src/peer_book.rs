@@ -162,11 +162,13 @@ impl PeerBook {
     }
 
     /// Never again: this address, this name; after three of them the whole host, unless it is this machine.
-    pub(crate) fn ban(&mut self, addr: SocketAddr, peer_id: PeerId) {
-        self.banned.insert(addr);
+    /// Whether that is news.
+    pub(crate) fn ban(&mut self, addr: SocketAddr, peer_id: PeerId) -> bool {
+        let is_news = self.banned.insert(addr);
         self.banned_names.insert((addr.ip(), peer_id));
         self.known.remove(&addr);
-        *self.bans_of_host.entry(addr.ip()).or_default() += 1;
+        *self.bans_of_host.entry(addr.ip()).or_default() += u32::from(is_news);
+        is_news
     }
 
     /// Never again this address, unless the user named it. Nobody else is blamed: it may have believed others.
@@ -251,14 +253,15 @@ mod tests {
     fn a_ban_holds_by_name_and_address_and_three_by_host() {
         let mut book = PeerBook::default();
         let id = |n| PeerId([n; 20]);
-        book.ban(addr(1), id(1));
+        assert!(book.ban(addr(1), id(1)));
+        assert!(!book.ban(addr(1), id(1)), "that is no news");
         assert!(book.is_banned(addr(1), id(9)) && book.is_banned(addr(2), id(1)));
         assert!(!book.is_banned(addr(2), id(2)), "another peer on the same host is not guilty");
         book.ban(addr(2), id(2));
         book.ban(addr(3), id(3));
         assert!(book.is_banned(addr(4), id(4)));
         let local = SocketAddr::from(([127, 0, 0, 1], 4));
-        (0..5).for_each(|n| book.ban(SocketAddr::new(local.ip(), 100 + n), id(100 + n as u8)));
+        (0..5).for_each(|n| _ = book.ban(SocketAddr::new(local.ip(), 100 + n), id(100 + n as u8)));
         assert!(!book.is_banned(local, id(4)));
     }
 

@@ -447,6 +447,25 @@ fn a_wrong_piece_bans_its_sender_and_is_asked_of_another() {
 }
 
 #[test]
+fn who_is_banned_on_two_connections_is_told_of_once() {
+    let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Pieces, false);
+    let lanes = [1, 2].map(|_| {
+        let (conn, _) = scene.connect(Dialect::JsonTorrent, Direction::Dialed, 1);
+        scene.json(conn, Json::Bitfield(Bytes::from_static(&[1; 4])));
+        let outputs = scene.json(conn, Json::Unchoke);
+        let [Json::Request(piece)] = said_json(conn, &outputs)[..] else { panic!("{outputs:?}") };
+        (conn, piece)
+    });
+    let mut outputs = Vec::new();
+    for (conn, piece) in lanes {
+        outputs.extend(scene.piece(conn, piece, Verdict::Corrupt { digests: vec![[0; 20]] }));
+        assert!(outputs.contains(&Output::Drop { conn, reason: DropReason::Banned }));
+    }
+    let is_told = |output: &&Output| matches!(output, Output::Event(Event::Banned { .. }));
+    assert_eq!(outputs.iter().filter(is_told).count(), 1);
+}
+
+#[test]
 fn who_is_finished_is_parted_from_and_who_is_silent_too() {
     let mut scene = Scene::with(Bitfield::full(PIECES), Proof::Pieces, false);
     let (conn, _) = scene.connect(Dialect::JsonTorrent, Direction::Accepted, 2);

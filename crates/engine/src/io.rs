@@ -352,6 +352,13 @@ pub enum Event {
         /// Who sent how many bytes of it.
         from: Vec<(ConnId, u64)>,
     },
+    /// Whoever is at an address broke its protocol time and again, and is not called any more.
+    GivenUp {
+        /// The address that was called.
+        addr: SocketAddr,
+        /// What it did last.
+        reason: DropReason,
+    },
     /// A piece did not verify.
     PieceCorrupt {
         /// Which.
@@ -481,8 +488,8 @@ pub enum DropReason {
     /// An extension message that cannot be read.
     #[error("an extension message that cannot be read")]
     BadExtension,
-    /// Blocks nobody asked for, time and again.
-    #[error("blocks that nobody asked for")]
+    /// Blocks nobody asked for, time and again; in dialects of whole pieces also a part of one.
+    #[error("data that nobody asked for, or not all of what was asked for")]
     Unrequested,
     /// A message that its dialect does not have, or has not in that place.
     #[error("a message out of place: {0}")]

@@ -309,19 +309,30 @@ impl Engine {
                 }
             }
         }
+        let given_up = peer.direction == Direction::Dialed
+            && reason.as_ref().is_some_and(|reason| {
+                reason.breaks_protocol() && self.book.broke_protocol(peer.addr, reason.is_for_good())
+            });
         if let Some(addr) = peer.listen_addr().filter(|addr| !self.is_dialed(*addr)) {
             self.widened.remove(&addr);
             match &reason {
                 Some(DropReason::NothingToTrade | DropReason::Ourselves) => self.book.forget(addr),
-                // It will not be another one, or speak otherwise, at once.
-                Some(reason) if reason.is_for_good() => self.book.released(now, addr, SILENCE_IN_DEBT),
+                // It will not be another one, or speak otherwise, at once. (For those whom we call, the book knows better.)
+                Some(DropReason::OtherFile) => self.book.released(now, addr, SILENCE_IN_DEBT),
+                Some(reason) if reason.is_for_good() && peer.direction == Direction::Accepted => {
+                    self.book.released(now, addr, SILENCE_IN_DEBT);
+                }
                 _ => self.book.released(now, addr, REST),
             }
         }
         let peer_id = peer.handshake.peer_id;
         let (addr, listen_addr, downloaded) = (peer.addr, peer.listen_addr(), peer.down.total());
         let stops = reason == Some(DropReason::Stopping);
+        let fault = reason.clone().filter(|_| given_up);
         self.event(Event::PeerGone { conn, addr, listen_addr, peer_id, downloaded, reason });
+        if let Some(reason) = fault {
+            self.event(Event::GivenUp { addr, reason });
+        }
         if !stops {
             self.rechoke_cooperative(now);
             self.refill(now);

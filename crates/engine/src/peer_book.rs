@@ -18,6 +18,12 @@ const HOST_BANS: u32 = 3;
 
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// How long an address rests after its first fault; twice as long after each one more.
+const FIRST_REST: Duration = Duration::from_millis(500);
+
+/// Faults after which an address is given up. There may be two connections to it, with a fault on each.
+const FAULTS: u32 = 6;
+
 /// Those whom the user named are worth more trouble.
 const LONGEST_RETRY_NAMED: Duration = Duration::from_secs(2);
 
@@ -39,12 +45,17 @@ struct Entry {
     dialect: Dialect,
     state: State,
     failures: u32,
+    faults: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Waiting { until: Time },
+    Waiting {
+        until: Time,
+    },
     Busy,
+    /// It broke its protocol once too often, and is not called any more.
+    GivenUp,
 }
 
 impl PeerBook {
@@ -62,8 +73,10 @@ impl PeerBook {
             self.make_room(source);
         }
         if self.known.len() < MOST || source == PeerSource::Named {
-            self.known
-                .insert(addr, Entry { source, dialect, state: State::Waiting { until: now }, failures: 0 });
+            self.known.insert(
+                addr,
+                Entry { source, dialect, state: State::Waiting { until: now }, failures: 0, faults: 0 },
+            );
         }
     }
 
@@ -113,7 +126,7 @@ impl PeerBook {
             .filter(|(addr, _)| !self.banned.contains(addr))
             .filter_map(|(_, entry)| match entry.state {
                 State::Waiting { until } => Some(until),
-                State::Busy => None,
+                State::Busy | State::GivenUp => None,
             })
             .min()
     }
@@ -141,10 +154,28 @@ impl PeerBook {
 
     /// A connection was through and is over: the address may be dialed again, after `pause`.
     pub(crate) fn released(&mut self, now: Time, addr: SocketAddr, pause: Duration) {
-        if let Some(entry) = self.known.get_mut(&addr) {
+        if let Some(entry) = self.known.get_mut(&addr).filter(|entry| entry.state != State::GivenUp) {
             entry.failures = 0;
-            entry.state = State::Waiting { until: now + pause };
+            let rest = match entry.faults {
+                0 => pause,
+                faults => pause.max(FIRST_REST.saturating_mul(1 << faults.min(FAULTS))),
+            };
+            entry.state = State::Waiting { until: now + rest };
         }
+    }
+
+    /// Whoever is called at the address broke its protocol; `twice`: in a way that is not to be expected to end. True: that
+    /// was once too often, and it is given up.
+    pub(crate) fn broke_protocol(&mut self, addr: SocketAddr, twice: bool) -> bool {
+        let Some(entry) = self.known.get_mut(&addr).filter(|entry| entry.state != State::GivenUp) else {
+            return false;
+        };
+        entry.faults += if twice { 2 } else { 1 };
+        let gives_up = entry.faults >= FAULTS;
+        if gives_up {
+            entry.state = State::GivenUp;
+        }
+        gives_up
     }
 
     /// The address is of no use: our own, or a second one of somebody who is connected.
@@ -247,6 +278,31 @@ mod tests {
             assert!(due.since(now) <= LONGEST_RETRY_NAMED);
             now = due;
         }
+    }
+
+    #[test]
+    fn who_breaks_its_protocol_rests_longer_each_time_and_is_given_up() {
+        let mut book = PeerBook::default();
+        let mut rng = fastrand::Rng::with_seed(1);
+        book.add(at(0), addr(1), PeerSource::Named, BT);
+        let (mut now, mut rests) = (at(0), Vec::new());
+        while book.next(now, &mut rng).is_some() {
+            let given_up = book.broke_protocol(addr(1), false);
+            book.released(now, addr(1), Duration::from_millis(500));
+            assert_eq!(given_up, book.next_due().is_none());
+            let Some(due) = book.next_due() else { break };
+            rests.push(due.since(now).as_millis());
+            now = due;
+        }
+        assert_eq!(rests, [1000, 2000, 4000, 8000, 16000]);
+        // Nobody brings it back.
+        book.add(now, addr(1), PeerSource::Named, BT);
+        book.released(now, addr(1), Duration::ZERO);
+        assert!(book.next_due().is_none() && book.next_named(now).is_none());
+        assert!(book.is_named(addr(1)));
+        book.add(now, addr(2), PeerSource::Tracker, BT);
+        let faults = (0..9).position(|_| book.broke_protocol(addr(2), true));
+        assert_eq!(faults, Some(2), "where nothing better is to be expected three times are enough");
     }
 
     #[test]

@@ -466,6 +466,24 @@ fn who_is_banned_on_two_connections_is_told_of_once() {
 }
 
 #[test]
+fn a_server_that_sends_less_than_it_was_asked_for_is_given_up_in_the_end() {
+    let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Whole, false);
+    let addr = "10.0.0.1:52000".parse().unwrap();
+    for fault in 1..=6 {
+        let (server, _) = scene.connect(Dialect::Chunk, Direction::Dialed, 1);
+        let hello = Chunk::ServerHello { file_size: 4000, chunk_size: 1000, peers: vec![] };
+        let outputs = scene.chunk(server, hello);
+        let [Chunk::Request(id)] = said_chunk(server, &outputs)[..] else { panic!("{outputs:?}") };
+        let request = BlockRequest { piece: id as u32, offset: 0, length: PIECE - 1 };
+        assert_eq!(scene.engine.block_arrived(scene.now, server, request), None);
+        let given_up = Output::Event(Event::GivenUp { addr, reason: DropReason::Unrequested });
+        assert_eq!(scene.outputs().contains(&given_up), fault == 6, "{fault}");
+    }
+    let called = |output: &Output| matches!(output, Output::Dial { .. });
+    assert!(!scene.wait(60_000).iter().any(called), "it is not called any more");
+}
+
+#[test]
 fn who_is_finished_is_parted_from_and_who_is_silent_too() {
     let mut scene = Scene::with(Bitfield::full(PIECES), Proof::Pieces, false);
     let (conn, _) = scene.connect(Dialect::JsonTorrent, Direction::Accepted, 2);

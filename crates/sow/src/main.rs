@@ -17,6 +17,7 @@ mod reach;
 mod receivers;
 mod report;
 mod resolve;
+mod servers;
 mod settings;
 mod stop;
 mod stream;

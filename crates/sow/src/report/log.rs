@@ -36,6 +36,7 @@ pub(crate) fn swarm_event(event: &Event) {
             let reason = reason.as_ref().map_or_else(|| "it left".to_owned(), ToString::to_string);
             tracing::info!(%addr, %peer_id, reason, "a peer is gone");
         }
+        Event::GivenUp { addr, reason } => tracing::warn!(%addr, %reason, "an address is given up"),
         Event::PeerComplete { addr, peer_id } => tracing::info!(%addr, %peer_id, "a peer has everything"),
         Event::Metadata(bytes) => {
             tracing::info!(bytes = bytes.len(), "the description of the content is there")

@@ -26,6 +26,7 @@ use crate::{
     reach,
     report::{Event as Json, Report, log_swarm_event},
     resolve::{self, Source},
+    servers::Servers,
     settings,
     stream::Stream,
     target::{self, Target},
@@ -108,7 +109,7 @@ pub(super) async fn fetch(
         Dialect::Chunk => Answers::CHUNK,
         Dialect::JsonTorrent => Answers::JSON_TORRENT,
     };
-    let servers = addrs.clone();
+    let servers = Servers::new(source.dialect, addrs.clone(), source.trackers.is_empty());
     let peers = addrs.into_iter().map(|addr| (addr, source.dialect)).collect();
     let options = SwarmOptions { info_hash: source.info_hash, content, config, answers, peers };
     let (swarm, events) = run.node.join(options)?;
@@ -156,7 +157,7 @@ struct Download<'a> {
     report: &'a Report,
     source: Source,
     /// The machines that were named.
-    servers: Vec<SocketAddr>,
+    servers: Servers,
     swarm: &'a Swarm,
     events: UnboundedReceiver<SwarmEvent>,
     status: watch::Receiver<Status>,
@@ -274,7 +275,7 @@ impl Download<'_> {
         }
         let (run, report, file) = (Arc::clone(self.run), self.report.clone(), path.clone());
         let md5 = crate::blocking(move || hashing::md5_of(&file, &report, &run.stop)).await?;
-        for server in &self.servers {
+        for server in self.servers.all() {
             match check_sum(*server, self.run.plan.bind, self.run.node.port(), md5).await {
                 Some(true) => return Ok(Some(path)),
                 Some(false) => return Err(target::differs(&path)),
@@ -439,6 +440,7 @@ impl Download<'_> {
             None => return Err(Failure::new(Exit::Failed, "the download ended without a reason (see -v)")),
         };
         hear(self.report, &mut self.offenders, &event);
+        self.servers.note(&event).into_iter().for_each(|warning| self.report.warn(warning));
         Contact::note(&self.contact, self.source.dialect, &event);
         match event {
             // What came last may still be on its way to the disk.
@@ -464,6 +466,9 @@ impl Download<'_> {
         self.view.progress(&status);
         if status.bytes_verified > self.grown.0 {
             self.grown = (status.bytes_verified, Instant::now());
+        }
+        if let Some(failure) = self.servers.hopeless(&status, self.grown.1.elapsed()) {
+            return Err(failure);
         }
         match self.corrupt {
             // Without hashes it is the server that everything comes from in the end.

@@ -467,7 +467,10 @@ impl Download<'_> {
         if status.bytes_verified > self.grown.0 {
             self.grown = (status.bytes_verified, Instant::now());
         }
-        if let Some(failure) = self.servers.hopeless(&status, self.grown.1.elapsed()) {
+        // Before there was any contact, whoever watches for that knows better what is wrong.
+        if self.contact.borrow().is_made
+            && let Some(failure) = self.servers.hopeless(&status, self.grown.1.elapsed())
+        {
             return Err(failure);
         }
         match self.corrupt {

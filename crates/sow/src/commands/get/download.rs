@@ -383,7 +383,7 @@ impl Download<'_> {
     fn unprovable(&self) -> Failure {
         let label = &self.source.label;
         let message = format!("what {label} sends does not have the checksum that it names");
-        let tip = if self.servers.len() > 1 {
+        let tip = if self.servers.all().len() > 1 {
             "the servers may not have the same file, or it changed since one was started: compare `md5sum` there"
         } else {
             "the file there may have changed since the server was started: start the server again"

@@ -61,7 +61,7 @@ fn json_torrent_network() {
 #[test]
 fn a_naive_chunk_client_ends_with_what_the_liar_passed_on() {
     let (world, shared) = (World::new(3), Shared::file(2 * MIB));
-    let _server = chunk::serve(Kind::Naive, &world, 1, &shared, "documented --rate 2e6");
+    let _server = chunk::serve(Kind::Naive, &world, 1, &shared, "documented --rate 5e5");
     let (liar, victim) = (shared.out("liar"), shared.out("victim"));
     let mut liar = chunk::fetch(Kind::Naive, &world, 2, 1, &liar, "documented --corrupt --linger 600");
     liar.wait_event("complete");
@@ -76,8 +76,10 @@ fn a_naive_json_peer_leaves_the_liar() {
     let (world, shared) = (World::new(4), Shared::file(2 * MIB));
     let network = Network::of_naive(&world, &shared, 32 << 10);
     shared.copy("host2");
+    shared.copy("host3");
     let liar = network.naive_peer(2, "--corrupt");
-    let _seed = network.naive_seed(3);
+    // So slow that the liar is asked too, however late it takes the call.
+    let _seed = network.naive_peer(3, "--rate 3e5");
     network.naive_peer(4, "").wait_success();
     shared.assert_copied_to(&network.naive_copy(4));
     assert!(!liar.events("lied").is_empty(), "nobody asked the liar");

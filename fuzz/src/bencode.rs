@@ -42,7 +42,8 @@ pub fn bencode(data: &[u8]) {
         assert_eq!(skipped, Ok(&data[..length]), "passing over a value is as long as reading it");
         assert_eq!(lenient.is_ok(), rest.is_empty());
         for (key, value) in value.as_dict().unwrap_or_default() {
-            let raw = raw_dict_value(data, key, Limits::SMALL).ok().flatten().expect("the key is there");
+            let raw =
+                raw_dict_value(data, key, Limits::SMALL).ok().flatten().expect("the key is there");
             assert_eq!(decode(raw, Limits::SMALL).as_ref(), Ok(value));
         }
     }

@@ -1,5 +1,5 @@
-//! The stream of document 1's messages: the same in any segmentation and when encoded again in either spelling; lists in
-//! agreement with a general JSON parser; memory bounded.
+//! The stream of document 1's messages: the same in any segmentation and when encoded again in
+//! either spelling; lists in agreement with a general JSON parser; memory bounded.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -18,7 +18,8 @@ const MAX_DATA: u32 = 1024;
 /// What a head and the text of an error may take.
 const MEMORY: usize = 16 << 10;
 
-/// What a byte of a list may take: an address of ten letters has 32 bytes, and a list of them is copied when it grows.
+/// What a byte of a list may take: an address of ten letters has 32 bytes, and a list of them is
+/// copied when it grows.
 const MEMORY_PER_BYTE: usize = 12;
 
 /// What came over a stream.
@@ -36,8 +37,8 @@ struct Received {
     error: Option<ChunkError>,
 }
 
-/// Decodes a stream whole and in segments. The first byte is their number, a byte for each one's length follows, then the
-/// stream.
+/// Decodes a stream whole and in segments. The first byte is their number, a byte for each one's
+/// length follows, then the stream.
 pub fn chunk(data: &[u8]) {
     let Some((&number, data)) = data.split_first() else { return };
     let (segments, stream) = data.split_at(usize::from(number).min(data.len()));
@@ -53,7 +54,8 @@ pub fn chunk(data: &[u8]) {
     }
 }
 
-/// What a socket's owner does: reads, decodes whatever is there, and takes payload off the stream itself.
+/// What a socket's owner does: reads, decodes whatever is there, and takes payload off the stream
+/// itself.
 fn receive(stream: &[u8], segments: &[u8]) -> Received {
     let mut decoder = Decoder::new(MAX_DATA);
     let mut received = Received { came: Vec::new(), ends: Vec::new(), error: None };
@@ -125,11 +127,13 @@ fn encoded_again(came: &[Came], spelling: Spelling) {
     assert_eq!((got, error), (want, None));
 }
 
-/// Each list that was read is the whole JSON value that follows its head; none that was refused is one.
+/// Each list that was read is the whole JSON value that follows its head; none that was refused is
+/// one.
 fn lists_agree(stream: &[u8], received: &Received) {
     let mut start = 0;
     for (came, &end) in received.came.iter().zip(&received.ends) {
-        let value = || serde_json::from_slice::<Value>(body(&stream[start..end])).expect("a JSON value");
+        let value =
+            || serde_json::from_slice::<Value>(body(&stream[start..end])).expect("a JSON value");
         match came {
             Came::Message(Message::List(ids)) => assert_eq!(Some(ids), ids_of(&value()).as_ref()),
             Came::Message(Message::ServerHello { peers, .. }) => {

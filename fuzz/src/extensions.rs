@@ -1,4 +1,5 @@
-//! The three extension messages: refused, or encoded such that they decode to the same; memory bounded.
+//! The three extension messages: refused, or encoded such that they decode to the same; memory
+//! bounded.
 
 use std::net::SocketAddr;
 
@@ -19,7 +20,9 @@ const MEMORY: usize = 1 << 20;
 /// Decodes arbitrary bytes as each of the messages.
 pub fn extensions(data: &[u8]) {
     if let Ok(handshake) = memory::within(MEMORY, || ExtensionHandshake::decode(data)) {
-        assert!(handshake.client.as_ref().is_none_or(|client| client.chars().count() <= MAX_CLIENT));
+        assert!(
+            handshake.client.as_ref().is_none_or(|client| client.chars().count() <= MAX_CLIENT)
+        );
         assert!(handshake.metadata_size.is_none_or(|size| (1..=MAX_METADATA).contains(&size)));
         assert!(![handshake.ut_metadata, handshake.ut_pex].contains(&Some(0)));
         assert_eq!(ExtensionHandshake::decode(&handshake.encode()), Ok(handshake));

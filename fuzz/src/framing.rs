@@ -1,5 +1,6 @@
-//! Document 2's frames: small ones whole, as the tracker takes them, and of any length as they are streamed. The same in any
-//! segmentation, the very same bytes when framed again, and nothing is allocated for a claim.
+//! Document 2's frames: small ones whole, as the tracker takes them, and of any length as they are
+//! streamed. The same in any segmentation, the very same bytes when framed again, and nothing is
+//! allocated for a claim.
 
 use bytes::{Buf, Bytes, BytesMut};
 use sow_wire::framing::{FramingError, HEAD_LENGTH, frame, head, length_of, take_frame};
@@ -12,8 +13,8 @@ const LIMIT: usize = 1024;
 /// What two handles to a part of a stream share.
 const MEMORY: usize = 256;
 
-/// Takes frames off a stream whole and in segments. The first byte is their number, a byte for each one's length follows,
-/// then the stream.
+/// Takes frames off a stream whole and in segments. The first byte is their number, a byte for each
+/// one's length follows, then the stream.
 pub fn framing(data: &[u8]) {
     let Some((&number, data)) = data.split_first() else { return };
     let (segments, stream) = data.split_at(usize::from(number).min(data.len()));
@@ -28,7 +29,10 @@ pub fn framing(data: &[u8]) {
     assert_eq!(taken, small.copied().take(whole).collect::<Vec<_>>());
     let next = lengths.get(bodies.len());
     let too_long = next.filter(|length| **length > LIMIT as u64);
-    assert_eq!(error, too_long.map(|&length| FramingError::TooLong { length, limit: LIMIT as u64 }));
+    assert_eq!(
+        error,
+        too_long.map(|&length| FramingError::TooLong { length, limit: LIMIT as u64 })
+    );
 
     let again: Vec<u8> = bodies.iter().flat_map(|body| frame(body)).collect();
     assert!(stream.starts_with(&again), "framed again, the stream differs");

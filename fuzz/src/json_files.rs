@@ -1,5 +1,5 @@
-//! JSON of document 2: metainfo, and what its tracker is asked and answers. Refused, or encoded such that it decodes to the
-//! same, and read as `serde_json`'s own tree has it; memory bounded.
+//! JSON of document 2: metainfo, and what its tracker is asked and answers. Refused, or encoded
+//! such that it decodes to the same, and read as `serde_json`'s own tree has it; memory bounded.
 
 use std::net::SocketAddr;
 
@@ -35,7 +35,9 @@ pub fn json_files(data: &[u8]) {
 
 fn torrent(data: &[u8]) {
     // Keys and hashes are no longer than they are spelled, and lists grow by doubling.
-    let Ok(torrent) = memory::within(MEMORY + 4 * data.len(), || JsonTorrent::decode(data)) else { return };
+    let Ok(torrent) = memory::within(MEMORY + 4 * data.len(), || JsonTorrent::decode(data)) else {
+        return;
+    };
     assert!(is_json(data) && is_host(&torrent.announce) && torrent.port != 0);
     assert_eq!(clean_name(torrent.file_name.as_bytes()), Ok(torrent.file_name.as_str()));
     assert_eq!(torrent.piece_hashes.len(), torrent.geometry.pieces() as usize);
@@ -47,8 +49,11 @@ fn torrent(data: &[u8]) {
         );
         assert_eq!(info["file_length"], torrent.geometry.total());
         assert_eq!(info["piece_length"], torrent.geometry.piece_length());
-        let hashes =
-            info["piece_hash"].as_array().unwrap().iter().map(|hash| read_digest(hash.as_str().unwrap()));
+        let hashes = info["piece_hash"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|hash| read_digest(hash.as_str().unwrap()));
         assert!(hashes.eq(torrent.piece_hashes.iter().copied().map(Some)));
     }
     for form in [HashForm::Python, HashForm::Hex] {

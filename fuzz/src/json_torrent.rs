@@ -1,5 +1,6 @@
-//! The stream of document 2's peer messages: the same in any segmentation, the very same bytes when encoded again, and in
-//! agreement with the frames that it is made of. Who begins it is told once, and for good.
+//! The stream of document 2's peer messages: the same in any segmentation, the very same bytes when
+//! encoded again, and in agreement with the frames that it is made of. Who begins it is told once,
+//! and for good.
 
 use bytes::{Buf, BytesMut};
 use sow_wire::{
@@ -13,7 +14,8 @@ use crate::memory;
 const MAX_PIECE: u32 = 1024;
 const MAX_BITFIELD: u32 = 256;
 
-/// What a decoder may allocate in all, apart from the stream itself: what two handles to a part of it share.
+/// What a decoder may allocate in all, apart from the stream itself: what two handles to a part of
+/// it share.
 const MEMORY: usize = 256;
 
 /// What came over a stream.
@@ -23,8 +25,8 @@ enum Came {
     Piece(u32, Vec<u8>),
 }
 
-/// Decodes a stream whole and in segments. The first byte is their number, a byte for each one's length follows, then the
-/// stream.
+/// Decodes a stream whole and in segments. The first byte is their number, a byte for each one's
+/// length follows, then the stream.
 pub fn json_torrent(data: &[u8]) {
     let Some((&number, data)) = data.split_first() else { return };
     let (segments, stream) = data.split_at(usize::from(number).min(data.len()));
@@ -72,7 +74,8 @@ fn beginning(stream: &[u8]) {
     }
 }
 
-/// What a socket's owner does: reads, decodes whatever is there, and takes payload off the stream itself.
+/// What a socket's owner does: reads, decodes whatever is there, and takes payload off the stream
+/// itself.
 fn receive(stream: &[u8], segments: &[u8]) -> (Vec<Came>, Option<PeerError>) {
     let mut decoder = Decoder::new(MAX_PIECE, MAX_BITFIELD);
     let (mut buffer, mut came, mut due) = (BytesMut::with_capacity(stream.len()), Vec::new(), 0);
@@ -118,7 +121,8 @@ enum Ending {
     Refused,
 }
 
-/// The valid frames that a stream begins with, each as it is encoded, by another way than the decoder: from whole frames.
+/// The valid frames that a stream begins with, each as it is encoded, by another way than the
+/// decoder: from whole frames.
 fn by_frames(stream: &[u8]) -> (Vec<u8>, Ending) {
     let (mut valid, mut rest) = (Vec::new(), BytesMut::from(stream));
     loop {
@@ -146,7 +150,9 @@ fn is_valid(body: &[u8]) -> bool {
         && match message {
             [] | [0..=3 | 10] => true,
             [4 | 6, index, _, _, _] => *index < 128,
-            [5, bits @ ..] => bits.len() <= MAX_BITFIELD as usize && bits.iter().all(|bit| *bit < 2),
+            [5, bits @ ..] => {
+                bits.len() <= MAX_BITFIELD as usize && bits.iter().all(|bit| *bit < 2)
+            }
             [7, index, _, _, _, _, ..] => *index < 128,
             _ => false,
         }

@@ -1,7 +1,9 @@
-//! What each fuzz target does with its input: a function a target, which panics when an invariant does not hold.
+//! What each fuzz target does with its input: a function a target, which panics when an invariant
+//! does not hold.
 //!
-//! They are plain functions so that a test can replay the corpora without a fuzzer. Each asserts more than the absence of
-//! panics: round trips, agreement with an independent decoder or between segmentations, and a bound on memory.
+//! They are plain functions so that a test can replay the corpora without a fuzzer. Each asserts
+//! more than the absence of panics: round trips, agreement with an independent decoder or between
+//! segmentations, and a bound on memory.
 
 mod bencode;
 mod chunk;

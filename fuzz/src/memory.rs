@@ -1,5 +1,5 @@
-//! Measures how much memory a call takes at its peak, by an allocator that counts. The only unsafe code of the project is
-//! here, and no part of the product links it.
+//! Measures how much memory a call takes at its peak, by an allocator that counts. The only unsafe
+//! code of the project is here, and no part of the product links it.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -43,7 +43,8 @@ fn count(change: isize) {
     });
 }
 
-// SAFETY: every call goes to the system's allocator as it came; counting neither allocates nor unwinds.
+// SAFETY: every call goes to the system's allocator as it came; counting neither allocates nor
+// unwinds.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);

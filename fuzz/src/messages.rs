@@ -1,4 +1,5 @@
-//! The stream of BitTorrent messages: the same in any segmentation, and the very same bytes when encoded again.
+//! The stream of BitTorrent messages: the same in any segmentation, and the very same bytes when
+//! encoded again.
 
 use bytes::{Buf, BytesMut};
 use sow_wire::bittorrent::{
@@ -11,7 +12,8 @@ use crate::memory;
 /// Small, so that inputs of a few KiB come to the bound.
 const MAX_BLOCK: u32 = 1024;
 
-/// What a decoder may allocate in all, apart from the stream itself: what two handles to a part of it share.
+/// What a decoder may allocate in all, apart from the stream itself: what two handles to a part of
+/// it share.
 const MEMORY: usize = 1024;
 
 /// What came over a stream.
@@ -21,8 +23,8 @@ enum Came {
     Block(BlockRequest, Vec<u8>),
 }
 
-/// Decodes a stream whole and in segments. The first byte is their number, a byte for each one's length follows, then the
-/// stream.
+/// Decodes a stream whole and in segments. The first byte is their number, a byte for each one's
+/// length follows, then the stream.
 pub fn messages(data: &[u8]) {
     let Some((&number, data)) = data.split_first() else { return };
     let (segments, stream) = data.split_at(usize::from(number).min(data.len()));
@@ -52,7 +54,8 @@ pub fn messages(data: &[u8]) {
     }
 }
 
-/// What a socket's owner does: reads, decodes whatever is there, and takes payload off the stream itself.
+/// What a socket's owner does: reads, decodes whatever is there, and takes payload off the stream
+/// itself.
 fn receive(stream: &[u8], segments: &[u8]) -> (Vec<Came>, Option<WireError>) {
     let mut decoder = Decoder::new(MAX_BLOCK);
     let (mut buffer, mut came, mut due) = (BytesMut::with_capacity(stream.len()), Vec::new(), 0);
@@ -109,7 +112,8 @@ enum Ending {
     Refused,
 }
 
-/// The stream without messages that are passed over, up to where it must be refused: by another way than the decoder.
+/// The stream without messages that are passed over, up to where it must be refused: by another way
+/// than the decoder.
 fn without_unknown(stream: &[u8]) -> (Vec<u8>, Ending) {
     let mut known = Vec::new();
     let mut rest = stream;
@@ -131,7 +135,8 @@ fn without_unknown(stream: &[u8]) -> (Vec<u8>, Ending) {
     (known, if rest.is_empty() { Ending::Whole } else { Ending::Open })
 }
 
-/// Whether a message of that number may have that length, prefix not included; keep-alive has no number.
+/// Whether a message of that number may have that length, prefix not included; keep-alive has no
+/// number.
 fn fits(id: u8, length: u32) -> bool {
     match id {
         _ if length == 0 => true,

@@ -9,8 +9,8 @@ use crate::memory;
 /// What decoding takes apart from the input: a path's components, unsorted keys, trackers.
 const FIXED: usize = 512 * 1024;
 
-/// How often the input may be there: as the info dictionary, as hashes, and as entries of the shortest files, which take
-/// more in memory than they do in the torrent.
+/// How often the input may be there: as the info dictionary, as hashes, and as entries of the
+/// shortest files, which take more in memory than they do in the torrent.
 const TIMES: usize = 12;
 
 /// Decodes arbitrary bytes as a torrent, and as an info dictionary alone.
@@ -57,5 +57,7 @@ fn check_info(info: &Info) {
 
 /// Whether a name can only name something in the folder that it is looked up in.
 fn is_clean(name: &str) -> bool {
-    (1..=255).contains(&name.len()) && !["", ".", ".."].contains(&name) && !name.contains(['/', '\0'])
+    (1..=255).contains(&name.len())
+        && !["", ".", ".."].contains(&name)
+        && !name.contains(['/', '\0'])
 }

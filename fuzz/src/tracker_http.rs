@@ -1,5 +1,5 @@
-//! Trackers over HTTP, both sides: query strings and answers are refused, or encoded such that they decode to the same;
-//! memory bounded.
+//! Trackers over HTTP, both sides: query strings and answers are refused, or encoded such that they
+//! decode to the same; memory bounded.
 
 use sow_wire::{
     compact::is_dialable,
@@ -12,13 +12,15 @@ use sow_wire::{
 
 use crate::memory;
 
-/// A thousand peers, twice that while the list grows, and what finding a key that comes twice takes.
+/// A thousand peers, twice that while the list grows, and what finding a key that comes twice
+/// takes.
 const MEMORY: usize = 512 << 10;
 
 /// A query of 8 KiB, taken apart.
 const QUERY_MEMORY: usize = 32 << 10;
 
-/// Takes arbitrary bytes for a query string, for the URL of a tracker, and for both kinds of answers.
+/// Takes arbitrary bytes for a query string, for the URL of a tracker, and for both kinds of
+/// answers.
 pub fn tracker_http(data: &[u8]) {
     if let Ok(text) = str::from_utf8(data) {
         query(text);

@@ -1,5 +1,5 @@
-//! Trackers over UDP: packets of both sides are refused, or encoded such that they decode to the same; an exchange ends
-//! whatever is sent into it; memory bounded.
+//! Trackers over UDP: packets of both sides are refused, or encoded such that they decode to the
+//! same; an exchange ends whatever is sent into it; memory bounded.
 
 use std::time::Duration;
 
@@ -46,8 +46,8 @@ fn answer(mut response: Response, family: Family) {
     assert_eq!(Response::decode(&response.encode(family), family), Ok(response));
 }
 
-/// Datagrams of a length byte and that many bytes, which come while the exchange waits. Each has the right transaction
-/// if its first byte says so: nothing could guess it.
+/// Datagrams of a length byte and that many bytes, which come while the exchange waits. Each has
+/// the right transaction if its first byte says so: nothing could guess it.
 fn exchange(mut data: &[u8], family: Family) {
     let announce = AnnounceRequest {
         info_hash: InfoHash([1; 20]),

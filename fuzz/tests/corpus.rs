@@ -21,7 +21,11 @@ fn every_input_holds_what_its_target_asserts() {
         let corpus = inputs("corpus", name);
         assert!(!seeds.is_empty(), "{name} has no seeds");
         assert!(!corpus.is_empty(), "{name} has no corpus");
-        assert!(corpus.len() <= MAX_FILES, "{name} has {} files: run `cargo fuzz cmin`", corpus.len());
+        assert!(
+            corpus.len() <= MAX_FILES,
+            "{name} has {} files: run `cargo fuzz cmin`",
+            corpus.len()
+        );
         for path in seeds.iter().chain(&corpus) {
             let data = fs::read(path).unwrap();
             bytes += data.len();

@@ -1,4 +1,5 @@
-//! Which pieces somebody has: one bit a piece, the first piece in the highest bit of the first byte (BEP 3).
+//! Which pieces somebody has: one bit a piece, the first piece in the highest bit of the first byte
+//! (BEP 3).
 //!
 //! The spare bits at the end are always zero; whatever comes from outside is checked for that.
 
@@ -112,7 +113,9 @@ impl Bitfield {
     /// The pieces in the set, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.bytes.iter().enumerate().filter(|(_, byte)| **byte != 0).flat_map(|(at, byte)| {
-            (0..8u32).filter(move |bit| byte & (0x80 >> bit) != 0).map(move |bit| at as u32 * 8 + bit)
+            (0..8u32)
+                .filter(move |bit| byte & (0x80 >> bit) != 0)
+                .map(move |bit| at as u32 * 8 + bit)
         })
     }
 
@@ -163,7 +166,10 @@ mod tests {
 
     #[test]
     fn bytes_from_outside_are_checked() {
-        assert_eq!(Bitfield::from_bytes(&[0xff], 9), Err(BitfieldError::Length { got: 1, want: 2 }));
+        assert_eq!(
+            Bitfield::from_bytes(&[0xff], 9),
+            Err(BitfieldError::Length { got: 1, want: 2 })
+        );
         assert_eq!(Bitfield::from_bytes(&[0xff, 0xc0], 9), Err(BitfieldError::SpareBits));
         assert!(Bitfield::from_bytes(&[0xff, 0x80], 9).unwrap().is_full());
     }

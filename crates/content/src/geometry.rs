@@ -1,14 +1,15 @@
 //! How content is cut: pieces, and blocks inside pieces.
 //!
-//! Indices that come from outside are checked here, once; what has passed is a [`Block`] or a piece index below
-//! [`Geometry::pieces`]. Nothing here knows files or hashes.
+//! Indices that come from outside are checked here, once; what has passed is a [`Block`] or a piece
+//! index below [`Geometry::pieces`]. Nothing here knows files or hashes.
 
 use std::ops::Range;
 
 /// The block length that every BitTorrent program accepts in a request, in bytes (BEP 3).
 pub const BLOCK_LENGTH: u32 = 16 * 1024;
 
-/// The longest piece that is accepted, in bytes. It bounds the memory that one piece buffer can take.
+/// The longest piece that is accepted, in bytes. It bounds the memory that one piece buffer can
+/// take.
 pub const MAX_PIECE_LENGTH: u32 = 64 * 1024 * 1024;
 
 /// The largest number of pieces that is accepted: a bitfield of 512 KiB, 80 MiB of piece hashes.
@@ -25,14 +26,16 @@ pub enum GeometryError {
     TooManyPieces(u64, u32),
 }
 
-/// The size of the content and the length of its pieces. The last piece may be shorter; empty content has no pieces.
+/// The size of the content and the length of its pieces. The last piece may be shorter; empty
+/// content has no pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Geometry {
     total: u64,
     piece_length: u32,
 }
 
-/// A byte range inside one piece that is known to be in range: never empty, never past the end of its piece.
+/// A byte range inside one piece that is known to be in range: never empty, never past the end of
+/// its piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Block {
     /// Piece index.
@@ -56,7 +59,8 @@ impl Geometry {
     /// # Errors
     /// When the piece length is zero or too long, or there would be too many pieces.
     pub fn new(total: u64, piece_length: u64) -> Result<Self, GeometryError> {
-        let length = u32::try_from(piece_length).map_err(|_| GeometryError::PieceLength(piece_length))?;
+        let length =
+            u32::try_from(piece_length).map_err(|_| GeometryError::PieceLength(piece_length))?;
         if length == 0 || length > MAX_PIECE_LENGTH {
             return Err(GeometryError::PieceLength(piece_length));
         }
@@ -99,7 +103,8 @@ impl Geometry {
         start..start + u64::from(block.length)
     }
 
-    /// Checks a byte range that came from outside: it must be non-empty and lie inside an existing piece.
+    /// Checks a byte range that came from outside: it must be non-empty and lie inside an existing
+    /// piece.
     pub fn block(&self, piece: u32, offset: u32, length: u32) -> Option<Block> {
         let end = offset.checked_add(length)?;
         (length > 0 && piece < self.pieces() && end <= self.length_of(piece)).then_some(Block {
@@ -114,7 +119,8 @@ impl Geometry {
         self.length_of(piece).div_ceil(BLOCK_LENGTH)
     }
 
-    /// The `index`-th block of [`BLOCK_LENGTH`] bytes in a piece; the last one of the piece may be shorter.
+    /// The `index`-th block of [`BLOCK_LENGTH`] bytes in a piece; the last one of the piece may be
+    /// shorter.
     pub fn nth_block(&self, piece: u32, index: u32) -> Option<Block> {
         let offset = index.checked_mul(BLOCK_LENGTH)?;
         let length = self.length_of(piece).checked_sub(offset)?.min(BLOCK_LENGTH);
@@ -122,8 +128,9 @@ impl Geometry {
     }
 }
 
-/// The piece length for new content of `total` bytes: a power of two from 32 KiB to 4 MiB that gives a flash crowd at
-/// least 1,000 pieces to trade where the size allows it (`M >= 50 log2 N`, Mundinger, Weber and Weiss, with room to spare).
+/// The piece length for new content of `total` bytes: a power of two from 32 KiB to 4 MiB that
+/// gives a flash crowd at least 1,000 pieces to trade where the size allows it (`M >= 50 log2 N`,
+/// Mundinger, Weber and Weiss, with room to spare).
 pub fn piece_length_for(total: u64) -> u32 {
     const SMALLEST: u32 = 32 * 1024;
     const LARGEST: u32 = 4 * 1024 * 1024;
@@ -133,7 +140,8 @@ pub fn piece_length_for(total: u64) -> u32 {
         length *= 2;
     }
     // Content beyond 4 TiB needs longer pieces to stay within the bound on their number.
-    while length < MAX_PIECE_LENGTH && total.div_ceil(u64::from(length)) > u64::from(MAX_PIECES / 2) {
+    while length < MAX_PIECE_LENGTH && total.div_ceil(u64::from(length)) > u64::from(MAX_PIECES / 2)
+    {
         length *= 2;
     }
     length

@@ -1,5 +1,5 @@
-//! SHA-1, the hash of BitTorrent v1 pieces and info dictionaries, with the CPU's instructions where it has them; and MD5, by
-//! which document 1 knows a file. Neither is to keep out an adversary who
+//! SHA-1, the hash of BitTorrent v1 pieces and info dictionaries, with the CPU's instructions where
+//! it has them; and MD5, by which document 1 knows a file. Neither is to keep out an adversary who
 //! makes the content.
 
 use std::fmt;

@@ -1,7 +1,8 @@
-//! Reading JSON objects of strangers field by field: what is missing, doubled, of another type or out of range is named.
+//! Reading JSON objects of strangers field by field: what is missing, doubled, of another type or
+//! out of range is named.
 //!
-//! A value is read only when it is asked for, with a bound; what nobody asks for is passed over, however deep it is. What
-//! the fields mean is not known here.
+//! A value is read only when it is asked for, with a bound; what nobody asks for is passed over,
+//! however deep it is. What the fields mean is not known here.
 
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive};
 
@@ -64,8 +65,9 @@ impl<'a> Object<'a> {
     /// # Errors
     /// When it is not one JSON object from its first byte to its last, or has a key twice.
     pub fn parse(document: &'a [u8]) -> Result<Self, JsonError> {
-        let text = std::str::from_utf8(document)
-            .map_err(|error| JsonError::Syntax(format!("no UTF-8 from byte {} on", error.valid_up_to())))?;
+        let text = std::str::from_utf8(document).map_err(|error| {
+            JsonError::Syntax(format!("no UTF-8 from byte {} on", error.valid_up_to()))
+        })?;
         Self::with_prefix(text, String::new())
     }
 
@@ -144,7 +146,8 @@ impl<'a> Object<'a> {
     ) -> Result<(), E> {
         let value = self.required(key)?;
         let mut elements = Elements { each: &mut each, problem: None };
-        let parsed = serde_json::Deserializer::from_str(value.0.get()).deserialize_seq(&mut elements);
+        let parsed =
+            serde_json::Deserializer::from_str(value.0.get()).deserialize_seq(&mut elements);
         match (elements.problem, parsed) {
             (Some(problem), _) => Err(problem),
             (None, Err(_)) => Err(self.unfit(key, value, "an array").into()),
@@ -153,12 +156,17 @@ impl<'a> Object<'a> {
     }
 
     fn required(&self, key: &str) -> Result<Value<'a>, JsonError> {
-        let raw = self.members.get(key).ok_or_else(|| JsonError::Missing { field: self.name(key) })?;
+        let raw =
+            self.members.get(key).ok_or_else(|| JsonError::Missing { field: self.name(key) })?;
         Ok(Value(raw))
     }
 
     fn unfit(&self, key: &str, found: Value<'_>, wanted: impl fmt::Display) -> JsonError {
-        JsonError::Unfit { field: self.name(key), found: found.to_string(), wanted: wanted.to_string() }
+        JsonError::Unfit {
+            field: self.name(key),
+            found: found.to_string(),
+            wanted: wanted.to_string(),
+        }
     }
 
     fn name(&self, key: &str) -> String {
@@ -261,7 +269,10 @@ struct Unread;
 impl<'a> DeserializeSeed<'a> for Unread {
     type Value = &'a RawValue;
 
-    fn deserialize<D: serde::Deserializer<'a>>(self, deserializer: D) -> Result<&'a RawValue, D::Error> {
+    fn deserialize<D: serde::Deserializer<'a>>(
+        self,
+        deserializer: D,
+    ) -> Result<&'a RawValue, D::Error> {
         serde::Deserialize::deserialize(deserializer)
     }
 }
@@ -281,7 +292,8 @@ mod tests {
     #[test]
     fn fields_are_read_when_they_are_asked_for() {
         let object =
-            object(r#" {"a": 7, "b": "x\u00e9\t", "c": {"d": [1, "two", []]}, "e": null} "#).unwrap();
+            object(r#" {"a": 7, "b": "x\u00e9\t", "c": {"d": [1, "two", []]}, "e": null} "#)
+                .unwrap();
         assert_eq!(object.number("a", 1..=7), Ok(7));
         assert_eq!(object.text("b", 4).as_deref(), Ok("x\u{e9}\t"));
         assert!(object.get("e").is_none() && object.get("a").is_some());
@@ -302,13 +314,18 @@ mod tests {
         let port = |object: &Object<'_>| object.number("port", 1..=65_535).map(|_| ());
         let inner = |object: &Object<'_>| object.object("info")?.text("name", 3).map(|_| ());
         assert_eq!(problem("{}", port), "`port` is missing");
-        for bad in ["0", "65536", "-3", "1.5", "1e3", "\"80\"", "null", "[]", "99999999999999999999"] {
+        for bad in
+            ["0", "65536", "-3", "1.5", "1e3", "\"80\"", "null", "[]", "99999999999999999999"]
+        {
             let text = format!("{{\"port\": {bad}}}");
             let due = format!("`port` is {bad}, where a whole number from 1 to 65535 belongs");
             assert_eq!(problem(&text, port), due);
         }
         assert_eq!(problem(r#"{"port":1,"port":2}"#, port), "`port` is there twice");
-        assert_eq!(problem(r#"{"info":{"name":"a","na\u006de":"b"}}"#, inner), "`info.name` is there twice");
+        assert_eq!(
+            problem(r#"{"info":{"name":"a","na\u006de":"b"}}"#, inner),
+            "`info.name` is there twice"
+        );
         assert_eq!(problem(r#"{"info":{}}"#, inner), "`info.name` is missing");
         assert_eq!(problem(r#"{"info":[]}"#, inner), "`info` is [], where an object belongs");
         assert_eq!(
@@ -320,7 +337,9 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_refused() {
-        for text in ["", "[]", "null", "{", "{}x", "{\"a\":}", "{'a':1}", "{\"a\":NaN}", "{\"a\":1,}"] {
+        for text in
+            ["", "[]", "null", "{", "{}x", "{\"a\":}", "{'a':1}", "{\"a\":NaN}", "{\"a\":1,}"]
+        {
             assert!(matches!(object(text), Err(JsonError::Syntax(_))), "{text}");
         }
         assert!(matches!(Object::parse(b"{\"\xff\":1}"), Err(JsonError::Syntax(_))));

@@ -35,10 +35,14 @@ pub enum MagnetError {
     #[error("the magnet link has no `xt=urn:btih:HASH`")]
     NoHash,
     /// It names the swarm in the way of BitTorrent v2 alone.
-    #[error("the magnet link has only a BitTorrent v2 hash (`urn:btmh:`); one with `urn:btih:` is needed")]
+    #[error(
+        "the magnet link has only a BitTorrent v2 hash (`urn:btmh:`); one with `urn:btih:` is needed"
+    )]
     V2Only,
     /// The hash is none.
-    #[error("`{0}` in the magnet link is not a hash: 40 hexadecimal digits, or 32 base-32 characters")]
+    #[error(
+        "`{0}` in the magnet link is not a hash: 40 hexadecimal digits, or 32 base-32 characters"
+    )]
     Hash(String),
     /// Two hashes that differ.
     #[error("the magnet link names two swarms")]
@@ -88,7 +92,10 @@ impl FromStr for Magnet {
                 "dn" => magnet.name = Some(decoded(&value.replace('+', " "), value)?),
                 "tr" if !value.is_empty() => magnet.trackers.push(decoded(value, value)?),
                 "x.pe" => magnet.peers.push(peer(&decoded(value, value)?)?),
-                "xl" => magnet.length = Some(value.parse().map_err(|_| MagnetError::Length(excerpt(value)))?),
+                "xl" => {
+                    magnet.length =
+                        Some(value.parse().map_err(|_| MagnetError::Length(excerpt(value)))?)
+                }
                 _ => {}
             }
         }
@@ -136,7 +143,9 @@ fn topic(urn: &str) -> Result<Topic, MagnetError> {
         head.eq_ignore_ascii_case(prefix).then(|| &urn[prefix.len()..])
     };
     match (strip("urn:btih:"), strip("urn:btmh:")) {
-        (Some(hash), _) => hash.parse().map(Topic::V1).map_err(|_| MagnetError::Hash(excerpt(hash))),
+        (Some(hash), _) => {
+            hash.parse().map(Topic::V1).map_err(|_| MagnetError::Hash(excerpt(hash)))
+        }
         (None, Some(_)) => Ok(Topic::V2),
         (None, None) => Ok(Topic::Other),
     }

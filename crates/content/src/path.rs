@@ -5,11 +5,12 @@ use std::{borrow::Cow, fmt, path::Path};
 /// The longest file name, in bytes (Linux' `NAME_MAX`).
 pub const MAX_NAME: usize = 255;
 
-/// The longest relative path, in bytes; it leaves room for the folder it is put into (`PATH_MAX` is 4,096).
+/// The longest relative path, in bytes; it leaves room for the folder it is put into (`PATH_MAX` is
+/// 4,096).
 pub const MAX_PATH: usize = 3072;
 
-/// A relative path that stays inside the folder it is joined to: at least one component, and each of them a clean name.
-/// Its `Display` is for people; [`SafePath::as_str`] is the path itself.
+/// A relative path that stays inside the folder it is joined to: at least one component, and each
+/// of them a clean name. Its `Display` is for people; [`SafePath::as_str`] is the path itself.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SafePath(Box<str>);
 
@@ -62,7 +63,8 @@ pub fn clean_name(bytes: &[u8]) -> Result<&str, PathError> {
     std::str::from_utf8(bytes).map_err(|_| PathError::NotUtf8)
 }
 
-/// The text as a terminal may show it: control characters, and those that turn the direction of writing, are escaped.
+/// The text as a terminal may show it: control characters, and those that turn the direction of
+/// writing, are escaped.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unprintable) {
         return Cow::Borrowed(text);
@@ -86,7 +88,9 @@ impl SafePath {
     ///
     /// # Errors
     /// When a component is not accepted, there is none, or the whole is too long.
-    pub fn from_components<'a>(components: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, PathError> {
+    pub fn from_components<'a>(
+        components: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, PathError> {
         let mut path = String::new();
         for component in components {
             let name = clean_name(component)?;
@@ -144,7 +148,8 @@ impl fmt::Debug for SafePath {
 }
 
 fn is_unprintable(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -175,8 +180,17 @@ mod tests {
 
     #[test]
     fn what_linux_allows_is_kept() {
-        for path in ["a", "...", "..a", "a b/ c", "-x", "back\\slash", "Ünïcode/日本", "tab\there", ".hidden"]
-        {
+        for path in [
+            "a",
+            "...",
+            "..a",
+            "a b/ c",
+            "-x",
+            "back\\slash",
+            "Ünïcode/日本",
+            "tab\there",
+            ".hidden",
+        ] {
             let safe = SafePath::parse(path).unwrap();
             assert_eq!(safe.as_str(), path);
             assert_eq!(safe.components().collect::<Vec<_>>().join("/"), path);

@@ -1,7 +1,8 @@
-//! Percent-encoding (RFC 3986) of bytes in URLs: magnet links and announces carry hashes and names in it.
+//! Percent-encoding (RFC 3986) of bytes in URLs: magnet links and announces carry hashes and names
+//! in it.
 
-/// Appends `bytes` to `out`: letters, digits and `-._~` as they are, and so the ASCII characters in `keep`; all else as
-/// `%XX`.
+/// Appends `bytes` to `out`: letters, digits and `-._~` as they are, and so the ASCII characters in
+/// `keep`; all else as `%XX`.
 pub fn encode_into(out: &mut String, bytes: &[u8], keep: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in bytes {
@@ -43,7 +44,9 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).collect();
         let mut text = String::new();
         encode_into(&mut text, &bytes, b":/");
-        assert!(text.is_ascii() && text.contains(":") && text.contains("%00") && text.contains("%FF"));
+        assert!(
+            text.is_ascii() && text.contains(":") && text.contains("%00") && text.contains("%FF")
+        );
         assert_eq!(decode(text.as_bytes()), Some(bytes));
     }
 

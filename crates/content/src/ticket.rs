@@ -65,7 +65,9 @@ impl Address {
         let (host, port) = split_port(text)?;
         let port = match port {
             None => default_port,
-            Some(digits) => port_number(digits).ok_or_else(|| TicketError::Port(excerpt(digits)))?,
+            Some(digits) => {
+                port_number(digits).ok_or_else(|| TicketError::Port(excerpt(digits)))?
+            }
         };
         Ok(Self { host: host.to_owned(), port })
     }
@@ -74,7 +76,8 @@ impl Address {
 impl FromStr for Address {
     type Err = TicketError;
 
-    /// Reads `HOST[:PORT]`; without a port, [`DEFAULT_PORT`] is meant. An IPv6 address needs brackets to have a port.
+    /// Reads `HOST[:PORT]`; without a port, [`DEFAULT_PORT`] is meant. An IPv6 address needs
+    /// brackets to have a port.
     fn from_str(text: &str) -> Result<Self, TicketError> {
         Self::parse_or(text, DEFAULT_PORT)
     }
@@ -94,7 +97,8 @@ impl FromStr for Ticket {
 
     /// Reads `HOST[:PORT]/HASH`, the hash in base 32 or hexadecimal.
     fn from_str(text: &str) -> Result<Self, TicketError> {
-        let (address, hash) = text.split_once('/').ok_or_else(|| TicketError::NoHash(excerpt(text)))?;
+        let (address, hash) =
+            text.split_once('/').ok_or_else(|| TicketError::NoHash(excerpt(text)))?;
         let Address { host, port } = address.parse()?;
         let info_hash = hash.parse().map_err(|_| TicketError::Hash(excerpt(hash)))?;
         Ok(Self { host, port, info_hash })
@@ -114,7 +118,8 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), TicketError> {
         return Ok((text, None));
     }
     if let Some(rest) = text.strip_prefix('[') {
-        let (host, port) = rest.split_once(']').filter(|(host, _)| is_ipv6(host)).ok_or_else(bad_host)?;
+        let (host, port) =
+            rest.split_once(']').filter(|(host, _)| is_ipv6(host)).ok_or_else(bad_host)?;
         return match port.strip_prefix(':') {
             Some(port) => Ok((host, Some(port))),
             None if port.is_empty() => Ok((host, None)),
@@ -126,7 +131,8 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), TicketError> {
         None => (text, None),
     };
     let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    if host.is_empty() || host.len() > MAX_HOST || !host.chars().all(fits) || host.starts_with('-') {
+    if host.is_empty() || host.len() > MAX_HOST || !host.chars().all(fits) || host.starts_with('-')
+    {
         return Err(bad_host());
     }
     Ok((host, port))
@@ -136,7 +142,9 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), TicketError> {
 fn is_ipv6(text: &str) -> bool {
     let (address, zone) = text.split_once('%').unwrap_or((text, "0"));
     let zone_fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    address.parse::<Ipv6Addr>().is_ok() && (1..=15).contains(&zone.len()) && zone.chars().all(zone_fits)
+    address.parse::<Ipv6Addr>().is_ok()
+        && (1..=15).contains(&zone.len())
+        && zone.chars().all(zone_fits)
 }
 
 fn port_number(digits: &str) -> Option<u16> {
@@ -191,7 +199,10 @@ mod tests {
         let ticket = Ticket { host: "10.0.0.1".into(), port: 52000, info_hash };
         assert_eq!(format!("10.0.0.1/{info_hash}").parse(), Ok(ticket.clone()));
         assert!(
-            ticket.to_string().bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:/".contains(&byte))
+            ticket
+                .to_string()
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b".:/".contains(&byte))
         );
     }
 }

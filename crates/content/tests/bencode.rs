@@ -29,11 +29,15 @@ impl Tree {
 }
 
 fn trees() -> impl Strategy<Value = Tree> {
-    let leaf = prop_oneof![any::<i64>().prop_map(Tree::Int), vec(any::<u8>(), 0..12).prop_map(Tree::Bytes)];
+    let leaf = prop_oneof![
+        any::<i64>().prop_map(Tree::Int),
+        vec(any::<u8>(), 0..12).prop_map(Tree::Bytes)
+    ];
     leaf.prop_recursive(6, 60, 6, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..6).prop_map(Tree::List),
-            proptest::collection::btree_map(vec(any::<u8>(), 0..4), inner, 0..6).prop_map(Tree::Dict),
+            proptest::collection::btree_map(vec(any::<u8>(), 0..4), inner, 0..6)
+                .prop_map(Tree::Dict),
         ]
     })
 }
@@ -52,7 +56,9 @@ fn oracle(bytes: &[u8]) -> Option<Value<'_>> {
     tokens.next().is_none().then_some(value)
 }
 
-fn oracle_value<'a>(tokens: &mut std::iter::Peekable<impl Iterator<Item = Token<'a>>>) -> Option<Value<'a>> {
+fn oracle_value<'a>(
+    tokens: &mut std::iter::Peekable<impl Iterator<Item = Token<'a>>>,
+) -> Option<Value<'a>> {
     Some(match tokens.next()? {
         Token::Num(text) => Value::Int(text.parse().ok()?),
         Token::String(bytes) => Value::Bytes(bytes),
@@ -141,7 +147,8 @@ fn each_fault_is_told_apart_and_placed() {
     assert_eq!(fault(b"99999999999999999999:"), BencodeError::BadLength { at: 0 });
     assert_eq!(fault(b"l01:xe"), BencodeError::BadLength { at: 1 });
     assert_eq!(fault(b"1x"), BencodeError::BadLength { at: 0 });
-    for bad in [&b"ie"[..], b"i-e", b"i-0e", b"i00e", b"i01e", b"i+1e", b"i1.5e", b"i 1e", b"i--1e"] {
+    for bad in [&b"ie"[..], b"i-e", b"i-0e", b"i00e", b"i01e", b"i+1e", b"i1.5e", b"i 1e", b"i--1e"]
+    {
         assert_eq!(fault(bad), BencodeError::BadInteger { at: 0 }, "{}", bad.escape_ascii());
     }
     assert_eq!(fault(b"i9223372036854775808e"), BencodeError::IntegerRange { at: 0 });
@@ -152,7 +159,10 @@ fn each_fault_is_told_apart_and_placed() {
     assert_eq!(fault(b"di1ei2ee"), BencodeError::WrongKind { at: 1, want: "a dictionary key" });
     assert_eq!(fault(b"d1:b0:1:a0:e"), BencodeError::KeyOrder { at: 6 });
     assert_eq!(fault(b"d1:a0:1:a0:e"), BencodeError::DuplicateKey { at: 0 });
-    assert_eq!(decode(b"ld1:a0:1:b0:1:a0:ee", Limits::SMALL), Err(BencodeError::DuplicateKey { at: 1 }));
+    assert_eq!(
+        decode(b"ld1:a0:1:b0:1:a0:ee", Limits::SMALL),
+        Err(BencodeError::DuplicateKey { at: 1 })
+    );
     assert_eq!(fault(b"i1ei2e"), BencodeError::Trailing { at: 3 });
 }
 
@@ -160,11 +170,17 @@ fn each_fault_is_told_apart_and_placed() {
 fn depth_and_number_are_bounded() {
     let nested = |levels: usize| [vec![b'l'; levels], vec![b'e'; levels]].concat();
     assert!(decode(&nested(32), Limits::STRICT).is_ok());
-    assert_eq!(decode(&nested(33), Limits::STRICT), Err(BencodeError::TooDeep { at: 32, limit: 32 }));
+    assert_eq!(
+        decode(&nested(33), Limits::STRICT),
+        Err(BencodeError::TooDeep { at: 32, limit: 32 })
+    );
     let endless = vec![b'd'; 1 << 20];
     assert!(decode(&endless, Limits::LARGE).is_err());
     let endless = b"d1:a".repeat(1 << 18);
-    assert_eq!(decode(&endless, Limits::LARGE), Err(BencodeError::TooDeep { at: 32 * 4, limit: 32 }));
+    assert_eq!(
+        decode(&endless, Limits::LARGE),
+        Err(BencodeError::TooDeep { at: 32 * 4, limit: 32 })
+    );
     assert_eq!(
         Reader::new(&endless, Limits::LARGE).skip(),
         Err(BencodeError::TooDeep { at: 32 * 4, limit: 32 })
@@ -188,5 +204,8 @@ fn a_large_dictionary_must_be_sorted() {
     };
     assert!(decode(&body(&mut (0..10_000)), Limits::LARGE).is_ok());
     assert!(decode(&body(&mut (0..4_096).rev()), Limits::LARGE).is_ok());
-    assert_eq!(decode(&body(&mut (0..4_097).rev()), Limits::LARGE), Err(BencodeError::KeyOrder { at: 11 }));
+    assert_eq!(
+        decode(&body(&mut (0..4_097).rev()), Limits::LARGE),
+        Err(BencodeError::KeyOrder { at: 11 })
+    );
 }

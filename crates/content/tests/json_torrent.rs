@@ -1,5 +1,5 @@
-//! Document 2's metainfo: what is written reads back the same in both forms, and no bytes make the reader fail otherwise
-//! than with an error.
+//! Document 2's metainfo: what is written reads back the same in both forms, and no bytes make the
+//! reader fail otherwise than with an error.
 
 use proptest::{collection::vec, prelude::*};
 use sow_content::{

@@ -20,7 +20,13 @@ fn addresses() -> impl Strategy<Value = Address> {
 
 fn magnets() -> impl Strategy<Value = Magnet> {
     let peers = vec(addresses().prop_map(|address| address.to_string()), 0..3);
-    (uniform20(any::<u8>()), option::of(".{0,20}"), vec(".{1,30}", 0..3), peers, any::<Option<u64>>())
+    (
+        uniform20(any::<u8>()),
+        option::of(".{0,20}"),
+        vec(".{1,30}", 0..3),
+        peers,
+        any::<Option<u64>>(),
+    )
         .prop_map(|(hash, name, trackers, peers, length)| Magnet {
             info_hash: InfoHash(hash),
             name,

@@ -1,4 +1,5 @@
-//! Torrents: what is encoded decodes to the same, and each way to be malformed has an error that names it.
+//! Torrents: what is encoded decodes to the same, and each way to be malformed has an error that
+//! names it.
 
 use proptest::{collection::vec, prelude::*};
 use sow_content::{
@@ -8,7 +9,8 @@ use sow_content::{
 };
 
 fn names() -> impl Strategy<Value = String> {
-    prop_oneof!["[a-z]{1,3}", "[^/\0]{1,20}"].prop_filter("not a name", |name| name != "." && name != "..")
+    prop_oneof!["[a-z]{1,3}", "[^/\0]{1,20}"]
+        .prop_filter("not a name", |name| name != "." && name != "..")
 }
 
 /// Distinct paths none of which lies inside another: all of them directly in one of a few folders.
@@ -32,7 +34,8 @@ fn entries() -> impl Strategy<Value = Vec<FileEntry>> {
 fn infos() -> impl Strategy<Value = Info> {
     let files = prop_oneof![
         (0u64..3_000_000).prop_map(|total| (total, Files::Single)),
-        entries().prop_map(|files| (files.iter().map(|file| file.length).sum(), Files::Multi(files))),
+        entries()
+            .prop_map(|files| (files.iter().map(|file| file.length).sum(), Files::Multi(files))),
     ];
     (names(), files, 14u32..20, any::<u8>(), any::<bool>()).prop_map(
         |(name, (total, files), shift, seed, private)| {
@@ -45,13 +48,10 @@ fn infos() -> impl Strategy<Value = Info> {
 
 fn metainfos() -> impl Strategy<Value = Metainfo> {
     let trackers = vec(vec("(http|udp)://[a-z]{1,9}:[0-9]{1,5}/[!-~]{0,9}", 1..3), 0..3);
-    let texts = (proptest::option::of(".{0,20}"), proptest::option::of(".{0,20}"), any::<Option<i64>>());
-    (infos(), trackers, texts).prop_map(|(info, trackers, (comment, created_by, creation_date))| Metainfo {
-        trackers,
-        comment,
-        created_by,
-        creation_date,
-        ..Metainfo::new(info)
+    let texts =
+        (proptest::option::of(".{0,20}"), proptest::option::of(".{0,20}"), any::<Option<i64>>());
+    (infos(), trackers, texts).prop_map(|(info, trackers, (comment, created_by, creation_date))| {
+        Metainfo { trackers, comment, created_by, creation_date, ..Metainfo::new(info) }
     })
 }
 
@@ -178,7 +178,9 @@ fn a_torrent_cut_at_any_byte() {
     );
     let mut longer = bytes;
     longer.push(b'\n');
-    assert!(Metainfo::decode(&longer).unwrap_err().to_string().contains("something follows the end"));
+    assert!(
+        Metainfo::decode(&longer).unwrap_err().to_string().contains("something follows the end")
+    );
 }
 
 #[test]
@@ -220,7 +222,10 @@ fn fields_that_are_missing_or_of_another_kind() {
     let bytes = single(&[("length", None), ("files", Some(no_path))]);
     assert_eq!(error_of(&bytes), "`info.files[0].path` is missing");
     let both = single(&[("files", Some(Value::List(vec![])))]);
-    assert_eq!(error_of(&both), "both `info.length` and `info.files`: it cannot be a file and a folder");
+    assert_eq!(
+        error_of(&both),
+        "both `info.length` and `info.files`: it cannot be a file and a folder"
+    );
 }
 
 #[test]
@@ -240,18 +245,27 @@ fn absurd_sizes() {
         with("length", i64::MAX),
         "`info.piece length`: 9223372036854775807 bytes in pieces of 16384 are more than 4194304 pieces"
     );
-    assert_eq!(with("length", 1 << 20), "`info.pieces` holds 3 hashes, but the content has 64 pieces");
+    assert_eq!(
+        with("length", 1 << 20),
+        "`info.pieces` holds 3 hashes, but the content has 64 pieces"
+    );
     let ragged = single(&[("pieces", Some(Value::Bytes(&[7; 59])))]);
     assert_eq!(error_of(&ragged), "`info.pieces` has 59 bytes, which is no multiple of 20");
 
     let file = |length| {
-        Value::Dict(vec![(b"length", Value::Int(length)), (b"path", Value::List(vec![Value::Bytes(b"x")]))])
+        Value::Dict(vec![
+            (b"length", Value::Int(length)),
+            (b"path", Value::List(vec![Value::Bytes(b"x")])),
+        ])
     };
     let bytes = single(&[("length", None), ("files", Some(Value::List(vec![file(-7)])))]);
     assert_eq!(error_of(&bytes), "`info.files[0].length` is -7, which is below zero");
-    let other =
-        Value::Dict(vec![(b"length", Value::Int(1)), (b"path", Value::List(vec![Value::Bytes(b"y")]))]);
-    let bytes = single(&[("length", None), ("files", Some(Value::List(vec![file(i64::MAX), other])))]);
+    let other = Value::Dict(vec![
+        (b"length", Value::Int(1)),
+        (b"path", Value::List(vec![Value::Bytes(b"y")])),
+    ]);
+    let bytes =
+        single(&[("length", None), ("files", Some(Value::List(vec![file(i64::MAX), other])))]);
     assert_eq!(
         error_of(&bytes),
         "the lengths of the files add up to more than 2^63 bytes at `info.files[1]`"
@@ -288,7 +302,11 @@ fn names_that_lead_elsewhere() {
         (&["long"; 1000], "a path of 3074 bytes; at most 3072 are accepted"),
     ] {
         let error = error_of(&folder(&[&["fine"], bad]));
-        assert_eq!(error, format!("`info.files[1].path` is not usable as a file name: {why}"), "{bad:?}");
+        assert_eq!(
+            error,
+            format!("`info.files[1].path` is not usable as a file name: {why}"),
+            "{bad:?}"
+        );
     }
 }
 
@@ -338,16 +356,29 @@ fn a_million_files_and_no_more() {
 fn padding_may_share_a_name_but_links_are_refused() {
     let file = |attr: &'static [u8], path: &'static [u8]| {
         let path = Value::List(vec![Value::Bytes(path)]);
-        Value::Dict(vec![(b"attr", Value::Bytes(attr)), (b"length", Value::Int(10)), (b"path", path)])
+        Value::Dict(vec![
+            (b"attr", Value::Bytes(attr)),
+            (b"length", Value::Int(10)),
+            (b"path", path),
+        ])
     };
     let with = |files: Vec<Value<'static>>| {
         let pieces = Some(Value::Bytes(&[7; 20]));
-        Info::decode(&single(&[("length", None), ("pieces", pieces), ("files", Some(Value::List(files)))]))
+        Info::decode(&single(&[
+            ("length", None),
+            ("pieces", pieces),
+            ("files", Some(Value::List(files))),
+        ]))
     };
-    let padded = with(vec![file(b"", b"a"), file(b"p", b"10"), file(b"x", b"b"), file(b"p", b"10")]).unwrap();
+    let padded =
+        with(vec![file(b"", b"a"), file(b"p", b"10"), file(b"x", b"b"), file(b"p", b"10")])
+            .unwrap();
     let padding: Vec<bool> = padded.file_spans().map(|span| span.padding).collect();
     assert_eq!(padding, [false, true, false, true]);
-    assert_eq!(with(vec![file(b"", b"a"), file(b"xl", b"b")]), Err(MetainfoError::Symlink { index: 1 }));
+    assert_eq!(
+        with(vec![file(b"", b"a"), file(b"xl", b"b")]),
+        Err(MetainfoError::Symlink { index: 1 })
+    );
 }
 
 #[test]
@@ -417,6 +448,9 @@ fn parts_that_contradict_each_other() {
         parts("a", short, hashes.clone()),
         Err(MetainfoError::TotalMismatch { files: 39_999, total: 40_000 })
     );
-    assert_eq!(parts("a", Files::Single, vec![]), Err(MetainfoError::HashCount { got: 0, want: 3 }));
+    assert_eq!(
+        parts("a", Files::Single, vec![]),
+        Err(MetainfoError::HashCount { got: 0, want: 3 })
+    );
     assert!(matches!(parts("a/b", Files::Single, hashes), Err(MetainfoError::Path { .. })));
 }

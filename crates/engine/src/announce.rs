@@ -18,7 +18,8 @@ pub(crate) fn dialect_of(url: &str) -> Dialect {
     if url.starts_with(JSON_TRACKER) { Dialect::JsonTorrent } else { Dialect::BitTorrent }
 }
 
-/// The trackers of a swarm, and when each is due. One tracker of each tier is asked; the next one when it fails.
+/// The trackers of a swarm, and when each is due. One tracker of each tier is asked; the next one
+/// when it fails.
 #[derive(Debug)]
 pub(crate) struct Trackers {
     tiers: Vec<Tier>,
@@ -79,7 +80,13 @@ impl Trackers {
     }
 
     /// A tracker answered: `Some` with its interval, bounded by `at_most`; `None` when it failed.
-    pub(crate) fn answered(&mut self, now: Time, url: &str, interval: Option<Duration>, at_most: Duration) {
+    pub(crate) fn answered(
+        &mut self,
+        now: Time,
+        url: &str,
+        interval: Option<Duration>,
+        at_most: Duration,
+    ) {
         let Some(tier) =
             self.tiers.iter_mut().find(|tier| tier.waiting && tier.urls[tier.current].url == url)
         else {
@@ -93,7 +100,11 @@ impl Trackers {
             tier.urls.insert(0, working);
             tier.current = 0;
             let interval = interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
-            tier.due = if tier.completed { now } else { now + interval.min(at_most.max(SHORTEST_INTERVAL)) };
+            tier.due = if tier.completed {
+                now
+            } else {
+                now + interval.min(at_most.max(SHORTEST_INTERVAL))
+            };
         } else {
             tier.failures += 1;
             tier.current = (tier.current + 1) % tier.urls.len();
@@ -101,7 +112,9 @@ impl Trackers {
             let rounds = tier.failures / tier.urls.len() as u32;
             let wait = match (tier.current, rounds) {
                 (1.., _) | (_, 0) => Duration::ZERO,
-                (0, rounds) => FIRST_RETRY.saturating_mul(1 << (rounds - 1).min(10)).min(LONGEST_RETRY),
+                (0, rounds) => {
+                    FIRST_RETRY.saturating_mul(1 << (rounds - 1).min(10)).min(LONGEST_RETRY)
+                }
             };
             tier.due = now + wait;
         }

@@ -1,7 +1,9 @@
-//! How many peers have each piece, and the pieces in order of rarity with random ties. No peers, no requests.
+//! How many peers have each piece, and the pieces in order of rarity with random ties. No peers, no
+//! requests.
 //!
-//! Listed pieces stand in one array, sorted by count; `starts[c]` is where count `c` begins. A count changes by
-//! swapping a piece over the border of its neighbour bucket, so every change costs O(1) whatever the number of pieces.
+//! Listed pieces stand in one array, sorted by count; `starts[c]` is where count `c` begins. A
+//! count changes by swapping a piece over the border of its neighbour bucket, so every change costs
+//! O(1) whatever the number of pieces.
 
 /// Counts per piece, and the listed pieces sorted by count.
 #[derive(Debug, Clone)]
@@ -99,7 +101,8 @@ impl Availability {
         self.grow(count);
         self.position[piece as usize] = self.order.len() as u32;
         self.order.push(piece);
-        // From the end it walks down to its bucket: each bucket's first one makes room at the bucket's end.
+        // From the end it walks down to its bucket: each bucket's first one makes room at the
+        // bucket's end.
         for bucket in (usize::from(count) + 1..self.starts.len()).rev() {
             let start = self.starts[bucket];
             self.swap(self.position[piece as usize], start);

@@ -28,9 +28,9 @@ pub(crate) struct Candidate {
     pub(crate) rate: u64,
 }
 
-/// Who should be unchoked among peers that co-operate: everybody while there are `slots`, asked or not, which saves a
-/// round trip; then whoever is interested, first come first served, and those who had their turn make room for those
-/// who wait.
+/// Who should be unchoked among peers that co-operate: everybody while there are `slots`, asked or
+/// not, which saves a round trip; then whoever is interested, first come first served, and those
+/// who had their turn make room for those who wait.
 pub(crate) fn cooperative(candidates: &[Candidate], slots: usize, now: Time) -> Vec<ConnId> {
     let mut wanting: Vec<&Candidate> = candidates.iter().collect();
     let rank = |peer: &&Candidate| {
@@ -50,8 +50,13 @@ pub(crate) fn is_lucky_round(round: u64) -> bool {
     round.is_multiple_of(OPTIMISTIC_ROUNDS)
 }
 
-/// Who should be unchoked among strangers: the best four, and one at random (BEP 3), another one when it is time to `draw`.
-pub(crate) fn tit_for_tat(candidates: &[Candidate], draw: bool, rng: &mut fastrand::Rng) -> Vec<ConnId> {
+/// Who should be unchoked among strangers: the best four, and one at random (BEP 3), another one
+/// when it is time to `draw`.
+pub(crate) fn tit_for_tat(
+    candidates: &[Candidate],
+    draw: bool,
+    rng: &mut fastrand::Rng,
+) -> Vec<ConnId> {
     let mut wanting: Vec<&Candidate> = candidates.iter().filter(|peer| peer.interested).collect();
     wanting.sort_by_key(|peer| (std::cmp::Reverse(peer.rate), peer.conn));
     let (best, rest) = wanting.split_at(wanting.len().min(EARNED));
@@ -78,7 +83,8 @@ mod tests {
 
     #[test]
     fn everybody_is_unchoked_while_there_is_room_and_whoever_wants_first() {
-        let peers = [peer(1, true, false, 0, 0), peer(2, false, true, 0, 0), peer(3, true, true, 0, 0)];
+        let peers =
+            [peer(1, true, false, 0, 0), peer(2, false, true, 0, 0), peer(3, true, true, 0, 0)];
         let mut chosen = ids(&cooperative(&peers, 10, Time(0)));
         chosen.sort_unstable();
         assert_eq!(chosen, [1, 2, 3]);
@@ -89,7 +95,8 @@ mod tests {
 
     #[test]
     fn turns_are_taken_when_there_is_no_room() {
-        let peers = [peer(1, true, true, 0, 0), peer(2, true, true, 4, 0), peer(3, true, false, 1, 0)];
+        let peers =
+            [peer(1, true, true, 0, 0), peer(2, true, true, 4, 0), peer(3, true, false, 1, 0)];
         assert_eq!(ids(&cooperative(&peers, 2, Time(4_000_000))), [1, 2]);
         assert_eq!(ids(&cooperative(&peers, 2, Time(6_000_000))), [2, 3]);
     }

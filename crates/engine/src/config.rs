@@ -9,7 +9,8 @@ use sow_wire::{bittorrent::PeerId, chunk::Spelling};
 /// How uploads are shared out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choking {
-    /// Machines that co-operate: whoever is interested is unchoked at once, up to [`Config::upload_slots`].
+    /// Machines that co-operate: whoever is interested is unchoked at once, up to
+    /// [`Config::upload_slots`].
     Cooperative,
     /// BEP 3's tit-for-tat among strangers: four slots by what they send, one optimistic.
     TitForTat,
@@ -35,8 +36,8 @@ pub struct Config {
     pub choking: Choking,
     /// Which missing piece is asked for first.
     pub order: PickOrder,
-    /// Offer pieces one by one instead of all at once while seeding, each piece once before any twice (after BEP 16,
-    /// without its idle times). For the origin of a flash crowd.
+    /// Offer pieces one by one instead of all at once while seeding, each piece once before any
+    /// twice (after BEP 16, without its idle times). For the origin of a flash crowd.
     pub spread: bool,
     /// Connections at the same time, both directions; more are refused.
     pub max_peers: usize,
@@ -44,9 +45,11 @@ pub struct Config {
     pub max_dialed: usize,
     /// Peers that are unchoked at the same time.
     pub upload_slots: usize,
-    /// Bytes of pieces that may be in memory at once, incomplete or not yet on the disk; two pieces at least.
+    /// Bytes of pieces that may be in memory at once, incomplete or not yet on the disk; two pieces
+    /// at least.
     pub open_bytes: u64,
-    /// The longest block that we ask for or send, in bytes: above 16 KiB only with peers that say they can.
+    /// The longest block that we ask for or send, in bytes: above 16 KiB only with peers that say
+    /// they can.
     pub max_block: u32,
     /// Tiers of tracker URLs (BEP 12).
     pub trackers: Vec<Vec<String>>,
@@ -79,18 +82,18 @@ pub struct Content {
     /// Peers come from trackers alone (BEP 27).
     pub private: bool,
     /// How it is told that a piece is right.
-    pub proof: Proof,
+    pub proof: Integrity,
     /// The MD5 of the whole, where it is known already.
     pub md5: Option<[u8; 16]>,
 }
 
 /// How it is told that what came is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
+pub enum Integrity {
     /// Each piece has a hash.
-    Pieces,
+    PieceHashes,
     /// Nothing but the sum of the whole, which a server knows (document 1).
-    Whole,
+    FileDigest,
 }
 
 impl Config {

@@ -1,4 +1,5 @@
-//! Who sent what in pieces that came corrupt, so that the liar is found when the piece comes right. No decisions on bans.
+//! Who sent what in pieces that came corrupt, so that the liar is found when the piece comes right.
+//! No decisions on bans.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +15,14 @@ pub(crate) struct Culprits {
 }
 
 impl Culprits {
-    /// A piece was corrupt. Whoever sent all of it is guilty and is returned; else the case stays open.
-    pub(crate) fn corrupt(&mut self, piece: u32, sources: &[ConnId], digests: &[[u8; 20]]) -> Option<ConnId> {
+    /// A piece was corrupt. Whoever sent all of it is guilty and is returned; else the case stays
+    /// open.
+    pub(crate) fn corrupt(
+        &mut self,
+        piece: u32,
+        sources: &[ConnId],
+        digests: &[[u8; 20]],
+    ) -> Option<ConnId> {
         let first = *sources.first()?;
         if sources.iter().all(|&source| source == first) {
             return Some(first);

@@ -1,4 +1,5 @@
-//! Getting pieces: who has what, what is asked of whom, what comes, what stalls. Nothing here serves anybody.
+//! Getting pieces: who has what, what is asked of whom, what comes, what stalls. Nothing here
+//! serves anybody.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,9 +8,10 @@ use sow_content::{Bitfield, Block};
 use sow_wire::bittorrent::{BlockRequest, Message};
 
 use crate::{
-    config::Proof,
+    config::Integrity,
+    disconnect::{DisconnectReason, Misbehavior},
     engine::{Engine, Phase},
-    io::{ConnId, Dialect, DropReason, Event, Output, Storing, Time},
+    io::{ConnId, Dialect, Event, Output, StoreMode, Time},
     peer::{Outstanding, Peer, Theirs},
 };
 
@@ -39,20 +41,19 @@ impl Engine {
         conn: ConnId,
         bitfield: Option<Bytes>,
         all: bool,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), DisconnectReason> {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let new = match &mut peer.theirs {
             Theirs::Early(early) => return early.say(bitfield, all),
             Theirs::Known { have, said } => {
                 // aria2 says many new pieces by another bitfield.
                 if std::mem::replace(said, true) && bitfield.is_none() {
-                    return Err(DropReason::LateBitfield);
+                    return Err(DisconnectReason::Misbehaved(Misbehavior::LateBitfield));
                 }
                 let pieces = have.len();
                 let theirs = match bitfield {
-                    Some(bytes) => {
-                        Bitfield::from_bytes(&bytes, pieces).map_err(|_| DropReason::BadBitfield)?
-                    }
+                    Some(bytes) => Bitfield::from_bytes(&bytes, pieces)
+                        .map_err(|_| DisconnectReason::Misbehaved(Misbehavior::BitfieldMismatch))?,
                     None if all => Bitfield::full(pieces),
                     None => return Ok(()),
                 };
@@ -64,11 +65,18 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) fn has_piece(&mut self, now: Time, conn: ConnId, piece: u32) -> Result<(), DropReason> {
+    pub(crate) fn has_piece(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        piece: u32,
+    ) -> Result<(), DisconnectReason> {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         match &mut peer.theirs {
             Theirs::Early(early) => early.have(piece),
-            Theirs::Known { have, .. } if piece >= have.len() => Err(DropReason::BadIndex),
+            Theirs::Known { have, .. } if piece >= have.len() => {
+                Err(DisconnectReason::Misbehaved(Misbehavior::PieceIndexOutOfRange))
+            }
             Theirs::Known { have, .. } => {
                 if !have.get(piece) {
                     self.gained(now, conn, &[piece]);
@@ -106,7 +114,7 @@ impl Engine {
         }
     }
 
-    pub(crate) fn unchoked(&mut self, now: Time, conn: ConnId) -> Result<(), DropReason> {
+    pub(crate) fn unchoked(&mut self, now: Time, conn: ConnId) -> Result<(), DisconnectReason> {
         if let Some(peer) = self.peers.get_mut(&conn)
             && peer.peer_choking
         {
@@ -117,12 +125,13 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) fn choked(&mut self, now: Time, conn: ConnId) -> Result<(), DropReason> {
+    pub(crate) fn choked(&mut self, now: Time, conn: ConnId) -> Result<(), DisconnectReason> {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let news = !std::mem::replace(&mut peer.peer_choking, true);
         if news && !peer.handshake.fast {
             peer.take_awaited();
-            // What was asked for is void, but a block may be under way (BEP 3); with BEP 6 each request is rejected.
+            // What was asked for is void, but a block may be under way (BEP 3); with BEP 6 each
+            // request is rejected.
             let void: Vec<Outstanding> = peer.outstanding.drain(..).collect();
             peer.outstanding_bytes = 0;
             peer.strays += void.len() as u32;
@@ -137,8 +146,10 @@ impl Engine {
         now: Time,
         conn: ConnId,
         request: BlockRequest,
-    ) -> Result<(), DropReason> {
-        let Some(block) = self.known_block(request) else { return Err(DropReason::BadRequest) };
+    ) -> Result<(), DisconnectReason> {
+        let Some(block) = self.known_block(request) else {
+            return Err(DisconnectReason::Misbehaved(Misbehavior::RequestOutOfRange));
+        };
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         if let Some(taken) = peer.take_outstanding(block) {
             // It is not asked for the same thing again until it says something new.
@@ -149,7 +160,12 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) fn allowed_fast(&mut self, now: Time, conn: ConnId, piece: u32) -> Result<(), DropReason> {
+    pub(crate) fn allowed_fast(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        piece: u32,
+    ) -> Result<(), DisconnectReason> {
         if let Some(peer) = self.peers.get_mut(&conn)
             && peer.allowed_fast.len() < ALLOWED_FAST
             && peer.allowed_fast.insert(piece)
@@ -160,9 +176,14 @@ impl Engine {
         Ok(())
     }
 
-    /// The payload of a block came, whole. `Some`: the part of it to keep for its piece's assembly (all of it, or a
-    /// run within it); `None`: nothing of it is of use.
-    pub fn block_arrived(&mut self, now: Time, conn: ConnId, request: BlockRequest) -> Option<Block> {
+    /// The payload of a block came, whole. `Some`: the part of it to keep for its piece's assembly
+    /// (all of it, or a run within it); `None`: nothing of it is of use.
+    pub fn block_arrived(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        request: BlockRequest,
+    ) -> Option<Block> {
         let block = self.known_block(request);
         let whole = match &self.phase {
             Phase::Ready(ready) => ready.geometry.length_of(request.piece),
@@ -172,7 +193,8 @@ impl Engine {
         peer.heard = now;
         peer.down.add(now, u64::from(request.length));
         self.down.add(now, u64::from(request.length));
-        let full = peer.outstanding_bytes + peer.pipeline.request_length(u32::MAX) >= peer.pipeline.window();
+        let full = peer.outstanding_bytes + peer.pipeline.request_length(u32::MAX)
+            >= peer.pipeline.window();
         let awaited = peer.take_awaited();
         let asked = block.and_then(|block| peer.take_outstanding(block));
         if awaited.is_some()
@@ -199,7 +221,7 @@ impl Engine {
     /// A block that nobody asked for ends the connection.
     fn unrequested(&mut self, now: Time, conn: ConnId, request: BlockRequest) -> Option<Block> {
         self.wasted += u64::from(request.length);
-        self.drop_peer(now, conn, DropReason::Unrequested);
+        self.drop_peer(now, conn, DisconnectReason::Misbehaved(Misbehavior::UnsolicitedData));
         None
     }
 
@@ -208,15 +230,19 @@ impl Engine {
         let Phase::Ready(ready) = &mut self.phase else { return None };
         let arrival = ready.picker.arrived(conn, block)?;
         let storing = match ready.proof {
-            Proof::Pieces => Storing::Verify { digests: ready.picker.is_suspect(block.piece) },
-            Proof::Whole if ready.picker.have().get(block.piece) => Storing::Correct,
-            Proof::Whole => Storing::Keep,
+            Integrity::PieceHashes => {
+                StoreMode::Verify { digests: ready.picker.is_suspect(block.piece) }
+            }
+            Integrity::FileDigest if ready.picker.have().get(block.piece) => {
+                StoreMode::WriteIfDifferent
+            }
+            Integrity::FileDigest => StoreMode::WriteUnverified,
         };
         for rival in arrival.rivals {
             self.call_off(now, rival, block.piece);
         }
         if arrival.whole {
-            if storing == Storing::Keep {
+            if storing == StoreMode::WriteUnverified {
                 self.note_origin(conn, block.piece);
             }
             self.push(Output::Store { piece: block.piece, storing });
@@ -260,7 +286,8 @@ impl Engine {
         if ready.halted {
             return;
         }
-        let latencies = if ready.picker.in_end_game() { latencies(&self.peers) } else { BTreeMap::new() };
+        let latencies =
+            if ready.picker.in_end_game() { latencies(&self.peers) } else { BTreeMap::new() };
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         let Theirs::Known { have, .. } = &peer.theirs else { return };
         let fast;
@@ -275,16 +302,20 @@ impl Engine {
         let longest = peer.longest_block(self.config.max_block);
         let queue = peer.request_queue();
         let ends = ready.picker.in_end_game();
-        while peer.outstanding.len() < queue && (ends || peer.dry.is_none_or(|dry| dry < self.generation)) {
+        while peer.outstanding.len() < queue
+            && (ends || peer.dry.is_none_or(|dry| dry < self.generation))
+        {
             let length = peer.pipeline.request_length(longest);
-            if peer.outstanding_bytes > 0 && peer.outstanding_bytes + length > peer.pipeline.window() {
+            if peer.outstanding_bytes > 0
+                && peer.outstanding_bytes + length > peer.pipeline.window()
+            {
                 break;
             }
             let pick = ready.picker.next(now, conn, theirs, length, &mut self.rng);
             let block = match pick {
                 Some(pick) => {
                     if let Some(piece) = pick.evicted {
-                        self.out.push_back(Output::Forget { piece });
+                        self.out.push_back(Output::DiscardBlocks { piece });
                         self.generation += 1;
                     }
                     pick.block
@@ -292,7 +323,10 @@ impl Engine {
                 None => {
                     // Only an idle connection may fetch what another one was asked for.
                     let worth = brings_sooner(peer.pipeline.latency(), &latencies, now);
-                    let steal = peer.outstanding.is_empty().then(|| ready.picker.steal(conn, theirs, worth));
+                    let steal = peer
+                        .outstanding
+                        .is_empty()
+                        .then(|| ready.picker.steal(conn, theirs, worth));
                     match steal.flatten() {
                         Some(block) => block,
                         None => {
@@ -333,7 +367,7 @@ impl Engine {
             lost.extend(ready.picker.release(conn, request.block, &mut self.rng));
         }
         self.generation += 1;
-        lost.into_iter().for_each(|piece| self.push(Output::Forget { piece }));
+        lost.into_iter().for_each(|piece| self.push(Output::DiscardBlocks { piece }));
     }
 
     /// A peer is gone: what it was asked for is free again.
@@ -342,10 +376,11 @@ impl Engine {
         self.release(peer.conn, &requests);
         let Phase::Ready(ready) = &mut self.phase else { return };
         let lost = ready.picker.forsake(peer.conn, &mut self.rng);
-        lost.into_iter().for_each(|piece| self.push(Output::Forget { piece }));
+        lost.into_iter().for_each(|piece| self.push(Output::DiscardBlocks { piece }));
     }
 
-    /// Frees what has stalled for others, looks again for what there was none of, and in the end game lets idle peers help.
+    /// Frees what has stalled for others, looks again for what there was none of, and in the end
+    /// game lets idle peers help.
     pub(crate) fn housekeep_downloads(&mut self, now: Time) {
         self.fetch_metadata(now);
         let Phase::Ready(ready) = &mut self.phase else { return };
@@ -353,14 +388,15 @@ impl Engine {
             return;
         }
         let peers = &self.peers;
-        let useless = |conn| peers.get(&conn).is_none_or(|peer| peer.peer_choking || peer.dry.is_some());
+        let useless =
+            |conn| peers.get(&conn).is_none_or(|peer| peer.peer_choking || peer.dry.is_some());
         let lost = ready.picker.reclaim(useless, &mut self.rng);
         self.generation += u64::from(!lost.is_empty());
         if now >= ready.look_again {
             ready.look_again = now + LOOK_AGAIN;
             self.peers.values_mut().for_each(|peer| peer.dry = None);
         }
-        lost.into_iter().for_each(|piece| self.push(Output::Forget { piece }));
+        lost.into_iter().for_each(|piece| self.push(Output::DiscardBlocks { piece }));
         self.release_stalled(now);
         self.refill(now);
     }
@@ -421,8 +457,9 @@ impl Engine {
         }
     }
 
-    /// Tells everybody that we have a piece: at once where that is news, else when there is time. It is no news to those
-    /// who have it, nor when several others have it; a packet for each HAVE would cost a crowd several percent.
+    /// Tells everybody that we have a piece: at once where that is news, else when there is time.
+    /// It is no news to those who have it, nor when several others have it; a packet for each HAVE
+    /// would cost a crowd several percent.
     pub(crate) fn tell_have(&mut self, now: Time, piece: u32, complete: bool) {
         let Phase::Ready(ready) = &self.phase else { return };
         let rare = ready.picker.count(piece) < COMMON;

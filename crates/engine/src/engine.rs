@@ -1,4 +1,5 @@
-//! The engine: state, dispatch of inputs, the queue of outputs, housekeeping. What is decided lives in the files beside it.
+//! The engine: state, dispatch of inputs, the queue of outputs, housekeeping. What is decided lives
+//! in the files beside it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -16,9 +17,13 @@ use sow_wire::{
 use crate::{
     announce::{self, Trackers},
     chunk::Trial,
-    config::{Config, Content, Proof},
+    config::{Config, Content, Integrity},
     culprits::Culprits,
-    io::{Announce, AnnounceEvent, ConnId, Dialect, DropReason, Event, Input, Output, Time, Verdict},
+    disconnect::{DisconnectReason, Misbehavior},
+    io::{
+        Announce, AnnounceError, AnnounceEvent, ConnId, Dialect, Event, Input, Output,
+        StoreOutcome, Time,
+    },
     metadata::MetadataFetch,
     peer::Peer,
     peer_book::PeerBook,
@@ -34,8 +39,8 @@ const HOUSEKEEPING: Duration = Duration::from_millis(250);
 /// Identities that are remembered beyond their connections, to ban liars who left.
 const IDENTITIES: usize = 4096;
 
-/// One swarm's decisions. Inputs go in with [`Engine::handle`] and [`Engine::block_arrived`], and after each of them
-/// what is to be done comes out of [`Engine::poll`], until that says `None`.
+/// One swarm's decisions. Inputs go in with [`Engine::handle`] and [`Engine::block_arrived`], and
+/// after each of them what is to be done comes out of [`Engine::poll`], until that says `None`.
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) config: Config,
@@ -97,8 +102,8 @@ pub(crate) struct Ready {
     /// A piece could not be stored, or the whole cannot be proved: nothing more is asked for.
     pub(crate) halted: bool,
     /// How it is told that what is here is right.
-    pub(crate) proof: Proof,
-    /// With [`Proof::Whole`], unless we are the authority.
+    pub(crate) proof: Integrity,
+    /// With [`Integrity::FileDigest`], unless we are the authority.
     pub(crate) trial: Option<Trial>,
     /// The MD5 of the content, once it is complete and somebody wanted to know.
     pub(crate) sum: Option<[u8; 16]>,
@@ -156,7 +161,7 @@ impl Engine {
             Input::DialFailed { addr } => self.dial_failed(now, addr),
             Input::DialedOurselves { addr } => self.dialed_ourselves(now, addr),
             Input::Closed { conn } => self.lost(now, conn, None),
-            Input::Broken { conn, reason } => self.broken(now, conn, reason),
+            Input::ReadFailed { conn, reason } => self.broken(now, conn, reason),
             Input::Message { conn, message } => self.understand(now, conn, message),
             Input::BlockSent { conn, block } => self.block_sent(now, conn, block),
             Input::Stored { piece, verdict } => self.stored(now, piece, verdict),
@@ -164,8 +169,8 @@ impl Engine {
                 addrs.into_iter().for_each(|addr| self.book.add(now, addr, source, dialect));
                 self.dial(now);
             }
-            Input::SummedUp { bytes } => self.summed_up(now, bytes),
-            Input::WholeDigest { md5 } => self.whole_digest(now, md5),
+            Input::DigestProgress { bytes } => self.summed_up(now, bytes),
+            Input::FileDigest { md5 } => self.whole_digest(now, md5),
             Input::Announced { url, reply } => self.announced(now, url, reply),
             Input::ContentReady(content) => self.content_ready(now, *content),
             Input::Tick => self.tick(now),
@@ -224,9 +229,13 @@ impl Engine {
         peer.heard = now;
         let result = match (peer.dialect(), message) {
             (Dialect::BitTorrent, Message::BitTorrent(word)) => self.message(now, conn, word),
-            (Dialect::JsonTorrent, Message::JsonTorrent(message)) => self.json_message(now, conn, message),
+            (Dialect::JsonTorrent, Message::JsonTorrent(message)) => {
+                self.json_message(now, conn, message)
+            }
             (Dialect::Chunk, Message::Chunk(message)) => self.chunk_message(now, conn, message),
-            (_, other) => Err(DropReason::OutOfPlace(format!("one of {}", other.dialect()).into())),
+            (_, other) => Err(DisconnectReason::Misbehaved(Misbehavior::UnexpectedMessage(
+                format!("one of {}", other.dialect()).into(),
+            ))),
         };
         if let Err(reason) = result {
             self.drop_peer(now, conn, reason);
@@ -234,17 +243,17 @@ impl Engine {
     }
 
     /// Nothing more of what a peer sends can be understood.
-    fn broken(&mut self, now: Time, conn: ConnId, reason: DropReason) {
-        if matches!(reason, DropReason::Unreadable(_)) {
+    fn broken(&mut self, now: Time, conn: ConnId, reason: DisconnectReason) {
+        if matches!(reason, DisconnectReason::Misbehaved(Misbehavior::MalformedMessage(_))) {
             self.answer_unreadable(now, conn);
         }
         self.drop_peer(now, conn, reason);
     }
 
     /// Drops a peer, for a reason of ours.
-    pub(crate) fn drop_peer(&mut self, now: Time, conn: ConnId, reason: DropReason) {
+    pub(crate) fn drop_peer(&mut self, now: Time, conn: ConnId, reason: DisconnectReason) {
         if self.peers.contains_key(&conn) {
-            self.push(Output::Drop { conn, reason: reason.clone() });
+            self.push(Output::Disconnect { conn, reason: reason.clone() });
             self.lost(now, conn, Some(reason));
         }
     }
@@ -259,7 +268,7 @@ impl Engine {
     }
 
     pub(crate) fn is_complete(&self) -> bool {
-        matches!(&self.phase, Phase::Ready(ready) if ready.picker.have().is_full() && ready.is_proved())
+        matches!(&self.phase, Phase::Ready(ready) if ready.picker.have().is_full() && ready.is_verified_whole())
     }
 
     /// Announces to every tracker that is due.
@@ -270,7 +279,12 @@ impl Engine {
         }
     }
 
-    fn announced(&mut self, now: Time, url: String, reply: Result<crate::io::AnnounceReply, String>) {
+    fn announced(
+        &mut self,
+        now: Time,
+        url: String,
+        reply: Result<crate::io::AnnounceReply, AnnounceError>,
+    ) {
         // Whoever has peers, or needs none, asks as seldom as the tracker wants.
         let alone = self.peers.is_empty() && !self.is_complete();
         let at_most = if alone { self.config.announce_at_least } else { Duration::MAX };
@@ -281,17 +295,21 @@ impl Engine {
                 let peers = reply.peers.len();
                 let source = crate::io::PeerSource::Tracker;
                 let dialect = announce::dialect_of(&url);
-                // In document 2's protocol who comes calls those who are there. Who has everything need not call later ones.
+                // In document 2's protocol who comes calls those who are there. Who has everything
+                // need not call later ones.
                 let is_news = !std::mem::replace(&mut self.was_tracked, true);
                 if dialect == Dialect::BitTorrent || is_news || !self.is_complete() {
-                    reply.peers.into_iter().for_each(|addr| self.book.add(now, addr, source, dialect));
+                    reply
+                        .peers
+                        .into_iter()
+                        .for_each(|addr| self.book.add(now, addr, source, dialect));
                 }
                 self.event(Event::TrackerAnswered { url, peers });
                 self.dial(now);
             }
-            Err(reason) => {
+            Err(error) => {
                 self.trackers.answered(now, &url, None, at_most);
-                self.event(Event::TrackerFailed { url, reason });
+                self.event(Event::TrackerFailed { url, error });
             }
         }
         self.announce(now);
@@ -315,8 +333,10 @@ impl Engine {
 
     fn ready(&mut self, content: Content, now: Time) -> Phase {
         let Content { geometry, have, metadata, private, proof, md5 } = content;
-        // A server has the file by definition; whoever fetches it without hashes has to prove that it is right.
-        let trial = (proof == Proof::Whole && !self.config.chunk.server).then(|| Trial::new(&have));
+        // A server has the file by definition; whoever fetches it without hashes has to prove that
+        // it is right.
+        let trial = (proof == Integrity::FileDigest && !self.config.chunk.server)
+            .then(|| Trial::new(&have));
         let complete = have.is_full() && trial.is_none();
         let spread = self.config.spread && complete;
         let spread = spread.then(|| Spread::new(geometry.pieces(), &mut self.rng));
@@ -341,7 +361,8 @@ impl Engine {
         }))
     }
 
-    /// The metadata was taken: what peers said before can be checked now, and they hear what we have.
+    /// The metadata was taken: what peers said before can be checked now, and they hear what we
+    /// have.
     fn content_ready(&mut self, now: Time, content: Content) {
         if matches!(self.phase, Phase::Ready(_)) {
             return;
@@ -358,12 +379,12 @@ impl Engine {
         self.announce(now);
     }
 
-    pub(crate) fn stored(&mut self, now: Time, piece: u32, verdict: Verdict) {
+    pub(crate) fn stored(&mut self, now: Time, piece: u32, verdict: StoreOutcome) {
         match verdict {
-            Verdict::Verified { digests } => self.piece_verified(now, piece, &digests),
-            Verdict::Kept { differed } => self.piece_kept(now, piece, differed),
-            Verdict::Corrupt { digests } => self.piece_corrupt(now, piece, &digests),
-            Verdict::Failed => {
+            StoreOutcome::Verified { digests } => self.piece_verified(now, piece, &digests),
+            StoreOutcome::WrittenUnverified { differed } => self.piece_kept(now, piece, differed),
+            StoreOutcome::Corrupt { digests } => self.piece_corrupt(now, piece, &digests),
+            StoreOutcome::Failed => {
                 if let Phase::Ready(ready) = &mut self.phase {
                     ready.halted = true;
                     ready.picker.start_over(piece, false, &mut self.rng);
@@ -403,7 +424,9 @@ impl Engine {
             self.push(Output::Announce { url, announce });
         }
         let conns: Vec<ConnId> = self.peers.keys().copied().collect();
-        conns.into_iter().for_each(|conn| self.drop_peer(now, conn, DropReason::Stopping));
+        conns
+            .into_iter()
+            .for_each(|conn| self.drop_peer(now, conn, DisconnectReason::ShuttingDown));
         self.stopped = true;
     }
 }
@@ -416,7 +439,9 @@ impl Ready {
         let missing = u64::from(pieces - have.count()) * u64::from(self.geometry.piece_length());
         // The last piece may be shorter than the others.
         let short = match pieces.checked_sub(1) {
-            Some(last) if !have.get(last) => self.geometry.piece_length() - self.geometry.length_of(last),
+            Some(last) if !have.get(last) => {
+                self.geometry.piece_length() - self.geometry.length_of(last)
+            }
             _ => 0,
         };
         missing - u64::from(short)

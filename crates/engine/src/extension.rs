@@ -1,4 +1,5 @@
-//! The extension protocol's messages: who we are (BEP 10), metadata (BEP 9), peer exchange (BEP 11). No payload.
+//! The extension protocol's messages: who we are (BEP 10), metadata (BEP 9), peer exchange (BEP
+//! 11). No payload.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -6,8 +7,9 @@ use bytes::Bytes;
 use sow_wire::bittorrent::{ExtensionHandshake, Message, MetadataMessage, PexMessage};
 
 use crate::{
+    disconnect::{DisconnectReason, Misbehavior},
     engine::{Engine, Phase},
-    io::{ConnId, Dialect, DropReason, Event, Time},
+    io::{ConnId, Dialect, Event, Time},
     metadata::{self, Progress},
     peer::REQUEST_QUEUE,
 };
@@ -23,13 +25,18 @@ const PEX_INTERVAL: Duration = Duration::from_secs(60);
 const PEX_MOST: usize = 50;
 
 impl Engine {
-    /// Our extension handshake, as things stand. A stranger that believes us to have nothing would hang up on hearing that
-    /// we only upload (libtorrent does), so an origin that spreads tells only its kin, which know what it means.
+    /// Our extension handshake, as things stand. A stranger that believes us to have nothing would
+    /// hang up on hearing that we only upload (libtorrent does), so an origin that spreads tells
+    /// only its kin, which know what it means.
     pub(crate) fn extension_handshake(&self, to_kin: bool) -> Message {
         let (private, metadata_size, complete) = match &self.phase {
             Phase::Ready(ready) => {
                 let tells = to_kin || ready.spread.is_none();
-                (ready.private, Some(ready.metadata.len() as u32), tells && ready.picker.have().is_full())
+                (
+                    ready.private,
+                    Some(ready.metadata.len() as u32),
+                    tells && ready.picker.have().is_full(),
+                )
             }
             Phase::Fetching(_) | Phase::Settling => (false, None, false),
         };
@@ -52,22 +59,25 @@ impl Engine {
         conn: ConnId,
         id: u8,
         payload: Bytes,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), DisconnectReason> {
         let Some(peer) = self.peers.get(&conn) else { return Ok(()) };
         if !peer.handshake.extended {
-            return Err(DropReason::NotAgreed);
+            return Err(DisconnectReason::Misbehaved(Misbehavior::ExtensionNotNegotiated));
         }
         match id {
             0 => {
-                let handshake = ExtensionHandshake::decode(&payload).map_err(|_| DropReason::BadExtension)?;
+                let handshake = ExtensionHandshake::decode(&payload)
+                    .map_err(|_| DisconnectReason::Misbehaved(Misbehavior::MalformedExtension))?;
                 self.introduced(now, conn, handshake)
             }
             UT_METADATA => {
-                let message = MetadataMessage::decode(&payload).map_err(|_| DropReason::BadExtension)?;
+                let message = MetadataMessage::decode(&payload)
+                    .map_err(|_| DisconnectReason::Misbehaved(Misbehavior::MalformedExtension))?;
                 self.metadata_message(now, conn, message)
             }
             UT_PEX => {
-                let message = PexMessage::decode(&payload).map_err(|_| DropReason::BadExtension)?;
+                let message = PexMessage::decode(&payload)
+                    .map_err(|_| DisconnectReason::Misbehaved(Misbehavior::MalformedExtension))?;
                 self.gossip(now, conn, message);
                 Ok(())
             }
@@ -75,7 +85,8 @@ impl Engine {
         }
     }
 
-    /// Peers that a peer names. More often than a minute apart (BEP 11), with some leeway, it is not listened to.
+    /// Peers that a peer names. More often than a minute apart (BEP 11), with some leeway, it is
+    /// not listened to.
     fn gossip(&mut self, now: Time, conn: ConnId, message: PexMessage) {
         let private = self.is_private();
         let Some(peer) = self.peers.get_mut(&conn) else { return };
@@ -91,7 +102,7 @@ impl Engine {
         now: Time,
         conn: ConnId,
         handshake: ExtensionHandshake,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), DisconnectReason> {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         // One connection has one address: what a second handshake says of it is passed over.
         let before = peer.extension.as_ref().and_then(|extension| extension.listen_port);
@@ -100,7 +111,7 @@ impl Engine {
         if let Some(addr) = peer.listen_addr() {
             let peer_id = peer.handshake.peer_id;
             if self.book.is_banned(addr, peer_id) {
-                return Err(DropReason::Banned);
+                return Err(DisconnectReason::Banned);
             }
             self.book.add(now, addr, crate::io::PeerSource::Incoming, Dialect::BitTorrent);
             self.book.connected(addr);
@@ -144,10 +155,10 @@ impl Engine {
         now: Time,
         conn: ConnId,
         message: MetadataMessage,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), DisconnectReason> {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let Some(id) = peer.extension.as_ref().and_then(|extension| extension.ut_metadata) else {
-            return Err(DropReason::NotAgreed);
+            return Err(DisconnectReason::Misbehaved(Misbehavior::ExtensionNotNegotiated));
         };
         match message {
             MetadataMessage::Request { piece } => {
@@ -169,14 +180,17 @@ impl Engine {
                         self.ban(now, conn, 0);
                         self.fetch_metadata(now);
                     }
-                    Progress::Bad => return Err(DropReason::BadExtension),
+                    Progress::Bad => {
+                        return Err(DisconnectReason::Misbehaved(Misbehavior::MalformedExtension));
+                    }
                 }
                 Ok(())
             }
             MetadataMessage::Reject { .. } => {
                 if let Phase::Fetching(fetch) = &mut self.phase {
                     fetch.lost(conn);
-                    // It does not have it after all; whoever does will be asked when housekeeping comes round.
+                    // It does not have it after all; whoever does will be asked when housekeeping
+                    // comes round.
                     if let Some(extension) = peer.extension.as_mut() {
                         extension.metadata_size = None;
                     }
@@ -211,7 +225,9 @@ impl Engine {
             return;
         }
         let Some(peer) = self.peers.get(&conn) else { return };
-        let Some(id) = peer.extension.as_ref().and_then(|extension| extension.ut_pex) else { return };
+        let Some(id) = peer.extension.as_ref().and_then(|extension| extension.ut_pex) else {
+            return;
+        };
         if now < peer.pex_at {
             return;
         }
@@ -221,8 +237,10 @@ impl Engine {
             .filter(|other| other.conn != conn && other.dialect() == Dialect::BitTorrent)
             .filter_map(|other| other.listen_addr())
             .collect::<std::collections::BTreeSet<SocketAddr>>();
-        let added: Vec<SocketAddr> = current.difference(&peer.pex_sent).copied().take(PEX_MOST).collect();
-        let dropped: Vec<SocketAddr> = peer.pex_sent.difference(&current).copied().take(PEX_MOST).collect();
+        let added: Vec<SocketAddr> =
+            current.difference(&peer.pex_sent).copied().take(PEX_MOST).collect();
+        let dropped: Vec<SocketAddr> =
+            peer.pex_sent.difference(&current).copied().take(PEX_MOST).collect();
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.pex_at = now + PEX_INTERVAL;
         if added.is_empty() && dropped.is_empty() {

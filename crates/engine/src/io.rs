@@ -4,7 +4,6 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     ops::Add,
-    sync::Arc,
     time::Duration,
 };
 
@@ -16,9 +15,13 @@ pub use sow_wire::{
     tracker::AnnounceEvent,
 };
 
-use crate::config::Content;
+use crate::{
+    config::Content,
+    disconnect::{DisconnectReason, Misbehavior},
+};
 
-/// A point in time: microseconds since the engine's world began. The world makes it; engines only compare.
+/// A point in time: microseconds since the engine's world began. The world makes it; engines only
+/// compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(pub u64);
 
@@ -58,7 +61,7 @@ pub enum Direction {
 
 /// How a connection began, by its dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Introduction {
+pub enum PeerHandshake {
     /// Both handshakes are through; this is the peer's, and its info-hash is ours.
     BitTorrent(Handshake),
     /// The connection is open, and what we have to say first is still to be said.
@@ -75,16 +78,18 @@ pub enum Introduction {
 
 /// What is to be done with a piece that is whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Storing {
+pub enum StoreMode {
     /// Check its hash, then write it.
     Verify {
-        /// A digest for each 16 KiB is wanted although the piece may be right: somebody lied before.
+        /// A digest for each 16 KiB is wanted although the piece may be right: somebody lied
+        /// before.
         digests: bool,
     },
     /// Write it: the dialect has no hashes of pieces.
-    Keep,
-    /// It was written before, and this is how the authority has it: write it where that differs, and say whether it did.
-    Correct,
+    WriteUnverified,
+    /// It was written before, and this is how the authority has it: write it where that differs,
+    /// and say whether it did.
+    WriteIfDifferent,
 }
 
 /// Where a peer's address came from, most trusted first.
@@ -102,15 +107,15 @@ pub enum PeerSource {
 
 /// What became of a piece that was handed over with [`Output::Store`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum StoreOutcome {
     /// Its hash is right and it is written.
     Verified {
         /// A digest for each 16 KiB, when the [`Output::Store`] asked for them; else empty.
         digests: Vec<[u8; 20]>,
     },
     /// There is no hash to check; it is written.
-    Kept {
-        /// After [`Storing::Correct`]: what was written before differed.
+    WrittenUnverified {
+        /// After [`StoreMode::WriteIfDifferent`]: what was written before differed.
         differed: bool,
     },
     /// Its hash is wrong; nothing was written.
@@ -118,7 +123,8 @@ pub enum Verdict {
         /// A digest for each 16 KiB.
         digests: Vec<[u8; 20]>,
     },
-    /// It could not be written. The world reports the error itself; the engine stops asking for pieces.
+    /// It could not be written. The world reports the error itself; the engine stops asking for
+    /// pieces.
     Failed,
 }
 
@@ -135,6 +141,33 @@ pub struct AnnounceReply {
     pub incomplete: Option<u32>,
 }
 
+/// Why an announce failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AnnounceError {
+    /// The URL is not one.
+    #[error("not a URL")]
+    InvalidUrl,
+    /// The URL lacks a part that its scheme needs.
+    #[error("the tracker's URL has no {0}")]
+    IncompleteUrl(&'static str),
+    /// No tracker protocol has this scheme.
+    #[error("trackers cannot be reached by {0:?}")]
+    UnsupportedScheme(String),
+    /// The tracker answered with its failure reason.
+    #[error("{0}")]
+    Refused(String),
+    /// The tracker did not answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// The tracker was not reached, or the exchange with it failed. The text is the system's or the
+    /// library's.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The answer is not one.
+    #[error("{0}")]
+    InvalidResponse(String),
+}
+
 /// What happens to an engine. Blocks that arrive have a way of their own: `Engine::block_arrived`.
 #[derive(Debug, Clone)]
 pub enum Input {
@@ -147,7 +180,7 @@ pub enum Input {
         /// Who called.
         direction: Direction,
         /// How it began.
-        introduction: Introduction,
+        introduction: PeerHandshake,
     },
     /// A dial came to nothing.
     DialFailed {
@@ -159,18 +192,19 @@ pub enum Input {
         /// As in [`Output::Dial`].
         addr: SocketAddr,
     },
-    /// A connection is gone, for whatever reason but our own [`Output::Drop`].
+    /// A connection is gone, for whatever reason but our own [`Output::Disconnect`].
     Closed {
         /// Which.
         conn: ConnId,
     },
-    /// What came on a connection, or how it came, is against the rules, and nothing more of it is read. The engine answers it
-    /// as far as the dialect has an answer, and closes it with [`Output::Drop`].
-    Broken {
+    /// What came on a connection, or how it came, is against the rules, and nothing more of it is
+    /// read. The engine answers it as far as the dialect has an answer, and closes it with
+    /// [`Output::Disconnect`].
+    ReadFailed {
         /// Which.
         conn: ConnId,
-        /// What is wrong: [`DropReason::Unreadable`] or [`DropReason::Trickle`].
-        reason: DropReason,
+        /// What is wrong: [`DisconnectReason::Misbehaved`] or [`DisconnectReason::MessageTimeout`].
+        reason: DisconnectReason,
     },
     /// A message came.
     Message {
@@ -191,7 +225,7 @@ pub enum Input {
         /// Which piece.
         piece: u32,
         /// What became of it.
-        verdict: Verdict,
+        verdict: StoreOutcome,
     },
     /// Addresses of peers.
     PeersFound {
@@ -203,12 +237,12 @@ pub enum Input {
         addrs: Vec<SocketAddr>,
     },
     /// The sum of the content was taken so far, from its beginning.
-    SummedUp {
+    DigestProgress {
         /// In bytes.
         bytes: u64,
     },
-    /// The answer to [`Output::DigestWhole`].
-    WholeDigest {
+    /// The answer to [`Output::DigestFile`].
+    FileDigest {
         /// The MD5 of the content as it is stored.
         md5: [u8; 16],
     },
@@ -217,9 +251,10 @@ pub enum Input {
         /// Which tracker.
         url: String,
         /// What it said; `Err` is its failure reason or what went wrong on the way.
-        reply: Result<AnnounceReply, String>,
+        reply: Result<AnnounceReply, AnnounceError>,
     },
-    /// The metadata of [`Event::Metadata`] or [`Event::Described`] was taken: here is the content.
+    /// The metadata of [`Event::Metadata`] or [`Event::GeometryLearned`] was taken: here is the
+    /// content.
     ContentReady(Box<Content>),
     /// Time has come to what `Engine::next_wake` said.
     Tick,
@@ -230,16 +265,16 @@ pub enum Input {
 /// What an engine wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Open a connection, and exchange handshakes where the dialect has them; answer with [`Input::Connected`],
-    /// [`Input::DialFailed`] or [`Input::DialedOurselves`].
+    /// Open a connection, and exchange handshakes where the dialect has them; answer with
+    /// [`Input::Connected`], [`Input::DialFailed`] or [`Input::DialedOurselves`].
     Dial {
         /// Whom to call.
         addr: SocketAddr,
         /// What to speak.
         dialect: Dialect,
     },
-    /// Send a message. Messages of one connection leave in the order given; they may overtake blocks, but none overtakes a
-    /// choke.
+    /// Send a message. Messages of one connection leave in the order given; they may overtake
+    /// blocks, but none overtakes a choke.
     Send {
         /// To whom.
         conn: ConnId,
@@ -254,23 +289,24 @@ pub enum Output {
         block: Block,
     },
     /// Close a connection; no [`Input::Closed`] follows.
-    Drop {
+    Disconnect {
         /// Which.
         conn: ConnId,
         /// Why.
-        reason: DropReason,
+        reason: DisconnectReason,
     },
-    /// All blocks of a piece were kept: check and write it, answer with [`Input::Stored`], and let the blocks go.
+    /// All blocks of a piece were kept: check and write it, answer with [`Input::Stored`], and let
+    /// the blocks go.
     Store {
         /// Which piece.
         piece: u32,
         /// How.
-        storing: Storing,
+        storing: StoreMode,
     },
-    /// Every piece is stored: answer with [`Input::WholeDigest`].
-    DigestWhole,
+    /// Every piece is stored: answer with [`Input::FileDigest`].
+    DigestFile,
     /// Let the blocks kept for a piece go.
-    Forget {
+    DiscardBlocks {
         /// Which piece.
         piece: u32,
     },
@@ -313,7 +349,7 @@ pub enum Event {
         peer_id: PeerId,
     },
     /// A peer is gone.
-    PeerGone {
+    PeerDisconnected {
         /// What was its connection.
         conn: ConnId,
         /// Its address.
@@ -325,7 +361,7 @@ pub enum Event {
         /// Payload bytes that came from it.
         downloaded: u64,
         /// Why we dropped it; `None` when it left.
-        reason: Option<DropReason>,
+        reason: Option<DisconnectReason>,
     },
     /// A peer has everything now.
     PeerComplete {
@@ -337,14 +373,15 @@ pub enum Event {
     /// The info dictionary arrived and has the right hash; answer with [`Input::ContentReady`].
     Metadata(Bytes),
     /// A server said what it has (`SHEL`); answer with [`Input::ContentReady`].
-    Described {
+    GeometryLearned {
         /// The server.
         addr: SocketAddr,
         /// Size and chunks.
         geometry: Geometry,
     },
-    /// The server has another file than what is here: every piece was fetched again and the sum still does not fit.
-    Unprovable,
+    /// The server has another file than what is here: every piece was fetched again and the sum
+    /// still does not fit.
+    FileMismatch,
     /// A piece is verified and on the disk, or stored where the dialect has no hashes of pieces.
     PieceVerified {
         /// Which.
@@ -353,11 +390,11 @@ pub enum Event {
         from: Vec<(ConnId, u64)>,
     },
     /// Whoever is at an address broke its protocol time and again, and is not called any more.
-    GivenUp {
+    PeerGivenUp {
         /// The address that was called.
         addr: SocketAddr,
         /// What it did last.
-        reason: DropReason,
+        misbehavior: Misbehavior,
     },
     /// A piece did not verify.
     PieceCorrupt {
@@ -372,7 +409,7 @@ pub enum Event {
         piece: u32,
     },
     /// A peer was answered with an error of its dialect.
-    Refused {
+    RequestRefused {
         /// Who.
         addr: SocketAddr,
         /// What it asked, cut short and printable.
@@ -386,8 +423,8 @@ pub enum Event {
     TrackerFailed {
         /// Which.
         url: String,
-        /// Why, as it said.
-        reason: String,
+        /// Why.
+        error: AnnounceError,
     },
     /// A tracker answered.
     TrackerAnswered {
@@ -396,135 +433,4 @@ pub enum Event {
         /// How many peers it named.
         peers: usize,
     },
-}
-
-impl DropReason {
-    /// Whether the peer was told why, so that what was said should still reach it.
-    pub fn is_answered(&self) -> bool {
-        matches!(self, Self::OutOfPlace(_) | Self::Errors | Self::Unreadable(_))
-    }
-
-    /// Whether the peer broke the rules of its protocol, rather than left, was too slow or is not needed. Who is banned was
-    /// reported by [`Event::Banned`].
-    pub fn breaks_protocol(&self) -> bool {
-        match self {
-            Self::BadBitfield
-            | Self::LateBitfield
-            | Self::SecondBitfield
-            | Self::BadIndex
-            | Self::BadRequest
-            | Self::Flood
-            | Self::NotAgreed
-            | Self::BadExtension
-            | Self::Unrequested
-            | Self::OutOfPlace(_)
-            | Self::Unreadable(_)
-            | Self::OtherFile
-            | Self::BadGeometry
-            | Self::Refuses
-            | Self::Errors => true,
-            Self::Ourselves
-            | Self::Duplicate
-            | Self::Full
-            | Self::Banned
-            | Self::NotHere
-            | Self::Trickle
-            | Self::Leaving
-            | Self::Finished
-            | Self::Silent
-            | Self::NothingToTrade
-            | Self::Stopping => false,
-        }
-    }
-
-    /// Whether the same is to be expected when the peer is called again soon.
-    pub(crate) fn is_for_good(&self) -> bool {
-        matches!(
-            self,
-            Self::OutOfPlace(_) | Self::OtherFile | Self::BadGeometry | Self::Refuses | Self::Errors
-        )
-    }
-}
-
-/// Every way in which a peer can make us drop it, and our own reasons.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DropReason {
-    /// It is ourselves.
-    #[error("the address is our own")]
-    Ourselves,
-    /// It is connected already.
-    #[error("connected already")]
-    Duplicate,
-    /// There is no room.
-    #[error("too many connections")]
-    Full,
-    /// Its address is banned.
-    #[error("banned: it sent data that does not verify")]
-    Banned,
-    /// A bitfield of the wrong length or with spare bits.
-    #[error("a bitfield that does not fit the content")]
-    BadBitfield,
-    /// A have-all or have-none after it said what it has. (Another bitfield is how aria2 says many new pieces.)
-    #[error("have-all or have-none out of place")]
-    LateBitfield,
-    /// A bitfield after the first one, in a dialect that has one alone.
-    #[error("a second bitfield")]
-    SecondBitfield,
-    /// A piece index beyond the content.
-    #[error("a piece index that does not exist")]
-    BadIndex,
-    /// A request outside the content or longer than allowed.
-    #[error("a request for bytes that do not exist")]
-    BadRequest,
-    /// A request for what is not here yet, by a program that takes no refusal.
-    #[error("a request for a chunk that is not here yet, which its program cannot be told")]
-    NotHere,
-    /// More requests than we said we would queue.
-    #[error("more requests than allowed")]
-    Flood,
-    /// A fast-extension message without the extension (BEP 6).
-    #[error("a message of an extension that was not agreed on")]
-    NotAgreed,
-    /// An extension message that cannot be read.
-    #[error("an extension message that cannot be read")]
-    BadExtension,
-    /// Blocks nobody asked for, time and again; in dialects of whole pieces also a part of one.
-    #[error("data that nobody asked for, or not all of what was asked for")]
-    Unrequested,
-    /// A message that its dialect does not have, or has not in that place.
-    #[error("a message out of place: {0}")]
-    OutOfPlace(Arc<str>),
-    /// What came is no message of its dialect, or is longer than allowed.
-    #[error("what it sent cannot be understood: {0}")]
-    Unreadable(Arc<str>),
-    /// It began a message and did not end it in time.
-    #[error("a message took too long to arrive")]
-    Trickle,
-    /// It serves another file than the first server that answered.
-    #[error("it has another file: its size or chunk size differs")]
-    OtherFile,
-    /// A geometry that cannot be: too many chunks, or too large ones.
-    #[error("it offers a file that cannot be: too large, or in chunks too large or too many")]
-    BadGeometry,
-    /// A chunk that was listed, or must be there, was refused.
-    #[error("it refuses what it says it has")]
-    Refuses,
-    /// Errors, time and again.
-    #[error("too many errors")]
-    Errors,
-    /// It says that it ends.
-    #[error("it says that it ends")]
-    Leaving,
-    /// Neither side has asked for anything for a while.
-    #[error("neither side wants anything at the moment")]
-    Finished,
-    /// Nothing was heard for too long.
-    #[error("silent for too long")]
-    Silent,
-    /// Neither side has anything that the other lacks.
-    #[error("neither side needs the other")]
-    NothingToTrade,
-    /// We are stopping.
-    #[error("stopping")]
-    Stopping,
 }

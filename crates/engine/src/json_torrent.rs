@@ -1,8 +1,9 @@
-//! Document 2's peer protocol: its two state machines for each connection (section 2.3), put onto what `downloading` and
-//! `uploading` decide. Whole pieces, one request at a time.
+//! Document 2's peer protocol: its two state machines for each connection (section 2.3), put onto
+//! what `downloading` and `uploading` decide. Whole pieces, one request at a time.
 //!
-//! The original programs never say that they have got a piece, and are not told in the middle of something: news waits
-//! until a peer wants nothing, unless it has shown that it speaks of news itself.
+//! The original programs never say that they have got a piece, and are not told in the middle of
+//! something: news waits until a peer wants nothing, unless it has shown that it speaks of news
+//! itself.
 
 use std::time::Duration;
 
@@ -10,16 +11,19 @@ use bytes::Bytes;
 use sow_wire::{bittorrent::Message as Word, json_torrent::Message};
 
 use crate::{
+    disconnect::{DisconnectReason, Misbehavior},
     engine::{Engine, Phase},
-    io::{ConnId, Direction, DropReason, Time},
+    io::{ConnId, Direction, Time},
     peer::{Peer, Theirs},
     talk::Talk,
 };
 
-/// How long neither side wants anything of the other before they part: the originals leave the socket open and silent.
+/// How long neither side wants anything of the other before they part: the originals leave the
+/// socket open and silent.
 const FINISHED: Duration = Duration::from_secs(10);
 
-/// The same while we lack something and the peer has never told any news: calling it again brings a new bitfield.
+/// The same while we lack something and the peer has never told any news: calling it again brings a
+/// new bitfield.
 const NO_NEWS: Duration = Duration::from_secs(2);
 
 /// More pieces than this are not told one by one to who never does so.
@@ -67,7 +71,11 @@ impl Engine {
         let Phase::Ready(ready) = &self.phase else { return };
         let have = ready.picker.have();
         let bytes: Vec<u8> = (0..have.len()).map(|piece| u8::from(have.get(piece))).collect();
-        self.send_as(now, conn, sow_wire::dialect::Message::JsonTorrent(Message::Bitfield(bytes.into())));
+        self.send_as(
+            now,
+            conn,
+            sow_wire::dialect::Message::JsonTorrent(Message::Bitfield(bytes.into())),
+        );
     }
 
     /// Everything but payload that a peer can say.
@@ -76,10 +84,12 @@ impl Engine {
         now: Time,
         conn: ConnId,
         message: Message,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), DisconnectReason> {
         let Some(talk) = self.json_talk(conn) else { return Ok(()) };
         if !talk.introduced && !matches!(message, Message::Bitfield(_) | Message::KeepAlive) {
-            return Err(DropReason::OutOfPlace(format!("{} before its Bitfield", message.name()).into()));
+            return Err(DisconnectReason::Misbehaved(Misbehavior::UnexpectedMessage(
+                format!("{} before its Bitfield", message.name()).into(),
+            )));
         }
         match message {
             Message::KeepAlive => Ok(()),
@@ -104,7 +114,7 @@ impl Engine {
                 Ok(())
             }
             Message::Request(piece) => self.json_requested(now, conn, piece),
-            Message::ServerClose => Err(DropReason::Leaving),
+            Message::ServerClose => Err(DisconnectReason::PeerStopped),
         }
     }
 
@@ -117,11 +127,12 @@ impl Engine {
         }
         if !talk.tells_news && peer.late_haves.len() > MUCH_NEWS {
             // A new bitfield says it better.
-            return self.drop_peer(now, conn, DropReason::Finished);
+            return self.drop_peer(now, conn, DisconnectReason::Idle);
         }
         for piece in std::mem::take(&mut peer.late_haves) {
             // What it has itself it need not be told, since news is told one by one.
-            let known = self.peers.get(&conn).and_then(Peer::have).is_some_and(|have| have.get(piece));
+            let known =
+                self.peers.get(&conn).and_then(Peer::have).is_some_and(|have| have.get(piece));
             if !known {
                 self.send(now, conn, Word::Have(piece));
             }
@@ -129,7 +140,11 @@ impl Engine {
     }
 
     /// Parts from a peer with which nobody wants anything for a while.
-    pub(crate) fn housekeep_json(&mut self, now: Time, conn: ConnId) -> Result<(), DropReason> {
+    pub(crate) fn housekeep_json(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+    ) -> Result<(), DisconnectReason> {
         let complete = self.is_complete();
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let idle = !peer.am_interested && !peer.peer_interested;
@@ -143,7 +158,7 @@ impl Engine {
         let (told, idle_for) = (talk.tells_news, now.since(since));
         let no_news = dialed && !complete && !told && idle_for >= NO_NEWS && !peer.is_complete();
         if no_news || (idle_for >= FINISHED && (complete || !told)) {
-            return Err(DropReason::Finished);
+            return Err(DisconnectReason::Idle);
         }
         self.tell_json_news(now, conn);
         Ok(())
@@ -156,17 +171,23 @@ impl Engine {
         }
     }
 
-    fn json_bitfield(&mut self, now: Time, conn: ConnId, bytes: &Bytes) -> Result<(), DropReason> {
+    fn json_bitfield(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        bytes: &Bytes,
+    ) -> Result<(), DisconnectReason> {
         let Some(talk) = self.json_talk(conn) else { return Ok(()) };
         if std::mem::replace(&mut talk.introduced, true) {
-            return Err(DropReason::SecondBitfield);
+            return Err(DisconnectReason::Misbehaved(Misbehavior::SecondBitfield));
         }
-        let Some(Theirs::Known { have, .. }) = self.peers.get(&conn).map(|peer| &peer.theirs) else {
+        let Some(Theirs::Known { have, .. }) = self.peers.get(&conn).map(|peer| &peer.theirs)
+        else {
             return Ok(());
         };
         let pieces = have.len();
         if bytes.len() != pieces as usize {
-            return Err(DropReason::BadBitfield);
+            return Err(DisconnectReason::Misbehaved(Misbehavior::BitfieldMismatch));
         }
         let theirs: Vec<u32> = (0..pieces).filter(|&piece| bytes[piece as usize] != 0).collect();
         self.gained(now, conn, &theirs);
@@ -179,7 +200,7 @@ impl Engine {
     }
 
     /// Every `Interested` is answered with `UnChoke`, as long as there is a slot.
-    fn json_interested(&mut self, now: Time, conn: ConnId) -> Result<(), DropReason> {
+    fn json_interested(&mut self, now: Time, conn: ConnId) -> Result<(), DisconnectReason> {
         let unchoked = self.peers.get(&conn).is_some_and(|peer| !peer.am_choking);
         self.interested(now, conn, true)?;
         if unchoked {
@@ -188,19 +209,28 @@ impl Engine {
         Ok(())
     }
 
-    fn json_requested(&mut self, now: Time, conn: ConnId, piece: u32) -> Result<(), DropReason> {
-        let Phase::Ready(ready) = &self.phase else { return Err(DropReason::BadRequest) };
+    fn json_requested(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        piece: u32,
+    ) -> Result<(), DisconnectReason> {
+        let Phase::Ready(ready) = &self.phase else {
+            return Err(DisconnectReason::Misbehaved(Misbehavior::RequestOutOfRange));
+        };
         let length = ready.geometry.length_of(piece);
         if length == 0 {
-            return Err(DropReason::BadIndex);
+            return Err(DisconnectReason::Misbehaved(Misbehavior::PieceIndexOutOfRange));
         }
         let has = ready.picker.have().get(piece);
         let Some(peer) = self.peers.get(&conn) else { return Ok(()) };
         if peer.am_choking {
-            return Err(DropReason::OutOfPlace("Request while it is choked".into()));
+            return Err(DisconnectReason::Misbehaved(Misbehavior::UnexpectedMessage(
+                "Request while it is choked".into(),
+            )));
         }
         if !has {
-            return Err(DropReason::BadRequest);
+            return Err(DisconnectReason::Misbehaved(Misbehavior::RequestOutOfRange));
         }
         self.queue_whole(now, conn, piece, length)
     }

@@ -1,14 +1,17 @@
 //! Every decision of a swarm, without IO: inputs in, outputs out, time and randomness as arguments.
 //!
-//! No socket, no file, no clock, no thread; and no payload: the engine decides with (piece, offset, length).
+//! No socket, no file, no clock, no thread; and no payload: the engine decides with (piece, offset,
+//! length).
 
 mod announce;
 mod availability;
 mod choker;
 mod chunk;
+pub mod client_server;
 pub mod config;
-pub mod cs;
+
 mod culprits;
+mod disconnect;
 mod downloading;
 mod engine;
 mod extension;
@@ -31,10 +34,11 @@ mod uploading;
 mod whole_pieces;
 
 pub use announce::JSON_TRACKER;
-pub use config::{Choking, ChunkConfig, Config, Content, PickOrder, Proof};
+pub use config::{Choking, ChunkConfig, Config, Content, Integrity, PickOrder};
+pub use disconnect::{DisconnectReason, Misbehavior};
 pub use engine::Engine;
 pub use io::{
-    Announce, AnnounceEvent, AnnounceReply, ConnId, Dialect, Direction, DropReason, Event, Input,
-    Introduction, Message, Output, PeerSource, Storing, Time, Verdict,
+    Announce, AnnounceError, AnnounceEvent, AnnounceReply, ConnId, Dialect, Direction, Event,
+    Input, Message, Output, PeerHandshake, PeerSource, StoreMode, StoreOutcome, Time,
 };
 pub use status::{PeerStatus, Status};

@@ -1,4 +1,5 @@
-//! Meeting peers: dials, handshakes, what is said first, goodbyes, silence. Payload and its requests are not here.
+//! Meeting peers: dials, handshakes, what is said first, goodbyes, silence. Payload and its
+//! requests are not here.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -7,8 +8,9 @@ use sow_wire::bittorrent::{Handshake, Message, PeerId};
 
 use crate::{
     chunk::ChunkTalk,
+    disconnect::{DisconnectReason, Misbehavior},
     engine::{Engine, Phase},
-    io::{ConnId, Dialect, Direction, DropReason, Event, Input, Introduction, Output, PeerSource, Time},
+    io::{ConnId, Dialect, Direction, Event, Input, Output, PeerHandshake, PeerSource, Time},
     json_torrent::JsonTalk,
     peer::{Peer, Theirs},
     spread::Offers,
@@ -30,7 +32,8 @@ const INTRODUCTION: Duration = Duration::from_secs(10);
 /// A peer that owes us blocks may be silent for this long.
 const SILENCE_IN_DEBT: Duration = Duration::from_secs(30);
 
-/// Peers that have nothing to do with each other part after this long: time for the last messages to arrive.
+/// Peers that have nothing to do with each other part after this long: time for the last messages
+/// to arrive.
 const PARTING: Duration = Duration::from_secs(1);
 
 /// How long an address rests after a connection to it was through.
@@ -83,10 +86,11 @@ impl Engine {
         conn: ConnId,
         addr: SocketAddr,
         direction: Direction,
-        introduction: Introduction,
+        introduction: PeerHandshake,
     ) {
         let handshake = Self::handshake_of(introduction, addr);
-        if let Introduction::Chunk { local } | Introduction::JsonTorrent { local } = introduction {
+        if let PeerHandshake::Chunk { local } | PeerHandshake::JsonTorrent { local } = introduction
+        {
             self.own_host.get_or_insert(local);
         }
         let dialect = introduction.dialect();
@@ -94,13 +98,13 @@ impl Engine {
             self.dialing = self.dialing.saturating_sub(1);
         }
         if let Err(reason) = self.admit(now, addr, direction, handshake, dialect) {
-            self.push(Output::Drop { conn, reason: reason.clone() });
+            self.push(Output::Disconnect { conn, reason: reason.clone() });
             if direction == Direction::Dialed {
                 let through = self.peers.values().any(|peer| peer.listen_addr() == Some(addr));
                 match reason {
-                    DropReason::Ourselves => self.book.forget(addr),
+                    DisconnectReason::Ourselves => self.book.forget(addr),
                     // It counts as busy for as long as the other connection lasts.
-                    DropReason::Duplicate if through => {}
+                    DisconnectReason::DuplicateConnection if through => {}
                     _ => self.book.released(now, addr, SILENCE_IN_DEBT),
                 }
             }
@@ -131,13 +135,13 @@ impl Engine {
         direction: Direction,
         handshake: Handshake,
         dialect: Dialect,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), DisconnectReason> {
         let theirs = handshake.peer_id;
         if theirs == self.config.peer_id {
-            return Err(DropReason::Ourselves);
+            return Err(DisconnectReason::Ourselves);
         }
         if self.book.is_banned(addr, theirs) {
-            return Err(DropReason::Banned);
+            return Err(DisconnectReason::Banned);
         }
         if dialect == Dialect::BitTorrent {
             self.admit_once(now, addr, direction, theirs)?;
@@ -146,54 +150,59 @@ impl Engine {
             // Those who have everything can do without us.
             let done = self.peers.values().find(|peer| peer.is_complete()).map(|peer| peer.conn);
             match done {
-                Some(done) if self.is_complete() => self.drop_peer(now, done, DropReason::NothingToTrade),
-                _ => return Err(DropReason::Full),
+                Some(done) if self.is_complete() => {
+                    self.drop_peer(now, done, DisconnectReason::NothingToTrade)
+                }
+                _ => return Err(DisconnectReason::TooManyConnections),
             }
         }
         Ok(())
     }
 
-    /// Of two connections between the same two one is kept. Other dialects have no names by which that could be told.
+    /// Of two connections between the same two one is kept. Other dialects have no names by which
+    /// that could be told.
     fn admit_once(
         &mut self,
         now: Time,
         addr: SocketAddr,
         direction: Direction,
         theirs: PeerId,
-    ) -> Result<(), DropReason> {
-        // A name alone proves nothing: whoever calls under another's name must not take its place, nor keep us from it.
+    ) -> Result<(), DisconnectReason> {
+        // A name alone proves nothing: whoever calls under another's name must not take its place,
+        // nor keep us from it.
         let here = |peer: &&Peer| direction == Direction::Accepted || peer.addr.ip() == addr.ip();
         let same = self.peers.values().filter(|peer| peer.handshake.peer_id == theirs).find(here);
         if same.is_some_and(|peer| peer.addr.ip() != addr.ip()) {
-            return Err(DropReason::Duplicate);
+            return Err(DisconnectReason::DuplicateConnection);
         }
         if let Some((other, other_direction)) = same.map(|peer| (peer.conn, peer.direction)) {
             // When both call at the same time, both keep the call of the lower name.
-            let kept = if self.config.peer_id < theirs { Direction::Dialed } else { Direction::Accepted };
+            let kept =
+                if self.config.peer_id < theirs { Direction::Dialed } else { Direction::Accepted };
             if other_direction == kept || direction != kept {
-                return Err(DropReason::Duplicate);
+                return Err(DisconnectReason::DuplicateConnection);
             }
-            self.drop_peer(now, other, DropReason::Duplicate);
+            self.drop_peer(now, other, DisconnectReason::DuplicateConnection);
         }
         Ok(())
     }
 
-    /// The peer's handshake. Where the dialect has none, one without extensions is made up, under a name made of its
-    /// address.
-    fn handshake_of(introduction: Introduction, addr: SocketAddr) -> Handshake {
+    /// The peer's handshake. Where the dialect has none, one without extensions is made up, under a
+    /// name made of its address.
+    fn handshake_of(introduction: PeerHandshake, addr: SocketAddr) -> Handshake {
         let name = match introduction {
-            Introduction::BitTorrent(handshake) => return handshake,
-            Introduction::Chunk { .. } => b"chunk",
-            Introduction::JsonTorrent { .. } => b"json ",
+            PeerHandshake::BitTorrent(handshake) => return handshake,
+            PeerHandshake::Chunk { .. } => b"chunk",
+            PeerHandshake::JsonTorrent { .. } => b"json ",
         };
         made_up(name, addr)
     }
 
-    fn talk_of(introduction: Introduction, direction: Direction, now: Time) -> Talk {
+    fn talk_of(introduction: PeerHandshake, direction: Direction, now: Time) -> Talk {
         match introduction {
-            Introduction::BitTorrent(_) => Talk::BitTorrent,
-            Introduction::Chunk { .. } => Talk::Chunk(ChunkTalk::new(direction, now)),
-            Introduction::JsonTorrent { .. } => Talk::JsonTorrent(JsonTalk::default()),
+            PeerHandshake::BitTorrent(_) => Talk::BitTorrent,
+            PeerHandshake::Chunk { .. } => Talk::Chunk(ChunkTalk::new(direction, now)),
+            PeerHandshake::JsonTorrent { .. } => Talk::JsonTorrent(JsonTalk::default()),
         }
     }
 
@@ -213,7 +222,9 @@ impl Engine {
         };
         let first = match (have, handshake.fast) {
             (Some(have), true) if have.is_full() => Some(Message::HaveAll),
-            (Some(have), _) if !have.is_empty() => Some(Message::Bitfield(have.as_bytes().to_vec().into())),
+            (Some(have), _) if !have.is_empty() => {
+                Some(Message::Bitfield(have.as_bytes().to_vec().into()))
+            }
             (_, true) => Some(Message::HaveNone),
             (_, false) => None,
         };
@@ -289,7 +300,7 @@ impl Engine {
     }
 
     /// A peer is gone: `reason` when we dropped it.
-    pub(crate) fn lost(&mut self, now: Time, conn: ConnId, reason: Option<DropReason>) {
+    pub(crate) fn lost(&mut self, now: Time, conn: ConnId, reason: Option<DisconnectReason>) {
         let Some(peer) = self.peers.remove(&conn) else { return };
         self.release_downloads(&peer);
         let was_checking = matches!(&peer.talk, Talk::Chunk(talk) if talk.is_checking());
@@ -309,17 +320,24 @@ impl Engine {
                 }
             }
         }
-        let given_up = peer.direction == Direction::Dialed
-            && reason.as_ref().is_some_and(|reason| {
-                reason.breaks_protocol() && self.book.broke_protocol(peer.addr, reason.is_for_good())
-            });
+        let misbehavior = reason.as_ref().and_then(DisconnectReason::misbehavior).cloned();
+        let is_persistent = misbehavior.as_ref().is_some_and(Misbehavior::is_persistent);
+        let given_up = misbehavior.filter(|misbehavior| {
+            peer.direction == Direction::Dialed
+                && self.book.broke_protocol(peer.addr, misbehavior.is_persistent())
+        });
         if let Some(addr) = peer.listen_addr().filter(|addr| !self.is_dialed(*addr)) {
             self.widened.remove(&addr);
             match &reason {
-                Some(DropReason::NothingToTrade | DropReason::Ourselves) => self.book.forget(addr),
-                // It will not be another one, or speak otherwise, at once. (For those whom we call, the book knows better.)
-                Some(DropReason::OtherFile) => self.book.released(now, addr, SILENCE_IN_DEBT),
-                Some(reason) if reason.is_for_good() && peer.direction == Direction::Accepted => {
+                Some(DisconnectReason::NothingToTrade | DisconnectReason::Ourselves) => {
+                    self.book.forget(addr)
+                }
+                // It will not be another one, or speak otherwise, at once. (For those whom we call,
+                // the book knows better.)
+                Some(DisconnectReason::Misbehaved(Misbehavior::DifferentFile)) => {
+                    self.book.released(now, addr, SILENCE_IN_DEBT)
+                }
+                Some(_) if is_persistent && peer.direction == Direction::Accepted => {
                     self.book.released(now, addr, SILENCE_IN_DEBT);
                 }
                 _ => self.book.released(now, addr, REST),
@@ -327,11 +345,17 @@ impl Engine {
         }
         let peer_id = peer.handshake.peer_id;
         let (addr, listen_addr, downloaded) = (peer.addr, peer.listen_addr(), peer.down.total());
-        let stops = reason == Some(DropReason::Stopping);
-        let fault = reason.clone().filter(|_| given_up);
-        self.event(Event::PeerGone { conn, addr, listen_addr, peer_id, downloaded, reason });
-        if let Some(reason) = fault {
-            self.event(Event::GivenUp { addr, reason });
+        let stops = reason == Some(DisconnectReason::ShuttingDown);
+        self.event(Event::PeerDisconnected {
+            conn,
+            addr,
+            listen_addr,
+            peer_id,
+            downloaded,
+            reason,
+        });
+        if let Some(misbehavior) = given_up {
+            self.event(Event::PeerGivenUp { addr, misbehavior });
         }
         if !stops {
             self.rechoke_cooperative(now);
@@ -346,7 +370,9 @@ impl Engine {
     /// Keep-alives, silence, farewells, peer exchange, what was left to be said when there is time.
     pub(crate) fn housekeep_peers(&mut self, now: Time) {
         let done = match &self.phase {
-            Phase::Ready(ready) => ready.complete_since.is_some_and(|since| now.since(since) >= PARTING),
+            Phase::Ready(ready) => {
+                ready.complete_since.is_some_and(|since| now.since(since) >= PARTING)
+            }
             Phase::Fetching(_) | Phase::Settling => false,
         };
         let conns: Vec<ConnId> = self.peers.keys().copied().collect();
@@ -357,9 +383,9 @@ impl Engine {
             let in_debt = !peer.outstanding.is_empty() && now.since(peer.last_block) > patience;
             let mute = !peer.is_introduced() && now.since(peer.connected) > INTRODUCTION;
             if mute || silence > SILENCE.max(patience) || (in_debt && silence > patience) {
-                self.drop_peer(now, conn, DropReason::Silent);
+                self.drop_peer(now, conn, DisconnectReason::PeerTimeout);
             } else if done && self.has_no_more_use(conn) && now.since(peer.connected) >= PARTING {
-                self.drop_peer(now, conn, DropReason::NothingToTrade);
+                self.drop_peer(now, conn, DisconnectReason::NothingToTrade);
             } else if let Err(reason) = self.housekeep_json(now, conn) {
                 self.drop_peer(now, conn, reason);
             } else {
@@ -383,7 +409,12 @@ impl Engine {
     }
 
     /// Everything but payload that a peer can say.
-    pub(crate) fn message(&mut self, now: Time, conn: ConnId, message: Message) -> Result<(), DropReason> {
+    pub(crate) fn message(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: Message,
+    ) -> Result<(), DisconnectReason> {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let fast = peer.handshake.fast;
         match message {
@@ -403,7 +434,7 @@ impl Engine {
             | Message::AllowedFast(_)
                 if !fast =>
             {
-                Err(DropReason::NotAgreed)
+                Err(DisconnectReason::Misbehaved(Misbehavior::ExtensionNotNegotiated))
             }
             Message::HaveAll => self.has_pieces(now, conn, None, true),
             Message::HaveNone => self.has_pieces(now, conn, None, false),
@@ -417,13 +448,16 @@ impl Engine {
     /// Bans whoever a connection belongs or belonged to.
     pub(crate) fn ban(&mut self, now: Time, conn: ConnId, piece: u32) {
         let here = self.peers.get(&conn).map(|peer| (peer.addr, peer.handshake.peer_id));
-        let Some((addr, peer_id)) = here.or_else(|| self.identities.get(&conn).copied()) else { return };
+        let Some((addr, peer_id)) = here.or_else(|| self.identities.get(&conn).copied()) else {
+            return;
+        };
         let listen = self.peers.get(&conn).and_then(Peer::listen_addr).unwrap_or(addr);
-        // Who had two connections, or whose pieces turn out to be wrong one after the other, is told of once.
+        // Who had two connections, or whose pieces turn out to be wrong one after the other, is
+        // told of once.
         if self.book.ban(listen, peer_id) {
             self.event(Event::Banned { addr, piece });
         }
-        self.drop_peer(now, conn, DropReason::Banned);
+        self.drop_peer(now, conn, DisconnectReason::Banned);
     }
 
     /// Bans an address, and drops whoever is connected by it.
@@ -438,12 +472,15 @@ impl Engine {
             return;
         }
         self.event(Event::Banned { addr, piece });
-        conns.into_iter().for_each(|conn| self.drop_peer(now, conn, DropReason::Banned));
+        conns.into_iter().for_each(|conn| self.drop_peer(now, conn, DisconnectReason::Banned));
     }
 
     /// Takes note of an address that a peer told us or calls itself.
     pub(crate) fn heard_of(&mut self, now: Time, addrs: Vec<SocketAddr>) {
-        self.handle(now, Input::PeersFound { source: PeerSource::Pex, dialect: Dialect::BitTorrent, addrs });
+        self.handle(
+            now,
+            Input::PeersFound { source: PeerSource::Pex, dialect: Dialect::BitTorrent, addrs },
+        );
     }
 
     /// The longest block that we answer a request for.

@@ -1,4 +1,5 @@
-//! Fetching the info dictionary from peers (BEP 9): whole from one peer, from two at a time at most. No messages.
+//! Fetching the info dictionary from peers (BEP 9): whole from one peer, from two at a time at
+//! most. No messages.
 //!
 //! One peer's pieces are never mixed with another's, so a wrong hash has one culprit.
 
@@ -12,10 +13,12 @@ use crate::io::{ConnId, Time};
 /// Metadata travels in pieces of this many bytes (BEP 9).
 pub(crate) const PIECE: u32 = 16 * 1024;
 
-/// The longest info dictionary that is accepted, in bytes: a bound on what a stranger can make us hold.
+/// The longest info dictionary that is accepted, in bytes: a bound on what a stranger can make us
+/// hold.
 pub(crate) const LONGEST: u32 = 32 * 1024 * 1024;
 
-/// A fetch without progress for this many microseconds is joined by a second one, and may be replaced.
+/// A fetch without progress for this many microseconds is joined by a second one, and may be
+/// replaced.
 const PATIENCE: u64 = 500_000;
 
 /// A fetch that takes longer than this is joined by a second one, whatever its progress.
@@ -64,7 +67,8 @@ impl MetadataFetch {
         Self { info_hash, attempts: BTreeMap::new() }
     }
 
-    /// A peer says that the dictionary has `size` bytes: the pieces to ask it for, none when others are at it.
+    /// A peer says that the dictionary has `size` bytes: the pieces to ask it for, none when others
+    /// are at it.
     pub(crate) fn offered(&mut self, now: Time, conn: ConnId, size: u32) -> Vec<u32> {
         if size == 0 || size > LONGEST || self.attempts.contains_key(&conn) {
             return Vec::new();
@@ -74,15 +78,22 @@ impl MetadataFetch {
         }
         if self.attempts.len() >= AT_ONCE {
             let spent = self.attempts.iter().filter(|(_, attempt)| attempt.is_spent(now));
-            let Some(conn) = spent.min_by_key(|(_, attempt)| attempt.progress).map(|(&conn, _)| conn) else {
+            let Some(conn) =
+                spent.min_by_key(|(_, attempt)| attempt.progress).map(|(&conn, _)| conn)
+            else {
                 return Vec::new();
             };
             self.attempts.remove(&conn);
         }
         let count = size.div_ceil(PIECE);
         let asked = count.min(IN_FLIGHT);
-        let attempt =
-            Attempt { size, pieces: vec![None; count as usize], asked, started: now, progress: now };
+        let attempt = Attempt {
+            size,
+            pieces: vec![None; count as usize],
+            asked,
+            started: now,
+            progress: now,
+        };
         self.attempts.insert(conn, attempt);
         (0..asked).collect()
     }

@@ -1,4 +1,5 @@
-//! A piece on its way in: which of its 16 KiB units are free, asked for, or here. No choice of pieces or peers.
+//! A piece on its way in: which of its 16 KiB units are free, asked for, or here. No choice of
+//! pieces or peers.
 
 use sow_content::{BLOCK_LENGTH, Block};
 
@@ -76,7 +77,8 @@ impl OpenPiece {
     pub(crate) fn claim(&mut self, now: Time, conn: ConnId, longest: u32) -> Option<Block> {
         let start = self.units.iter().position(|unit| *unit == Unit::Free)?;
         let most = (longest / BLOCK_LENGTH).max(1) as usize;
-        let run = self.units[start..].iter().take(most).take_while(|unit| **unit == Unit::Free).count();
+        let run =
+            self.units[start..].iter().take(most).take_while(|unit| **unit == Unit::Free).count();
         for unit in &mut self.units[start..start + run] {
             *unit = Unit::Asked { by: conn, also: None, at: now };
         }
@@ -84,7 +86,8 @@ impl OpenPiece {
         Some(self.block(start, run))
     }
 
-    /// The unit that was asked for longest ago from one other peer alone, if that is `worth` a second copy; and when.
+    /// The unit that was asked for longest ago from one other peer alone, if that is `worth` a
+    /// second copy; and when.
     pub(crate) fn oldest_single(
         &self,
         conn: ConnId,
@@ -115,13 +118,20 @@ impl OpenPiece {
         self.free as usize == self.units.len()
     }
 
-    /// When one other peer alone was asked for all of it, of which nothing has come; if that is `worth` a second copy.
-    pub(crate) fn asked_whole(&self, conn: ConnId, worth: impl Fn(ConnId, Time) -> bool) -> Option<Time> {
+    /// When one other peer alone was asked for all of it, of which nothing has come; if that is
+    /// `worth` a second copy.
+    pub(crate) fn asked_whole(
+        &self,
+        conn: ConnId,
+        worth: impl Fn(ConnId, Time) -> bool,
+    ) -> Option<Time> {
         let Some(Unit::Asked { by: first, also: None, at }) = self.units.first().copied() else {
             return None;
         };
-        let all =
-            self.units.iter().all(|unit| matches!(unit, Unit::Asked { by, also: None, .. } if *by == first));
+        let all = self
+            .units
+            .iter()
+            .all(|unit| matches!(unit, Unit::Asked { by, also: None, .. } if *by == first));
         (all && first != conn && worth(first, at)).then_some(at)
     }
 
@@ -152,8 +162,9 @@ impl OpenPiece {
         }
     }
 
-    /// Marks what came as here and returns the longest run of it that was not here before, with the others who were
-    /// asked for the same bytes. What else of the block was not here before becomes free.
+    /// Marks what came as here and returns the longest run of it that was not here before, with the
+    /// others who were asked for the same bytes. What else of the block was not here before becomes
+    /// free.
     pub(crate) fn arrive(&mut self, conn: ConnId, block: Block) -> Option<(Block, Vec<ConnId>)> {
         let range = self.range(block);
         let (start, run) = longest_run(&self.units[range.clone()])?;
@@ -165,7 +176,9 @@ impl OpenPiece {
                 Unit::Free if kept.contains(&at) => self.free -= 1,
                 Unit::Free => continue,
                 Unit::Asked { by, also, .. } => {
-                    rivals.extend([Some(by), also].into_iter().flatten().filter(|&rival| rival != conn));
+                    rivals.extend(
+                        [Some(by), also].into_iter().flatten().filter(|&rival| rival != conn),
+                    );
                 }
             }
             if kept.contains(&at) {
@@ -181,7 +194,8 @@ impl OpenPiece {
         Some((self.block(kept.start, kept.len()), rivals))
     }
 
-    /// Whether a block begins and ends where units do: what is asked for always does, what a stranger sends may not.
+    /// Whether a block begins and ends where units do: what is asked for always does, what a
+    /// stranger sends may not.
     pub(crate) fn is_in_units(&self, block: Block) -> bool {
         let ends = block.end().is_multiple_of(BLOCK_LENGTH) || block.end() == self.length;
         block.offset.is_multiple_of(BLOCK_LENGTH) && ends
@@ -260,7 +274,10 @@ mod tests {
         let (kept, rivals) = open.arrive(A, whole).unwrap();
         assert_eq!((kept.offset, kept.length, rivals.len()), (2 * 16384, 3 * 16384, 0));
         assert!(open.has_free() && open.is_idle() && !open.is_whole());
-        assert_eq!(open.claim(Time(0), B, 1 << 20), Some(Block { piece: 0, offset: 0, length: 16384 }));
+        assert_eq!(
+            open.claim(Time(0), B, 1 << 20),
+            Some(Block { piece: 0, offset: 0, length: 16384 })
+        );
     }
 
     #[test]

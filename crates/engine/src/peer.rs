@@ -1,4 +1,5 @@
-//! One connection's state: what was said on it, what is in flight on it. No decisions that involve other peers.
+//! One connection's state: what was said on it, what is in flight on it. No decisions that involve
+//! other peers.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -10,7 +11,8 @@ use sow_content::{BLOCK_LENGTH, Bitfield, Block};
 use sow_wire::bittorrent::{ExtensionHandshake, Handshake, PeerId};
 
 use crate::{
-    io::{ConnId, Direction, DropReason, Time},
+    disconnect::{DisconnectReason, Misbehavior},
+    io::{ConnId, Direction, Time},
     pipeline::Pipeline,
     rate::Rate,
     spread::Offers,
@@ -26,7 +28,8 @@ const CAUTIOUS_QUEUE: u32 = 250;
 /// Pieces that a peer may name before we know how many there are.
 const EARLY_HAVES: usize = 1 << 16;
 
-/// Blocks nobody asked for that a peer may send at most; each cancel and choke, which race with blocks, allows more.
+/// Blocks nobody asked for that a peer may send at most; each cancel and choke, which race with
+/// blocks, allows more.
 const STRAYS: u32 = 16;
 
 /// One connection.
@@ -135,7 +138,8 @@ impl Peer {
         talk: Talk,
         pieces: Option<u32>,
     ) -> Self {
-        // Where every piece is asked for and answered one by one, nothing comes that was not asked for.
+        // Where every piece is asked for and answered one by one, nothing comes that was not asked
+        // for.
         let strays = if matches!(talk, Talk::BitTorrent) { STRAYS } else { 0 };
         Self {
             conn,
@@ -213,8 +217,9 @@ impl Peer {
         !self.asks_whole() && self.handshake.peer_id.0[..3] == ours.0[..3]
     }
 
-    /// Whether it only gives: it has everything although it does not say so (an origin that spreads).
-    pub(crate) fn only_uploads(&self) -> bool {
+    /// Whether it only gives: it has everything although it does not say so (an origin that
+    /// spreads).
+    pub(crate) fn upload_only(&self) -> bool {
         self.extension.as_ref().is_some_and(|extension| extension.upload_only)
     }
 
@@ -249,9 +254,9 @@ impl Early {
     ///
     /// # Errors
     /// When there are more than anybody needs to say before we know the metadata.
-    pub(crate) fn have(&mut self, piece: u32) -> Result<(), DropReason> {
+    pub(crate) fn have(&mut self, piece: u32) -> Result<(), DisconnectReason> {
         if self.haves.len() >= EARLY_HAVES || piece >= sow_content::geometry::MAX_PIECES {
-            return Err(DropReason::BadIndex);
+            return Err(DisconnectReason::Misbehaved(Misbehavior::PieceIndexOutOfRange));
         }
         self.haves.insert(piece);
         Ok(())
@@ -261,9 +266,13 @@ impl Early {
     ///
     /// # Errors
     /// When have-all or have-none is not the first.
-    pub(crate) fn say(&mut self, bitfield: Option<Bytes>, all: bool) -> Result<(), DropReason> {
+    pub(crate) fn say(
+        &mut self,
+        bitfield: Option<Bytes>,
+        all: bool,
+    ) -> Result<(), DisconnectReason> {
         if std::mem::replace(&mut self.said, true) && bitfield.is_none() {
-            return Err(DropReason::LateBitfield);
+            return Err(DisconnectReason::Misbehaved(Misbehavior::LateBitfield));
         }
         self.bitfield = bitfield;
         self.all = all;
@@ -274,15 +283,16 @@ impl Early {
     ///
     /// # Errors
     /// When the bitfield or an index does not fit.
-    pub(crate) fn settle(&self, pieces: u32) -> Result<(Bitfield, bool), DropReason> {
+    pub(crate) fn settle(&self, pieces: u32) -> Result<(Bitfield, bool), DisconnectReason> {
         let mut have = match &self.bitfield {
-            Some(bytes) => Bitfield::from_bytes(bytes, pieces).map_err(|_| DropReason::BadBitfield)?,
+            Some(bytes) => Bitfield::from_bytes(bytes, pieces)
+                .map_err(|_| DisconnectReason::Misbehaved(Misbehavior::BitfieldMismatch))?,
             None if self.all => Bitfield::full(pieces),
             None => Bitfield::new(pieces),
         };
         for &piece in &self.haves {
             if piece >= pieces {
-                return Err(DropReason::BadIndex);
+                return Err(DisconnectReason::Misbehaved(Misbehavior::PieceIndexOutOfRange));
             }
             have.set(piece);
         }

@@ -1,4 +1,5 @@
-//! The addresses that we know: whom to dial next, when to try again, whom never. No connections, no messages.
+//! The addresses that we know: whom to dial next, when to try again, whom never. No connections, no
+//! messages.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +22,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// How long an address rests after its first fault; twice as long after each one more.
 const FIRST_REST: Duration = Duration::from_millis(500);
 
-/// Faults after which an address is given up. There may be two connections to it, with a fault on each.
+/// Faults after which an address is given up. There may be two connections to it, with a fault on
+/// each.
 const FAULTS: u32 = 6;
 
 /// Those whom the user named are worth more trouble.
@@ -60,7 +62,13 @@ enum State {
 
 impl PeerBook {
     /// Takes note of an address; a better source replaces a worse one.
-    pub(crate) fn add(&mut self, now: Time, addr: SocketAddr, source: PeerSource, dialect: Dialect) {
+    pub(crate) fn add(
+        &mut self,
+        now: Time,
+        addr: SocketAddr,
+        source: PeerSource,
+        dialect: Dialect,
+    ) {
         let nowhere = addr.port() == 0 || addr.ip().is_unspecified() || addr.ip().is_multicast();
         if nowhere || self.ours.contains(&addr) {
             return;
@@ -75,16 +83,25 @@ impl PeerBook {
         if self.known.len() < MOST || source == PeerSource::Named {
             self.known.insert(
                 addr,
-                Entry { source, dialect, state: State::Waiting { until: now }, failures: 0, faults: 0 },
+                Entry {
+                    source,
+                    dialect,
+                    state: State::Waiting { until: now },
+                    failures: 0,
+                    faults: 0,
+                },
             );
         }
     }
 
     /// Forgets somebody who waits and whose source is worse than `source`.
     fn make_room(&mut self, source: PeerSource) {
-        let waiting =
-            self.known.iter().filter(|(_, entry)| entry.state != State::Busy && entry.source > source);
-        let worst = waiting.max_by_key(|(_, entry)| (entry.source, entry.failures)).map(|(&addr, _)| addr);
+        let waiting = self
+            .known
+            .iter()
+            .filter(|(_, entry)| entry.state != State::Busy && entry.source > source);
+        let worst =
+            waiting.max_by_key(|(_, entry)| (entry.source, entry.failures)).map(|(&addr, _)| addr);
         worst.map(|addr| self.known.remove(&addr));
     }
 
@@ -94,7 +111,11 @@ impl PeerBook {
     }
 
     /// Whom to dial now: most trusted first, ties at random. It counts as busy from here on.
-    pub(crate) fn next(&mut self, now: Time, rng: &mut fastrand::Rng) -> Option<(SocketAddr, Dialect)> {
+    pub(crate) fn next(
+        &mut self,
+        now: Time,
+        rng: &mut fastrand::Rng,
+    ) -> Option<(SocketAddr, Dialect)> {
         let mut best: Option<(PeerSource, u32, SocketAddr)> = None;
         for (&addr, entry) in &self.known {
             let due = matches!(entry.state, State::Waiting { until } if until <= now);
@@ -154,7 +175,8 @@ impl PeerBook {
 
     /// A connection was through and is over: the address may be dialed again, after `pause`.
     pub(crate) fn released(&mut self, now: Time, addr: SocketAddr, pause: Duration) {
-        if let Some(entry) = self.known.get_mut(&addr).filter(|entry| entry.state != State::GivenUp) {
+        if let Some(entry) = self.known.get_mut(&addr).filter(|entry| entry.state != State::GivenUp)
+        {
             entry.failures = 0;
             let rest = match entry.faults {
                 0 => pause,
@@ -164,10 +186,11 @@ impl PeerBook {
         }
     }
 
-    /// Whoever is called at the address broke its protocol; `twice`: in a way that is not to be expected to end. True: that
-    /// was once too often, and it is given up.
+    /// Whoever is called at the address broke its protocol; `twice`: in a way that is not to be
+    /// expected to end. True: that was once too often, and it is given up.
     pub(crate) fn broke_protocol(&mut self, addr: SocketAddr, twice: bool) -> bool {
-        let Some(entry) = self.known.get_mut(&addr).filter(|entry| entry.state != State::GivenUp) else {
+        let Some(entry) = self.known.get_mut(&addr).filter(|entry| entry.state != State::GivenUp)
+        else {
             return false;
         };
         entry.faults += if twice { 2 } else { 1 };
@@ -192,8 +215,8 @@ impl PeerBook {
         }
     }
 
-    /// Never again: this address, this name; after three of them the whole host, unless it is this machine.
-    /// Whether that is news.
+    /// Never again: this address, this name; after three of them the whole host, unless it is this
+    /// machine. Whether that is news.
     pub(crate) fn ban(&mut self, addr: SocketAddr, peer_id: PeerId) -> bool {
         let is_news = self.banned.insert(addr);
         self.banned_names.insert((addr.ip(), peer_id));
@@ -202,7 +225,8 @@ impl PeerBook {
         is_news
     }
 
-    /// Never again this address, unless the user named it. Nobody else is blamed: it may have believed others.
+    /// Never again this address, unless the user named it. Nobody else is blamed: it may have
+    /// believed others.
     pub(crate) fn ban_alone(&mut self, addr: SocketAddr) -> bool {
         let bans = !self.is_named(addr);
         if bans {
@@ -302,7 +326,11 @@ mod tests {
         assert!(book.is_named(addr(1)));
         book.add(now, addr(2), PeerSource::Tracker, BT);
         let faults = (0..9).position(|_| book.broke_protocol(addr(2), true));
-        assert_eq!(faults, Some(2), "where nothing better is to be expected three times are enough");
+        assert_eq!(
+            faults,
+            Some(2),
+            "where nothing better is to be expected three times are enough"
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Which block to ask a peer for next: plain data in, plain data out. No messages, no sessions.
 //!
-//! The order reads as a sentence: finish what this peer has begun; then what others have begun; then open again what came
-//! corrupt, so that the liar is found soon; then the rarest piece that the peer has, ties at random; and when nothing is left
-//! that nobody was asked for, ask a second peer for what has been asked for longest.
+//! The order reads as a sentence: finish what this peer has begun; then what others have begun;
+//! then open again what came corrupt, so that the liar is found soon; then the rarest piece that
+//! the peer has, ties at random; and when nothing is left that nobody was asked for, ask a second
+//! peer for what has been asked for longest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -112,7 +113,9 @@ impl Picker {
 
     /// Whether everything is asked for, here or stored.
     pub(crate) fn in_end_game(&self) -> bool {
-        self.availability.rarest_first().is_empty() && self.partial.is_empty() && !self.open.is_empty()
+        self.availability.rarest_first().is_empty()
+            && self.partial.is_empty()
+            && !self.open.is_empty()
     }
 
     /// Bytes that are here but not yet stored, in whole units.
@@ -120,7 +123,8 @@ impl Picker {
         self.open.values().map(OpenPiece::arrived_bytes).sum()
     }
 
-    /// The next block to ask `conn` for, at most `longest` bytes (one unit at least), among the pieces in `theirs`.
+    /// The next block to ask `conn` for, at most `longest` bytes (one unit at least), among the
+    /// pieces in `theirs`.
     pub(crate) fn next(
         &mut self,
         now: Time,
@@ -147,8 +151,9 @@ impl Picker {
         Some(Pick { block, evicted })
     }
 
-    /// In the end game: the unit that another peer was asked for longest ago, to be asked of `conn` as well. `worth`
-    /// says of a peer and the time when it was asked whether that is worth a second copy.
+    /// In the end game: the unit that another peer was asked for longest ago, to be asked of `conn`
+    /// as well. `worth` says of a peer and the time when it was asked whether that is worth a
+    /// second copy.
     pub(crate) fn steal(
         &mut self,
         conn: ConnId,
@@ -173,7 +178,9 @@ impl Picker {
     pub(crate) fn released_whole(&self, conn: ConnId, theirs: &Bitfield) -> Option<u32> {
         self.partial.iter().copied().find(|piece| {
             let open = &self.open[piece];
-            theirs.get(*piece) && open.is_untouched() && open.exclusive.is_none_or(|only| only == conn)
+            theirs.get(*piece)
+                && open.is_untouched()
+                && open.exclusive.is_none_or(|only| only == conn)
         })
     }
 
@@ -210,8 +217,8 @@ impl Picker {
         self.order == PickOrder::InOrder
     }
 
-    /// In the end game: the piece that one other peer was asked for as a whole longest ago, to be asked of `conn` as well.
-    /// `worth` as for [`Picker::steal`].
+    /// In the end game: the piece that one other peer was asked for as a whole longest ago, to be
+    /// asked of `conn` as well. `worth` as for [`Picker::steal`].
     pub(crate) fn steal_whole(
         &mut self,
         conn: ConnId,
@@ -262,9 +269,14 @@ impl Picker {
             || self.open.get(&block.piece).is_some_and(|open| open.is_here(block))
     }
 
-    /// A request to `conn` will not be answered, or not in time. A piece that has to come from one peer alone is
-    /// given up with it: its number is returned, and its blocks are lost.
-    pub(crate) fn release(&mut self, conn: ConnId, block: Block, rng: &mut fastrand::Rng) -> Option<u32> {
+    /// A request to `conn` will not be answered, or not in time. A piece that has to come from one
+    /// peer alone is given up with it: its number is returned, and its blocks are lost.
+    pub(crate) fn release(
+        &mut self,
+        conn: ConnId,
+        block: Block,
+        rng: &mut fastrand::Rng,
+    ) -> Option<u32> {
         let open = self.open.get_mut(&block.piece)?;
         if open.exclusive == Some(conn) && !open.is_whole() {
             self.close(block.piece, rng);
@@ -277,16 +289,24 @@ impl Picker {
         None
     }
 
-    /// Gives up pieces that only one peer may be asked for, and is not: when `useless` says that it will not be.
-    pub(crate) fn reclaim(&mut self, useless: impl Fn(ConnId) -> bool, rng: &mut fastrand::Rng) -> Vec<u32> {
+    /// Gives up pieces that only one peer may be asked for, and is not: when `useless` says that it
+    /// will not be.
+    pub(crate) fn reclaim(
+        &mut self,
+        useless: impl Fn(ConnId) -> bool,
+        rng: &mut fastrand::Rng,
+    ) -> Vec<u32> {
         let idle = self.open.iter().filter(|(_, open)| open.is_idle() && !open.is_whole());
-        let lost: Vec<u32> =
-            idle.filter(|(_, open)| open.exclusive.is_some_and(&useless)).map(|(&piece, _)| piece).collect();
+        let lost: Vec<u32> = idle
+            .filter(|(_, open)| open.exclusive.is_some_and(&useless))
+            .map(|(&piece, _)| piece)
+            .collect();
         lost.iter().for_each(|&piece| self.close(piece, rng));
         lost
     }
 
-    /// `conn` is gone: pieces that had to come from it alone are given up, even when nothing was in flight.
+    /// `conn` is gone: pieces that had to come from it alone are given up, even when nothing was in
+    /// flight.
     pub(crate) fn forsake(&mut self, conn: ConnId, rng: &mut fastrand::Rng) -> Vec<u32> {
         let lost: Vec<u32> = self
             .open
@@ -362,9 +382,12 @@ impl Picker {
         other
     }
 
-    /// A piece to open. One that came corrupt comes first: until it is right, whoever sent the wrong block goes on being asked.
+    /// A piece to open. One that came corrupt comes first: until it is right, whoever sent the
+    /// wrong block goes on being asked.
     pub(crate) fn fresh(&mut self, theirs: &Bitfield) -> Option<u32> {
-        if let Some(&piece) = self.suspect.iter().find(|&&piece| self.is_free(piece) && theirs.get(piece)) {
+        if let Some(&piece) =
+            self.suspect.iter().find(|&&piece| self.is_free(piece) && theirs.get(piece))
+        {
             return Some(piece);
         }
         match self.order {
@@ -391,7 +414,8 @@ impl Picker {
 
     /// The free pieces in `theirs` that are as rare as any, as far as one looks.
     pub(crate) fn rarest(&self, theirs: &Bitfield) -> impl Iterator<Item = u32> {
-        let listed = || self.availability.rarest_first().iter().copied().filter(|&piece| theirs.get(piece));
+        let listed =
+            || self.availability.rarest_first().iter().copied().filter(|&piece| theirs.get(piece));
         let rarity = listed().next().map(|piece| self.availability.count(piece));
         listed().take_while(move |&piece| Some(self.availability.count(piece)) == rarity).take(LOOK)
     }
@@ -431,7 +455,8 @@ mod tests {
     const C: ConnId = ConnId(3);
 
     fn picker(pieces: u32, units: u32) -> (Picker, fastrand::Rng) {
-        let geometry = Geometry::new(u64::from(pieces * units) * 16384, u64::from(units) * 16384).unwrap();
+        let geometry =
+            Geometry::new(u64::from(pieces * units) * 16384, u64::from(units) * 16384).unwrap();
         let mut rng = fastrand::Rng::with_seed(1);
         let have = Bitfield::new(pieces);
         (Picker::new(geometry, have, PickOrder::RarestFirst, 1 << 30, &mut rng), rng)
@@ -585,9 +610,10 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(3);
         let mut picker = Picker::new(geometry, set(6, &[1]), PickOrder::InOrder, 1 << 20, &mut rng);
         let all = Bitfield::full(6);
-        let picked: Vec<u32> = std::iter::from_fn(|| picker.next(Time(0), A, &all, 16384, &mut rng))
-            .map(|pick| pick.block.piece)
-            .collect();
+        let picked: Vec<u32> =
+            std::iter::from_fn(|| picker.next(Time(0), A, &all, 16384, &mut rng))
+                .map(|pick| pick.block.piece)
+                .collect();
         assert_eq!(picked, [0, 2, 3, 4, 5]);
     }
 }

@@ -1,8 +1,10 @@
-//! How many bytes of requests are kept in flight on one connection. Pure arithmetic over round trips.
+//! How many bytes of requests are kept in flight on one connection. Pure arithmetic over round
+//! trips.
 //!
-//! The window is steered by delay: it grows while blocks come back about as fast as they ever did, and shrinks when
-//! they queue up, so it settles near twice the bandwidth-delay product wherever the bottleneck is: enough that the
-//! sender never idles, and so little that a request never waits behind seconds of others.
+//! The window is steered by delay: it grows while blocks come back about as fast as they ever did,
+//! and shrinks when they queue up, so it settles near twice the bandwidth-delay product wherever
+//! the bottleneck is: enough that the sender never idles, and so little that a request never waits
+//! behind seconds of others.
 
 use std::time::Duration;
 
@@ -11,7 +13,8 @@ use crate::io::Time;
 /// The smallest window, in bytes: two blocks, so that one is asked for while the other one arrives.
 pub(crate) const SMALLEST: u32 = 32 * 1024;
 
-/// The window holds at least what comes in this time, so that fast connections use few and long requests.
+/// The window holds at least what comes in this time, so that fast connections use few and long
+/// requests.
 const LEAST_TIME: Duration = Duration::from_millis(20);
 
 /// The largest window of one connection, in bytes.
@@ -20,7 +23,8 @@ pub(crate) const LARGEST: u32 = 16 * 1024 * 1024;
 /// Delay that requests may add on top of twice the shortest round trip.
 const ALLOWANCE: Duration = Duration::from_millis(10);
 
-/// After this long the shortest round trip is measured anew: routes change, and a first sample can be lucky.
+/// After this long the shortest round trip is measured anew: routes change, and a first sample can
+/// be lucky.
 const BASE_LIFETIME: Duration = Duration::from_secs(10);
 
 /// The request window of one connection.
@@ -58,18 +62,26 @@ impl Pipeline {
         self.smooth
     }
 
-    /// The length of the next request in bytes: big ones only while several of them fit into the window.
+    /// The length of the next request in bytes: big ones only while several of them fit into the
+    /// window.
     pub(crate) fn request_length(&self, longest: u32) -> u32 {
         let unit = sow_content::BLOCK_LENGTH;
         (self.window / 4 / unit * unit).clamp(unit, longest.max(unit))
     }
 
-    /// A block of `bytes` came `latency` after it was asked for, on a connection that brings `rate` bytes a second.
-    /// `full`: the window was used up, so it may have been what kept the rate down.
-    pub(crate) fn arrived(&mut self, now: Time, latency: Duration, bytes: u32, rate: u64, full: bool) {
+    /// A block of `bytes` came `latency` after it was asked for, on a connection that brings `rate`
+    /// bytes a second. `full`: the window was used up, so it may have been what kept the rate down.
+    pub(crate) fn arrived(
+        &mut self,
+        now: Time,
+        latency: Duration,
+        bytes: u32,
+        rate: u64,
+        full: bool,
+    ) {
         self.measure(now, latency);
-        let least =
-            (rate as f64 * LEAST_TIME.as_secs_f64()).clamp(f64::from(SMALLEST), f64::from(LARGEST)) as u32;
+        let least = (rate as f64 * LEAST_TIME.as_secs_f64())
+            .clamp(f64::from(SMALLEST), f64::from(LARGEST)) as u32;
         let base = self.base.unwrap_or(latency);
         if latency <= base * 2 + ALLOWANCE {
             if full {
@@ -88,7 +100,8 @@ impl Pipeline {
             self.base = self.recent_base.take();
             self.base_since = now;
         }
-        let shortest = |known: Option<Duration>| Some(known.map_or(latency, |known| known.min(latency)));
+        let shortest =
+            |known: Option<Duration>| Some(known.map_or(latency, |known| known.min(latency)));
         self.base = shortest(self.base);
         self.recent_base = shortest(self.recent_base);
         self.smooth = if self.smooth.is_zero() { latency } else { (self.smooth * 7 + latency) / 8 };
@@ -99,8 +112,8 @@ impl Pipeline {
 mod tests {
     use super::*;
 
-    /// A sender that serves requests in order over a link of `rate` bytes a second and `rtt`; the average window at
-    /// the end and the share of time in which the link was busy.
+    /// A sender that serves requests in order over a link of `rate` bytes a second and `rtt`; the
+    /// average window at the end and the share of time in which the link was busy.
     fn settle(rate: u64, rtt: Duration) -> (u32, f64) {
         let mut pipeline = Pipeline::new(Time(0));
         let mut in_flight: std::collections::VecDeque<(Time, Time, u32)> = Default::default();
@@ -127,14 +140,19 @@ mod tests {
 
     #[test]
     fn links_are_filled_and_queues_stay_short() {
-        for (rate, rtt_ms) in
-            [(1_250_000, 1), (1_250_000, 20), (12_500_000, 50), (125_000_000, 1), (125_000_000, 100)]
-        {
+        for (rate, rtt_ms) in [
+            (1_250_000, 1),
+            (1_250_000, 20),
+            (12_500_000, 50),
+            (125_000_000, 1),
+            (125_000_000, 100),
+        ] {
             let rtt = Duration::from_millis(rtt_ms);
             let (window, busy) = settle(rate, rtt);
             let product = (rate as f64 * rtt.as_secs_f64()) as u32;
             assert!(busy > 0.9, "{rate} B/s, {rtt_ms} ms: busy {busy}, window {window}");
-            // Twice the product, or what comes in 20 ms; the allowance; a request's own time on the link.
+            // Twice the product, or what comes in 20 ms; the allowance; a request's own time on the
+            // link.
             let most = 2 * product + (rate / 50) as u32 + 4 * SMALLEST;
             assert!(
                 window <= most.max(4 * SMALLEST),

@@ -33,8 +33,9 @@ impl Rate {
         let bytes: u64 = (oldest.max(self.newest.saturating_sub(SLOTS as u64 - 1))..=self.newest)
             .map(|slot| self.slots[(slot % SLOTS as u64) as usize])
             .sum();
-        let window =
-            now.since(first).clamp(Duration::from_micros(SLOT), Duration::from_micros(SLOT * SLOTS as u64));
+        let window = now
+            .since(first)
+            .clamp(Duration::from_micros(SLOT), Duration::from_micros(SLOT * SLOTS as u64));
         (bytes as f64 / window.as_secs_f64()) as u64
     }
 

@@ -1,10 +1,11 @@
-//! Which pieces are whose to fetch from the one who has them all, when everybody fetches at once and nobody says what he is
-//! fetching: plain data in, plain data out.
+//! Which pieces are whose to fetch from the one who has them all, when everybody fetches at once
+//! and nobody says what he is fetching: plain data in, plain data out.
 //!
-//! Every piece belongs to the one of all machines whose name, mixed with the piece's number, is the largest (rendezvous
-//! hashing; Thaler and Ravishankar 1998), unless that one has its part already (bounded loads; Mirrokni, Thorup, Zadimoghaddam
-//! 2018). Those who know of the same machines agree without a word, so a piece leaves the origin once; those who do not agree
-//! fetch some pieces twice, and lose nothing else.
+//! Every piece belongs to the one of all machines whose name, mixed with the piece's number, is the
+//! largest (rendezvous hashing; Thaler and Ravishankar 1998), unless that one has its part already
+//! (bounded loads; Mirrokni, Thorup, Zadimoghaddam 2018). Those who know of the same machines agree
+//! without a word, so a piece leaves the origin once; those who do not agree fetch some pieces
+//! twice, and lose nothing else.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,8 +55,14 @@ impl Share {
         if machines > 1 && (pieces as usize).saturating_mul(machines) > MOST {
             return None;
         }
-        let mut share =
-            Self { me, others, pieces, owners: Vec::new(), queues: BTreeMap::new(), seen_returns: 0 };
+        let mut share = Self {
+            me,
+            others,
+            pieces,
+            owners: Vec::new(),
+            queues: BTreeMap::new(),
+            seen_returns: 0,
+        };
         if machines > 1 {
             share.owners = owners(share.others.iter().copied().chain([me]), pieces);
             for (piece, owner) in (0..).zip(&share.owners) {
@@ -78,7 +85,8 @@ impl Share {
         self.others.is_empty()
     }
 
-    /// The next piece of ours that is free and `wanted`. `returns` counts how often pieces that were not free became so again.
+    /// The next piece of ours that is free and `wanted`. `returns` counts how often pieces that
+    /// were not free became so again.
     pub(crate) fn next_own(
         &mut self,
         returns: u64,
@@ -94,19 +102,21 @@ impl Share {
         queue.rest().iter().copied().find(|&piece| free(piece) && wanted(piece))
     }
 
-    /// The pieces that their owners will fetch next, or are fetching. `lacks` tells whether the owner of a name lacks a piece,
-    /// as far as we know.
+    /// The pieces that their owners will fetch next, or are fetching. `lacks` tells whether the
+    /// owner of a name lacks a piece, as far as we know.
     pub(crate) fn next_of_others(&mut self, lacks: impl Fn(Name, u32) -> bool) -> BTreeSet<u32> {
         let mut next = BTreeSet::new();
         for (&owner, queue) in self.queues.iter_mut().filter(|(owner, _)| **owner != self.me) {
             queue.skip(|piece| !lacks(owner, piece));
-            next.extend(queue.rest().iter().copied().filter(|&piece| lacks(owner, piece)).take(NEXT));
+            next.extend(
+                queue.rest().iter().copied().filter(|&piece| lacks(owner, piece)).take(NEXT),
+            );
         }
         next
     }
 
-    /// How soon a piece of somebody else's is ours to help with, the least first: 1 if it would be ours without its owner, and so on.
-    /// What its owner comes to last comes first.
+    /// How soon a piece of somebody else's is ours to help with, the least first: 1 if it would be
+    /// ours without its owner, and so on. What its owner comes to last comes first.
     pub(crate) fn help_turn(&self, piece: u32) -> (usize, u64) {
         let Some(&owner) = self.owners.get(piece as usize) else { return (1, 0) };
         let mine = weight(self.me, piece);
@@ -126,7 +136,8 @@ impl Queue {
     }
 }
 
-/// Owners of pieces. Nobody gets more than a quarter above his part; so somebody who comes or goes moves few pieces.
+/// Owners of pieces. Nobody gets more than a quarter above his part; so somebody who comes or goes
+/// moves few pieces.
 fn owners(machines: impl Iterator<Item = Name>, pieces: u32) -> Vec<Name> {
     let mut taken: BTreeMap<Name, u32> = machines.map(|name| (name, 0)).collect();
     let part = pieces.div_ceil(taken.len() as u32);
@@ -208,7 +219,8 @@ mod tests {
     fn somebody_more_takes_little_from_each_and_moves_little_else() {
         let all = machines(20);
         let (before, after) = (share(&all[..19], 0, 1000), share(&all, 0, 1000));
-        let moved = before.owners.iter().zip(&after.owners).filter(|(before, after)| before != after);
+        let moved =
+            before.owners.iter().zip(&after.owners).filter(|(before, after)| before != after);
         let (to_new, between): (Vec<_>, Vec<_>) = moved.partition(|(_, after)| **after == all[19]);
         assert!((30..=63).contains(&to_new.len()), "{} to the new one", to_new.len());
         assert!(between.len() <= 30, "{} between the others", between.len());

@@ -1,4 +1,5 @@
-//! Who takes part in a share, as far as this engine knows, and what is left to whom. How shares are made is `share`'s.
+//! Who takes part in a share, as far as this engine knows, and what is left to whom. How shares are
+//! made is `share`'s.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,12 +17,14 @@ use crate::{
 };
 
 impl Engine {
-    /// Brings the share in what `conn` has up to date and hands it out; it is to be put back. `None` when `conn` has not everything,
-    /// so that rarity decides alone, or when another program on this machine has our name, so that we would fetch the same.
+    /// Brings the share in what `conn` has up to date and hands it out; it is to be put back.
+    /// `None` when `conn` has not everything, so that rarity decides alone, or when another program
+    /// on this machine has our name, so that we would fetch the same.
     pub(crate) fn take_share(&mut self, conn: ConnId) -> Option<Share> {
         let peer = self.peers.get(&conn)?;
         let (dialect, pieces) = (peer.dialect(), peer.have().filter(|have| have.is_full())?.len());
-        let me = Name::of(called(dialect, SocketAddr::new(self.own_host?, self.config.listen_port)));
+        let me =
+            Name::of(called(dialect, SocketAddr::new(self.own_host?, self.config.listen_port)));
         let others = self.machines_that_lack(dialect);
         if others.contains(&me) {
             return None;
@@ -44,8 +47,8 @@ impl Engine {
         share.next_of_others(|owner, piece| !haves.get(&owner).is_some_and(|have| have.get(piece)))
     }
 
-    /// The machines that speak a dialect, can be reached, and lack something. A machine with everything may seem to lack it on a connection
-    /// on which it has not said so.
+    /// The machines that speak a dialect, can be reached, and lack something. A machine with
+    /// everything may seem to lack it on a connection on which it has not said so.
     fn machines_that_lack(&self, dialect: Dialect) -> BTreeSet<Name> {
         let (mut lack, mut complete) = (BTreeSet::new(), BTreeSet::new());
         for peer in self.peers.values().filter(|peer| peer.dialect() == dialect) {
@@ -61,8 +64,8 @@ impl Engine {
     }
 }
 
-/// Whether a peer has shown that it is there. Whoever calls in document 1's protocol may name any port as his; he is met when we have called
-/// him there.
+/// Whether a peer has shown that it is there. Whoever calls in document 1's protocol may name any
+/// port as his; he is met when we have called him there.
 fn is_met(peer: &Peer) -> bool {
     match &peer.talk {
         Talk::Chunk(talk) => talk.is_introduced_peer(),
@@ -83,7 +86,8 @@ fn name_of(peer: &Peer) -> Option<Name> {
     addr.map(|addr| Name::of(called(peer.dialect(), addr)))
 }
 
-/// Who is called in document 2's protocol is not told the caller's port: there machines go by their hosts alone.
+/// Who is called in document 2's protocol is not told the caller's port: there machines go by their
+/// hosts alone.
 fn called(dialect: Dialect, addr: SocketAddr) -> SocketAddr {
     match dialect {
         Dialect::JsonTorrent => SocketAddr::new(addr.ip(), 0),

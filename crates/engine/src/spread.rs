@@ -1,8 +1,10 @@
-//! What the origin of a flash crowd offers to whom, so that every piece leaves it once before any leaves it twice.
+//! What the origin of a flash crowd offers to whom, so that every piece leaves it once before any
+//! leaves it twice.
 //!
-//! After super-seeding (BEP 16): the origin looks like a peer that has nothing and reveals pieces one at a time. Unlike
-//! there, it never waits for proof that a piece was passed on: each peer always holds a few offers that it has not asked
-//! for yet, and once every piece was offered, the least spread ones are offered again. No messages here.
+//! After super-seeding (BEP 16): the origin looks like a peer that has nothing and reveals pieces
+//! one at a time. Unlike there, it never waits for proof that a piece was passed on: each peer
+//! always holds a few offers that it has not asked for yet, and once every piece was offered, the
+//! least spread ones are offered again. No messages here.
 
 use std::time::Duration;
 
@@ -13,14 +15,16 @@ use crate::availability::Availability;
 /// Offers that a peer always holds and has not asked for, at least.
 const FEWEST_OFFERS: u64 = 3;
 
-/// Offers cover this much time at the rate at which a peer takes them that asks as soon as it is offered something.
+/// Offers cover this much time at the rate at which a peer takes them that asks as soon as it is
+/// offered something.
 pub(crate) const PROMPT: Duration = Duration::from_millis(250);
 
-/// The same for one that may look for something to ask for once a second only (Transmission does). Longer than its pause,
-/// so that it takes more each time.
+/// The same for one that may look for something to ask for once a second only (Transmission does).
+/// Longer than its pause, so that it takes more each time.
 pub(crate) const POLLING: Duration = Duration::from_secs(3);
 
-/// How often each piece was spread: peers that have it, and peers that were offered it and do not have it yet.
+/// How often each piece was spread: peers that have it, and peers that were offered it and do not
+/// have it yet.
 #[derive(Debug)]
 pub(crate) struct Spread {
     copies: Availability,
@@ -50,8 +54,9 @@ impl Spread {
         Self { copies: Availability::new(pieces, |_| true, rng) }
     }
 
-    /// The next piece to offer to a peer that has `theirs` and takes `ahead` bytes in the time that offers should cover;
-    /// `None` when it holds enough offers, or there is nothing that it lacks and was not offered.
+    /// The next piece to offer to a peer that has `theirs` and takes `ahead` bytes in the time that
+    /// offers should cover; `None` when it holds enough offers, or there is nothing that it lacks
+    /// and was not offered.
     pub(crate) fn offer(
         &mut self,
         theirs: &Bitfield,
@@ -101,7 +106,9 @@ mod tests {
         let mut order = Vec::new();
         while order.len() < 180 {
             for peer in 0..4 {
-                if let Some(piece) = spread.offer(&theirs[peer], &mut offers[peer], 0, 32768, &mut rng) {
+                if let Some(piece) =
+                    spread.offer(&theirs[peer], &mut offers[peer], 0, 32768, &mut rng)
+                {
                     order.push(piece);
                     // It is asked for at once, but nobody ever says that it arrived.
                     assert!(offers[peer].used(piece));
@@ -120,7 +127,8 @@ mod tests {
         let mut spread = Spread::new(10, &mut rng);
         let theirs = Bitfield::new(10);
         let mut lazy = Offers::new(10);
-        let held = std::iter::from_fn(|| spread.offer(&theirs, &mut lazy, 0, 32768, &mut rng)).count();
+        let held =
+            std::iter::from_fn(|| spread.offer(&theirs, &mut lazy, 0, 32768, &mut rng)).count();
         assert_eq!(held as u64, FEWEST_OFFERS);
         spread.lost(&theirs, &lazy, &mut rng);
         let mut keen = Offers::new(10);
@@ -133,7 +141,11 @@ mod tests {
                 got.insert(piece);
             }
         }
-        assert_eq!(got.len(), 10, "what only the one who left was offered counts as spread no more");
+        assert_eq!(
+            got.len(),
+            10,
+            "what only the one who left was offered counts as spread no more"
+        );
     }
 
     #[test]
@@ -143,7 +155,8 @@ mod tests {
         let theirs = Bitfield::new(1000);
         let mut offers = Offers::new(1000);
         let held =
-            std::iter::from_fn(|| spread.offer(&theirs, &mut offers, 25 << 20, 1 << 20, &mut rng)).count();
+            std::iter::from_fn(|| spread.offer(&theirs, &mut offers, 25 << 20, 1 << 20, &mut rng))
+                .count();
         assert_eq!(held, 28);
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 /// How far a swarm is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Pieces that are verified and stored; merely stored, while [`Status::unproved`].
+    /// Pieces that are verified and stored; merely stored, while [`Status::unverified`].
     pub have: u32,
     /// Pieces in all; 0 while the metadata is not known.
     pub pieces: u32,
@@ -38,7 +38,7 @@ pub struct Status {
     /// Somebody who is connected still lacks something.
     pub others_need: bool,
     /// There are no hashes of pieces, and nobody has confirmed the whole yet.
-    pub unproved: bool,
+    pub unverified: bool,
     /// The MD5 of the content, where the dialect knows content by it, once it is confirmed.
     pub md5: Option<[u8; 16]>,
     /// How many have not everything, as a tracker said last.
@@ -63,7 +63,7 @@ pub struct PeerStatus {
     /// It has everything.
     pub complete: bool,
     /// It only gives, as it says.
-    pub only_uploads: bool,
+    pub upload_only: bool,
     /// Payload bytes that came from it.
     pub downloaded: u64,
     /// Payload bytes that it was sent.
@@ -100,10 +100,10 @@ impl Engine {
             status.bytes_total = ready.geometry.total();
             status.bytes_verified = status.bytes_total - ready.missing_bytes();
             status.bytes_pending = ready.picker.arrived_bytes();
-            status.unproved = !ready.is_proved();
-            status.md5 = ready.sum.filter(|_| ready.is_proved());
+            status.unverified = !ready.is_verified_whole();
+            status.md5 = ready.sum.filter(|_| ready.is_verified_whole());
         }
-        status.others_need = status.peers.iter().any(|peer| !peer.complete && !peer.only_uploads);
+        status.others_need = status.peers.iter().any(|peer| !peer.complete && !peer.upload_only);
         status
     }
 }
@@ -117,7 +117,7 @@ fn status_of(now: Time, peer: &Peer) -> PeerStatus {
         client: peer.extension.as_ref().and_then(|extension| extension.client.clone()),
         have: peer.have().map_or(0, sow_content::Bitfield::count),
         complete: peer.is_complete(),
-        only_uploads: peer.only_uploads(),
+        upload_only: peer.upload_only(),
         downloaded: peer.down.total(),
         uploaded: peer.up.total(),
         rate_down: peer.down.per_second(now),

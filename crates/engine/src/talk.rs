@@ -1,5 +1,6 @@
-//! What is particular to a connection's dialect. The engine decides in BitTorrent's words; here they are put into the
-//! peer's, as far as it has any for them. What peers say is understood in `json_torrent` and `chunk`.
+//! What is particular to a connection's dialect. The engine decides in BitTorrent's words; here
+//! they are put into the peer's, as far as it has any for them. What peers say is understood in
+//! `json_torrent` and `chunk`.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use sow_wire::{bittorrent::Message, dialect};
 
 use crate::{
     chunk::ChunkTalk,
-    io::{Dialect, Direction, Introduction, Output, Time},
+    io::{Dialect, Direction, Output, PeerHandshake, Time},
     json_torrent::JsonTalk,
     peer::Peer,
 };
@@ -64,19 +65,21 @@ impl Peer {
         }
     }
 
-    /// Whether it is known to be a peer: who calls in `chunk` may be anybody until it has said `CHEL`.
+    /// Whether it is known to be a peer: who calls in `chunk` may be anybody until it has said
+    /// `CHEL`.
     pub(crate) fn is_somebody(&self) -> bool {
         let is_caller = self.direction == Direction::Accepted && self.dialect() == Dialect::Chunk;
         !is_caller || self.is_introduced()
     }
 
-    /// Whether it is unchoked only when it asks for that: an unchoke out of the blue is no word of its dialect.
+    /// Whether it is unchoked only when it asks for that: an unchoke out of the blue is no word of
+    /// its dialect.
     pub(crate) fn waits_to_be_interested(&self) -> bool {
         matches!(self.talk, Talk::JsonTorrent(_)) && !self.peer_interested
     }
 
-    /// How long it may be silent while it owes us something: a whole piece takes its time, `base` and a second for each
-    /// [`SLOWEST`] bytes of it.
+    /// How long it may be silent while it owes us something: a whole piece takes its time, `base`
+    /// and a second for each [`SLOWEST`] bytes of it.
     pub(crate) fn patience(&self, base: Duration) -> Duration {
         let owed = if self.asks_whole() { self.outstanding_bytes / SLOWEST } else { 0 };
         base + Duration::from_secs(u64::from(owed))
@@ -94,13 +97,13 @@ impl Peer {
     }
 }
 
-impl Introduction {
+impl PeerHandshake {
     /// The dialect that was begun.
     pub fn dialect(&self) -> Dialect {
         match self {
-            Introduction::BitTorrent(_) => Dialect::BitTorrent,
-            Introduction::Chunk { .. } => Dialect::Chunk,
-            Introduction::JsonTorrent { .. } => Dialect::JsonTorrent,
+            PeerHandshake::BitTorrent(_) => Dialect::BitTorrent,
+            PeerHandshake::Chunk { .. } => Dialect::Chunk,
+            PeerHandshake::JsonTorrent { .. } => Dialect::JsonTorrent,
         }
     }
 }

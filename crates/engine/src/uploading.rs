@@ -1,4 +1,5 @@
-//! Serving pieces: who wants, who may, what is sent next, what the origin offers. Nothing here asks anybody.
+//! Serving pieces: who wants, who may, what is sent next, what the origin offers. Nothing here asks
+//! anybody.
 
 use std::time::Duration;
 
@@ -8,20 +9,22 @@ use sow_wire::bittorrent::{BlockRequest, Message};
 use crate::{
     choker::{self, Candidate},
     config::Choking,
+    disconnect::{DisconnectReason, Misbehavior},
     engine::{Engine, Phase},
-    io::{ConnId, DropReason, Output, Time},
+    io::{ConnId, Output, Time},
     peer::{Asked, Peer, REQUEST_QUEUE},
     spread,
 };
 
-/// Bytes of one connection that the world may hold at once: what has left here can no longer be cancelled.
+/// Bytes of one connection that the world may hold at once: what has left here can no longer be
+/// cancelled.
 const SENDING: u64 = 512 * 1024;
 
 /// Blocks of one connection that the world may hold at once, however short they are.
 const SENDING_BLOCKS: usize = 64;
 
-/// Bytes of all connections that the world may hold at once, at least; more at high rates. Few uploads at a time finish
-/// early, and what is finished early can be passed on early.
+/// Bytes of all connections that the world may hold at once, at least; more at high rates. Few
+/// uploads at a time finish early, and what is finished early can be passed on early.
 const SENDING_AT_ONCE: u64 = 64 * 1024;
 
 /// The world may hold what it sends within this time.
@@ -43,7 +46,12 @@ const SLOW: Duration = Duration::from_millis(200);
 const FAST_PIECES: u32 = 10;
 
 impl Engine {
-    pub(crate) fn interested(&mut self, now: Time, conn: ConnId, interested: bool) -> Result<(), DropReason> {
+    pub(crate) fn interested(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        interested: bool,
+    ) -> Result<(), DisconnectReason> {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         if peer.peer_interested != interested {
             peer.peer_interested = interested;
@@ -126,13 +134,13 @@ impl Engine {
         now: Time,
         conn: ConnId,
         request: BlockRequest,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), DisconnectReason> {
         if self.have().is_none() {
-            return Err(DropReason::BadRequest);
+            return Err(DisconnectReason::Misbehaved(Misbehavior::RequestOutOfRange));
         }
         let longest = self.longest_answer();
         let block = self.known_block(request).filter(|block| block.length <= longest);
-        let block = block.ok_or(DropReason::BadRequest)?;
+        let block = block.ok_or(DisconnectReason::Misbehaved(Misbehavior::RequestOutOfRange))?;
         let have = self.have().is_some_and(|have| have.get(block.piece));
         let fast_piece = self.is_allowed_fast(conn, block.piece);
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
@@ -146,13 +154,13 @@ impl Engine {
         }
         if !have {
             if !fast {
-                return Err(DropReason::BadRequest);
+                return Err(DisconnectReason::Misbehaved(Misbehavior::RequestOutOfRange));
             }
             self.send(now, conn, Message::Reject(request));
             return Ok(());
         }
         if peer.asked.len() >= REQUEST_QUEUE {
-            return Err(DropReason::Flood);
+            return Err(DisconnectReason::Misbehaved(Misbehavior::TooManyRequests));
         }
         peer.asked.push_back(Asked { block, at: now });
         let used = peer.offers.as_mut().is_some_and(|offers| offers.used(block.piece));
@@ -168,8 +176,10 @@ impl Engine {
         now: Time,
         conn: ConnId,
         request: BlockRequest,
-    ) -> Result<(), DropReason> {
-        let block = self.known_block(request).ok_or(DropReason::BadRequest)?;
+    ) -> Result<(), DisconnectReason> {
+        let block = self
+            .known_block(request)
+            .ok_or(DisconnectReason::Misbehaved(Misbehavior::RequestOutOfRange))?;
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         if let Some(at) = peer.asked.iter().position(|asked| asked.block == block) {
             peer.asked.remove(at);
@@ -198,7 +208,10 @@ impl Engine {
     /// Hands blocks that were asked for to the world, what was spread least first.
     pub(crate) fn serve(&mut self, now: Time) {
         let rate = self.up.per_second(now) as f64;
-        let room = self.whole_at_once().max(SENDING_AT_ONCE).max((rate * SENDING_TIME.as_secs_f64()) as u64);
+        let room = self
+            .whole_at_once()
+            .max(SENDING_AT_ONCE)
+            .max((rate * SENDING_TIME.as_secs_f64()) as u64);
         let fresh = |asked: &&Asked| now.since(asked.at) < SLOW;
         let mut held: u64 = self
             .peers
@@ -213,8 +226,8 @@ impl Engine {
         }
     }
 
-    /// What the world may hold at once where whole pieces are asked for, in bytes: one of them alone can wait for its
-    /// receiver's link while ours is idle.
+    /// What the world may hold at once where whole pieces are asked for, in bytes: one of them
+    /// alone can wait for its receiver's link while ours is idle.
     fn whole_at_once(&self) -> u64 {
         match &self.phase {
             Phase::Ready(ready) if self.peers.values().any(Peer::asks_whole) => {
@@ -224,7 +237,8 @@ impl Engine {
         }
     }
 
-    /// What is sent next: the rest of a piece that is begun, then the piece that was spread least, then who waited longest.
+    /// What is sent next: the rest of a piece that is begun, then the piece that was spread least,
+    /// then who waited longest.
     fn next_to_send(&mut self, now: Time) -> Option<(ConnId, Block)> {
         let Phase::Ready(ready) = &mut self.phase else { return None };
         let mut best = None;
@@ -292,10 +306,12 @@ impl Engine {
         }
     }
 
-    /// Whether a peer may ask for a piece while choked. The set depends on our name and the peer's host, so that
-    /// reconnecting does not give another one.
+    /// Whether a peer may ask for a piece while choked. The set depends on our name and the peer's
+    /// host, so that reconnecting does not give another one.
     fn is_allowed_fast(&self, conn: ConnId, piece: u32) -> bool {
-        let (Phase::Ready(ready), Some(peer)) = (&self.phase, self.peers.get(&conn)) else { return false };
+        let (Phase::Ready(ready), Some(peer)) = (&self.phase, self.peers.get(&conn)) else {
+            return false;
+        };
         if self.config.choking != Choking::TitForTat {
             return false;
         }

@@ -1,5 +1,6 @@
-//! Asking for whole pieces, one at a time on each connection, in the dialects that know nothing smaller; and the second
-//! connection to the same peer, without which a round trip would pass between any two pieces.
+//! Asking for whole pieces, one at a time on each connection, in the dialects that know nothing
+//! smaller; and the second connection to the same peer, without which a round trip would pass
+//! between any two pieces.
 
 use std::time::Duration;
 
@@ -7,10 +8,11 @@ use sow_content::Block;
 use sow_wire::bittorrent::{BlockRequest, Message};
 
 use crate::{
-    config::Proof,
+    config::Integrity,
+    disconnect::{DisconnectReason, Misbehavior},
     downloading::{brings_sooner, latencies},
     engine::{Engine, Phase},
-    io::{ConnId, Direction, DropReason, Output, Time},
+    io::{ConnId, Direction, Output, Time},
     peer::{Asked, Outstanding, Peer, Theirs},
     share::Share,
 };
@@ -68,7 +70,7 @@ impl Engine {
         let block = match pick {
             Some(pick) => {
                 if let Some(piece) = pick.evicted {
-                    self.out.push_back(Output::Forget { piece });
+                    self.out.push_back(Output::DiscardBlocks { piece });
                     self.generation += 1;
                 }
                 pick.block
@@ -93,8 +95,9 @@ impl Engine {
         true
     }
 
-    /// Which piece to ask a peer for: what somebody was asked for in vain; in order, if order is nobody's loss; what is ours to
-    /// fetch; what somebody else's is to fetch and will come late; else by rarity.
+    /// Which piece to ask a peer for: what somebody was asked for in vain; in order, if order is
+    /// nobody's loss; what is ours to fetch; what somebody else's is to fetch and will come late;
+    /// else by rarity.
     fn choose_whole(&mut self, now: Time, conn: ConnId, share: Option<&mut Share>) -> Choice {
         let shared = share.as_ref().is_some_and(|share| !share.is_alone());
         let Phase::Ready(ready) = &mut self.phase else { return Choice::Later };
@@ -104,9 +107,11 @@ impl Engine {
             return Choice::Piece(piece);
         }
         if !shared || ready.picker.is_in_order() {
-            // The sum of the whole is taken from the beginning while the rest comes. That nobody else is there may be that nobody has
-            // called yet; with something in hand it is likely.
-            let in_order = ready.proof == Proof::Whole && ready.picker.have().count() > 0 && share.is_some();
+            // The sum of the whole is taken from the beginning while the rest comes. That nobody
+            // else is there may be that nobody has called yet; with something in hand it is likely.
+            let in_order = ready.proof == Integrity::FileDigest
+                && ready.picker.have().count() > 0
+                && share.is_some();
             if in_order && ready.is_ahead_of_sum() {
                 return Choice::Later;
             }
@@ -118,7 +123,8 @@ impl Engine {
         let rarity = ready.picker.count(rarest);
         let picker = &ready.picker;
         let wanted = |piece| have.get(piece) && picker.count(piece) == rarity;
-        if let Some(piece) = share.next_own(picker.returns(), |piece| picker.is_free(piece), wanted) {
+        if let Some(piece) = share.next_own(picker.returns(), |piece| picker.is_free(piece), wanted)
+        {
             if let Some(peer) = self.peers.get_mut(&conn) {
                 peer.helps_since = None;
             }
@@ -127,8 +133,9 @@ impl Engine {
         self.choose_help(now, conn, share)
     }
 
-    /// What to ask a seed for when nothing of ours is left. What its owner is about to fetch, and what others would help with before us,
-    /// is left to them for a while: only what they do not get in time is worth asking for again.
+    /// What to ask a seed for when nothing of ours is left. What its owner is about to fetch, and
+    /// what others would help with before us, is left to them for a while: only what they do not
+    /// get in time is worth asking for again.
     fn choose_help(&mut self, now: Time, conn: ConnId, share: &mut Share) -> Choice {
         let left = self.left_to_owners(share);
         let Phase::Ready(ready) = &self.phase else { return Choice::Later };
@@ -138,7 +145,9 @@ impl Engine {
             let (rank, order) = share.help_turn(*piece);
             (if left.contains(piece) { NOT_OURS } else { rank }, order)
         };
-        let Some(piece) = ready.picker.rarest(have).min_by_key(turn) else { return Choice::Nothing };
+        let Some(piece) = ready.picker.rarest(have).min_by_key(turn) else {
+            return Choice::Nothing;
+        };
         if turn(&piece).0 > 1 {
             let since = *peer.helps_since.get_or_insert(now);
             if now.since(since) < HELP.max(2 * peer.pipeline.latency()) {
@@ -168,10 +177,10 @@ impl Engine {
         conn: ConnId,
         piece: u32,
         length: u32,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), DisconnectReason> {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         if peer.asked.len() >= REQUESTS {
-            return Err(DropReason::Flood);
+            return Err(DisconnectReason::Misbehaved(Misbehavior::TooManyRequests));
         }
         peer.asked.push_back(Asked { block: Block { piece, offset: 0, length }, at: now });
         self.serve(now);

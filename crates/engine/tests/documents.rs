@@ -1,12 +1,13 @@
-//! The two documents' peer protocols against one engine: who says what when, what strangers can do wrong, and what becomes of it.
+//! The two documents' peer protocols against one engine: who says what when, what strangers can do
+//! wrong, and what becomes of it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use sow_content::{Bitfield, Geometry, InfoHash, hash::hexadecimal};
 use sow_engine::{
-    Config, ConnId, Content, Dialect, Direction, DropReason, Engine, Event, Input, Introduction, Message,
-    Output, PeerSource, Proof, Storing, Time, Verdict,
+    Config, ConnId, Content, Dialect, Direction, DisconnectReason, Engine, Event, Input, Integrity,
+    Message, Misbehavior, Output, PeerHandshake, PeerSource, StoreMode, StoreOutcome, Time,
 };
 use sow_wire::{
     bittorrent::{BlockRequest, PeerId},
@@ -36,10 +37,11 @@ impl Scene {
     }
 
     /// Somebody who has everything, or nothing.
-    fn with(have: Bitfield, proof: Proof, server: bool) -> Self {
+    fn with(have: Bitfield, proof: Integrity, server: bool) -> Self {
         let geometry = Geometry::new(u64::from(PIECE * PIECES), u64::from(PIECE)).unwrap();
         let md5 = have.is_full().then_some(MD5);
-        let content = Content { geometry, have, metadata: Bytes::new(), private: false, proof, md5 };
+        let content =
+            Content { geometry, have, metadata: Bytes::new(), private: false, proof, md5 };
         Self::new(server, Spelling::Documented, Some(content))
     }
 
@@ -64,7 +66,12 @@ impl Scene {
         all
     }
 
-    fn connect(&mut self, dialect: Dialect, direction: Direction, host: u8) -> (ConnId, Vec<Output>) {
+    fn connect(
+        &mut self,
+        dialect: Dialect,
+        direction: Direction,
+        host: u8,
+    ) -> (ConnId, Vec<Output>) {
         self.next += 1;
         let conn = ConnId(self.next);
         let port = if direction == Direction::Dialed { 52000 } else { 40000 + self.next as u16 };
@@ -76,8 +83,8 @@ impl Scene {
             self.input(found);
         }
         let introduction = match dialect {
-            Dialect::Chunk => Introduction::Chunk { local: LOCAL },
-            Dialect::JsonTorrent => Introduction::JsonTorrent { local: LOCAL },
+            Dialect::Chunk => PeerHandshake::Chunk { local: LOCAL },
+            Dialect::JsonTorrent => PeerHandshake::JsonTorrent { local: LOCAL },
             Dialect::BitTorrent => unreachable!(),
         };
         let outputs = self.input(Input::Connected { conn, addr, direction, introduction });
@@ -93,7 +100,7 @@ impl Scene {
     }
 
     /// A whole piece comes, and is stored as `verdict` says.
-    fn piece(&mut self, conn: ConnId, piece: u32, verdict: Verdict) -> Vec<Output> {
+    fn piece(&mut self, conn: ConnId, piece: u32, verdict: StoreOutcome) -> Vec<Output> {
         let request = BlockRequest { piece, offset: 0, length: PIECE };
         self.now = Time(self.now.0 + 1000);
         self.engine.block_arrived(self.now, conn, request);
@@ -107,7 +114,9 @@ impl Scene {
 
 fn said_chunk(conn: ConnId, outputs: &[Output]) -> Vec<Chunk> {
     let said = outputs.iter().filter_map(|output| match output {
-        Output::Send { conn: to, message: Message::Chunk(message) } if *to == conn => Some(message.clone()),
+        Output::Send { conn: to, message: Message::Chunk(message) } if *to == conn => {
+            Some(message.clone())
+        }
         _ => None,
     });
     said.collect()
@@ -123,9 +132,9 @@ fn said_json(conn: ConnId, outputs: &[Output]) -> Vec<Json> {
     said.collect()
 }
 
-fn dropped(outputs: &[Output]) -> Option<DropReason> {
+fn dropped(outputs: &[Output]) -> Option<DisconnectReason> {
     outputs.iter().find_map(|output| match output {
-        Output::Drop { reason, .. } => Some(reason.clone()),
+        Output::Disconnect { reason, .. } => Some(reason.clone()),
         _ => None,
     })
 }
@@ -138,11 +147,11 @@ fn error(id: ErrorId) -> Chunk {
     Chunk::Error { id, text: String::new() }
 }
 
-const KEPT: Verdict = Verdict::Kept { differed: false };
+const KEPT: StoreOutcome = StoreOutcome::WrittenUnverified { differed: false };
 
 #[test]
 fn a_server_answers_every_question() {
-    let mut scene = Scene::with(Bitfield::full(PIECES), Proof::Whole, true);
+    let mut scene = Scene::with(Bitfield::full(PIECES), Integrity::FileDigest, true);
     let (first, _) = scene.connect(Dialect::Chunk, Direction::Accepted, 2);
     let hello = |peers| Chunk::ServerHello { file_size: 4000, chunk_size: 1000, peers };
     let outputs = scene.chunk(first, Chunk::Hello { port: 51000 });
@@ -161,12 +170,14 @@ fn a_server_answers_every_question() {
     assert_eq!(said_chunk(first, &outputs), [Chunk::Error { id: ErrorId::ChecksumNotFit, text }]);
     let outputs = scene.chunk(first, Chunk::Check(MD5));
     assert_eq!(said_chunk(first, &outputs), [Chunk::Check(MD5)]);
-    assert!(outputs.iter().any(|output| matches!(output, Output::Event(Event::PeerComplete { .. }))));
+    assert!(
+        outputs.iter().any(|output| matches!(output, Output::Event(Event::PeerComplete { .. })))
+    );
 }
 
 #[test]
 fn wrong_questions_get_the_document_s_errors_and_many_of_them_the_door() {
-    let mut scene = Scene::with(Bitfield::full(PIECES), Proof::Whole, true);
+    let mut scene = Scene::with(Bitfield::full(PIECES), Integrity::FileDigest, true);
     let (conn, _) = scene.connect(Dialect::Chunk, Direction::Accepted, 2);
     let outputs = scene.chunk(conn, Chunk::Request(0));
     assert_eq!(said_chunk(conn, &outputs), [error(ErrorId::UnknownCommand)], "before its CHEL");
@@ -176,12 +187,16 @@ fn wrong_questions_get_the_document_s_errors_and_many_of_them_the_door() {
         assert_eq!(said_chunk(conn, &outputs), [error(ErrorId::OffsetOverflow)], "{id}");
         assert_eq!(dropped(&outputs), None);
     }
-    let reasons: Vec<_> = (0..20).filter_map(|_| dropped(&scene.chunk(conn, Chunk::Request(99)))).collect();
-    assert_eq!(reasons, [DropReason::Errors]);
+    let reasons: Vec<_> =
+        (0..20).filter_map(|_| dropped(&scene.chunk(conn, Chunk::Request(99)))).collect();
+    assert_eq!(reasons, [DisconnectReason::Misbehaved(Misbehavior::TooManyErrors)]);
     let (conn, _) = scene.connect(Dialect::Chunk, Direction::Accepted, 3);
     let outputs = scene.chunk(conn, Chunk::Unknown { head: "GIMME".into() });
     assert_eq!(said_chunk(conn, &outputs), [error(ErrorId::UnknownCommand)]);
-    assert_eq!(dropped(&outputs), Some(DropReason::OutOfPlace("GIMME".into())));
+    assert_eq!(
+        dropped(&outputs),
+        Some(DisconnectReason::Misbehaved(Misbehavior::UnexpectedMessage("GIMME".into())))
+    );
 }
 
 #[test]
@@ -194,18 +209,19 @@ fn a_chunk_that_is_not_here_is_refused_or_an_original_is_hung_up_on() {
             have,
             metadata: Bytes::new(),
             private: false,
-            proof: Proof::Whole,
+            proof: Integrity::FileDigest,
             md5: None,
         };
         let mut scene = Scene::new(false, spelling, Some(content));
         let (conn, _) = scene.connect(Dialect::Chunk, Direction::Accepted, 2);
         let outputs = scene.chunk(conn, Chunk::Hello { port: 51000 });
         assert_eq!(said_chunk(conn, &outputs), [Chunk::PeerHello]);
-        let back = Output::Dial { addr: "10.0.0.2:51000".parse().unwrap(), dialect: Dialect::Chunk };
+        let back =
+            Output::Dial { addr: "10.0.0.2:51000".parse().unwrap(), dialect: Dialect::Chunk };
         assert!(outputs.contains(&back), "peers are met from both sides");
         let outputs = scene.chunk(conn, Chunk::Request(1));
         if drops {
-            assert_eq!(dropped(&outputs), Some(DropReason::NotHere));
+            assert_eq!(dropped(&outputs), Some(DisconnectReason::PieceNotAvailable));
         } else {
             assert_eq!(said_chunk(conn, &outputs), [error(ErrorId::ChunkUndownloaded)]);
         }
@@ -214,35 +230,43 @@ fn a_chunk_that_is_not_here_is_refused_or_an_original_is_hung_up_on() {
 
 #[test]
 fn a_list_without_news_is_held_back_and_one_with_news_is_not() {
-    let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Whole, false);
+    let mut scene = Scene::with(Bitfield::new(PIECES), Integrity::FileDigest, false);
     let (server, outputs) = scene.connect(Dialect::Chunk, Direction::Dialed, 1);
     assert_eq!(said_chunk(server, &outputs), [Chunk::Hello { port: 51000 }]);
     let (conn, _) = scene.connect(Dialect::Chunk, Direction::Accepted, 2);
     scene.chunk(conn, Chunk::Hello { port: 51000 });
     let outputs = scene.chunk(conn, Chunk::ListRequest);
-    assert_eq!(said_chunk(conn, &outputs), [Chunk::List(vec![])], "the first one is answered at once");
+    assert_eq!(
+        said_chunk(conn, &outputs),
+        [Chunk::List(vec![])],
+        "the first one is answered at once"
+    );
     assert_eq!(said_chunk(conn, &scene.chunk(conn, Chunk::ListRequest)), []);
     assert_eq!(said_chunk(conn, &scene.wait(500)), []);
-    let outputs =
-        scene.chunk(server, Chunk::ServerHello { file_size: 4000, chunk_size: 1000, peers: vec![] });
+    let outputs = scene
+        .chunk(server, Chunk::ServerHello { file_size: 4000, chunk_size: 1000, peers: vec![] });
     let [Chunk::Request(id)] = said_chunk(server, &outputs)[..] else { panic!("{outputs:?}") };
     let outputs = scene.piece(server, id as u32, KEPT);
     assert_eq!(said_chunk(conn, &outputs), [Chunk::List(vec![id as u32])]);
     scene.chunk(conn, Chunk::ListRequest);
-    assert_eq!(said_chunk(conn, &scene.wait(1500)), [Chunk::List(vec![id as u32])], "a second is enough");
+    assert_eq!(
+        said_chunk(conn, &scene.wait(1500)),
+        [Chunk::List(vec![id as u32])],
+        "a second is enough"
+    );
 }
 
 /// A client that has fetched everything, one chunk of it from a peer; and whether its sum fits.
 fn gathered() -> (Scene, ConnId, ConnId, u32) {
-    let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Whole, false);
+    let mut scene = Scene::with(Bitfield::new(PIECES), Integrity::FileDigest, false);
     let (peer, _) = scene.connect(Dialect::Chunk, Direction::Dialed, 3);
     scene.chunk(peer, Chunk::PeerHello);
     let outputs = scene.chunk(peer, Chunk::List(vec![2]));
     assert_eq!(said_chunk(peer, &outputs), [Chunk::Request(2)]);
     scene.piece(peer, 2, KEPT);
     let (server, _) = scene.connect(Dialect::Chunk, Direction::Dialed, 1);
-    let mut outputs =
-        scene.chunk(server, Chunk::ServerHello { file_size: 4000, chunk_size: 1000, peers: vec![] });
+    let mut outputs = scene
+        .chunk(server, Chunk::ServerHello { file_size: 4000, chunk_size: 1000, peers: vec![] });
     for left in (0..3).rev() {
         if said_chunk(server, &outputs).is_empty() {
             // What is the peer's to fetch is left to it for a while.
@@ -250,7 +274,7 @@ fn gathered() -> (Scene, ConnId, ConnId, u32) {
         }
         let [Chunk::Request(id)] = said_chunk(server, &outputs)[..] else { panic!("{outputs:?}") };
         outputs = scene.piece(server, id as u32, KEPT);
-        assert_eq!(outputs.contains(&Output::DigestWhole), left == 0);
+        assert_eq!(outputs.contains(&Output::DigestFile), left == 0);
     }
     (scene, server, peer, 2)
 }
@@ -258,7 +282,7 @@ fn gathered() -> (Scene, ConnId, ConnId, u32) {
 #[test]
 fn only_a_sum_that_fits_completes() {
     let (mut scene, server, _, _) = gathered();
-    let outputs = scene.input(Input::WholeDigest { md5: MD5 });
+    let outputs = scene.input(Input::FileDigest { md5: MD5 });
     assert_eq!(said_chunk(server, &outputs), [Chunk::Check(MD5)]);
     assert!(!outputs.contains(&Output::Event(Event::Complete)));
     let outputs = scene.chunk(server, Chunk::Check(MD5));
@@ -268,31 +292,39 @@ fn only_a_sum_that_fits_completes() {
 #[test]
 fn a_wrong_chunk_is_fetched_again_from_the_server_and_its_sender_banned() {
     let (mut scene, server, peer, bad) = gathered();
-    scene.input(Input::WholeDigest { md5: [1; 16] });
+    scene.input(Input::FileDigest { md5: [1; 16] });
     let text = hexadecimal(&MD5);
     let outputs = scene.chunk(server, Chunk::Error { id: ErrorId::ChecksumNotFit, text });
-    assert_eq!(said_chunk(server, &outputs), [Chunk::Request(i64::from(bad))], "what a peer sent is suspect");
-    let outputs = scene.piece(server, bad, Verdict::Kept { differed: true });
-    assert!(outputs.contains(&Output::Store { piece: bad, storing: Storing::Correct }));
-    assert!(outputs.contains(&Output::Drop { conn: peer, reason: DropReason::Banned }));
-    assert!(outputs.contains(&Output::DigestWhole));
+    assert_eq!(
+        said_chunk(server, &outputs),
+        [Chunk::Request(i64::from(bad))],
+        "what a peer sent is suspect"
+    );
+    let outputs = scene.piece(server, bad, StoreOutcome::WrittenUnverified { differed: true });
+    assert!(outputs.contains(&Output::Store { piece: bad, storing: StoreMode::WriteIfDifferent }));
+    assert!(outputs.contains(&Output::Disconnect { conn: peer, reason: DisconnectReason::Banned }));
+    assert!(outputs.contains(&Output::DigestFile));
     // The server has named its sum, so it need not be asked again.
-    let outputs = scene.input(Input::WholeDigest { md5: MD5 });
+    let outputs = scene.input(Input::FileDigest { md5: MD5 });
     assert!(outputs.contains(&Output::Event(Event::Complete)));
 }
 
 #[test]
 fn a_file_that_is_never_right_is_given_up_after_all_of_it_was_fetched_twice() {
     let (mut scene, server, _, _) = gathered();
-    let mut outputs = scene.input(Input::WholeDigest { md5: [1; 16] });
+    let mut outputs = scene.input(Input::FileDigest { md5: [1; 16] });
     for _ in 0..20 {
-        if outputs.contains(&Output::Event(Event::Unprovable)) {
+        if outputs.contains(&Output::Event(Event::FileMismatch)) {
             return;
         }
         outputs = match said_chunk(server, &outputs)[..] {
             [Chunk::Check(_)] => scene.chunk(server, error(ErrorId::ChecksumNotFit)),
-            [Chunk::Request(id)] => scene.piece(server, id as u32, Verdict::Kept { differed: false }),
-            _ if outputs.contains(&Output::DigestWhole) => scene.input(Input::WholeDigest { md5: [1; 16] }),
+            [Chunk::Request(id)] => {
+                scene.piece(server, id as u32, StoreOutcome::WrittenUnverified { differed: false })
+            }
+            _ if outputs.contains(&Output::DigestFile) => {
+                scene.input(Input::FileDigest { md5: [1; 16] })
+            }
             _ => panic!("{outputs:?}"),
         };
     }
@@ -301,34 +333,40 @@ fn a_file_that_is_never_right_is_given_up_after_all_of_it_was_fetched_twice() {
 
 #[test]
 fn a_server_with_another_file_and_one_that_cannot_be_are_left() {
-    let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Whole, false);
+    let mut scene = Scene::with(Bitfield::new(PIECES), Integrity::FileDigest, false);
     for (file_size, chunk_size, reason) in [
-        (4001, 1000, DropReason::OtherFile),
-        (4000, 999, DropReason::OtherFile),
-        (u64::MAX / 2, 1000, DropReason::BadGeometry),
-        (4000, 1 << 31, DropReason::BadGeometry),
+        (4001, 1000, DisconnectReason::Misbehaved(Misbehavior::DifferentFile)),
+        (4000, 999, DisconnectReason::Misbehaved(Misbehavior::DifferentFile)),
+        (u64::MAX / 2, 1000, DisconnectReason::Misbehaved(Misbehavior::InvalidGeometry)),
+        (4000, 1 << 31, DisconnectReason::Misbehaved(Misbehavior::InvalidGeometry)),
     ] {
         let (server, _) = scene.connect(Dialect::Chunk, Direction::Dialed, 1);
-        let outputs = scene.chunk(server, Chunk::ServerHello { file_size, chunk_size, peers: vec![] });
+        let outputs =
+            scene.chunk(server, Chunk::ServerHello { file_size, chunk_size, peers: vec![] });
         assert_eq!(dropped(&outputs), Some(reason), "{file_size} {chunk_size}");
     }
 }
 
 #[test]
 fn nobody_is_a_server_by_saying_so() {
-    let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Whole, false);
+    let mut scene = Scene::with(Bitfield::new(PIECES), Integrity::FileDigest, false);
     let (peer, _) = scene.connect(Dialect::Chunk, Direction::Dialed, 2);
     let hello = Chunk::ServerHello { file_size: 4000, chunk_size: 1000, peers: vec![] };
-    let out_of_place = DropReason::OutOfPlace("SHEL from one that is no server".into());
+    let out_of_place = DisconnectReason::Misbehaved(Misbehavior::UnexpectedMessage(
+        "SHEL from one that is no server".into(),
+    ));
     assert_eq!(dropped(&scene.chunk(peer, hello)), Some(out_of_place));
 }
 
 #[test]
 fn a_server_that_will_not_check_is_replaced_by_another() {
     let (mut scene, server, _, _) = gathered();
-    scene.input(Input::WholeDigest { md5: MD5 });
+    scene.input(Input::FileDigest { md5: MD5 });
     let outputs = scene.chunk(server, error(ErrorId::Other));
-    assert_eq!(dropped(&outputs), Some(DropReason::Refuses));
+    assert_eq!(
+        dropped(&outputs),
+        Some(DisconnectReason::Misbehaved(Misbehavior::RefusedAdvertisedPiece))
+    );
     let (again, _) = scene.connect(Dialect::Chunk, Direction::Dialed, 1);
     let hello = Chunk::ServerHello { file_size: 4000, chunk_size: 1000, peers: vec![] };
     let outputs = scene.chunk(again, hello);
@@ -341,11 +379,18 @@ fn what_waits_for_its_sum_does_not_keep_a_hole_from_being_filled() {
     let geometry = Geometry::new(u64::from(MANY) << 20, 1 << 20).unwrap();
     let mut have = Bitfield::full(MANY);
     have.unset(3);
-    let content =
-        Content { geometry, have, metadata: Bytes::new(), private: false, proof: Proof::Whole, md5: None };
+    let content = Content {
+        geometry,
+        have,
+        metadata: Bytes::new(),
+        private: false,
+        proof: Integrity::FileDigest,
+        md5: None,
+    };
     let mut scene = Scene::new(false, Spelling::Documented, Some(content));
     let (server, _) = scene.connect(Dialect::Chunk, Direction::Dialed, 1);
-    let hello = Chunk::ServerHello { file_size: u64::from(MANY) << 20, chunk_size: 1 << 20, peers: vec![] };
+    let hello =
+        Chunk::ServerHello { file_size: u64::from(MANY) << 20, chunk_size: 1 << 20, peers: vec![] };
     assert_eq!(said_chunk(server, &scene.chunk(server, hello)), [Chunk::Request(3)]);
 }
 
@@ -359,36 +404,47 @@ fn answers_out_of_place_and_data_that_was_not_asked_for_end_a_connection() {
         (Chunk::Check(MD5), &*check),
         (hello(), "SHEL 4000 1000"),
     ] {
-        let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Whole, false);
+        let mut scene = Scene::with(Bitfield::new(PIECES), Integrity::FileDigest, false);
         let (server, _) = scene.connect(Dialect::Chunk, Direction::Dialed, 1);
         scene.chunk(server, hello());
         let outputs = scene.chunk(server, wrong.clone());
-        assert_eq!(dropped(&outputs), Some(DropReason::OutOfPlace(named.into())), "{wrong:?}");
+        assert_eq!(
+            dropped(&outputs),
+            Some(DisconnectReason::Misbehaved(Misbehavior::UnexpectedMessage(named.into()))),
+            "{wrong:?}"
+        );
     }
     for (off, length) in [(1, PIECE), (0, PIECE - 1)] {
-        let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Whole, false);
+        let mut scene = Scene::with(Bitfield::new(PIECES), Integrity::FileDigest, false);
         let (server, _) = scene.connect(Dialect::Chunk, Direction::Dialed, 1);
         let outputs = scene.chunk(server, hello());
         let [Chunk::Request(id)] = said_chunk(server, &outputs)[..] else { panic!("{outputs:?}") };
         let piece = (id as u32 + off) % PIECES;
-        let kept = scene.engine.block_arrived(scene.now, server, BlockRequest { piece, offset: 0, length });
-        assert_eq!((kept, dropped(&scene.outputs())), (None, Some(DropReason::Unrequested)));
+        let kept = scene.engine.block_arrived(
+            scene.now,
+            server,
+            BlockRequest { piece, offset: 0, length },
+        );
+        assert_eq!(
+            (kept, dropped(&scene.outputs())),
+            (None, Some(DisconnectReason::Misbehaved(Misbehavior::UnsolicitedData)))
+        );
     }
 }
 
 #[test]
 fn document_2_s_two_machines() {
-    let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Pieces, false);
+    let mut scene = Scene::with(Bitfield::new(PIECES), Integrity::PieceHashes, false);
     let (conn, outputs) = scene.connect(Dialect::JsonTorrent, Direction::Dialed, 1);
     assert_eq!(said_json(conn, &outputs), [Json::Bitfield(Bytes::from_static(&[0; 4]))]);
     let outputs = scene.json(conn, Json::Bitfield(Bytes::from_static(&[1, 0, 1, 0])));
     assert_eq!(said_json(conn, &outputs), [Json::Interested]);
     let outputs = scene.json(conn, Json::Unchoke);
     let [Json::Request(first)] = said_json(conn, &outputs)[..] else { panic!("{outputs:?}") };
-    let outputs = scene.piece(conn, first, Verdict::Verified { digests: vec![] });
+    let outputs = scene.piece(conn, first, StoreOutcome::Verified { digests: vec![] });
     let [Json::Request(second)] = said_json(conn, &outputs)[..] else { panic!("{outputs:?}") };
     assert_eq!(first + second, 2, "one at a time, and only what it has");
-    let outputs = scene.piece(conn, second, Verdict::Verified { digests: vec![] });
+    let outputs = scene.piece(conn, second, StoreOutcome::Verified { digests: vec![] });
     let said = said_json(conn, &outputs);
     assert_eq!(said.last(), Some(&Json::NotInterested), "{said:?}");
     // The other way round: every Interested is answered, and nothing is sent before it.
@@ -397,26 +453,47 @@ fn document_2_s_two_machines() {
     assert_eq!(sends_blocks(&scene.json(conn, Json::Request(first))), 1);
     scene.json(conn, Json::NotInterested);
     let outputs = scene.json(conn, Json::Request(first));
-    assert_eq!(dropped(&outputs), Some(DropReason::OutOfPlace("Request while it is choked".into())));
+    assert_eq!(
+        dropped(&outputs),
+        Some(DisconnectReason::Misbehaved(Misbehavior::UnexpectedMessage(
+            "Request while it is choked".into()
+        )))
+    );
 }
 
 #[test]
 fn what_a_peer_of_document_2_can_do_wrong() {
     let whole = || Json::Bitfield(Bytes::from_static(&[1; 4]));
-    let out_of_place = |what: &str| DropReason::OutOfPlace(what.into());
+    let out_of_place =
+        |what: &str| DisconnectReason::Misbehaved(Misbehavior::UnexpectedMessage(what.into()));
     for (messages, reason) in [
-        (vec![Json::Bitfield(Bytes::from_static(&[1; 3]))], DropReason::BadBitfield),
-        (vec![Json::Bitfield(Bytes::from_static(&[1; 5]))], DropReason::BadBitfield),
-        (vec![whole(), whole()], DropReason::SecondBitfield),
+        (
+            vec![Json::Bitfield(Bytes::from_static(&[1; 3]))],
+            DisconnectReason::Misbehaved(Misbehavior::BitfieldMismatch),
+        ),
+        (
+            vec![Json::Bitfield(Bytes::from_static(&[1; 5]))],
+            DisconnectReason::Misbehaved(Misbehavior::BitfieldMismatch),
+        ),
+        (vec![whole(), whole()], DisconnectReason::Misbehaved(Misbehavior::SecondBitfield)),
         (vec![Json::Interested], out_of_place("Interested before its Bitfield")),
         (vec![Json::Have(0)], out_of_place("Have before its Bitfield")),
         (vec![whole(), Json::Request(0)], out_of_place("Request while it is choked")),
-        (vec![whole(), Json::Interested, Json::Request(4)], DropReason::BadIndex),
-        (vec![whole(), Json::Interested, Json::Request(0)], DropReason::BadRequest),
-        (vec![whole(), Json::Have(4)], DropReason::BadIndex),
-        (vec![whole(), Json::ServerClose], DropReason::Leaving),
+        (
+            vec![whole(), Json::Interested, Json::Request(4)],
+            DisconnectReason::Misbehaved(Misbehavior::PieceIndexOutOfRange),
+        ),
+        (
+            vec![whole(), Json::Interested, Json::Request(0)],
+            DisconnectReason::Misbehaved(Misbehavior::RequestOutOfRange),
+        ),
+        (
+            vec![whole(), Json::Have(4)],
+            DisconnectReason::Misbehaved(Misbehavior::PieceIndexOutOfRange),
+        ),
+        (vec![whole(), Json::ServerClose], DisconnectReason::PeerStopped),
     ] {
-        let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Pieces, false);
+        let mut scene = Scene::with(Bitfield::new(PIECES), Integrity::PieceHashes, false);
         let (conn, _) = scene.connect(Dialect::JsonTorrent, Direction::Accepted, 2);
         let last = messages.iter().fold(Vec::new(), |_, message| scene.json(conn, message.clone()));
         assert_eq!(dropped(&last), Some(reason), "{messages:?}");
@@ -426,20 +503,20 @@ fn what_a_peer_of_document_2_can_do_wrong() {
 
 #[test]
 fn a_wrong_piece_bans_its_sender_and_is_asked_of_another() {
-    let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Pieces, false);
+    let mut scene = Scene::with(Bitfield::new(PIECES), Integrity::PieceHashes, false);
     let (liar, _) = scene.connect(Dialect::JsonTorrent, Direction::Dialed, 1);
     scene.json(liar, Json::Bitfield(Bytes::from_static(&[1; 4])));
     let outputs = scene.json(liar, Json::Unchoke);
     let [Json::Request(piece)] = said_json(liar, &outputs)[..] else { panic!("{outputs:?}") };
-    let outputs = scene.piece(liar, piece, Verdict::Corrupt { digests: vec![[0; 20]] });
-    assert!(outputs.contains(&Output::Drop { conn: liar, reason: DropReason::Banned }));
+    let outputs = scene.piece(liar, piece, StoreOutcome::Corrupt { digests: vec![[0; 20]] });
+    assert!(outputs.contains(&Output::Disconnect { conn: liar, reason: DisconnectReason::Banned }));
     let (honest, _) = scene.connect(Dialect::JsonTorrent, Direction::Dialed, 2);
     scene.json(honest, Json::Bitfield(Bytes::from_static(&[1; 4])));
     let mut outputs = scene.json(honest, Json::Unchoke);
     let mut asked = Vec::new();
     while let [Json::Request(piece), ..] = said_json(honest, &outputs)[..] {
         asked.push(piece);
-        outputs = scene.piece(honest, piece, Verdict::Verified { digests: vec![] });
+        outputs = scene.piece(honest, piece, StoreOutcome::Verified { digests: vec![] });
     }
     asked.sort_unstable();
     assert_eq!(asked, [0, 1, 2, 3]);
@@ -448,7 +525,7 @@ fn a_wrong_piece_bans_its_sender_and_is_asked_of_another() {
 
 #[test]
 fn who_is_banned_on_two_connections_is_told_of_once() {
-    let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Pieces, false);
+    let mut scene = Scene::with(Bitfield::new(PIECES), Integrity::PieceHashes, false);
     let lanes = [1, 2].map(|_| {
         let (conn, _) = scene.connect(Dialect::JsonTorrent, Direction::Dialed, 1);
         scene.json(conn, Json::Bitfield(Bytes::from_static(&[1; 4])));
@@ -458,8 +535,8 @@ fn who_is_banned_on_two_connections_is_told_of_once() {
     });
     let mut outputs = Vec::new();
     for (conn, piece) in lanes {
-        outputs.extend(scene.piece(conn, piece, Verdict::Corrupt { digests: vec![[0; 20]] }));
-        assert!(outputs.contains(&Output::Drop { conn, reason: DropReason::Banned }));
+        outputs.extend(scene.piece(conn, piece, StoreOutcome::Corrupt { digests: vec![[0; 20]] }));
+        assert!(outputs.contains(&Output::Disconnect { conn, reason: DisconnectReason::Banned }));
     }
     let is_told = |output: &&Output| matches!(output, Output::Event(Event::Banned { .. }));
     assert_eq!(outputs.iter().filter(is_told).count(), 1);
@@ -467,7 +544,7 @@ fn who_is_banned_on_two_connections_is_told_of_once() {
 
 #[test]
 fn a_server_that_sends_less_than_it_was_asked_for_is_given_up_in_the_end() {
-    let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Whole, false);
+    let mut scene = Scene::with(Bitfield::new(PIECES), Integrity::FileDigest, false);
     let addr = "10.0.0.1:52000".parse().unwrap();
     for fault in 1..=6 {
         let (server, _) = scene.connect(Dialect::Chunk, Direction::Dialed, 1);
@@ -476,7 +553,8 @@ fn a_server_that_sends_less_than_it_was_asked_for_is_given_up_in_the_end() {
         let [Chunk::Request(id)] = said_chunk(server, &outputs)[..] else { panic!("{outputs:?}") };
         let request = BlockRequest { piece: id as u32, offset: 0, length: PIECE - 1 };
         assert_eq!(scene.engine.block_arrived(scene.now, server, request), None);
-        let given_up = Output::Event(Event::GivenUp { addr, reason: DropReason::Unrequested });
+        let given_up =
+            Output::Event(Event::PeerGivenUp { addr, misbehavior: Misbehavior::UnsolicitedData });
         assert_eq!(scene.outputs().contains(&given_up), fault == 6, "{fault}");
     }
     let called = |output: &Output| matches!(output, Output::Dial { .. });
@@ -485,22 +563,25 @@ fn a_server_that_sends_less_than_it_was_asked_for_is_given_up_in_the_end() {
 
 #[test]
 fn who_is_finished_is_parted_from_and_who_is_silent_too() {
-    let mut scene = Scene::with(Bitfield::full(PIECES), Proof::Pieces, false);
+    let mut scene = Scene::with(Bitfield::full(PIECES), Integrity::PieceHashes, false);
     let (conn, _) = scene.connect(Dialect::JsonTorrent, Direction::Accepted, 2);
     scene.json(conn, Json::Bitfield(Bytes::from_static(&[0; 4])));
     assert_eq!(dropped(&scene.wait(5_000)), None);
-    assert_eq!(dropped(&scene.wait(10_000)), Some(DropReason::Finished));
-    let mut scene = Scene::with(Bitfield::full(PIECES), Proof::Whole, true);
+    assert_eq!(dropped(&scene.wait(10_000)), Some(DisconnectReason::Idle));
+    let mut scene = Scene::with(Bitfield::full(PIECES), Integrity::FileDigest, true);
     scene.connect(Dialect::Chunk, Direction::Accepted, 2);
-    assert_eq!(dropped(&scene.wait(200_000)), Some(DropReason::Silent));
+    assert_eq!(dropped(&scene.wait(200_000)), Some(DisconnectReason::PeerTimeout));
 }
 
 #[test]
 fn our_own_address_is_called_once() {
-    let mut scene = Scene::with(Bitfield::new(PIECES), Proof::Whole, false);
+    let mut scene = Scene::with(Bitfield::new(PIECES), Integrity::FileDigest, false);
     let addr: SocketAddr = "10.0.0.9:51000".parse().unwrap();
-    let named =
-        || Input::PeersFound { source: PeerSource::Tracker, dialect: Dialect::Chunk, addrs: vec![addr] };
+    let named = || Input::PeersFound {
+        source: PeerSource::Tracker,
+        dialect: Dialect::Chunk,
+        addrs: vec![addr],
+    };
     assert!(scene.input(named()).contains(&Output::Dial { addr, dialect: Dialect::Chunk }));
     scene.input(Input::DialedOurselves { addr });
     assert!(!scene.input(named()).iter().any(|output| matches!(output, Output::Dial { .. })));
@@ -509,34 +590,41 @@ fn our_own_address_is_called_once() {
 
 #[test]
 fn whoever_cannot_be_understood_is_told_so_where_there_are_words_for_it() {
-    let fault = || DropReason::Unreadable("a head of more than 256 bytes".into());
-    let gone = |outputs: &[Output], reason: &DropReason| {
+    let fault = || {
+        DisconnectReason::Misbehaved(Misbehavior::MalformedMessage(
+            "a head of more than 256 bytes".into(),
+        ))
+    };
+    let gone = |outputs: &[Output], reason: &DisconnectReason| {
         outputs.iter().any(|output| {
-            matches!(output, Output::Event(Event::PeerGone { reason: Some(why), .. }) if why == reason)
+            matches!(output, Output::Event(Event::PeerDisconnected { reason: Some(why), .. }) if why == reason)
         })
     };
-    let mut scene = Scene::with(Bitfield::full(PIECES), Proof::Whole, true);
-    for (reason, answer) in [(fault(), vec![error(ErrorId::UnknownCommand)]), (DropReason::Trickle, vec![])] {
+    let mut scene = Scene::with(Bitfield::full(PIECES), Integrity::FileDigest, true);
+    for (reason, answer) in [
+        (fault(), vec![error(ErrorId::UnknownCommand)]),
+        (DisconnectReason::MessageTimeout, vec![]),
+    ] {
         let (conn, _) = scene.connect(Dialect::Chunk, Direction::Accepted, 2);
-        let outputs = scene.input(Input::Broken { conn, reason: reason.clone() });
+        let outputs = scene.input(Input::ReadFailed { conn, reason: reason.clone() });
         assert_eq!((said_chunk(conn, &outputs), dropped(&outputs)), (answer, Some(reason.clone())));
         assert!(gone(&outputs, &reason), "{outputs:?}");
     }
-    assert!(fault().is_answered() && !DropReason::Trickle.is_answered());
-    let mut scene = Scene::with(Bitfield::full(PIECES), Proof::Pieces, false);
+    assert!(fault().is_answered() && !DisconnectReason::MessageTimeout.is_answered());
+    let mut scene = Scene::with(Bitfield::full(PIECES), Integrity::PieceHashes, false);
     let (conn, _) = scene.connect(Dialect::JsonTorrent, Direction::Accepted, 2);
-    let outputs = scene.input(Input::Broken { conn, reason: fault() });
+    let outputs = scene.input(Input::ReadFailed { conn, reason: fault() });
     assert!(said_json(conn, &outputs).is_empty() && gone(&outputs, &fault()), "{outputs:?}");
 }
 
 #[test]
 fn what_is_refused_is_told_and_not_without_end() {
-    let mut scene = Scene::with(Bitfield::full(PIECES), Proof::Whole, true);
+    let mut scene = Scene::with(Bitfield::full(PIECES), Integrity::FileDigest, true);
     let (conn, _) = scene.connect(Dialect::Chunk, Direction::Accepted, 2);
     scene.chunk(conn, Chunk::Hello { port: 51000 });
     let told = |outputs: Vec<Output>| {
         outputs.into_iter().find_map(|output| match output {
-            Output::Event(Event::Refused { addr, asked, answer }) => {
+            Output::Event(Event::RequestRefused { addr, asked, answer }) => {
                 assert_eq!(addr.ip().to_string(), "10.0.0.2");
                 Some((asked, answer))
             }
@@ -556,13 +644,15 @@ fn what_is_refused_is_told_and_not_without_end() {
 
 #[test]
 fn who_calls_a_server_and_is_no_client_is_not_in_the_picture() {
-    let mut scene = Scene::with(Bitfield::full(PIECES), Proof::Whole, true);
+    let mut scene = Scene::with(Bitfield::full(PIECES), Integrity::FileDigest, true);
     let (conn, outputs) = scene.connect(Dialect::Chunk, Direction::Accepted, 2);
     let outputs = [outputs, scene.chunk(conn, Chunk::Request(0))].concat();
     assert_eq!(dropped(&outputs), None);
     assert!(scene.engine.status(scene.now).peers.is_empty());
     let outputs = scene.chunk(conn, Chunk::Hello { port: 51000 });
-    assert!(outputs.iter().any(|output| matches!(output, Output::Event(Event::PeerConnected { .. }))));
+    assert!(
+        outputs.iter().any(|output| matches!(output, Output::Event(Event::PeerConnected { .. })))
+    );
     let peers = scene.engine.status(scene.now).peers;
     assert_eq!(peers.iter().map(|peer| peer.conn).collect::<Vec<_>>(), [conn]);
 }

@@ -1,12 +1,14 @@
-//! One engine and scripted peers: every way to misbehave has its consequence, and nothing a peer can say breaks it.
+//! One engine and scripted peers: every way to misbehave has its consequence, and nothing a peer
+//! can say breaks it.
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 use sow_content::{Bitfield, Block, Geometry, InfoHash};
 use sow_engine::{
-    Choking, Config, ConnId, Content, Dialect, Direction, DropReason, Engine, Event, Input, Introduction,
-    Message as Said, Output, PeerSource, Proof, Storing, Time, Verdict,
+    Choking, Config, ConnId, Content, Dialect, Direction, DisconnectReason, Engine, Event, Input,
+    Integrity, Message as Said, Misbehavior, Output, PeerHandshake, PeerSource, StoreMode,
+    StoreOutcome, Time,
 };
 use sow_wire::bittorrent::{
     BlockRequest, ExtensionHandshake, Handshake, Message, MetadataMessage, PeerId, PexMessage,
@@ -35,7 +37,7 @@ impl Scene {
             have,
             metadata,
             private: false,
-            proof: Proof::Pieces,
+            proof: Integrity::PieceHashes,
             md5: None,
         });
         let info_hash = InfoHash(sow_content::hash::sha1(METADATA));
@@ -69,7 +71,7 @@ impl Scene {
             conn,
             addr,
             direction: Direction::Accepted,
-            introduction: Introduction::BitTorrent(handshake),
+            introduction: PeerHandshake::BitTorrent(handshake),
         });
         (conn, outputs)
     }
@@ -102,9 +104,9 @@ impl Scene {
     }
 }
 
-fn dropped(outputs: &[Output], conn: ConnId) -> Option<DropReason> {
+fn dropped(outputs: &[Output], conn: ConnId) -> Option<DisconnectReason> {
     outputs.iter().find_map(|output| match output {
-        Output::Drop { conn: which, reason } if *which == conn => Some(reason.clone()),
+        Output::Disconnect { conn: which, reason } if *which == conn => Some(reason.clone()),
         _ => None,
     })
 }
@@ -139,21 +141,60 @@ fn extended(id: u8, payload: Vec<u8>) -> Message {
 fn what_cannot_be_said_ends_the_connection() {
     let bitfield = |bytes: &'static [u8]| Message::Bitfield(Bytes::from_static(bytes));
     let cases = [
-        (vec![bitfield(&[0xff])], DropReason::BadBitfield),
-        (vec![bitfield(&[0xff, 0xff])], DropReason::BadBitfield),
-        (vec![bitfield(&[0xff, 0xc0]), Message::HaveAll], DropReason::LateBitfield),
-        (vec![Message::HaveNone, Message::HaveNone], DropReason::LateBitfield),
-        (vec![Message::Have(PIECES)], DropReason::BadIndex),
-        (vec![Message::Have(u32::MAX)], DropReason::BadIndex),
-        (vec![Message::Request(range(PIECES, 0, UNIT))], DropReason::BadRequest),
-        (vec![Message::Request(range(0, PIECE - 1, 2))], DropReason::BadRequest),
-        (vec![Message::Request(range(0, u32::MAX, u32::MAX))], DropReason::BadRequest),
-        (vec![Message::Request(range(0, 0, 0))], DropReason::BadRequest),
-        (vec![Message::Cancel(range(0, 0, PIECE + 1))], DropReason::BadRequest),
-        (vec![Message::Reject(range(99, 0, 1))], DropReason::BadRequest),
-        (vec![extended(0, b"junk".to_vec())], DropReason::BadExtension),
-        (vec![extended(1, vec![])], DropReason::BadExtension),
-        (vec![extended(2, b"i1e".to_vec())], DropReason::BadExtension),
+        (vec![bitfield(&[0xff])], DisconnectReason::Misbehaved(Misbehavior::BitfieldMismatch)),
+        (
+            vec![bitfield(&[0xff, 0xff])],
+            DisconnectReason::Misbehaved(Misbehavior::BitfieldMismatch),
+        ),
+        (
+            vec![bitfield(&[0xff, 0xc0]), Message::HaveAll],
+            DisconnectReason::Misbehaved(Misbehavior::LateBitfield),
+        ),
+        (
+            vec![Message::HaveNone, Message::HaveNone],
+            DisconnectReason::Misbehaved(Misbehavior::LateBitfield),
+        ),
+        (
+            vec![Message::Have(PIECES)],
+            DisconnectReason::Misbehaved(Misbehavior::PieceIndexOutOfRange),
+        ),
+        (
+            vec![Message::Have(u32::MAX)],
+            DisconnectReason::Misbehaved(Misbehavior::PieceIndexOutOfRange),
+        ),
+        (
+            vec![Message::Request(range(PIECES, 0, UNIT))],
+            DisconnectReason::Misbehaved(Misbehavior::RequestOutOfRange),
+        ),
+        (
+            vec![Message::Request(range(0, PIECE - 1, 2))],
+            DisconnectReason::Misbehaved(Misbehavior::RequestOutOfRange),
+        ),
+        (
+            vec![Message::Request(range(0, u32::MAX, u32::MAX))],
+            DisconnectReason::Misbehaved(Misbehavior::RequestOutOfRange),
+        ),
+        (
+            vec![Message::Request(range(0, 0, 0))],
+            DisconnectReason::Misbehaved(Misbehavior::RequestOutOfRange),
+        ),
+        (
+            vec![Message::Cancel(range(0, 0, PIECE + 1))],
+            DisconnectReason::Misbehaved(Misbehavior::RequestOutOfRange),
+        ),
+        (
+            vec![Message::Reject(range(99, 0, 1))],
+            DisconnectReason::Misbehaved(Misbehavior::RequestOutOfRange),
+        ),
+        (
+            vec![extended(0, b"junk".to_vec())],
+            DisconnectReason::Misbehaved(Misbehavior::MalformedExtension),
+        ),
+        (vec![extended(1, vec![])], DisconnectReason::Misbehaved(Misbehavior::MalformedExtension)),
+        (
+            vec![extended(2, b"i1e".to_vec())],
+            DisconnectReason::Misbehaved(Misbehavior::MalformedExtension),
+        ),
     ];
     for (messages, reason) in cases {
         let mut scene = Scene::leecher();
@@ -179,7 +220,10 @@ fn extensions_that_were_not_agreed_on_end_the_connection() {
         let mut scene = Scene::leecher();
         let (conn, _) = scene.connect_as(1, false, false);
         let outputs = scene.say(conn, message);
-        assert_eq!(dropped(&outputs, conn), Some(DropReason::NotAgreed));
+        assert_eq!(
+            dropped(&outputs, conn),
+            Some(DisconnectReason::Misbehaved(Misbehavior::ExtensionNotNegotiated))
+        );
     }
 }
 
@@ -194,7 +238,10 @@ fn requests_are_queued_up_to_a_bound_and_then_it_is_a_flood() {
         count += 1;
         assert!(count < 4000, "never a flood");
     }
-    assert_eq!(dropped(&outputs, conn), Some(DropReason::Flood));
+    assert_eq!(
+        dropped(&outputs, conn),
+        Some(DisconnectReason::Misbehaved(Misbehavior::TooManyRequests))
+    );
     assert!(count > 2048);
 }
 
@@ -206,7 +253,7 @@ fn blocks_nobody_asked_for_end_the_connection() {
         let (kept, outputs) = scene.deliver(conn, range(0, 0, UNIT));
         assert_eq!(kept, None, "memory is for what was asked for");
         if let Some(reason) = dropped(&outputs, conn) {
-            assert_eq!(reason, DropReason::Unrequested);
+            assert_eq!(reason, DisconnectReason::Misbehaved(Misbehavior::UnsolicitedData));
             break;
         }
         assert!(n < 100);
@@ -230,17 +277,21 @@ fn a_sliver_of_a_unit_is_not_taken_for_the_unit() {
 fn a_name_that_anybody_can_say_takes_nobodys_place() {
     let mut scene = Scene::leecher();
     let addr = SocketAddr::from(([10, 0, 0, 99], 52000));
-    let handshake =
-        Handshake { info_hash: InfoHash([1; 20]), peer_id: PeerId([7; 20]), fast: true, extended: true };
+    let handshake = Handshake {
+        info_hash: InfoHash([1; 20]),
+        peer_id: PeerId([7; 20]),
+        fast: true,
+        extended: true,
+    };
     let origin = ConnId(1000);
     scene.input(Input::Connected {
         conn: origin,
         addr,
         direction: Direction::Dialed,
-        introduction: Introduction::BitTorrent(handshake),
+        introduction: PeerHandshake::BitTorrent(handshake),
     });
     let (impostor, outputs) = scene.connect_as(7, true, true);
-    assert_eq!(dropped(&outputs, impostor), Some(DropReason::Duplicate));
+    assert_eq!(dropped(&outputs, impostor), Some(DisconnectReason::DuplicateConnection));
     assert_eq!(dropped(&outputs, origin), None);
     // Nor does it keep us from whom we call.
     scene.input(Input::Closed { conn: origin });
@@ -250,7 +301,7 @@ fn a_name_that_anybody_can_say_takes_nobodys_place() {
         conn: again,
         addr,
         direction: Direction::Dialed,
-        introduction: Introduction::BitTorrent(handshake),
+        introduction: PeerHandshake::BitTorrent(handshake),
     });
     assert_eq!(dropped(&outputs, again), None);
 }
@@ -266,7 +317,7 @@ fn who_has_learnt_the_metadata_says_so() {
         have: Bitfield::new(PIECES),
         metadata,
         private: false,
-        proof: Proof::Pieces,
+        proof: Integrity::PieceHashes,
         md5: None,
     };
     let outputs = scene.input(Input::ContentReady(Box::new(content)));
@@ -299,21 +350,21 @@ fn a_silent_peer_is_dropped_and_its_requests_go_to_others() {
         scene.say(other, Message::KeepAlive);
         gone = gone.or(dropped(&scene.tick(100), stalled));
     }
-    assert_eq!(gone, Some(DropReason::Silent));
+    assert_eq!(gone, Some(DisconnectReason::PeerTimeout));
 }
 
 #[test]
 fn ourselves_duplicates_and_crowds_are_refused() {
     let mut scene = Scene::new(Some(Bitfield::new(PIECES)), |config| config.max_peers = 3);
     let (me, outputs) = scene.connect_as(0, true, true);
-    assert_eq!(dropped(&outputs, me), Some(DropReason::Ourselves));
+    assert_eq!(dropped(&outputs, me), Some(DisconnectReason::Ourselves));
     scene.connect_as(1, true, true);
     let (again, outputs) = scene.connect_as(1, true, true);
-    assert_eq!(dropped(&outputs, again), Some(DropReason::Duplicate));
+    assert_eq!(dropped(&outputs, again), Some(DisconnectReason::DuplicateConnection));
     scene.connect_as(2, true, true);
     scene.connect_as(3, true, true);
     let (late, outputs) = scene.connect_as(4, true, true);
-    assert_eq!(dropped(&outputs, late), Some(DropReason::Full));
+    assert_eq!(dropped(&outputs, late), Some(DisconnectReason::TooManyConnections));
 }
 
 #[test]
@@ -325,13 +376,15 @@ fn a_corrupt_piece_from_one_peer_bans_it() {
     for request in asked {
         outputs.extend(scene.deliver(conn, request).1);
     }
-    assert!(outputs.contains(&Output::Store { piece, storing: Storing::Verify { digests: false } }));
+    assert!(
+        outputs.contains(&Output::Store { piece, storing: StoreMode::Verify { digests: false } })
+    );
     let digests = vec![[1; 20]; 2];
-    let outputs = scene.input(Input::Stored { piece, verdict: Verdict::Corrupt { digests } });
-    assert_eq!(dropped(&outputs, conn), Some(DropReason::Banned));
+    let outputs = scene.input(Input::Stored { piece, verdict: StoreOutcome::Corrupt { digests } });
+    assert_eq!(dropped(&outputs, conn), Some(DisconnectReason::Banned));
     assert!(outputs.iter().any(|output| matches!(output, Output::Event(Event::Banned { .. }))));
     let (again, outputs) = scene.connect_as(1, true, true);
-    assert_eq!(dropped(&outputs, again), Some(DropReason::Banned), "also under a new port");
+    assert_eq!(dropped(&outputs, again), Some(DisconnectReason::Banned), "also under a new port");
 }
 
 #[test]
@@ -340,7 +393,7 @@ fn after_a_storage_failure_nothing_more_is_asked_for() {
     let (conn, asked) = scene.provider();
     let piece = asked[0].piece;
     asked.iter().for_each(|&request| _ = scene.deliver(conn, request));
-    scene.input(Input::Stored { piece, verdict: Verdict::Failed });
+    scene.input(Input::Stored { piece, verdict: StoreOutcome::Failed });
     let (late, asked) = scene.provider();
     assert!(asked.is_empty());
     assert!(requests(late, &scene.tick(1000)).is_empty());
@@ -384,7 +437,8 @@ fn what_is_not_there_is_rejected_and_what_is_cancelled_is_not_sent() {
     for piece in 0..PIECES {
         for offset in [0, UNIT] {
             let outputs = scene.say(conn, Message::Request(range(piece, offset, UNIT)));
-            blocks += outputs.iter().filter(|output| matches!(output, Output::SendBlock { .. })).count();
+            blocks +=
+                outputs.iter().filter(|output| matches!(output, Output::SendBlock { .. })).count();
         }
     }
     assert!(blocks < 2 * PIECES as usize, "not everything is handed to the world at once");
@@ -406,9 +460,12 @@ fn metadata_is_served_twice_and_not_more() {
             answers.push(MetadataMessage::decode(&payload).unwrap());
         }
     }
-    let served = answers.iter().filter(|answer| matches!(answer, MetadataMessage::Data { .. })).count();
+    let served =
+        answers.iter().filter(|answer| matches!(answer, MetadataMessage::Data { .. })).count();
     assert_eq!((answers.len(), served), (20, 4));
-    let MetadataMessage::Data { data, total_size, .. } = &answers[0] else { panic!("{:?}", answers[0]) };
+    let MetadataMessage::Data { data, total_size, .. } = &answers[0] else {
+        panic!("{:?}", answers[0])
+    };
     assert_eq!((&data[..], *total_size as usize), (METADATA, METADATA.len()));
 }
 
@@ -423,7 +480,7 @@ fn a_private_swarm_neither_tells_nor_hears_of_peers() {
             have: Bitfield::new(PIECES),
             metadata,
             private,
-            proof: Proof::Pieces,
+            proof: Integrity::PieceHashes,
             md5: None,
         };
         scene.input(Input::ContentReady(Box::new(content)));
@@ -431,7 +488,10 @@ fn a_private_swarm_neither_tells_nor_hears_of_peers() {
         let addr = SocketAddr::from(([10, 9, 9, 9], 99));
         let told = PexMessage { added: vec![addr], dropped: vec![] };
         let outputs = scene.say(conn, extended(2, told.encode()));
-        assert_eq!(outputs.contains(&Output::Dial { addr, dialect: Dialect::BitTorrent }), !private);
+        assert_eq!(
+            outputs.contains(&Output::Dial { addr, dialect: Dialect::BitTorrent }),
+            !private
+        );
     }
 }
 
@@ -466,11 +526,12 @@ fn nothing_a_peer_can_say_breaks_the_engine() {
                 }
                 4 => {
                     let verdict = match rng.u8(..3) {
-                        0 => Verdict::Verified { digests: vec![[0; 20]; 2] },
-                        1 => Verdict::Corrupt { digests: vec![[rng.u8(..); 20]; 2] },
-                        _ => Verdict::Failed,
+                        0 => StoreOutcome::Verified { digests: vec![[0; 20]; 2] },
+                        1 => StoreOutcome::Corrupt { digests: vec![[rng.u8(..); 20]; 2] },
+                        _ => StoreOutcome::Failed,
                     };
-                    // Stray answers of the world must not matter either, as long as the piece exists.
+                    // Stray answers of the world must not matter either, as long as the piece
+                    // exists.
                     scene.input(Input::Stored { piece: rng.u32(..PIECES), verdict })
                 }
                 5 => scene.input(Input::PeersFound {
@@ -484,7 +545,9 @@ fn nothing_a_peer_can_say_breaks_the_engine() {
                 }
             };
             for output in &outputs {
-                if let Output::Send { conn, message: Said::BitTorrent(Message::Request(request)) } = output {
+                if let Output::Send { conn, message: Said::BitTorrent(Message::Request(request)) } =
+                    output
+                {
                     outstanding.push((*conn, *request));
                 }
             }
@@ -493,7 +556,8 @@ fn nothing_a_peer_can_say_breaks_the_engine() {
 }
 
 fn any_message(rng: &mut fastrand::Rng) -> Message {
-    let index = |rng: &mut fastrand::Rng| if rng.u8(..20) == 0 { rng.u32(..) } else { rng.u32(..PIECES) };
+    let index =
+        |rng: &mut fastrand::Rng| if rng.u8(..20) == 0 { rng.u32(..) } else { rng.u32(..PIECES) };
     let block = |rng: &mut fastrand::Rng| {
         let lengths = [UNIT, PIECE, 1, 0, u32::MAX];
         range(

@@ -1,7 +1,8 @@
 //! What theory allows: how fast a link can carry payload, and how soon N receivers can have a file.
 //! Arithmetic only; nothing here has been measured.
 //!
-//! All rates are payload rates in bytes per second, all times are seconds. An unshaped link is [`f64::INFINITY`].
+//! All rates are payload rates in bytes per second, all times are seconds. An unshaped link is
+//! [`f64::INFINITY`].
 
 mod run;
 
@@ -56,16 +57,19 @@ impl Crowd {
     /// The least time in seconds until every receiver has the file when only origins send:
     /// `max(N·F/us, F/d, F/d of the trunk for each receiver beyond it)`.
     pub fn client_server(&self) -> f64 {
-        let beyond =
-            self.trunk.map_or(0.0, |trunk| trunk.far_receivers as f64 * self.file_bytes / trunk.rate);
+        let beyond = self
+            .trunk
+            .map_or(0.0, |trunk| trunk.far_receivers as f64 * self.file_bytes / trunk.rate);
         (self.wanted() / self.origin_rate()).max(self.slowest_download()).max(beyond)
     }
 
-    /// The least time in seconds until every receiver has the file when receivers pass on what they have:
-    /// `max(F/us, F/d, N·F/(us + Σu))` (Kumar & Ross 2006), where helpers are part of the sum; and the file passes a trunk at least once.
+    /// The least time in seconds until every receiver has the file when receivers pass on what they
+    /// have: `max(F/us, F/d, N·F/(us + Σu))` (Kumar & Ross 2006), where helpers are part of the
+    /// sum; and the file passes a trunk at least once.
     pub fn peer_to_peer(&self) -> f64 {
         let rate = self.origin_rate();
-        let others = self.receivers.iter().map(|receiver| receiver.up).chain(self.helpers.iter().copied());
+        let others =
+            self.receivers.iter().map(|receiver| receiver.up).chain(self.helpers.iter().copied());
         let together = rate + others.sum::<f64>();
         let beyond = match self.trunk {
             Some(trunk) if trunk.far_receivers > 0 => self.file_bytes / trunk.rate,

@@ -1,4 +1,5 @@
-//! A lock that dies with its holder: an open file that nobody else may lock meanwhile. What it protects is its taker's.
+//! A lock that dies with its holder: an open file that nobody else may lock meanwhile. What it
+//! protects is its taker's.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -26,14 +27,20 @@ impl Lock {
     /// When the file cannot be made or locked.
     pub(crate) fn try_take(path: &Path) -> io::Result<Option<Self>> {
         loop {
-            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+            let file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) => return Ok(None),
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             }
-            // Whoever had it may have removed the file just now; then another may be there, which is the one that counts.
+            // Whoever had it may have removed the file just now; then another may be there, which
+            // is the one that counts.
             if is_at(&file, path) {
                 return Ok(Some(Self { path: path.to_owned(), _file: file }));
             }
@@ -43,7 +50,9 @@ impl Lock {
     /// Whether somebody holds the lock of this file now.
     pub(crate) fn is_held(path: &Path) -> bool {
         let file = OpenOptions::new().write(true).open(path);
-        file.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK))
+        file.is_ok_and(|file| {
+            flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+        })
     }
 }
 

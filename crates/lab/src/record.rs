@@ -1,10 +1,11 @@
-//! The raw records of an experiment, as they lie on disk: what a run writes while it goes and what a report is made of.
-//! No statistics here; a record says what was seen, not what it means.
+//! The raw records of an experiment, as they lie on disk: what a run writes while it goes and what
+//! a report is made of. No statistics here; a record says what was seen, not what it means.
 //!
 //! # The format
 //!
-//! A directory of records has one file, `records.jsonl`: one JSON object a line, UTF-8, each with a `record` field that
-//! says what it is. A line is written whole as soon as it is known, so a run that is killed leaves all lines but the last.
+//! A directory of records has one file, `records.jsonl`: one JSON object a line, UTF-8, each with a
+//! `record` field that says what it is. A line is written whole as soon as it is known, so a run
+//! that is killed leaves all lines but the last.
 //!
 //! | `record` | says | how often |
 //! |---|---|---|
@@ -14,16 +15,18 @@
 //! | `failure` | a run that could not be carried out ([`Failure`]) | any number |
 //! | `missing` | a program that is not installed ([`Missing`]) | any number |
 //!
-//! Units are in the names: `…_bytes`, `…_seconds`, `…_bits_per_second` (of the link, as the shaper counts: with the
-//! Ethernet header). Times are seconds since the start of their run, which is when the first receiver was started.
-//! Numbers are finite and not negative. Hosts are named as the network names them (`h1`).
+//! Units are in the names: `…_bytes`, `…_seconds`, `…_bits_per_second` (of the link, as the shaper
+//! counts: with the Ethernet header). Times are seconds since the start of their run, which is when
+//! the first receiver was started. Numbers are finite and not negative. Hosts are named as the
+//! network names them (`h1`).
 //!
 //! Samples name their run by its number and may come before it; a run is written when it is over.
 //!
 //! # Versions
 //!
-//! `header.version` is [`VERSION`]. A reader passes over fields and kinds of records that it does not know, so adding
-//! some does not change the version; a change of meaning does, and an older reader refuses the newer version.
+//! `header.version` is [`VERSION`]. A reader passes over fields and kinds of records that it does
+//! not know, so adding some does not change the version; a change of meaning does, and an older
+//! reader refuses the newer version.
 
 mod reading;
 mod writing;
@@ -54,7 +57,8 @@ pub struct Header {
     pub command: Vec<String>,
     /// The seed from which files and orders were drawn.
     pub seed: u64,
-    /// What was to be compared, in the order of tables; modes that were added later are not among them.
+    /// What was to be compared, in the order of tables; modes that were added later are not among
+    /// them.
     #[serde(default)]
     pub modes: Vec<String>,
     /// When it began: RFC 3339 in UTC.
@@ -76,7 +80,8 @@ pub struct Header {
     /// Anything else that a reader of the report should know, a sentence each.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// Whatever else runs depended on, as their maker writes it: what goes on with these records must find the same.
+    /// Whatever else runs depended on, as their maker writes it: what goes on with these records
+    /// must find the same.
     #[serde(default)]
     pub settings: serde_json::Value,
 }
@@ -86,7 +91,8 @@ pub struct Header {
 pub struct Topology {
     /// Every host and its link.
     pub hosts: Vec<Host>,
-    /// What a link's delay was set to, one way, in seconds. Between two hosts on a switch there are two links.
+    /// What a link's delay was set to, one way, in seconds. Between two hosts on a switch there are
+    /// two links.
     pub delay_seconds: f64,
     /// How the delay was made: `netem`, `relay` (frames held in user space), or `none`.
     pub delay_by: String,
@@ -222,7 +228,8 @@ pub struct Receiver {
     pub finished_seconds: Option<f64>,
     /// Whether the copy was compared with the original and is the same.
     pub verified: bool,
-    /// When the experiment itself took it away for good (churn). Such a receiver is not waited for, nor counted.
+    /// When the experiment itself took it away for good (churn). Such a receiver is not waited for,
+    /// nor counted.
     #[serde(default)]
     pub left_seconds: Option<f64>,
     /// Bytes of the file that it got, by the host they came from; empty if nobody could tell.
@@ -253,15 +260,17 @@ impl Run {
         self.staying().any(|receiver| receiver.seconds().is_none())
     }
 
-    /// When the first receiver joined, even if it left later: it may have taken bytes off the origin. In seconds since the start of
-    /// the run; `None` of no receivers.
+    /// When the first receiver joined, even if it left later: it may have taken bytes off the
+    /// origin. In seconds since the start of the run; `None` of no receivers.
     pub fn began(&self) -> Option<f64> {
         self.receivers.iter().map(|receiver| receiver.started_seconds).reduce(f64::min)
     }
 
-    /// How long it took from [`Run::began`] until the last of those that count was complete; `None` if none was.
+    /// How long it took from [`Run::began`] until the last of those that count was complete; `None`
+    /// if none was.
     pub fn last_seconds(&self) -> Option<f64> {
-        let ended = self.staying().filter_map(|receiver| receiver.finished_seconds).reduce(f64::max)?;
+        let ended =
+            self.staying().filter_map(|receiver| receiver.finished_seconds).reduce(f64::max)?;
         Some(ended - self.began()?)
     }
 }
@@ -269,11 +278,14 @@ impl Run {
 impl Receiver {
     /// How long it took from its start, if it ended with a verified copy.
     pub fn seconds(&self) -> Option<f64> {
-        self.finished_seconds.filter(|_| self.verified).map(|finished| finished - self.started_seconds)
+        self.finished_seconds
+            .filter(|_| self.verified)
+            .map(|finished| finished - self.started_seconds)
     }
 }
 
-/// How far a host was at a time: counters of its interface, on the wire, since the start of the run.
+/// How far a host was at a time: counters of its interface, on the wire, since the start of the
+/// run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// The number of the run.

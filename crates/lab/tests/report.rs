@@ -1,4 +1,5 @@
-//! Whole reports: of a committed sample that was made by hand, and of crowds that strain the layout.
+//! Whole reports: of a committed sample that was made by hand, and of crowds that strain the
+//! layout.
 
 use std::{
     collections::BTreeMap,
@@ -10,8 +11,8 @@ use std::{
 use resvg::usvg::{Group, Node, Options, Rect, Tree, fontdb::Database};
 use sow_lab::{
     record::{
-        Failure, File, Header, Host, Missing, Model, Origin, Receiver, Run, Sample, Topology, TrunkLink,
-        VERSION, Writer,
+        Failure, File, Header, Host, Missing, Model, Origin, Receiver, Run, Sample, Topology,
+        TrunkLink, VERSION, Writer,
     },
     report::{Written, write},
 };
@@ -59,10 +60,15 @@ fn tables_have_the_numbers_of_the_records() {
         assert!(markdown.lines().any(|line| line == row), "{row}\nis not in\n{markdown}");
     }
     let medians = text(&out, "medians.csv");
-    let due = "swarm,peer-to-peer,random 10 MiB,10485760,5,2,2,43.8548,8.7710,9.2185,9.1920,9.2450,";
+    let due =
+        "swarm,peer-to-peer,random 10 MiB,10485760,5,2,2,43.8548,8.7710,9.2185,9.1920,9.2450,";
     assert!(medians.lines().any(|line| line.starts_with(due)), "{medians}");
     assert_eq!(text(&out, "receivers.csv").lines().count(), 1 + 10 * 15 + 2 * 5);
-    assert!(text(&out, "sources.csv").contains("\r\n24,swarm,5,0,h2,h1,"), "{}", text(&out, "sources.csv"));
+    assert!(
+        text(&out, "sources.csv").contains("\r\n24,swarm,5,0,h2,h1,"),
+        "{}",
+        text(&out, "sources.csv")
+    );
 }
 
 #[test]
@@ -98,7 +104,8 @@ fn the_page_needs_nothing_else() {
     let (out, written) = report_of(&sample());
     assert_eq!(written.files[0], out.path().join("report.html"));
     let page = text(&out, "report.html");
-    for outside in ["src=\"", "<link", "<script", "@import", "href=", "url(http", "url(/", "url(\""] {
+    for outside in ["src=\"", "<link", "<script", "@import", "href=", "url(http", "url(/", "url(\""]
+    {
         assert!(!page.contains(outside), "{outside}");
     }
     let addresses =
@@ -170,7 +177,8 @@ fn what_did_not_finish_is_named_and_not_counted() {
         file: "random".into(),
         message: format!("failed {repetition}"),
     };
-    let missing = |mode: &str| Missing { mode: mode.into(), program: format!("{mode}d"), hint: None };
+    let missing =
+        |mode: &str| Missing { mode: mode.into(), program: format!("{mode}d"), hint: None };
     for repetition in 0..3 {
         writer.failure(&failure("swarm", repetition)).unwrap();
     }
@@ -180,13 +188,22 @@ fn what_did_not_finish_is_named_and_not_counted() {
     let (out, written) = report_of(dir.path());
     let markdown = text(&out, "report.md");
     assert!(markdown.contains("| failed 2 |") && !markdown.contains("| failed 1 |"), "{markdown}");
-    assert!(markdown.contains("swad is not installed") && !markdown.contains("swarmd"), "{markdown}");
-    assert!(written.warnings.iter().any(|warning| warning.starts_with("1 run could not")), "{written:?}");
+    assert!(
+        markdown.contains("swad is not installed") && !markdown.contains("swarmd"),
+        "{markdown}"
+    );
+    assert!(
+        written.warnings.iter().any(|warning| warning.starts_with("1 run could not")),
+        "{written:?}"
+    );
     assert!(
         markdown.contains("| swarm | 3 | 9.30 | 8.36 | 1.112 |") && markdown.contains("| 1 of 2 |"),
         "{markdown}"
     );
-    assert!(markdown.contains("| swarm | random, 3 users, repetition 1, h4 | out of reach |"), "{markdown}");
+    assert!(
+        markdown.contains("| swarm | random, 3 users, repetition 1, h4 | out of reach |"),
+        "{markdown}"
+    );
 }
 
 fn tree(path: &Path) -> Tree {
@@ -214,7 +231,11 @@ fn check_texts(path: &Path) {
                 || area.right() <= other_area.left()
                 || area.top() >= other_area.bottom()
                 || area.bottom() <= other_area.top();
-            assert!(apart, "{}: {text:?} lies on {other:?}: {area:?} {other_area:?}", path.display());
+            assert!(
+                apart,
+                "{}: {text:?} lies on {other:?}: {area:?} {other_area:?}",
+                path.display()
+            );
         }
     }
 }
@@ -301,7 +322,8 @@ fn run(number: u32, mode: &str, users: u32) -> Run {
     }
 }
 
-/// A hundred receivers beyond a trunk, more modes than colours, names as long as may be, numbers of users that are far apart.
+/// A hundred receivers beyond a trunk, more modes than colours, names as long as may be, numbers of
+/// users that are far apart.
 fn strain(dir: &Path) {
     let mut header = header(101);
     let far = (90..=101).map(|number| format!("h{number}")).collect();
@@ -336,8 +358,13 @@ fn strain(dir: &Path) {
     let mut odd = run(number, "odd", 30);
     odd.file = File { name: "%&\"<>'".into(), bytes: 1 };
     writer.run(&odd).unwrap();
-    let failure =
-        Failure { mode: "odd".into(), users: 1, repetition: 0, file: "f".into(), message: "a\nb | c".into() };
+    let failure = Failure {
+        mode: "odd".into(),
+        users: 1,
+        repetition: 0,
+        file: "f".into(),
+        message: "a\nb | c".into(),
+    };
     writer.failure(&failure).unwrap();
     writer.missing(&Missing { mode: "x".into(), program: "x".into(), hint: None }).unwrap();
 }

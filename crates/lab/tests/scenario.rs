@@ -1,4 +1,5 @@
-//! Scenarios from files: what is understood, what is refused and in which words, and that no text at all makes the parser panic.
+//! Scenarios from files: what is understood, what is refused and in which words, and that no text
+//! at all makes the parser panic.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -6,8 +7,8 @@ use proptest::prelude::*;
 use sow_lab::{
     network::{Link, Switches},
     scenario::{
-        Action, Content, Event, HostPart, Misfit, Mode, NAMES, Scenario, ScenarioError, Shape, built_in,
-        built_in_text, counts, read,
+        Action, Content, Event, HostPart, Misfit, Mode, NAMES, Scenario, ScenarioError, Shape,
+        built_in, built_in_text, counts, read,
     },
 };
 
@@ -88,10 +89,15 @@ fn everything_that_can_be_said_is_understood() {
             ("big.iso", &Content::Path("dir/there/big.iso".into())),
         ]
     );
-    let event = |millis, receiver, action| Event { at: Duration::from_millis(millis), receiver, action };
+    let event =
+        |millis, receiver, action| Event { at: Duration::from_millis(millis), receiver, action };
     assert_eq!(
         scenario.events,
-        [event(1500, 2, Action::Kill), event(3000, 3, Action::Start), event(4000, 2, Action::Start)]
+        [
+            event(1500, 2, Action::Kill),
+            event(3000, 3, Action::Start),
+            event(4000, 2, Action::Start)
+        ]
     );
     assert_eq!(scenario.first_start(2), Duration::ZERO);
     assert_eq!(scenario.first_start(3), Duration::from_secs(3));
@@ -114,7 +120,8 @@ fn a_network_follows_from_a_shape() {
     );
     assert_eq!(topology.switches, Switches::Two { trunk: 5_000_000 });
     assert_eq!((topology.queue_us, &*topology.congestion_control), (50_000, "reno"));
-    let parts: Vec<_> = scenario.network.exceptions.iter().map(|exception| exception.part).collect();
+    let parts: Vec<_> =
+        scenario.network.exceptions.iter().map(|exception| exception.part).collect();
     assert_eq!(parts, [HostPart::Receivers, HostPart::Origin(1), HostPart::Host(3)]);
 }
 
@@ -125,10 +132,14 @@ fn what_is_left_out_has_a_default() {
     assert_eq!((scenario.piece_length, scenario.limit, scenario.events.len()), (None, None, 0));
     let network = &scenario.network;
     assert_eq!(network.link, Link { up: 10_000_000, down: 10_000_000, delay_us: 0 });
-    assert_eq!((network.queue_us, &*network.congestion_control, network.trunk), (100_000, "cubic", None));
+    assert_eq!(
+        (network.queue_us, &*network.congestion_control, network.trunk),
+        (100_000, "cubic", None)
+    );
 }
 
-/// What is changed in `WHOLE`, and words that the error must have; with the line where there is one.
+/// What is changed in `WHOLE`, and words that the error must have; with the line where there is
+/// one.
 const WRONG: &[(&str, &str, &[&str])] = &[
     // What TOML itself and the keys say.
     ("repeat = 7", "repeat = ", &["line 6", "expected"]),
@@ -141,7 +152,11 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     ("seed = 99", "seed = 99999999999999999999", &["line 8"]),
     // Single values.
     ("\"Everything that can be said\"", "\"\"", &["line 2", "`title`", "1 to 200 characters"]),
-    ("\"Everything that can be said\"", "5", &["line 2", "`title`", "5 will not do", "write a text"]),
+    (
+        "\"Everything that can be said\"",
+        "5",
+        &["line 2", "`title`", "5 will not do", "write a text"],
+    ),
     ("users = [5, 1, 5]", "users = 0", &["line 3", "`users`", "`0`", "1 to 500"]),
     ("users = [5, 1, 5]", "users = \"5-1\"", &["`users`", "`5-1`", "\"1,5,20\""]),
     ("users = [5, 1, 5]", "users = \"1-501\"", &["`users`", "1 to 500"]),
@@ -161,7 +176,11 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     ("rate = \"10mbit\"", "rate = 10", &["line 11", "`network.rate`", "\"10mbit\""]),
     ("rate = \"10mbit\"", "rate = \"10mb/s\"", &["line 11", "bits or bytes"]),
     ("delay = \"5ms\"", "delay = \"11s\"", &["line 12", "`network.delay`", "to 10s"]),
-    ("origin1 =", "origin3 =", &["line 17", "`network.hosts.origin3`", "at most 2 origins and 5 receivers"]),
+    (
+        "origin1 =",
+        "origin3 =",
+        &["line 17", "`network.hosts.origin3`", "at most 2 origins and 5 receivers"],
+    ),
     ("origin1 =", "orgin1 =", &["line 17", "`network.hosts.orgin1`", "receiver1"]),
     ("h3 =", "h03 =", &["line 19", "is no host"]),
     ("h3 =", "h8 =", &["line 19", "there is none"]),
@@ -186,8 +205,16 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     ("do = \"kill\"", "do = \"leave\"", &["receiver 2", "after \"leave\""]),
     ("at = 4", "at = 1", &["receiver 2", "without a later \"start\""]),
     ("at = 4", "at = \"1500ms\"", &["receiver 2", "at the same time"]),
-    ("receiver = 3\ndo = \"start\"", "receiver = 2\ndo = \"kill\"", &["receiver 2", "while it does not run"]),
-    ("receiver = 3\ndo = \"start\"", "receiver = 1\ndo = \"leave\"", &["with 1 users, nobody stays"]),
+    (
+        "receiver = 3\ndo = \"start\"",
+        "receiver = 2\ndo = \"kill\"",
+        &["receiver 2", "while it does not run"],
+    ),
+    (
+        "receiver = 3\ndo = \"start\"",
+        "receiver = 1\ndo = \"leave\"",
+        &["with 1 users, nobody stays"],
+    ),
 ];
 
 #[test]
@@ -241,7 +268,10 @@ fn links_of_hosts_that_no_run_has_are_refused() {
     scenario.check().unwrap();
     scenario.users = vec![3];
     let error = scenario.check().unwrap_err().to_string();
-    assert!(error.contains("`network.hosts.receiver5`") && error.contains("3 receivers"), "{error}");
+    assert!(
+        error.contains("`network.hosts.receiver5`") && error.contains("3 receivers"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -249,7 +279,9 @@ fn counts_as_they_are_typed() {
     assert_eq!(counts("5").unwrap(), [5]);
     assert_eq!(counts("1-3, 20,2").unwrap(), [1, 2, 3, 20]);
     let long = "1,".repeat(10_000) + "1";
-    for wrong in ["", "0", "501", "1-", "-1", "3-1", "1,,2", "1.5", "+1-x", "1-2-3", "1-500,", &long] {
+    for wrong in
+        ["", "0", "501", "1-", "-1", "3-1", "1,,2", "1.5", "+1-x", "1-2-3", "1-500,", &long]
+    {
         let error = counts(wrong).unwrap_err().to_string();
         assert!(error.len() < 200 && error.contains("\"1-5\""), "{error}");
     }

@@ -1,4 +1,5 @@
-//! MD5 here beside the crates it was chosen over, on memory that is in the cache and on memory that is not.
+//! MD5 here beside the crates it was chosen over, on memory that is in the cache and on memory that
+//! is not.
 
 use std::time::Duration;
 
@@ -15,7 +16,11 @@ fn sums(criterion: &mut Criterion) {
         let bytes: Vec<u8> = (0..length).map(|at| (at >> 3) as u8).collect();
         let mut group = criterion.benchmark_group(name);
         group.throughput(Throughput::Bytes(length as u64));
-        group.sample_size(10).measurement_time(Duration::from_secs(if length == COLD { 16 } else { 2 }));
+        group.sample_size(10).measurement_time(Duration::from_secs(if length == COLD {
+            16
+        } else {
+            2
+        }));
         group.bench_function("sow-md5", |bencher| {
             bencher.iter(|| {
                 let mut sum = sow_md5::Md5::new();

@@ -1,8 +1,9 @@
-//! MD5 (RFC 1321), by which document 1 knows a file. Nothing else can share the work of this sum, so it is what a `chunk` client
-//! waits for on a fast link; hence the pains. No defence against an adversary who makes the content: MD5 has none.
+//! MD5 (RFC 1321), by which document 1 knows a file. Nothing else can share the work of this sum,
+//! so it is what a `chunk` client waits for on a fast link; hence the pains. No defence against an
+//! adversary who makes the content: MD5 has none.
 //!
-//! On processors with AVX-512 the steps are `wide`'s, elsewhere those of the `fast-md5` crate. A crate of its own, because it
-//! alone has `unsafe` in it.
+//! On processors with AVX-512 the steps are `wide`'s, elsewhere those of the `fast-md5` crate. A
+//! crate of its own, because it alone has `unsafe` in it.
 
 #[cfg(target_arch = "x86_64")]
 mod wide;
@@ -89,7 +90,8 @@ mod tests {
         ] {
             for mut md5 in both() {
                 md5.update(text.as_bytes());
-                let digits: String = md5.finish().iter().map(|byte| format!("{byte:02x}")).collect();
+                let digits: String =
+                    md5.finish().iter().map(|byte| format!("{byte:02x}")).collect();
                 assert_eq!(digits, sum, "{text}");
             }
         }

@@ -1,23 +1,26 @@
-//! The steps of MD5 with AVX-512's instructions on 128 bits, of which one lane is used. Nothing is done in parallel: the gain is that
-//! any function of three words is one instruction (`vpternlogd`), so each of the 64 steps is a chain of four instructions of a cycle
-//! each, where the general-purpose ones need four or five; and that what comes next is fetched ahead.
+//! The steps of MD5 with AVX-512's instructions on 128 bits, of which one lane is used. Nothing is
+//! done in parallel: the gain is that any function of three words is one instruction
+//! (`vpternlogd`), so each of the 64 steps is a chain of four instructions of a cycle each, where
+//! the general-purpose ones need four or five; and that what comes next is fetched ahead.
 //!
 //! # Unsafe
-//! Three things here could not be said in safe Rust when this was written. That this processor has the instructions: a [`Wide`] exists only
-//! where they were found. The hint that some bytes will be wanted soon, which takes a pointer but reads nothing that can be seen. And the
-//! question who made the processor.
+//! Three things here could not be said in safe Rust when this was written. That this processor has
+//! the instructions: a [`Wide`] exists only where they were found. The hint that some bytes will be
+//! wanted soon, which takes a pointer but reads nothing that can be seen. And the question who made
+//! the processor.
 #![allow(unsafe_code, reason = "three lines, argued above and where they stand")]
 
 use std::{
     arch::x86_64::{
-        __cpuid, __m128i, _MM_HINT_T0, _mm_add_epi32, _mm_cvtsi32_si128, _mm_cvtsi128_si32, _mm_prefetch,
-        _mm_rol_epi32, _mm_ternarylogic_epi32,
+        __cpuid, __m128i, _MM_HINT_T0, _mm_add_epi32, _mm_cvtsi32_si128, _mm_cvtsi128_si32,
+        _mm_prefetch, _mm_rol_epi32, _mm_ternarylogic_epi32,
     },
     hint::black_box,
 };
 
 const BLOCK: usize = 64;
-/// Blocks that are fetched ahead: what memory takes to answer is less than they take to be summed up.
+/// Blocks that are fetched ahead: what memory takes to answer is less than they take to be summed
+/// up.
 const AHEAD: usize = 16;
 
 /// Four words before the first block (RFC 1321, 3.3).
@@ -46,9 +49,12 @@ pub(crate) struct Wide {
 }
 
 impl Wide {
-    /// The sum of nothing so far, unless this processor lacks the instructions or takes longer for them.
+    /// The sum of nothing so far, unless this processor lacks the instructions or takes longer for
+    /// them.
     pub(crate) fn new() -> Option<Self> {
-        let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") && is_intel();
+        let has = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_intel();
         has.then_some(Self { state: START, begun: [0; BLOCK], length: 0 })
     }
 
@@ -72,7 +78,8 @@ impl Wide {
         self.begun[..rest.len()].copy_from_slice(rest);
     }
 
-    /// The sum: what is left is filled up with a one, zeros, and the length in bits (RFC 1321, 3.1 and 3.2).
+    /// The sum: what is left is filled up with a one, zeros, and the length in bits (RFC 1321, 3.1
+    /// and 3.2).
     pub(crate) fn finish(mut self) -> [u8; 16] {
         let filled = self.length as usize % BLOCK;
         let mut last = [[0; BLOCK]; 2];
@@ -94,7 +101,8 @@ impl Wide {
     }
 }
 
-/// Whether these instructions take a cycle each: so it is on Intel's processors, and not on all others that have them.
+/// Whether these instructions take a cycle each: so it is on Intel's processors, and not on all
+/// others that have them.
 fn is_intel() -> bool {
     // SAFETY: every processor with 64 bits has this instruction.
     #[allow(unused_unsafe, reason = "newer versions of Rust let everybody say it")]
@@ -102,11 +110,12 @@ fn is_intel() -> bool {
     [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
 }
 
-/// One step: `a` becomes `b` plus the rotated sum of `a`, a function of `b`, `c` and `d`, a word and a sine. `$f` is the function's
-/// table of truth.
+/// One step: `a` becomes `b` plus the rotated sum of `a`, a function of `b`, `c` and `d`, a word
+/// and a sine. `$f` is the function's table of truth.
 macro_rules! step {
     ($f:literal, $turn:literal, $a:ident, $b:ident, $c:ident, $d:ident, $word:expr, $sine:expr) => {
-        // All that was known before the last step ended is summed up first: only four instructions wait for it.
+        // All that was known before the last step ended is summed up first: only four instructions
+        // wait for it.
         let known = _mm_add_epi32(_mm_add_epi32($word, $sine), $a);
         let mixed = _mm_add_epi32(_mm_ternarylogic_epi32::<$f>($b, $c, $d), known);
         $a = _mm_add_epi32(_mm_rol_epi32::<$turn>(mixed), $b);
@@ -132,12 +141,14 @@ macro_rules! round {
 
 #[target_feature(enable = "avx512f,avx512vl")]
 fn steps(state: [u32; 4], blocks: &[[u8; BLOCK]]) -> [u32; 4] {
-    // If their values were known here, the compiler would add them last, in the chain that everything waits for.
+    // If their values were known here, the compiler would add them last, in the chain that
+    // everything waits for.
     let sines = black_box(&SINES);
     let mut state = state.map(|word| one(word));
     for (index, block) in blocks.iter().enumerate() {
         if let Some(soon) = blocks.get(index + AHEAD) {
-            // SAFETY: a hint, which changes nothing and reads nothing into the program; the pointer is one to a live block besides.
+            // SAFETY: a hint, which changes nothing and reads nothing into the program; the pointer
+            // is one to a live block besides.
             #[allow(unused_unsafe, reason = "newer versions of Rust let everybody say it")]
             unsafe {
                 _mm_prefetch::<_MM_HINT_T0>(soon.as_ptr().cast())

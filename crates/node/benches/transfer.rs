@@ -1,8 +1,9 @@
-//! How much processor time a transfer takes over the loopback: an origin and some receivers, each with a runtime of its
-//! own, files in a folder that should be in memory.
+//! How much processor time a transfer takes over the loopback: an origin and some receivers, each
+//! with a runtime of its own, files in a folder that should be in memory.
 //!
-//! `cargo bench -p sow-node --bench transfer -- [MiB] [RECEIVERS] [MAX_BLOCK] [ROUNDS]`, folder in `SOW_BENCH_DIR`
-//! (default `/dev/shm`). Repeat and take the best: memory that a virtual machine touches for the first time costs more.
+//! `cargo bench -p sow-node --bench transfer -- [MiB] [RECEIVERS] [MAX_BLOCK] [ROUNDS]`, folder in
+//! `SOW_BENCH_DIR` (default `/dev/shm`). Repeat and take the best: memory that a virtual machine
+//! touches for the first time costs more.
 
 use std::{
     fs,
@@ -16,7 +17,7 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use sow_content::{Bitfield, Info, Metainfo, geometry::piece_length_for};
 use sow_engine::{Config, Dialect, Event, PeerSource};
-use sow_node::{Answers, Node, NodeOptions, SwarmContent, SwarmEvent, SwarmOptions};
+use sow_node::{AcceptedDialects, Node, NodeOptions, SwarmContent, SwarmEvent, SwarmOptions};
 use sow_store::{DiskStore, ReceiveOptions, Store, hash_content, scan};
 use sow_wire::bittorrent::PeerId;
 
@@ -36,7 +37,8 @@ fn main() {
     let metainfo = describe(&path);
     println!("{mib} MiB to {receivers} receivers, blocks of at most {max_block} bytes");
     for _ in 0..rounds {
-        let Measured { seconds, cpu } = transfer(&path, &metainfo, receivers, max_block, folder.path());
+        let Measured { seconds, cpu } =
+            transfer(&path, &metainfo, receivers, max_block, folder.path());
         let gib = mib as f64 * receivers as f64 / 1024.0;
         println!("{:8.1} MiB/s in all  {:6.3} CPU s per GiB", gib * 1024.0 / seconds, cpu / gib);
     }
@@ -47,7 +49,13 @@ struct Measured {
     cpu: f64,
 }
 
-fn transfer(path: &Path, metainfo: &Metainfo, receivers: u64, max_block: u32, folder: &Path) -> Measured {
+fn transfer(
+    path: &Path,
+    metainfo: &Metainfo,
+    receivers: u64,
+    max_block: u32,
+    folder: &Path,
+) -> Measured {
     let (port, ports) = mpsc::channel();
     let (done, completions) = mpsc::channel();
     let mut ends = Vec::new();
@@ -56,10 +64,13 @@ fn transfer(path: &Path, metainfo: &Metainfo, receivers: u64, max_block: u32, fo
         let (port, done) = (port.clone(), done.clone());
         let (end, ended) = tokio::sync::oneshot::channel();
         let thread = thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             let content = content(&metainfo, &path, target.as_deref());
-            runtime.block_on(member(&metainfo, content, peers, max_block, number, port, done, ended));
+            runtime
+                .block_on(member(&metainfo, content, peers, max_block, number, port, done, ended));
         });
         ends.push((end, thread));
     };
@@ -106,7 +117,7 @@ async fn member(
         info_hash,
         content: Some(content),
         config,
-        answers: Answers::BITTORRENT,
+        answers: AcceptedDialects::BITTORRENT,
         peers: vec![],
     };
     let (swarm, mut events) = node.join(options).expect("a new swarm");
@@ -130,7 +141,8 @@ fn content(metainfo: &Metainfo, path: &Path, target: Option<&Path>) -> SwarmCont
         }
         Some(target) => {
             let options = ReceiveOptions::default();
-            let (store, have) = DiskStore::receive(info, *info_hash, target, &options).expect("a store");
+            let (store, have) =
+                DiskStore::receive(info, *info_hash, target, &options).expect("a store");
             (Store::from(store), have)
         }
     };
@@ -149,7 +161,8 @@ fn describe(path: &Path) -> Metainfo {
 
 fn write_random(path: &Path, length: u64) {
     let mut bytes = vec![0; 1 << 20];
-    let (mut rng, mut file) = (fastrand::Rng::with_seed(1), fs::File::create(path).expect("the original"));
+    let (mut rng, mut file) =
+        (fastrand::Rng::with_seed(1), fs::File::create(path).expect("the original"));
     for _ in 0..length >> 20 {
         rng.fill(&mut bytes);
         std::io::Write::write_all(&mut file, &bytes).expect("room for the original");

@@ -1,5 +1,6 @@
-//! The accept loop: takes every call, finds out what the caller speaks, hands it on. It never ends by itself, whatever
-//! callers do; who says nothing in time, or what nobody here speaks, is hung up on.
+//! The accept loop: takes every call, finds out what the caller speaks, hands it on. It never ends
+//! by itself, whatever callers do; who says nothing in time, or what nobody here speaks, is hung up
+//! on.
 
 use std::{
     collections::VecDeque,
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use sow_engine::{Direction, Introduction};
+use sow_engine::{Direction, PeerHandshake};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
@@ -23,12 +24,12 @@ use crate::{
     json_tracker_service,
     listener::canonical,
     node::Shared,
-    sniff::{Caller, sniff},
+    sniff::{Protocol, sniff},
     tracker_service::Ends,
 };
 
-/// Callers that have not said what they want. Beyond it the one that has waited longest has to go: an honest caller
-/// needs only a moment, but a flash crowd comes all at once.
+/// Callers that have not said what they want. Beyond it the one that has waited longest has to go:
+/// an honest caller needs only a moment, but a flash crowd comes all at once.
 const UNDECIDED: usize = 1024;
 
 /// HTTP connections that are answered at the same time.
@@ -76,7 +77,8 @@ pub(crate) async fn accept_all(listener: TcpListener, node: Arc<Shared>) {
     }
 }
 
-/// Hangs up on the longest undecided caller when there is no place for another one. `order`: oldest first.
+/// Hangs up on the longest undecided caller when there is no place for another one. `order`: oldest
+/// first.
 fn make_room<T: 'static>(
     undecided: &JoinSet<T>,
     order: &mut VecDeque<(AbortHandle, SocketAddr)>,
@@ -96,35 +98,40 @@ fn make_room<T: 'static>(
 /// Finds out what a caller wants. A peer goes to its swarm; who speaks HTTP is given back.
 async fn decide(mut stream: TcpStream, addr: SocketAddr, node: Arc<Shared>) -> Option<HttpCaller> {
     if node.speaks_json_torrent_alone() {
-        admit(stream, addr, Vec::new(), |local| Introduction::JsonTorrent { local }, &node).await;
+        admit(stream, addr, Vec::new(), |local| PeerHandshake::JsonTorrent { local }, &node).await;
         return None;
     }
     let deciding = async {
         match sniff(&mut stream).await {
-            Ok((Caller::Http, first)) => Some((stream, first, addr)),
-            Ok((Caller::BitTorrent, first)) => {
+            Ok((Protocol::Http, first)) => Some((stream, first, addr)),
+            Ok((Protocol::BitTorrent, first)) => {
                 if let Err(error) = welcome(stream, addr, &first, &node).await {
                     turned_away(addr, error);
                 }
                 None
             }
-            Ok((Caller::JsonTorrent, first)) => {
-                let introduction = |local| Introduction::JsonTorrent { local };
+            Ok((Protocol::JsonTorrent, first)) => {
+                let introduction = |local| PeerHandshake::JsonTorrent { local };
                 admit(stream, addr, first, introduction, &node).await;
                 None
             }
-            // Who speaks nothing that is known is told so by the one dialect that has words for that.
-            Ok((Caller::Chunk | Caller::Unknown, first)) => {
-                admit(stream, addr, first, |local| Introduction::Chunk { local }, &node).await;
+            // Who speaks nothing that is known is told so by the one dialect that has words for
+            // that.
+            Ok((Protocol::Chunk | Protocol::Unknown, first)) => {
+                admit(stream, addr, first, |local| PeerHandshake::Chunk { local }, &node).await;
                 None
             }
-            Ok((Caller::JsonTracker, first)) => {
-                let service = node.json_tracker.read().unwrap_or_else(PoisonError::into_inner).clone();
+            Ok((Protocol::JsonTracker, first)) => {
+                let service =
+                    node.json_tracker.read().unwrap_or_else(PoisonError::into_inner).clone();
                 if let Some(service) = service {
                     // One request, one reply: it is over before it counts as decided.
                     json_tracker_service::serve(stream, first, addr, service).await;
                 } else {
-                    turned_away(addr, "it asks for a tracker of document 2, and there is none here");
+                    turned_away(
+                        addr,
+                        "it asks for a tracker of document 2, and there is none here",
+                    );
                 }
                 None
             }
@@ -152,10 +159,11 @@ async fn welcome(
     first: &[u8],
     node: &Shared,
 ) -> Result<(), HandshakeError> {
-    let permit = Arc::clone(&node.connections).try_acquire_owned().map_err(|_| HandshakeError::Full)?;
+    let permit =
+        Arc::clone(&node.connections).try_acquire_owned().map_err(|_| HandshakeError::Full)?;
     let route = |info_hash| node.route(info_hash).map(|route| (route.handshake, route.inbox));
     let (handshake, inbox) = answer(&mut stream, first, route).await?;
-    let (direction, introduction) = (Direction::Accepted, Introduction::BitTorrent(handshake));
+    let (direction, introduction) = (Direction::Accepted, PeerHandshake::BitTorrent(handshake));
     let connected = Connected { stream, addr, direction, introduction, first: Vec::new(), permit };
     // A swarm that has just ended takes nobody in.
     let _ = inbox.send(Letter::Connected(Box::new(connected))).await;
@@ -167,7 +175,7 @@ async fn admit(
     stream: TcpStream,
     addr: SocketAddr,
     first: Vec<u8>,
-    introduction: impl FnOnce(IpAddr) -> Introduction,
+    introduction: impl FnOnce(IpAddr) -> PeerHandshake,
     node: &Shared,
 ) {
     let Ok(local) = stream.local_addr() else { return };
@@ -176,13 +184,17 @@ async fn admit(
     let Some(inbox) = node.inbox_for(dialect) else {
         return turned_away(
             addr,
-            format_args!("it speaks nothing that is spoken here (its first bytes: {})", shown(&first)),
+            format_args!(
+                "it speaks nothing that is spoken here (its first bytes: {})",
+                shown(&first)
+            ),
         );
     };
     let Ok(permit) = Arc::clone(&node.connections).try_acquire_owned() else {
         return turned_away(addr, HandshakeError::Full);
     };
-    let connected = Connected { stream, addr, direction: Direction::Accepted, introduction, first, permit };
+    let connected =
+        Connected { stream, addr, direction: Direction::Accepted, introduction, first, permit };
     // A swarm that has just ended takes nobody in.
     let _ = inbox.send(Letter::Connected(Box::new(connected))).await;
 }
@@ -199,7 +211,13 @@ fn serve((stream, first, remote): HttpCaller, node: &Shared, http: &mut JoinSet<
     let Some(router) = router else {
         return turned_away(remote, "it speaks HTTP, and nothing is served by that here");
     };
-    http.spawn(http::serve(stream, first, Ends { remote, local }, router, node.options.deadlines.handshake));
+    http.spawn(http::serve(
+        stream,
+        first,
+        Ends { remote, local },
+        router,
+        node.options.deadlines.handshake,
+    ));
 }
 
 #[cfg(test)]
@@ -220,7 +238,10 @@ mod tests {
             });
             order.push_back((caller, ([127, 0, 0, 1], 40_000 + number).into()));
             if number == 0 {
-                assert_eq!(timeout(PAUSE * 100, undecided.join_next()).await.unwrap().unwrap().unwrap(), 0);
+                assert_eq!(
+                    timeout(PAUSE * 100, undecided.join_next()).await.unwrap().unwrap().unwrap(),
+                    0
+                );
             }
         }
         let ended = timeout(PAUSE * 100, undecided.join_next()).await.unwrap().unwrap();

@@ -1,4 +1,5 @@
-//! Pieces that are being put together: the blocks that were kept, where they belong. Nothing is copied.
+//! Pieces that are being put together: the blocks that were kept, where they belong. Nothing is
+//! copied.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +72,8 @@ mod tests {
 
     #[test]
     fn the_part_that_is_wanted_is_kept() {
-        let segments = || ["ab", "cde", "f"].map(|text| Bytes::from_static(text.as_bytes())).to_vec();
+        let segments =
+            || ["ab", "cde", "f"].map(|text| Bytes::from_static(text.as_bytes())).to_vec();
         for start in 0..6 {
             for length in 1..=6 - start {
                 let mut assemblies = Assemblies::default();

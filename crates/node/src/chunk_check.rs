@@ -1,5 +1,5 @@
-//! Asking a server of document 1's P2P whether a sum is that of its file, outside of any swarm: for a file that is there
-//! before there is a swarm. Nothing is fetched.
+//! Asking a server of document 1's P2P whether a sum is that of its file, outside of any swarm: for
+//! a file that is there before there is a swarm. Nothing is fetched.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -22,9 +22,15 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// For both answers. A server may have to take its own sum first.
 const ANSWERS: Duration = Duration::from_secs(120);
 
-/// Whether a server says that `md5` is the sum of its file; `None` when it does not answer. It is called from `bind`, and told
-/// that we listen on `port`: 5 s for the connection, 120 s for what it says.
-pub async fn check_sum(server: SocketAddr, bind: Option<IpAddr>, port: u16, md5: [u8; 16]) -> Option<bool> {
+/// Whether a server says that `md5` is the sum of its file; `None` when it does not answer. It is
+/// called from `bind`, and told that we listen on `port`: 5 s for the connection, 120 s for what it
+/// says.
+pub async fn check_sum(
+    server: SocketAddr,
+    bind: Option<IpAddr>,
+    port: u16,
+    md5: [u8; 16],
+) -> Option<bool> {
     let mut stream = timeout(CONNECT, connect(server, bind)).await.ok()?.ok()?;
     let asking = async {
         // No data is asked for, so none is taken.
@@ -79,8 +85,9 @@ mod tests {
                 stream.write_all(answer).await.unwrap();
             }
         });
-        let said =
-            timeout(Duration::from_secs(20), check_sum(server, None, 51000, [0x11; 16])).await.unwrap();
+        let said = timeout(Duration::from_secs(20), check_sum(server, None, 51000, [0x11; 16]))
+            .await
+            .unwrap();
         serving.abort();
         said
     }
@@ -88,8 +95,14 @@ mod tests {
     #[tokio::test]
     async fn a_server_s_word_is_taken_and_nobody_else_s() {
         const HELLO: &[u8] = b"SHEL 5 5\r\n[]";
-        assert_eq!(asked_of(&[HELLO, b"CHECK 11111111111111111111111111111111\r\n"]).await, Some(true));
-        assert_eq!(asked_of(&[HELLO, b"CHECK 22222222222222222222222222222222\r\n"]).await, Some(false));
+        assert_eq!(
+            asked_of(&[HELLO, b"CHECK 11111111111111111111111111111111\r\n"]).await,
+            Some(true)
+        );
+        assert_eq!(
+            asked_of(&[HELLO, b"CHECK 22222222222222222222222222222222\r\n"]).await,
+            Some(false)
+        );
         assert_eq!(asked_of(&[HELLO, b"ERROR CHECKSUM_NOT_FIT\r\n"]).await, Some(false));
         assert_eq!(asked_of(&[HELLO, b"ERROR UNKONWN_COMMAND\r\n"]).await, None);
         assert_eq!(asked_of(&[HELLO, b"DATA 0 5\r\nhello"]).await, None);

@@ -1,4 +1,5 @@
-//! A connection in a swarm's hands: its two tasks, the way to its writer, its place among the node's connections.
+//! A connection in a swarm's hands: its two tasks, the way to its writer, its place among the
+//! node's connections.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,8 +23,9 @@ use crate::{
     writer::{MAX_QUEUED, Outbox, Outgoing, Speech, Writer},
 };
 
-/// The most memory that one connection takes, in bytes: what arrives, and what it does not take of what we say. Blocks
-/// that a swarm keeps are counted there (`Config::open_bytes`), and letters that wait are bounded in number.
+/// The most memory that one connection takes, in bytes: what arrives, and what it does not take of
+/// what we say. Blocks that a swarm keeps are counted there (`Config::open_bytes`), and letters
+/// that wait are bounded in number.
 pub const CONNECTION_MEMORY: usize = 2 * MAX_CONTROL_LENGTH as usize + LARGEST_SLAB + MAX_QUEUED;
 
 /// How long a connection that we leave in good order has to take what waits for it.
@@ -52,12 +54,14 @@ impl Connection {
         // Without these two a connection is slower, and that is all.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_keepalive(true);
-        let (deadlines, acknowledges) = (node.options.deadlines, speech.dialect != Dialect::BitTorrent);
+        let (deadlines, acknowledges) =
+            (node.options.deadlines, speech.dialect != Dialect::BitTorrent);
         let (half, write_half) = stream.into_split();
         let (inbox, down) = (inbox.clone(), Arc::clone(&node.down));
         let sender = Sender::new(write_half, Arc::clone(&node.up), deadlines.stall);
         let (outbox, writer): (Outbox, Writer) = Outbox::new(conn, speech, sender, inbox.clone());
-        let reader = Reader { conn, half, intake, inbox, down, acknowledges, deadline: deadlines.message };
+        let reader =
+            Reader { conn, half, intake, inbox, down, acknowledges, deadline: deadlines.message };
         Self {
             outbox: Some(outbox),
             reader: tasks.spawn(reader.run()),
@@ -71,8 +75,8 @@ impl Connection {
         self.outbox.as_ref().is_some_and(|outbox| outbox.push(outgoing))
     }
 
-    /// Ends in good order: what waits is sent, then the end is said, then the peer's end is waited for. The tasks are
-    /// to be given [`FAREWELL`] for that.
+    /// Ends in good order: what waits is sent, then the end is said, then the peer's end is waited
+    /// for. The tasks are to be given [`FAREWELL`] for that.
     pub(crate) fn leave(mut self) {
         self.outbox = None;
     }

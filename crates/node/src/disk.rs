@@ -1,11 +1,11 @@
-//! Workers that check a piece while it is in memory, write it and note it in the journal: as many as there are cores,
-//! on threads that may wait.
+//! Workers that check a piece while it is in memory, write it and note it in the journal: as many
+//! as there are cores, on threads that may wait.
 
 use std::{sync::Arc, thread::available_parallelism};
 
 use bytes::Bytes;
 use sow_content::{BLOCK_LENGTH, hash::Sha1};
-use sow_engine::Verdict;
+use sow_engine::StoreOutcome;
 use sow_store::{Store, StoreError};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -14,7 +14,8 @@ use tokio::{
 
 use crate::inbox::{Inbox, Letter};
 
-/// The right to use a thread. How many wait is bounded by the engines: a piece that waits is an open one.
+/// The right to use a thread. How many wait is bounded by the engines: a piece that waits is an
+/// open one.
 #[derive(Debug, Clone)]
 pub(crate) struct Workers {
     idle: Arc<Semaphore>,
@@ -78,22 +79,27 @@ impl Workers {
 }
 
 impl WholePiece {
-    /// Checks what is to be checked, and when it is right writes the piece and journals it. The blocks are let go.
-    fn check_and_write(self, store: &Store) -> (Verdict, Option<StoreError>) {
+    /// Checks what is to be checked, and when it is right writes the piece and journals it. The
+    /// blocks are let go.
+    fn check_and_write(self, store: &Store) -> (StoreOutcome, Option<StoreError>) {
         let done = match self.work {
             Work::Verify { hash, .. } if !self.has_hash(hash) => {
-                Ok(Verdict::Corrupt { digests: block_digests(&self.bytes) })
+                Ok(StoreOutcome::Corrupt { digests: block_digests(&self.bytes) })
             }
-            Work::Verify { digests: true, .. } => {
-                self.write(store).map(|()| Verdict::Verified { digests: block_digests(&self.bytes) })
-            }
+            Work::Verify { digests: true, .. } => self
+                .write(store)
+                .map(|()| StoreOutcome::Verified { digests: block_digests(&self.bytes) }),
             Work::Verify { digests: false, .. } => {
-                self.write(store).map(|()| Verdict::Verified { digests: Vec::new() })
+                self.write(store).map(|()| StoreOutcome::Verified { digests: Vec::new() })
             }
-            Work::Keep => self.write(store).map(|()| Verdict::Kept { differed: false }),
-            Work::Correct => self.correct(store).map(|differed| Verdict::Kept { differed }),
+            Work::Keep => {
+                self.write(store).map(|()| StoreOutcome::WrittenUnverified { differed: false })
+            }
+            Work::Correct => {
+                self.correct(store).map(|differed| StoreOutcome::WrittenUnverified { differed })
+            }
         };
-        done.map_or_else(|error| (Verdict::Failed, Some(error)), |verdict| (verdict, None))
+        done.map_or_else(|error| (StoreOutcome::Failed, Some(error)), |verdict| (verdict, None))
     }
 
     fn has_hash(&self, wanted: [u8; 20]) -> bool {
@@ -184,8 +190,11 @@ mod tests {
             let mut bytes = content[range.start as usize..range.end as usize].to_vec();
             let hash = sha1(&bytes);
             bytes[17] ^= u8::from(flip);
-            let whole =
-                WholePiece { piece, bytes: runs(&bytes, 9000), work: Work::Verify { hash, digests: true } };
+            let whole = WholePiece {
+                piece,
+                bytes: runs(&bytes, 9000),
+                work: Work::Verify { hash, digests: true },
+            };
             Workers::new().store(whole, Arc::clone(&store), inbox.clone());
             let letter = timeout(Duration::from_secs(20), letters.recv()).await.unwrap();
             let Some(Letter::Stored { piece: named, verdict, error: None }) = letter else {
@@ -194,8 +203,8 @@ mod tests {
             assert_eq!(named, piece);
             let digests = bytes.chunks(16384).map(sha1).collect();
             match flip {
-                false => assert_eq!(verdict, Verdict::Verified { digests }),
-                true => assert_eq!(verdict, Verdict::Corrupt { digests }),
+                false => assert_eq!(verdict, StoreOutcome::Verified { digests }),
+                true => assert_eq!(verdict, StoreOutcome::Corrupt { digests }),
             }
         }
         let mut read = vec![1; 50_000];
@@ -210,12 +219,17 @@ mod tests {
         let store = Arc::new(Store::from(MemoryStore::new(Geometry::new(100, 50).unwrap())));
         let (inbox, mut letters) = inbox();
         let bytes = runs(b"too short", 4);
-        let whole =
-            WholePiece { piece: 0, bytes, work: Work::Verify { hash: sha1(b"too short"), digests: false } };
+        let whole = WholePiece {
+            piece: 0,
+            bytes,
+            work: Work::Verify { hash: sha1(b"too short"), digests: false },
+        };
         Workers::new().store(whole, store, inbox);
         let letter = timeout(Duration::from_secs(20), letters.recv()).await.unwrap();
-        let reported =
-            matches!(letter, Some(Letter::Stored { verdict: Verdict::Failed, error: Some(_), .. }));
+        let reported = matches!(
+            letter,
+            Some(Letter::Stored { verdict: StoreOutcome::Failed, error: Some(_), .. })
+        );
         assert!(reported, "{letter:?}");
     }
 }

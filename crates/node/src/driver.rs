@@ -1,4 +1,5 @@
-//! The task that owns an engine: gives it what happens, carries out what it decides. No decision is made here.
+//! The task that owns an engine: gives it what happens, carries out what it decides. No decision is
+//! made here.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -8,8 +9,8 @@ use std::{
 
 use sow_content::Block;
 use sow_engine::{
-    AnnounceEvent, ConnId, Content, DropReason, Engine, Event, Input, Output, PeerSource, Proof, Storing,
-    Time, Verdict,
+    AnnounceEvent, ConnId, Content, DisconnectReason, Engine, Event, Input, Integrity, Output,
+    PeerSource, StoreMode, StoreOutcome, Time,
 };
 use sow_store::StoreError;
 use sow_wire::chunk::Spelling;
@@ -28,7 +29,7 @@ use crate::{
     node::Shared,
     swarm::{Command, Reins, SwarmContent, SwarmEvent, SwarmOptions},
     tongue::{Bounds, Ear},
-    tracker_client::Announcer,
+    tracker_client::AnnounceIdentity,
     whole_digest::WholeDigest,
     writer::{Outgoing, Speech},
 };
@@ -48,7 +49,7 @@ const MANY: usize = 64;
 /// What one swarm's task works with.
 pub(crate) struct Driver {
     node: Arc<Shared>,
-    announcer: Announcer,
+    announcer: AnnounceIdentity,
     engine: Engine,
     bounds: Bounds,
     spelling: Spelling,
@@ -84,12 +85,20 @@ impl Driver {
     ) -> Self {
         let SwarmOptions { info_hash, content, config, peers, .. } = options;
         let (now, spelling) = (node.clock.now(), config.chunk.spelling);
-        let bounds = Bounds::new(config.max_block, content.as_ref().map(|content| content.info.geometry));
-        let announcer =
-            Announcer { info_hash, peer_id: config.peer_id, port: config.listen_port, key: node.key };
+        let bounds =
+            Bounds::new(config.max_block, content.as_ref().map(|content| content.info.geometry));
+        let announcer = AnnounceIdentity {
+            info_hash,
+            peer_id: config.peer_id,
+            port: config.listen_port,
+            key: node.key,
+        };
         let mut engine = Engine::new(config, info_hash, content.as_ref().map(engine_content), now);
         for (addr, dialect) in peers {
-            engine.handle(now, Input::PeersFound { source: PeerSource::Named, dialect, addrs: vec![addr] });
+            engine.handle(
+                now,
+                Input::PeersFound { source: PeerSource::Named, dialect, addrs: vec![addr] },
+            );
         }
         Self {
             node,
@@ -175,11 +184,13 @@ impl Driver {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Peers(source, dialect, addrs) => self.tell(Input::PeersFound { source, dialect, addrs }),
+            Command::Peers(source, dialect, addrs) => {
+                self.tell(Input::PeersFound { source, dialect, addrs })
+            }
             Command::Content(content) => {
                 let ready = engine_content(&content);
                 self.bounds.learn(ready.geometry);
-                let sums = ready.proof == Proof::Whole;
+                let sums = ready.proof == Integrity::FileDigest;
                 self.content = Some(*content);
                 self.tell(Input::ContentReady(Box::new(ready)));
                 if sums {
@@ -212,7 +223,7 @@ impl Driver {
                 tracing::debug!(%conn, %ending, "a peer has gone");
                 match ending.fault() {
                     // The engine drops it, and says why.
-                    Some(reason) => self.tell(Input::Broken { conn, reason }),
+                    Some(reason) => self.tell(Input::ReadFailed { conn, reason }),
                     None => self.close(conn),
                 }
             }
@@ -225,7 +236,7 @@ impl Driver {
             Letter::Digested(digested) => {
                 let failed = self.digest.finished(*digested);
                 self.report_failure(failed);
-                self.tell(Input::SummedUp { bytes: self.digest.end() });
+                self.tell(Input::DigestProgress { bytes: self.digest.end() });
                 self.sum_up();
             }
             Letter::Synced(result) => {
@@ -240,11 +251,21 @@ impl Driver {
         let Connected { stream, addr, direction, introduction, first, permit } = connected;
         let conn = self.node.next_conn();
         let dialect = introduction.dialect();
-        let intake =
-            Intake::new(Ear::new(dialect, direction, &self.bounds), &first, Arc::clone(&self.node.slabs));
+        let intake = Intake::new(
+            Ear::new(dialect, direction, &self.bounds),
+            &first,
+            Arc::clone(&self.node.slabs),
+        );
         let speech = (Speech { dialect, spelling: self.spelling }, intake);
-        let connection =
-            Connection::open(conn, stream, permit, speech, &self.node, &self.inbox, &mut self.tasks);
+        let connection = Connection::open(
+            conn,
+            stream,
+            permit,
+            speech,
+            &self.node,
+            &self.inbox,
+            &mut self.tasks,
+        );
         self.connections.insert(conn, connection);
         self.tell(Input::Connected { conn, addr, direction, introduction });
     }
@@ -257,7 +278,9 @@ impl Driver {
                 return;
             }
             match received {
-                Received::Message(message) => self.engine.handle(now, Input::Message { conn, message }),
+                Received::Message(message) => {
+                    self.engine.handle(now, Input::Message { conn, message })
+                }
                 Received::Block(request, payload) => {
                     if let Some(kept) = self.engine.block_arrived(now, conn, request) {
                         self.assemblies.keep(request, payload, kept);
@@ -274,13 +297,16 @@ impl Driver {
         }
     }
 
-    fn stored(&mut self, piece: u32, verdict: Verdict, error: Option<StoreError>) {
+    fn stored(&mut self, piece: u32, verdict: StoreOutcome, error: Option<StoreError>) {
         self.storing -= 1;
-        let written = matches!(verdict, Verdict::Verified { .. } | Verdict::Kept { .. });
+        let written = matches!(
+            verdict,
+            StoreOutcome::Verified { .. } | StoreOutcome::WrittenUnverified { .. }
+        );
         if written && self.next_sync.is_none() {
             self.next_sync = Some(Instant::now() + SYNC);
         }
-        if verdict == (Verdict::Kept { differed: true }) {
+        if verdict == (StoreOutcome::WrittenUnverified { differed: true }) {
             self.digest.reset();
         }
         self.report_failure(error);
@@ -317,21 +343,25 @@ impl Driver {
             }
             Output::Send { conn, message } => self.push(conn, Outgoing::Message(message)),
             Output::SendBlock { conn, block } => self.send_block(conn, block),
-            Output::Drop { conn, reason } => {
+            Output::Disconnect { conn, reason } => {
                 tracing::debug!(%conn, %reason, "dropping a peer");
                 match self.connections.remove(&conn) {
-                    Some(connection) if reason == DropReason::Stopping => connection.leave(),
+                    Some(connection) if reason == DisconnectReason::ShuttingDown => {
+                        connection.leave()
+                    }
                     // What is wrong was said in the last message.
-                    Some(connection) if reason.is_answered() => connection.leave_soon(&mut self.tasks),
+                    Some(connection) if reason.is_answered() => {
+                        connection.leave_soon(&mut self.tasks)
+                    }
                     _ => {}
                 }
             }
             Output::Store { piece, storing } => self.store(piece, storing),
-            Output::DigestWhole => {
+            Output::DigestFile => {
                 self.digest.want();
                 self.sum_up();
             }
-            Output::Forget { piece } => drop(self.assemblies.take(piece)),
+            Output::DiscardBlocks { piece } => drop(self.assemblies.take(piece)),
             Output::Announce { url, announce } => self.announce(url, announce),
             Output::Event(event) => {
                 if event == Event::Complete {
@@ -357,19 +387,19 @@ impl Driver {
         }
     }
 
-    fn store(&mut self, piece: u32, storing: Storing) {
+    fn store(&mut self, piece: u32, storing: StoreMode) {
         let bytes = self.assemblies.take(piece);
         let Some(content) = &self.content else { return };
         let work = match storing {
-            Storing::Verify { digests } => {
+            StoreMode::Verify { digests } => {
                 let Some(&hash) = content.info.piece_hashes.get(piece as usize) else { return };
                 Work::Verify { hash, digests }
             }
-            Storing::Keep => {
+            StoreMode::WriteUnverified => {
                 self.digest.keep(piece, &bytes, content.store.geometry());
                 Work::Keep
             }
-            Storing::Correct => Work::Correct,
+            StoreMode::WriteIfDifferent => Work::Correct,
         };
         let whole = WholePiece { piece, bytes, work };
         self.node.workers.store(whole, Arc::clone(&content.store), self.inbox.clone());
@@ -385,7 +415,7 @@ impl Driver {
     fn sum_up(&mut self) {
         let (Some(content), Some(have)) = (&self.content, self.engine.have()) else { return };
         if let Some(md5) = self.digest.take(&content.store) {
-            return self.tell(Input::WholeDigest { md5 });
+            return self.tell(Input::FileDigest { md5 });
         }
         self.digest.advance(have, &content.store, &self.inbox);
     }
@@ -448,7 +478,11 @@ impl Driver {
         self.connections.clear();
         let (cut_off, last) = (sleep(FAREWELL), sleep(LAST_WORDS));
         tokio::pin!(cut_off, last);
-        while !(self.tasks.is_empty() && self.farewells.is_empty() && self.storing == 0 && !self.syncing) {
+        while !(self.tasks.is_empty()
+            && self.farewells.is_empty()
+            && self.storing == 0
+            && !self.syncing)
+        {
             tokio::select! {
                 // Letters are taken, so that nobody waits to hand one in.
                 letter = self.letters.recv() => {
@@ -472,6 +506,10 @@ fn engine_content(content: &SwarmContent) -> Content {
         metadata: content.metadata.clone(),
         private: content.info.private,
         md5: content.md5,
-        proof: if content.info.has_hashes() { Proof::Pieces } else { Proof::Whole },
+        proof: if content.info.has_hashes() {
+            Integrity::PieceHashes
+        } else {
+            Integrity::FileDigest
+        },
     }
 }

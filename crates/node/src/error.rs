@@ -4,7 +4,7 @@ use std::{fmt, io, net::IpAddr};
 
 use sow_content::InfoHash;
 
-use crate::listener::Holder;
+use crate::listener::PortOwner;
 
 /// Why a node cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +15,7 @@ pub enum NodeError {
         /// The port that was asked for.
         port: u16,
         /// Who listens there, where it can be seen (processes of other users hide it).
-        who: Option<Holder>,
+        who: Option<PortOwner>,
     },
     /// The port is one that only privileged users may listen on.
     #[error(
@@ -44,7 +44,7 @@ pub enum NodeError {
     },
 }
 
-struct HeldBy<'a>(&'a Option<Holder>);
+struct HeldBy<'a>(&'a Option<PortOwner>);
 
 impl fmt::Display for HeldBy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn the_text_names_the_holder_and_the_remedy() {
-        let who = Some(Holder { pid: 7, name: "nginx".into() });
+        let who = Some(PortOwner { pid: 7, name: "nginx".into() });
         let text = NodeError::PortTaken { port: 52000, who }.to_string();
         assert_eq!(
             text,

@@ -9,8 +9,8 @@ use sow_wire::bittorrent::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// How far a handshake goes up to the info-hash, in bytes: who is called answers at that point, since some callers
-/// wait for the answer before they name themselves.
+/// How far a handshake goes up to the info-hash, in bytes: who is called answers at that point,
+/// since some callers wait for the answer before they name themselves.
 const UP_TO_INFO_HASH: usize = 48;
 
 /// Why two programs did not come together.
@@ -47,8 +47,8 @@ where
     Ok(theirs)
 }
 
-/// Answers, as the one who was called. `first`: what was read already, less than a handshake. `route` gives our
-/// handshake for a swarm that is here, and what goes with it.
+/// AcceptedDialects, as the one who was called. `first`: what was read already, less than a
+/// handshake. `route` gives our handshake for a swarm that is here, and what goes with it.
 pub(crate) async fn answer<S, T>(
     stream: &mut S,
     first: &[u8],
@@ -85,7 +85,8 @@ mod tests {
         let calling = tokio::spawn(async move { call(&mut a, &handshake(1, 2)).await });
         let mut first = [0; 20];
         b.read_exact(&mut first).await.unwrap();
-        let (theirs, word) = answer(&mut b, &first, |_| Some((handshake(1, 3), "here"))).await.unwrap();
+        let (theirs, word) =
+            answer(&mut b, &first, |_| Some((handshake(1, 3), "here"))).await.unwrap();
         assert_eq!((theirs, word), (handshake(1, 2), "here"));
         assert_eq!(calling.await.unwrap().unwrap(), handshake(1, 3));
     }
@@ -108,7 +109,9 @@ mod tests {
         let (mut a, mut b) = tokio::io::duplex(256);
         let calling = tokio::spawn(async move { call(&mut a, &handshake(1, 2)).await });
         let refused = answer(&mut b, &[], |_| None::<(Handshake, ())>).await;
-        assert!(matches!(refused, Err(HandshakeError::UnknownSwarm(hash)) if hash == InfoHash([1; 20])));
+        assert!(
+            matches!(refused, Err(HandshakeError::UnknownSwarm(hash)) if hash == InfoHash([1; 20]))
+        );
         b.write_all(&handshake(9, 3).encode()).await.unwrap();
         assert!(matches!(calling.await.unwrap(), Err(HandshakeError::OtherSwarm)));
     }

@@ -18,9 +18,15 @@ const LIFETIME: Duration = Duration::from_secs(600);
 /// The longest head of a request, in bytes: an announce is a few hundred.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Answers the requests of one connection until it ends. `first`: what was read of it already; `patience`: how long each
-/// request's head may take, and the silence before it.
-pub(crate) async fn serve(stream: TcpStream, first: Vec<u8>, ends: Ends, router: Router, patience: Duration) {
+/// Answers the requests of one connection until it ends. `first`: what was read of it
+/// already; `patience`: how long each request's head may take, and the silence before it.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    first: Vec<u8>,
+    ends: Ends,
+    router: Router,
+    patience: Duration,
+) {
     // Answers are small and written whole.
     let _ = stream.set_nodelay(true);
     let service = TowerToHyperService::new(router.layer(Extension(ConnectInfo(ends))));

@@ -1,4 +1,5 @@
-//! HTTP clients that suit the server they are for: proxies and certificate authorities where those are of use.
+//! HTTP clients that suit the server they are for: proxies and certificate authorities where those
+//! are of use.
 
 use std::{
     error::Error,
@@ -11,14 +12,19 @@ use reqwest::{Client, Url, redirect};
 /// How many redirects are followed.
 const REDIRECTS: usize = 3;
 
-/// A client for one URL, which calls from `bind` where that is given and takes `timeout` for a request as a whole.
+/// A client for one URL, which calls from `bind` where that is given and takes `timeout` for a
+/// request as a whole.
 ///
-/// The proxy that the environment names is not asked for machines near by. A machine without certificate authorities can
-/// still fetch what is not encrypted.
+/// The proxy that the environment names is not asked for machines near by. A machine without
+/// certificate authorities can still fetch what is not encrypted.
 ///
 /// # Errors
 /// When the URL is encrypted and the machine has no certificate authorities.
-pub fn http_client(url: &Url, bind: Option<IpAddr>, timeout: Duration) -> Result<Client, reqwest::Error> {
+pub fn http_client(
+    url: &Url,
+    bind: Option<IpAddr>,
+    timeout: Duration,
+) -> Result<Client, reqwest::Error> {
     let near = is_near(url);
     let builder = || {
         let builder = Client::builder()
@@ -27,7 +33,8 @@ pub fn http_client(url: &Url, bind: Option<IpAddr>, timeout: Duration) -> Result
             .redirect(redirect::Policy::limited(REDIRECTS))
             .referer(false)
             .local_address(bind)
-            // The next request is half a minute away, if there is one: no connection is kept for it.
+            // The next request is half a minute away, if there is one: no connection is kept for
+            // it.
             .pool_max_idle_per_host(0);
         if near { builder.no_proxy() } else { builder }
     };
@@ -56,8 +63,12 @@ fn is_near(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     match bare.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
-        Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared(ip),
-        Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+        Ok(IpAddr::V4(ip)) => {
+            ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared(ip)
+        }
+        Ok(IpAddr::V6(ip)) => {
+            ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
+        }
         Err(_) => !host.contains('.'),
     }
 }

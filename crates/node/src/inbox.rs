@@ -1,10 +1,13 @@
-//! What reaches the task that owns an engine: from its connections, its workers and its dials. One bounded queue, so
-//! that whoever produces faster than the engine decides has to wait.
+//! What reaches the task that owns an engine: from its connections, its workers and its dials. One
+//! bounded queue, so that whoever produces faster than the engine decides has to wait.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use sow_content::Block;
-use sow_engine::{AnnounceReply, ConnId, Direction, DropReason, Introduction, Verdict};
+use sow_engine::{
+    AnnounceError, AnnounceReply, ConnId, Direction, DisconnectReason, Misbehavior, PeerHandshake,
+    StoreOutcome,
+};
 use sow_store::StoreError;
 use tokio::{
     net::TcpStream,
@@ -45,13 +48,13 @@ pub(crate) enum Letter {
     /// What a peer asked for could not be read.
     Unreadable(ConnId, Arc<StoreError>),
     /// A piece was checked, and written if it is right.
-    Stored { piece: u32, verdict: Verdict, error: Option<StoreError> },
+    Stored { piece: u32, verdict: StoreOutcome, error: Option<StoreError> },
     /// More of the content was summed up.
     Digested(Box<Digested>),
     /// The store has waited for the disk.
     Synced(Result<(), StoreError>),
     /// A tracker answered, or did not.
-    Announced { url: String, reply: Result<AnnounceReply, String> },
+    Announced { url: String, reply: Result<AnnounceReply, AnnounceError> },
 }
 
 /// A connection that is ready for messages.
@@ -61,7 +64,7 @@ pub(crate) struct Connected {
     pub(crate) addr: SocketAddr,
     pub(crate) direction: Direction,
     /// How it began.
-    pub(crate) introduction: Introduction,
+    pub(crate) introduction: PeerHandshake,
     /// What was read of it already, and is to be understood by the swarm.
     pub(crate) first: Vec<u8>,
     /// Its place among the node's connections.
@@ -85,10 +88,12 @@ pub(crate) enum Ending {
 
 impl Ending {
     /// What the peer did wrong; `None` when it has left.
-    pub(crate) fn fault(&self) -> Option<DropReason> {
+    pub(crate) fn fault(&self) -> Option<DisconnectReason> {
         match self {
-            Self::Wire(error) => Some(DropReason::Unreadable(error.to_string().into())),
-            Self::Trickle => Some(DropReason::Trickle),
+            Self::Wire(error) => Some(DisconnectReason::Misbehaved(Misbehavior::MalformedMessage(
+                error.to_string().into(),
+            ))),
+            Self::Trickle => Some(DisconnectReason::MessageTimeout),
             Self::Closed | Self::Failed(_) | Self::NobodyListens => None,
         }
     }

@@ -1,4 +1,5 @@
-//! What a node says over HTTP of what it shares: a list for programs, the same for people, and the `.torrent` files.
+//! What a node says over HTTP of what it shares: a list for programs, the same for people, and the
+//! `.torrent` files.
 
 use std::{fmt::Write, sync::Arc};
 
@@ -34,8 +35,9 @@ pub struct SharedContent {
     pub json_torrent: Option<Bytes>,
 }
 
-/// Answers `GET /` with a list (a page for browsers, else JSON), and `GET /NAME.torrent` or `GET /INFO-HASH.torrent`;
-/// document 2's torrent under `/NAME.json.torrent`. When only one thing is shared, any name will do.
+/// Answers `GET /` with a list (a page for browsers, else JSON), and `GET /NAME.torrent`
+/// or `GET /INFO-HASH.torrent`; document 2's torrent under `/NAME.json.torrent`. When only one
+/// thing is shared, any name will do.
 pub fn index(shared: Vec<SharedContent>) -> Router {
     Router::new().route("/", get(list)).route("/{name}", get(torrent)).with_state(Arc::from(shared))
 }
@@ -45,15 +47,20 @@ async fn list(State(shared): State<Arc<[SharedContent]>>, headers: HeaderMap) ->
     if accepts.is_some_and(|accept| accept.contains("text/html")) {
         Html(page(&shared)).into_response()
     } else {
-        Json(json!({ "program": "sow", "shared": shared.iter().map(entry).collect::<Vec<Value>>() }))
-            .into_response()
+        Json(
+            json!({ "program": "sow", "shared": shared.iter().map(entry).collect::<Vec<Value>>() }),
+        )
+        .into_response()
     }
 }
 
 async fn torrent(State(shared): State<Arc<[SharedContent]>>, Path(name): Path<String>) -> Response {
-    let Some(stem) = name.strip_suffix(".torrent") else { return StatusCode::NOT_FOUND.into_response() };
+    let Some(stem) = name.strip_suffix(".torrent") else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
     let (stem, is_json) = stem.strip_suffix(".json").map_or((stem, false), |stem| (stem, true));
-    let named = |shared: &&SharedContent| shared.name == stem || stem.parse() == Ok(shared.info_hash);
+    let named =
+        |shared: &&SharedContent| shared.name == stem || stem.parse() == Ok(shared.info_hash);
     let found = match &*shared {
         [only] => Some(only),
         several => several.iter().find(named),

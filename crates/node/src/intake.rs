@@ -1,8 +1,9 @@
-//! What has arrived on a connection and what it is made of: messages, and blocks that are cut from the slab they were
-//! received into. No socket here.
+//! What has arrived on a connection and what it is made of: messages, and blocks that are cut from
+//! the slab they were received into. No socket here.
 //!
-//! Payload is copied only where a head and the first bytes of its block were the last things that fitted a slab (at
-//! most [`LEAST_ROOM`] bytes), or a few bytes were all that was left of a slab that is given away.
+//! Payload is copied only where a head and the first bytes of its block were the last things that
+//! fitted a slab (at most [`LEAST_ROOM`] bytes), or a few bytes were all that was left of a slab
+//! that is given away.
 
 use std::sync::Arc;
 
@@ -29,10 +30,12 @@ const SLOW: Duration = Duration::from_secs(1);
 /// A block may come this slowly, in bytes a second; what is slower is given up in the end.
 const SLOWEST: u32 = 16 * 1024;
 
-/// How much is taken apart at a time: a peer that floods us with small messages must not keep the engine to itself.
+/// How much is taken apart at a time: a peer that floods us with small messages must not keep the
+/// engine to itself.
 const BATCH: usize = 512;
 
-/// The bytes of a block, in order, in as many pieces as slabs they came in: one or two, more for a piece that comes whole.
+/// The bytes of a block, in order, in as many pieces as slabs they came in: one or two, more for a
+/// piece that comes whole.
 pub(crate) type Payload = Vec<Bytes>;
 
 /// What a peer sent.
@@ -89,8 +92,8 @@ impl Intake {
         &mut self.slab.buf
     }
 
-    /// Takes apart what was received into [`Intake::buffer`], a batch at a time. True: there is more, before anything is
-    /// received again.
+    /// Takes apart what was received into [`Intake::buffer`], a batch at a time. True: there is
+    /// more, before anything is received again.
     ///
     /// # Errors
     /// When it is not what the peer should speak. What was taken apart before is in `out`.
@@ -213,7 +216,8 @@ mod tests {
     fn stream(blocks: u32) -> (Vec<u8>, Vec<(BlockRequest, usize)>) {
         let (mut bytes, mut said) = (BytesMut::new(), Vec::new());
         for piece in 0..blocks {
-            let request = BlockRequest { piece, offset: piece * 3, length: 1 + (piece * 50_021) % MAX_BLOCK };
+            let request =
+                BlockRequest { piece, offset: piece * 3, length: 1 + (piece * 50_021) % MAX_BLOCK };
             let messages = (piece % 4) as usize;
             for _ in 0..messages {
                 encode(&Word::Have(piece), &mut bytes);
@@ -248,7 +252,10 @@ mod tests {
             let mut out = out.into_iter();
             for (request, messages) in &said {
                 for _ in 0..*messages {
-                    assert_eq!(out.next(), Some(Received::Message(Word::Have(request.piece).into())));
+                    assert_eq!(
+                        out.next(),
+                        Some(Received::Message(Word::Have(request.piece).into()))
+                    );
                 }
                 let Some(Received::Block(got, payload)) = out.next() else { panic!("no block") };
                 assert_eq!(got, *request);

@@ -1,4 +1,5 @@
-//! Small frames of document 2 on a socket: one that is read, whole and bounded. What is inside is others' affair.
+//! Small frames of document 2 on a socket: one that is read, whole and bounded. What is inside is
+//! others' affair.
 
 use std::io;
 
@@ -17,8 +18,9 @@ pub(crate) enum FrameError {
     Io(#[from] io::Error),
 }
 
-/// Reads the body of one frame of at most `limit` bytes. Memory is taken as bytes arrive, not as they are promised. There is one
-/// frame each way, so what comes with it behind it is of no use to anybody.
+/// Reads the body of one frame of at most `limit` bytes. Memory is taken as bytes arrive, not as
+/// they are promised. There is one frame each way, so what comes with it behind it is of no use to
+/// anybody.
 pub(crate) async fn read_frame(
     stream: &mut (impl AsyncRead + Unpin),
     limit: usize,
@@ -59,7 +61,10 @@ mod tests {
         for length in [5, 1 << 32, u64::MAX] {
             let claimed = read_frame(&mut &head(length)[..], 4).await;
             let due = FramingError::TooLong { length, limit: 4 };
-            assert!(matches!(claimed, Err(FrameError::TooLong(error)) if error == due), "{claimed:?}");
+            assert!(
+                matches!(claimed, Err(FrameError::TooLong(error)) if error == due),
+                "{claimed:?}"
+            );
         }
     }
 }

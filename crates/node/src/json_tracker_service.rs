@@ -1,5 +1,5 @@
-//! The tracker of document 2 as it is reached over TCP: one framed request a connection, in front of a registry that
-//! decides; and the calls by which it learns who of its peers is dead.
+//! The tracker of document 2 as it is reached over TCP: one framed request a connection, in front
+//! of a registry that decides; and the calls by which it learns who of its peers is dead.
 
 use std::{
     collections::VecDeque,
@@ -10,7 +10,7 @@ use std::{
 };
 
 use sow_engine::Time;
-use sow_tracker::{Caller, JsonLimits, JsonRegistry};
+use sow_tracker::{Announcer, JsonLimits, JsonRegistry};
 use sow_wire::{
     framing::frame,
     json_torrent::tracker::{MAX_REQUEST, Reply, Request},
@@ -38,8 +38,8 @@ const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// For a reply to be taken: the longest has half a megabyte.
 const REPLY_TIME: Duration = Duration::from_secs(30);
 
-/// How long, and for how many bytes, a caller who says more than one request is listened to. A connection that is closed
-/// while bytes wait in it is reset, and the reply with it.
+/// How long, and for how many bytes, a caller who says more than one request is listened to. A
+/// connection that is closed while bytes wait in it is reset, and the reply with it.
 const FAREWELL: Duration = Duration::from_secs(2);
 const FAREWELL_BYTES: u64 = 64 * 1024;
 
@@ -58,7 +58,8 @@ const CALL: Duration = Duration::from_secs(5);
 /// Calls at the same time.
 const CALLS: usize = 32;
 
-/// A tracker of one swarm that may be asked from any number of connections at once. Clones are the same tracker.
+/// A tracker of one swarm that may be asked from any number of connections at once. Clones are the
+/// same tracker.
 #[derive(Debug, Clone)]
 pub struct JsonTrackerService {
     shared: Arc<Shared>,
@@ -90,7 +91,8 @@ impl JsonTrackerService {
         self.with_books(|now, registry, _| registry.peers(now))
     }
 
-    /// Calls peers that were not heard of for long, for ever, from `bind` or whatever address the system chooses.
+    /// Calls peers that were not heard of for long, for ever, from `bind` or whatever address the
+    /// system chooses.
     pub async fn probe(self, bind: Option<IpAddr>) {
         let turns = Arc::new(Semaphore::new(CALLS));
         loop {
@@ -115,12 +117,13 @@ impl JsonTrackerService {
         }
     }
 
-    fn answer(&self, body: &[u8], caller: Caller) -> Reply {
+    fn answer(&self, body: &[u8], caller: Announcer) -> Reply {
         let request = match Request::decode(body) {
             Ok(request) => request,
             Err(error) => return Reply::Refused(error.to_string()),
         };
-        let reply = self.with_books(|now, registry, rng| registry.answer(now, caller, &request, rng));
+        let reply =
+            self.with_books(|now, registry, rng| registry.answer(now, caller, &request, rng));
         let addr = SocketAddr::new(caller.address, request.port);
         match &reply {
             Reply::Joined(peers) => tracing::info!(%addr, told = peers.len(), "a peer joins"),
@@ -130,7 +133,10 @@ impl JsonTrackerService {
         reply
     }
 
-    fn with_books<T>(&self, with: impl FnOnce(Duration, &mut JsonRegistry, &mut fastrand::Rng) -> T) -> T {
+    fn with_books<T>(
+        &self,
+        with: impl FnOnce(Duration, &mut JsonRegistry, &mut fastrand::Rng) -> T,
+    ) -> T {
         let mut books = self.shared.books.lock().unwrap_or_else(PoisonError::into_inner);
         let (registry, rng) = &mut *books;
         with(self.shared.clock.now().since(Time::default()), registry, rng)
@@ -142,12 +148,18 @@ impl JsonTracker {
     ///
     /// # Errors
     /// When the port or the address is not to be had.
-    pub fn bind(bind: Option<IpAddr>, port: u16, service: JsonTrackerService) -> Result<Self, NodeError> {
+    pub fn bind(
+        bind: Option<IpAddr>,
+        port: u16,
+        service: JsonTrackerService,
+    ) -> Result<Self, NodeError> {
         let listener = listen(bind, port)?;
         let local = listener.local_addr().map_err(|source| NodeError::Listen { port, source })?;
         let from = bind.filter(|bind| !bind.is_unspecified());
-        let tasks =
-            [tokio::spawn(accept_all(listener, service.clone())), tokio::spawn(service.clone().probe(from))];
+        let tasks = [
+            tokio::spawn(accept_all(listener, service.clone())),
+            tokio::spawn(service.clone().probe(from)),
+        ];
         Ok(Self { service, port: local.port(), tasks })
     }
 
@@ -177,9 +189,13 @@ pub(crate) async fn serve(
 ) {
     let remote = canonical(remote);
     match exchange(stream, first, remote, &service).await {
-        Ok(Reply::Refused(reason)) => tracing::info!(addr = %remote, reason, "a request is refused"),
+        Ok(Reply::Refused(reason)) => {
+            tracing::info!(addr = %remote, reason, "a request is refused")
+        }
         Ok(Reply::Joined(_) | Reply::Left) => {}
-        Err(error) => tracing::info!(addr = %remote, %error, "a caller of the tracker got no reply"),
+        Err(error) => {
+            tracing::info!(addr = %remote, %error, "a caller of the tracker got no reply")
+        }
     }
 }
 
@@ -189,7 +205,7 @@ async fn exchange(
     remote: SocketAddr,
     service: &JsonTrackerService,
 ) -> Result<Reply, FrameError> {
-    let caller = Caller { address: remote.ip(), reached: canonical(stream.local_addr()?).ip() };
+    let caller = Announcer { address: remote.ip(), reached: canonical(stream.local_addr()?).ip() };
     let mut stream = Rewound::new(first, stream);
     let reply = match within(REQUEST_TIME, read_frame(&mut stream, MAX_REQUEST)).await? {
         Ok(body) => service.answer(&body, caller),
@@ -201,8 +217,11 @@ async fn exchange(
         stream.shutdown().await
     };
     within(REPLY_TIME, sending).await??;
-    let _ =
-        timeout(FAREWELL, tokio::io::copy(&mut stream.take(FAREWELL_BYTES), &mut tokio::io::sink())).await;
+    let _ = timeout(
+        FAREWELL,
+        tokio::io::copy(&mut stream.take(FAREWELL_BYTES), &mut tokio::io::sink()),
+    )
+    .await;
     Ok(reply)
 }
 
@@ -236,8 +255,8 @@ async fn accept_all(listener: TcpListener, service: JsonTrackerService) {
 
 /// Whether a peer takes a call. `None`: that cannot be told, for the trouble is on this side.
 ///
-/// The connection is reset at once: the original programs take an orderly end for silence and read on, one thread of
-/// theirs each time, for ever.
+/// The connection is reset at once: the original programs take an orderly end for silence and read
+/// on, one thread of theirs each time, for ever.
 async fn is_alive(addr: SocketAddr, bind: Option<IpAddr>) -> Option<bool> {
     let called = timeout(CALL, call(addr, bind)).await;
     match called {
@@ -273,7 +292,8 @@ mod tests {
     async fn what_was_read_already_belongs_to_the_request() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let request = frame(&Request::new("10.0.0.1:5555".parse().unwrap(), Event::Started).encode());
+        let request =
+            frame(&Request::new("10.0.0.1:5555".parse().unwrap(), Event::Started).encode());
         for at in [0, 3, 9, request.len()] {
             let mut caller = TcpStream::connect(addr).await.unwrap();
             let (stream, remote) = listener.accept().await.unwrap();

@@ -1,9 +1,10 @@
-//! The world: sockets, disk workers, clocks. It carries out what an engine decides, and decides nothing itself.
+//! The world: sockets, disk workers, clocks. It carries out what an engine decides, and decides
+//! nothing itself.
 //!
-//! A [`Node`] is a port: its accept loop tells BitTorrent, the documents' peer protocols and HTTP apart by the
-//! first bytes. A [`Swarm`] is one task that
-//! owns one engine; two more tasks for each connection move bytes. Payload goes from the socket into a slab and from
-//! there to the disk, or from the page cache to the socket; it is never copied on the way and never seen by the engine.
+//! A [`Node`] is a port: its accept loop tells BitTorrent, the documents' peer protocols and HTTP
+//! apart by the first bytes. A [`Swarm`] is one task that owns one engine; two more tasks for each
+//! connection move bytes. Payload goes from the socket into a slab and from there to the disk, or
+//! from the page cache to the socket; it is never copied on the way and never seen by the engine.
 
 mod accepting;
 mod assembly;
@@ -46,12 +47,14 @@ pub use error::NodeError;
 pub use http_client::{http_client, http_error};
 pub use json_tracker_client::announce_json;
 pub use json_tracker_service::{JsonTracker, JsonTrackerService};
-pub use listener::Holder;
+pub use listener::PortOwner;
 pub use node::Node;
-pub use options::{Deadlines, NodeOptions};
-pub use stream_client::{StreamError, StreamFetched, StreamOptions, StreamStatus, StreamWatch, fetch_stream};
-pub use stream_server::{StreamListener, StreamServer, StreamServerEvent, StreamServerOptions};
-pub use swarm::{Answers, Swarm, SwarmContent, SwarmEvent, SwarmOptions};
+pub use options::{NodeOptions, Timeouts};
+pub use stream_client::{
+    FetchError, FetchHandle, FetchOptions, FetchStatus, FetchedFile, fetch_file,
+};
+pub use stream_server::{FileServer, FileServerEvent, FileServerListener, FileServerOptions};
+pub use swarm::{AcceptedDialects, Swarm, SwarmContent, SwarmEvent, SwarmOptions};
 pub use throttle::RateLimit;
-pub use tracker_client::{Announcer, TrackerClient};
+pub use tracker_client::{AnnounceIdentity, TrackerClient};
 pub use tracker_service::{Ends, TrackerService};

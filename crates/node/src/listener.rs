@@ -15,7 +15,7 @@ const BACKLOG: i32 = 1024;
 
 /// A process that holds a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
+pub struct PortOwner {
     /// Its process id.
     pub pid: u32,
     /// Its name, as the kernel knows it.
@@ -59,7 +59,7 @@ fn open(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// The process that listens on a port, where the system lets us see it.
-fn holder_of(port: u16) -> Option<Holder> {
+fn holder_of(port: u16) -> Option<PortOwner> {
     let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
@@ -69,14 +69,16 @@ fn holder_of(port: u16) -> Option<Holder> {
     processes.flatten().find_map(|process| {
         let pid = process.file_name().to_str()?.parse().ok()?;
         let mut files = fs::read_dir(process.path().join("fd")).ok()?.flatten();
-        files
-            .find(|file| fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str()))?;
+        files.find(|file| {
+            fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str())
+        })?;
         let name = fs::read_to_string(process.path().join("comm")).ok()?;
-        Some(Holder { pid, name: name.trim_end().to_owned() })
+        Some(PortOwner { pid, name: name.trim_end().to_owned() })
     })
 }
 
-/// The socket's inode in a line of `/proc/net/tcp`, when the socket listens on `port` (proc_pid_net(5)).
+/// The socket's inode in a line of `/proc/net/tcp`, when the socket listens on `port`
+/// (proc_pid_net(5)).
 fn listening_inode(line: &str, port: u16) -> Option<u64> {
     let mut fields = line.split_ascii_whitespace();
     let local = fields.nth(1)?;

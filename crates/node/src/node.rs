@@ -11,7 +11,7 @@ use std::{
 
 use axum::Router;
 use sow_content::InfoHash;
-use sow_engine::{ConnId, Dialect, Direction, Introduction};
+use sow_engine::{ConnId, Dialect, Direction, PeerHandshake};
 use sow_wire::bittorrent::Handshake;
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -32,7 +32,7 @@ use crate::{
     options::NodeOptions,
     outgoing::connect,
     slabs::Slabs,
-    swarm::{Answers, Swarm, SwarmEvent, SwarmOptions},
+    swarm::{AcceptedDialects, Swarm, SwarmEvent, SwarmOptions},
     throttle::{RateLimit, Throttle},
     tracker_client::TrackerClient,
 };
@@ -40,7 +40,8 @@ use crate::{
 /// Dials at the same time, all swarms together.
 const HALF_OPEN: usize = 64;
 
-/// One port, and everything behind it. Dropped, it takes no more calls; swarms that it has joined go on.
+/// One port, and everything behind it. Dropped, it takes no more calls; swarms that it has joined
+/// go on.
 #[derive(Debug)]
 pub struct Node {
     shared: Arc<Shared>,
@@ -96,7 +97,8 @@ impl Node {
     pub fn bind(options: NodeOptions) -> Result<Self, NodeError> {
         let asked = options.port;
         let listener = listen(options.bind, asked)?;
-        let local = listener.local_addr().map_err(|source| NodeError::Listen { port: asked, source })?;
+        let local =
+            listener.local_addr().map_err(|source| NodeError::Listen { port: asked, source })?;
         let shared = Arc::new(Shared {
             port: local.port(),
             clock: Clock::new(),
@@ -106,7 +108,9 @@ impl Node {
             workers: Workers::new(),
             trackers: TrackerClient::new(options.bind.filter(|bind| !bind.is_unspecified())),
             key: fastrand::u32(..),
-            connections: Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS))),
+            connections: Arc::new(Semaphore::new(
+                options.max_connections.min(Semaphore::MAX_PERMITS),
+            )),
             router: RwLock::new(None),
             json_tracker: RwLock::new(None),
             half_open: Semaphore::new(HALF_OPEN),
@@ -133,8 +137,9 @@ impl Node {
         RateLimit(Arc::clone(&self.shared.down))
     }
 
-    /// Answers HTTP on the same port from now on. Handlers find both ends of the connection in
-    /// [`ConnectInfo`](axum::extract::ConnectInfo)`<`[`Ends`](crate::Ends)`>`, IPv4 as IPv4.
+    /// Answers HTTP on the same port from now on. Handlers find both ends of the
+    /// connection in [`ConnectInfo`](axum::extract::ConnectInfo)`<`[`Ends`](crate::Ends)`>`, IPv4
+    /// as IPv4.
     pub fn serve_http(&self, router: Router) {
         *self.shared.router.write().unwrap_or_else(PoisonError::into_inner) = Some(router);
     }
@@ -144,7 +149,8 @@ impl Node {
         *self.shared.json_tracker.write().unwrap_or_else(PoisonError::into_inner) = Some(service);
     }
 
-    /// Takes part in a swarm. What happens in it is reported through the receiver, without bound: read it or drop it.
+    /// Takes part in a swarm. What happens in it is reported through the receiver, without bound:
+    /// read it or drop it.
     ///
     /// # Errors
     /// When the node takes part in it already.
@@ -160,8 +166,9 @@ impl Node {
         let route = Route { handshake, inbox: inbox.clone() };
         {
             let mut routes = self.shared.routes();
-            let Answers { bittorrent, chunk, json_torrent } = options.answers;
-            let taken = (chunk && routes.chunk.is_some()) || (json_torrent && routes.json_torrent.is_some());
+            let AcceptedDialects { bittorrent, chunk, json_torrent } = options.answers;
+            let taken = (chunk && routes.chunk.is_some())
+                || (json_torrent && routes.json_torrent.is_some());
             if taken || routes.by_info_hash.contains_key(&info_hash) {
                 return Err(NodeError::AlreadyJoined(info_hash));
             }
@@ -209,7 +216,8 @@ impl Shared {
         }
     }
 
-    /// Whether nothing is spoken here but document 2's peer protocol, in which who is called speaks at once.
+    /// Whether nothing is spoken here but document 2's peer protocol, in which who is called speaks
+    /// at once.
     pub(crate) fn speaks_json_torrent_alone(&self) -> bool {
         let http = self.router.read().unwrap_or_else(PoisonError::into_inner).is_some();
         let tracker = self.json_tracker.read().unwrap_or_else(PoisonError::into_inner).is_some();
@@ -222,7 +230,8 @@ impl Shared {
     /// The swarm is here no more.
     pub(crate) fn forget(&self, info_hash: InfoHash, inbox: &Inbox) {
         let mut routes = self.routes();
-        if routes.by_info_hash.get(&info_hash).is_some_and(|route| route.inbox.same_channel(inbox)) {
+        if routes.by_info_hash.get(&info_hash).is_some_and(|route| route.inbox.same_channel(inbox))
+        {
             routes.by_info_hash.remove(&info_hash);
         }
         let is_it = |route: &mut Inbox| route.same_channel(inbox);
@@ -231,7 +240,13 @@ impl Shared {
     }
 
     /// Calls a peer on behalf of a swarm; a letter says what came of it.
-    pub(crate) async fn dial(&self, addr: SocketAddr, dialect: Dialect, info_hash: InfoHash, inbox: Inbox) {
+    pub(crate) async fn dial(
+        &self,
+        addr: SocketAddr,
+        dialect: Dialect,
+        info_hash: InfoHash,
+        inbox: Inbox,
+    ) {
         let letter = match self.call(addr, dialect, info_hash).await {
             Ok(connected) => Letter::Connected(Box::new(connected)),
             Err(HandshakeError::Ourselves) => Letter::DialedOurselves(addr),
@@ -252,26 +267,39 @@ impl Shared {
     ) -> Result<Connected, HandshakeError> {
         // Neither semaphore is ever closed.
         let _turn = self.half_open.acquire().await;
-        let permit = Arc::clone(&self.connections).try_acquire_owned().map_err(|_| HandshakeError::Full)?;
+        let permit =
+            Arc::clone(&self.connections).try_acquire_owned().map_err(|_| HandshakeError::Full)?;
         let calling = async {
             let mut stream = connect(addr, self.options.bind).await?;
             let local = canonical(stream.local_addr()?).ip();
             let introduction = match dialect {
                 Dialect::BitTorrent => {
-                    let route = self.route(info_hash).ok_or(HandshakeError::UnknownSwarm(info_hash))?;
-                    Introduction::BitTorrent(call(&mut stream, &route.handshake).await?)
+                    let route =
+                        self.route(info_hash).ok_or(HandshakeError::UnknownSwarm(info_hash))?;
+                    PeerHandshake::BitTorrent(call(&mut stream, &route.handshake).await?)
                 }
-                // Nobody says who he is; but who calls himself does so from the address that he calls.
-                _ if local == addr.ip() && addr.port() == self.port => return Err(HandshakeError::Ourselves),
-                Dialect::Chunk => Introduction::Chunk { local },
-                Dialect::JsonTorrent => Introduction::JsonTorrent { local },
+                // Nobody says who he is; but who calls himself does so from the address that he
+                // calls.
+                _ if local == addr.ip() && addr.port() == self.port => {
+                    return Err(HandshakeError::Ourselves);
+                }
+                Dialect::Chunk => PeerHandshake::Chunk { local },
+                Dialect::JsonTorrent => PeerHandshake::JsonTorrent { local },
             };
             Ok((stream, introduction))
         };
-        let called: Result<_, HandshakeError> =
-            timeout(self.options.deadlines.handshake, calling).await.map_err(|_| HandshakeError::TooSlow)?;
+        let called: Result<_, HandshakeError> = timeout(self.options.deadlines.handshake, calling)
+            .await
+            .map_err(|_| HandshakeError::TooSlow)?;
         let (stream, introduction) = called?;
-        Ok(Connected { stream, addr, direction: Direction::Dialed, introduction, first: Vec::new(), permit })
+        Ok(Connected {
+            stream,
+            addr,
+            direction: Direction::Dialed,
+            introduction,
+            first: Vec::new(),
+            permit,
+        })
     }
 
     fn routes(&self) -> MutexGuard<'_, Routes> {

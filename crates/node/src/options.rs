@@ -9,20 +9,22 @@ pub struct NodeOptions {
     pub bind: Option<IpAddr>,
     /// The port to listen on; 0 lets the system choose.
     pub port: u16,
-    /// Payload that leaves per second over all connections, in bytes; `None` is no limit. 0 counts as 1.
+    /// Payload that leaves per second over all connections, in bytes; `None` is no limit. 0 counts
+    /// as 1.
     pub up_limit: Option<u64>,
     /// Bytes that come in per second over all connections; `None` is no limit. 0 counts as 1.
     pub down_limit: Option<u64>,
     /// Peer connections at the same time, both directions, all swarms together.
     pub max_connections: usize,
     /// How long the other side may take.
-    pub deadlines: Deadlines,
+    pub deadlines: Timeouts,
 }
 
 /// How long the other side of a connection may take for what it owes us.
 #[derive(Debug, Clone, Copy)]
-pub struct Deadlines {
-    /// From the connection's first packet to the end of both handshakes, or of the first HTTP request's head.
+pub struct Timeouts {
+    /// From the connection's first packet to the end of both handshakes, or of the first HTTP
+    /// request's head.
     pub handshake: Duration,
     /// For one message, from its first byte to its last.
     pub message: Duration,
@@ -38,12 +40,12 @@ impl Default for NodeOptions {
             up_limit: None,
             down_limit: None,
             max_connections: 400,
-            deadlines: Deadlines::default(),
+            deadlines: Timeouts::default(),
         }
     }
 }
 
-impl Default for Deadlines {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(10),

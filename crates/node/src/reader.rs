@@ -1,9 +1,10 @@
-//! The receiving half of a connection: a task that reads as much as there is at a time and hands it over in batches.
+//! The receiving half of a connection: a task that reads as much as there is at a time and hands it
+//! over in batches.
 //!
-//! Memory of one connection: [`LARGEST_SLAB`] bytes at most for what arrives (a control message alone may take
-//! [`MAX_CONTROL_LENGTH`](sow_wire::bittorrent::message::MAX_CONTROL_LENGTH) instead; where pieces come whole, one of
-//! them), the smallest slab while it is
-//! slow, and nothing after a few seconds of silence.
+//! Memory of one connection: [`LARGEST_SLAB`] bytes at most for what arrives (a control message
+//! alone may take [`MAX_CONTROL_LENGTH`](sow_wire::bittorrent::message::MAX_CONTROL_LENGTH)
+//! instead; where pieces come whole, one of them), the smallest slab while it is slow, and nothing
+//! after a few seconds of silence.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -28,7 +29,8 @@ use crate::{
 /// After this much silence a connection gives its memory back.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// So much is read before others get a turn on the thread: what was read is to be acted on while it is in the cache.
+/// So much is read before others get a turn on the thread: what was read is to be acted on while it
+/// is in the cache.
 const TURN: usize = 2 * LARGEST_SLAB;
 
 /// So much is read at a time of what nobody wants, in bytes.
@@ -42,7 +44,8 @@ pub(crate) struct Reader {
     pub(crate) intake: Intake,
     pub(crate) inbox: Inbox,
     pub(crate) down: Arc<Throttle>,
-    /// What comes is acknowledged at once: small programs send in small parts, and wait for that before the last one.
+    /// What comes is acknowledged at once: small programs send in small parts, and wait for that
+    /// before the last one.
     pub(crate) acknowledges: bool,
     /// For one message, from its first byte to its last.
     pub(crate) deadline: Duration,
@@ -63,8 +66,8 @@ impl Reader {
         }
     }
 
-    /// Reads on and makes nothing of it: a connection that is closed while bytes wait in it is reset, and what it was told
-    /// last is lost.
+    /// Reads on and makes nothing of it: a connection that is closed while bytes wait in it is
+    /// reset, and what it was told last is lost.
     async fn pass_over(&mut self) -> io::Result<()> {
         let mut nothing = vec![0; PASSED_OVER];
         loop {
@@ -113,7 +116,8 @@ impl Reader {
         }
     }
 
-    /// Reads what there is. Whether the connection is still open, and whether anything was completed.
+    /// Reads what there is. Whether the connection is still open, and whether anything was
+    /// completed.
     async fn drain(&mut self) -> Result<(bool, bool), Ending> {
         let (mut completed, mut turn) = (false, 0);
         loop {
@@ -127,7 +131,8 @@ impl Reader {
             }
             if self.acknowledges {
                 // Without it the connection is slower, and that is all.
-                let _ = SockRef::from(AsRef::<TcpStream>::as_ref(&self.half)).set_tcp_quickack(true);
+                let _ =
+                    SockRef::from(AsRef::<TcpStream>::as_ref(&self.half)).set_tcp_quickack(true);
             }
             completed |= self.hand_over().await?;
             // A short read has emptied the socket; the runtime knows that too.
@@ -185,10 +190,12 @@ mod tests {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (half, write) = listener.accept().await.unwrap().0.into_split();
         let (inbox, letters) = inbox();
-        let ear = Ear::new(Dialect::BitTorrent, Direction::Accepted, &Bounds::new(128 * 1024, None));
+        let ear =
+            Ear::new(Dialect::BitTorrent, Direction::Accepted, &Bounds::new(128 * 1024, None));
         let intake = Intake::new(ear, &[], Arc::new(Slabs::default()));
         let down = Arc::new(Throttle::new(down));
-        let reader = Reader { conn: ConnId(1), half, intake, inbox, down, acknowledges: false, deadline };
+        let reader =
+            Reader { conn: ConnId(1), half, intake, inbox, down, acknowledges: false, deadline };
         tokio::spawn(async move {
             reader.run().await;
             drop(write);

@@ -1,5 +1,6 @@
-//! Payload from a store to a socket: from the page cache with sendfile(2), without passing through this process. Where
-//! the kernel refuses that, or where the disk would have to be waited for, by way of memory.
+//! Payload from a store to a socket: from the page cache with sendfile(2), without passing through
+//! this process. Where the kernel refuses that, or where the disk would have to be waited for, by
+//! way of memory.
 
 use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
@@ -52,12 +53,14 @@ impl Sender {
         self.up.limits()
     }
 
-    /// Whether the disk had to be waited for of late, so that it should be told what is needed next.
+    /// Whether the disk had to be waited for of late, so that it should be told what is needed
+    /// next.
     pub(crate) fn is_cold(&self) -> bool {
         self.cold
     }
 
-    /// Sends bytes that no limit applies to. `more`: others follow at once, so the kernel need not hurry.
+    /// Sends bytes that no limit applies to. `more`: others follow at once, so the kernel need not
+    /// hurry.
     pub(crate) async fn send(&self, mut bytes: &[u8], more: bool) -> io::Result<()> {
         let flags = SendFlags::NOSIGNAL | if more { SendFlags::MORE } else { SendFlags::empty() };
         while !bytes.is_empty() {
@@ -68,9 +71,14 @@ impl Sender {
     }
 
     /// Sends a block's head and its payload.
-    pub(crate) async fn send_block(&mut self, head: &[u8], segments: Vec<Segment>) -> io::Result<()> {
+    pub(crate) async fn send_block(
+        &mut self,
+        head: &[u8],
+        segments: Vec<Segment>,
+    ) -> io::Result<()> {
         let mut left: u64 = segments.iter().map(Segment::length).sum();
-        // The limit is asked first: a head that waits alone in the kernel would hold up what was sent before it.
+        // The limit is asked first: a head that waits alone in the kernel would hold up what was
+        // sent before it.
         let mut grant = self.grant(left).await?;
         self.send(head, true).await?;
         for segment in segments {
@@ -154,8 +162,9 @@ impl Sender {
     }
 
     async fn send_from_file(&self, file: &File, offset: &mut u64, count: u64) -> io::Result<u64> {
-        let sent =
-            self.when_writable(|stream| Ok(sendfile(stream, file, Some(offset), count as usize)?)).await?;
+        let sent = self
+            .when_writable(|stream| Ok(sendfile(stream, file, Some(offset), count as usize)?))
+            .await?;
         match sent {
             0 => Err(cut_off()),
             sent => Ok(sent as u64),
@@ -163,7 +172,10 @@ impl Sender {
     }
 
     /// Repeats what would block once the socket takes something again.
-    async fn when_writable<T>(&self, mut work: impl FnMut(&TcpStream) -> io::Result<T>) -> io::Result<T> {
+    async fn when_writable<T>(
+        &self,
+        mut work: impl FnMut(&TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
         loop {
             match self.stream().try_io(Interest::WRITABLE, || work(self.stream())) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
@@ -201,7 +213,9 @@ enum Rest {
 impl Rest {
     fn of(segment: Segment) -> Self {
         match segment {
-            Segment::File { file, offset, length } => Self::File { file, offset, length, cached: false },
+            Segment::File { file, offset, length } => {
+                Self::File { file, offset, length, cached: false }
+            }
             Segment::Bytes(bytes) => Self::Bytes { bytes, after: None },
             Segment::Zeros(length) => Self::Zeros(length),
         }
@@ -217,8 +231,8 @@ impl Rest {
     }
 }
 
-/// Whether the page with a byte is in memory, so that sendfile will not wait for a disk (nor a whole thread with it).
-/// File systems that cannot tell are taken to be in memory.
+/// Whether the page with a byte is in memory, so that sendfile will not wait for a disk (nor a
+/// whole thread with it). File systems that cannot tell are taken to be in memory.
 fn is_cached(file: &File, at: u64) -> bool {
     let mut byte = [0];
     let mut bytes = [io::IoSliceMut::new(&mut byte)];
@@ -228,7 +242,9 @@ fn is_cached(file: &File, at: u64) -> bool {
 /// Whether an error says that sendfile cannot be used with this pair.
 fn is_refusal(error: &io::Error) -> bool {
     let refusals = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP];
-    error.raw_os_error().is_some_and(|code| refusals.iter().any(|refusal| refusal.raw_os_error() == code))
+    error
+        .raw_os_error()
+        .is_some_and(|code| refusals.iter().any(|refusal| refusal.raw_os_error() == code))
 }
 
 /// Reads from a file on a thread that may wait.

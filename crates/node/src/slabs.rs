@@ -1,9 +1,9 @@
-//! The memory that received bytes land in: slabs that are filled from a socket, cut into blocks without copying, and
-//! filled again once the last block cut from them is gone.
+//! The memory that received bytes land in: slabs that are filled from a socket, cut into blocks
+//! without copying, and filled again once the last block cut from them is gone.
 //!
-//! Memory that is touched for the first time is dear (the kernel zeroes it, page by page), so slabs are kept and the
-//! same few are used over and over. One slab belongs to one connection at a time: blocks of a slow peer must not hold
-//! on to memory that a fast one could use.
+//! Memory that is touched for the first time is dear (the kernel zeroes it, page by page), so slabs
+//! are kept and the same few are used over and over. One slab belongs to one connection at a time:
+//! blocks of a slow peer must not hold on to memory that a fast one could use.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -28,7 +28,8 @@ pub(crate) struct Slabs {
 
 #[derive(Debug, Default)]
 struct Shelves {
-    /// A shelf for each size. What lies there is an empty remainder of each slab; the rest may still be in use.
+    /// A shelf for each size. What lies there is an empty remainder of each slab; the rest may
+    /// still be in use.
     by_class: [Vec<BytesMut>; CLASSES],
     bytes: usize,
 }
@@ -36,7 +37,8 @@ struct Shelves {
 /// A buffer in a connection's hands.
 #[derive(Debug, Default)]
 pub(crate) struct Slab {
-    /// Received and not yet cut off, and room to receive more. Capacity 0 when the slab is no slab at all.
+    /// Received and not yet cut off, and room to receive more. Capacity 0 when the slab is no slab
+    /// at all.
     pub(crate) buf: BytesMut,
     /// `None`: private memory that does not go back.
     class: Option<usize>,
@@ -62,11 +64,13 @@ impl Slab {
 impl Slabs {
     /// An empty slab of `size` bytes, rounded up to a size that exists, at most [`LARGEST_SLAB`].
     pub(crate) fn take(&self, size: usize) -> Slab {
-        let class = (0..CLASSES - 1).find(|class| SMALLEST_SLAB << class >= size).unwrap_or(CLASSES - 1);
+        let class =
+            (0..CLASSES - 1).find(|class| SMALLEST_SLAB << class >= size).unwrap_or(CLASSES - 1);
         let size = SMALLEST_SLAB << class;
         let mut shelves = self.lock();
         let shelf = &mut shelves.by_class[class];
-        // The first that is free: so the same few are used again and again, and the caches stay warm.
+        // The first that is free: so the same few are used again and again, and the caches stay
+        // warm.
         let buf = match shelf.iter_mut().position(|buf| buf.try_reclaim(size)) {
             Some(at) => {
                 let buf = shelf.swap_remove(at);
@@ -78,7 +82,8 @@ impl Slabs {
         Slab { buf, class: Some(class) }
     }
 
-    /// Takes a slab back; what was cut off from it may still be in use, what was not is thrown away.
+    /// Takes a slab back; what was cut off from it may still be in use, what was not is thrown
+    /// away.
     pub(crate) fn put(&self, mut slab: Slab) {
         let Some(class) = slab.class else { return };
         slab.buf.clear();
@@ -131,7 +136,9 @@ mod tests {
     #[test]
     fn sizes_are_rounded_up_and_kept_apart() {
         let slabs = Slabs::default();
-        for (asked, got) in [(0, 32), (32 << 10, 32), (33 << 10, 64), (200 << 10, 256), (9 << 20, 256)] {
+        for (asked, got) in
+            [(0, 32), (32 << 10, 32), (33 << 10, 64), (200 << 10, 256), (9 << 20, 256)]
+        {
             let slab = slabs.take(asked);
             assert_eq!((slab.size(), slab.room()), (got << 10, got << 10));
             slabs.put(slab);

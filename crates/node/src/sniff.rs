@@ -1,5 +1,5 @@
-//! Which protocol a caller speaks, by its first bytes. Those are read, not peeked at: a caller that sends less than it
-//! takes to tell would keep a peeking task spinning.
+//! Which protocol a caller speaks, by its first bytes. Those are read, not peeked at: a caller that
+//! sends less than it takes to tell would keep a peeking task spinning.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ const METHODS: [&[u8]; 6] = [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"OPTIONS ", 
 
 /// What a caller speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Caller {
+pub(crate) enum Protocol {
     BitTorrent,
     Http,
     /// Document 1's P2P.
@@ -35,7 +35,9 @@ pub(crate) enum Caller {
 ///
 /// # Errors
 /// When the connection fails or ends before that.
-pub(crate) async fn sniff(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Caller, Vec<u8>)> {
+pub(crate) async fn sniff(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> io::Result<(Protocol, Vec<u8>)> {
     let mut read = Vec::with_capacity(PREFIX.len());
     loop {
         if let Some(caller) = tell(&read) {
@@ -49,18 +51,18 @@ pub(crate) async fn sniff(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(
 }
 
 /// `None`: it may still become one or the other.
-fn tell(read: &[u8]) -> Option<Caller> {
+fn tell(read: &[u8]) -> Option<Protocol> {
     if read.len() >= PREFIX.len() && read.starts_with(PREFIX) {
-        Some(Caller::BitTorrent)
+        Some(Protocol::BitTorrent)
     } else if METHODS.iter().any(|method| read.starts_with(method)) {
-        Some(Caller::Http)
+        Some(Protocol::Http)
     } else if read.starts_with(chunk::PREFIX) {
-        Some(Caller::Chunk)
+        Some(Protocol::Chunk)
     } else if read.first() == Some(&0) {
         json_torrent::opening(read).map(|opening| match opening {
-            Opening::Peer => Caller::JsonTorrent,
-            Opening::TrackerRequest => Caller::JsonTracker,
-            Opening::Stranger => Caller::Unknown,
+            Opening::Peer => Protocol::JsonTorrent,
+            Opening::TrackerRequest => Protocol::JsonTracker,
+            Opening::Stranger => Protocol::Unknown,
         })
     } else if chunk::PREFIX.starts_with(read)
         || PREFIX.starts_with(read)
@@ -68,7 +70,7 @@ fn tell(read: &[u8]) -> Option<Caller> {
     {
         None
     } else {
-        Some(Caller::Unknown)
+        Some(Protocol::Unknown)
     }
 }
 
@@ -102,7 +104,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -121,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    async fn sniff_split(bytes: &[u8], at: usize) -> io::Result<(Caller, Vec<u8>)> {
+    async fn sniff_split(bytes: &[u8], at: usize) -> io::Result<(Protocol, Vec<u8>)> {
         let (mut caller, mut stream) = tokio::io::duplex(1024);
         caller.write_all(&bytes[..at]).await?;
         let sniffing = tokio::spawn(async move { sniff(&mut stream).await });
@@ -134,17 +140,17 @@ mod tests {
 
     #[tokio::test]
     async fn protocols_are_told_apart_however_they_arrive() {
-        let cases: [(&[u8], Caller); 10] = [
-            (b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x05", Caller::BitTorrent),
-            (b"GET /announce?info_hash=%12 HTTP/1.1\r\n", Caller::Http),
-            (b"POST / HTTP/1.1\r\n", Caller::Http),
-            (b"\x16\x03\x01\x02\x00 a TLS client hello", Caller::Unknown),
-            (b"\x13BitTorrent protocoL", Caller::Unknown),
-            (b"CHEL 51000\r\n", Caller::Chunk),
-            (b"CHEK 51000\r\n", Caller::Unknown),
-            (b"\0\0\0\0\0\0\0\x06\0\0\0\x02\x05\x01", Caller::JsonTorrent),
-            (b"\0\0\0\0\0\0\0\x10{\"port\": 5555 }", Caller::JsonTracker),
-            (b"\0\x01\0\0\0\0\0\x10", Caller::Unknown),
+        let cases: [(&[u8], Protocol); 10] = [
+            (b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x05", Protocol::BitTorrent),
+            (b"GET /announce?info_hash=%12 HTTP/1.1\r\n", Protocol::Http),
+            (b"POST / HTTP/1.1\r\n", Protocol::Http),
+            (b"\x16\x03\x01\x02\x00 a TLS client hello", Protocol::Unknown),
+            (b"\x13BitTorrent protocoL", Protocol::Unknown),
+            (b"CHEL 51000\r\n", Protocol::Chunk),
+            (b"CHEK 51000\r\n", Protocol::Unknown),
+            (b"\0\0\0\0\0\0\0\x06\0\0\0\x02\x05\x01", Protocol::JsonTorrent),
+            (b"\0\0\0\0\0\0\0\x10{\"port\": 5555 }", Protocol::JsonTracker),
+            (b"\0\x01\0\0\0\0\0\x10", Protocol::Unknown),
         ];
         for (bytes, caller) in cases {
             for at in 0..bytes.len().min(24) {

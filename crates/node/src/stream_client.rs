@@ -1,5 +1,6 @@
-//! The client of `raw` and `framed`: calls, receives into large buffers on a thread that may wait, and calls again where the
-//! engine says so. What the bytes, their end and their absence mean is the engine's affair.
+//! The client of `raw` and `framed`: calls, receives into large buffers on a thread that may wait,
+//! and calls again where the engine says so. What the bytes, their end and their absence mean is
+//! the engine's affair.
 
 use std::{
     io,
@@ -15,8 +16,8 @@ use rustix::{
     io::Errno,
     net::{RecvFlags, recv},
 };
-use sow_engine::cs::{Client, ClientSettings, Framing, GiveUp, Next};
-use sow_store::{Placed, StoreError, StreamStore};
+use sow_engine::client_server::{Client, ClientAction, ClientConfig, ClientServerDialect, GiveUp};
+use sow_store::{Placement, SequentialTarget, StoreError};
 use sow_wire::framing;
 use tokio::{
     runtime::Handle,
@@ -27,7 +28,8 @@ use tokio::{
 
 use crate::{clock::Clock, outgoing, throttle::RateLimit};
 
-/// What is received at a time, in bytes: it stays in a processor's cache between the socket and the file.
+/// What is received at a time, in bytes: it stays in a processor's cache between the socket and the
+/// file.
 const BUFFER: usize = 256 * 1024;
 
 /// How long to wait for a full buffer before looking whether it is over.
@@ -38,7 +40,7 @@ const CALL: Duration = Duration::from_secs(5);
 
 /// Whom to call, and how.
 #[derive(Debug, Clone)]
-pub struct StreamOptions {
+pub struct FetchOptions {
     /// The server's addresses, tried in this order.
     pub addrs: Vec<SocketAddr>,
     /// The address to call from; `None` leaves it to the system.
@@ -46,16 +48,16 @@ pub struct StreamOptions {
     /// What comes in per second.
     pub down: RateLimit,
     /// What is known of the file, and how patient to be.
-    pub settings: ClientSettings,
+    pub settings: ClientConfig,
 }
 
 /// A file that has come.
 #[derive(Debug)]
-pub struct StreamFetched {
+pub struct FetchedFile {
     /// Where it is; the content itself when it is in memory.
-    pub store: StreamStore,
+    pub store: SequentialTarget,
     /// What became of it.
-    pub placed: Placed,
+    pub placed: Placement,
     /// Its length in bytes.
     pub bytes: u64,
     /// Who sent it.
@@ -66,7 +68,7 @@ pub struct StreamFetched {
 
 /// Why there is no file.
 #[derive(Debug, thiserror::Error)]
-pub enum StreamError {
+pub enum FetchError {
     /// The engine has given up.
     #[error("{}", Reasons(reason, last))]
     GaveUp {
@@ -85,7 +87,7 @@ pub enum StreamError {
 
 /// How far it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StreamStatus {
+pub struct FetchStatus {
     /// Bytes of the file that came over the present connection.
     pub received: u64,
     /// The length of the file in bytes, when it is known.
@@ -104,7 +106,7 @@ pub struct StreamStatus {
 
 /// Looks on while a stream is fetched, and can call it off.
 #[derive(Debug, Default)]
-pub struct StreamWatch {
+pub struct FetchHandle {
     received: AtomicU64,
     rest: Mutex<Rest>,
     is_cancelled: AtomicBool,
@@ -121,11 +123,11 @@ struct Rest {
     broken_by: Option<String>,
 }
 
-impl StreamWatch {
+impl FetchHandle {
     /// How far it is.
-    pub fn status(&self) -> StreamStatus {
+    pub fn status(&self) -> FetchStatus {
         let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        StreamStatus {
+        FetchStatus {
             received: self.received.load(Ordering::Relaxed),
             total: rest.total,
             begun: rest.begun,
@@ -136,7 +138,7 @@ impl StreamWatch {
         }
     }
 
-    /// Calls it off. [`fetch_stream`] returns soon, having tidied up.
+    /// Calls it off. [`fetch_file`] returns soon, having tidied up.
     pub fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
         self.cancel.notify_waiters();
@@ -162,21 +164,22 @@ impl StreamWatch {
     }
 }
 
-/// Fetches a file into `store`, over as many connections as it takes. Dropped, it is called off, and tidies up a moment later.
+/// Fetches a file into `store`, over as many connections as it takes. Dropped, it is called off,
+/// and tidies up a moment later.
 ///
 /// # Errors
 /// When there is no file in the end; nothing is left of it then.
-pub async fn fetch_stream(
-    options: StreamOptions,
-    mut store: StreamStore,
-    watch: Arc<StreamWatch>,
-) -> Result<StreamFetched, StreamError> {
+pub async fn fetch_file(
+    options: FetchOptions,
+    mut store: SequentialTarget,
+    watch: Arc<FetchHandle>,
+) -> Result<FetchedFile, FetchError> {
     let _guard = CancelOnDrop(&watch);
     let clock = Clock::new();
     let mut client = Client::new(clock.now(), options.settings);
     loop {
         if watch.is_cancelled() {
-            return Err(StreamError::Cancelled);
+            return Err(FetchError::Cancelled);
         }
         let called = tokio::select! {
             called = call(&options) => called,
@@ -203,26 +206,26 @@ pub async fn fetch_stream(
                 let next = ended?;
                 watch.note(|rest| {
                     rest.connected = false;
-                    if matches!(next, Next::Call(_)) {
+                    if matches!(next, ClientAction::Call(_)) {
                         rest.broken += 1;
                         rest.broken_by = rest.trouble.clone();
                     }
                 });
-                if next == Next::Done {
+                if next == ClientAction::Done {
                     let (bytes, took) = (client.received(), began.elapsed());
                     let (store, placed) = finish(store).await?;
-                    return Ok(StreamFetched { store, placed, bytes, from, took });
+                    return Ok(FetchedFile { store, placed, bytes, from, took });
                 }
                 next
             }
         };
         match next {
-            Next::Call(time) if store.can_begin_anew() => tokio::select! {
+            ClientAction::Call(time) if store.can_begin_anew() => tokio::select! {
                 () = sleep_until(clock.instant(time)) => {}
                 () = watch.cancelled() => {}
             },
-            Next::GiveUp(reason) => return Err(gave_up(reason, &watch)),
-            Next::Call(_) | Next::Receive | Next::Done => {
+            ClientAction::GiveUp(reason) => return Err(gave_up(reason, &watch)),
+            ClientAction::Call(_) | ClientAction::Receive | ClientAction::Done => {
                 return Err(gave_up(GiveUp::BrokenOff { begun: client.begun() }, &watch));
             }
         }
@@ -230,7 +233,7 @@ pub async fn fetch_stream(
 }
 
 /// Calls the addresses in turn; the error is the last one's.
-async fn call(options: &StreamOptions) -> io::Result<(TcpStream, SocketAddr)> {
+async fn call(options: &FetchOptions) -> io::Result<(TcpStream, SocketAddr)> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no address");
     for &addr in &options.addrs {
         match timeout(CALL, outgoing::connect(addr, options.bind)).await {
@@ -243,7 +246,7 @@ async fn call(options: &StreamOptions) -> io::Result<(TcpStream, SocketAddr)> {
 }
 
 /// Puts the file in place where that may take as long as the disk takes.
-async fn finish(mut store: StreamStore) -> Result<(StreamStore, Placed), StreamError> {
+async fn finish(mut store: SequentialTarget) -> Result<(SequentialTarget, Placement), FetchError> {
     let finishing = spawn_blocking(move || store.finish().map(|placed| (store, placed)));
     match finishing.await {
         Ok(finished) => Ok(finished?),
@@ -251,18 +254,18 @@ async fn finish(mut store: StreamStore) -> Result<(StreamStore, Placed), StreamE
     }
 }
 
-fn gave_up(reason: GiveUp, watch: &StreamWatch) -> StreamError {
-    StreamError::GaveUp { reason, last: watch.status().trouble }
+fn gave_up(reason: GiveUp, watch: &FetchHandle) -> FetchError {
+    FetchError::GaveUp { reason, last: watch.status().trouble }
 }
 
 /// One connection, on a thread of its own.
 struct Receiver {
     stream: TcpStream,
-    framing: Framing,
+    framing: ClientServerDialect,
     client: Client,
-    store: StreamStore,
+    store: SequentialTarget,
     down: RateLimit,
-    watch: Arc<StreamWatch>,
+    watch: Arc<FetchHandle>,
     clock: Clock,
 }
 
@@ -279,7 +282,7 @@ enum Came {
 }
 
 impl Receiver {
-    async fn run_where_it_may_wait(mut self) -> (Self, Result<Next, StreamError>) {
+    async fn run_where_it_may_wait(mut self) -> (Self, Result<ClientAction, FetchError>) {
         let runtime = Handle::current();
         let running = spawn_blocking(move || {
             let ended = self.run(&runtime);
@@ -292,35 +295,37 @@ impl Receiver {
     }
 
     /// Receives until the engine says something else. The stream is closed afterwards.
-    fn run(&mut self, runtime: &Handle) -> Result<Next, StreamError> {
+    fn run(&mut self, runtime: &Handle) -> Result<ClientAction, FetchError> {
         self.client.reached(self.clock.now());
         self.watch.received.store(0, Ordering::Relaxed);
         let (begun, total) = (self.client.begun(), self.client.length());
         self.watch.note(|rest| (rest.begun, rest.total, rest.connected) = (begun, total, true));
-        let ready =
-            self.stream.set_nonblocking(false).and_then(|()| self.stream.set_read_timeout(Some(GLANCE)));
+        let ready = self
+            .stream
+            .set_nonblocking(false)
+            .and_then(|()| self.stream.set_read_timeout(Some(GLANCE)));
         if let Err(error) = ready {
             return Ok(self.lost(&error));
         }
         let mut next = match self.framing {
-            Framing::Raw => Next::Receive,
-            Framing::Framed => self.head()?,
+            ClientServerDialect::Raw => ClientAction::Receive,
+            ClientServerDialect::Framed => self.head()?,
         };
-        if matches!(next, Next::Receive | Next::Done) {
+        if matches!(next, ClientAction::Receive | ClientAction::Done) {
             // Where there is no room for so much, nothing is begun.
             self.store.begin(self.client.length())?;
             let total = self.client.length();
             self.watch.note(|rest| rest.total = total);
         }
         let mut buffer = vec![0; BUFFER];
-        while next == Next::Receive {
+        while next == ClientAction::Receive {
             next = self.step(&mut buffer, runtime)?;
         }
         Ok(next)
     }
 
     /// Receives the head of a frame.
-    fn head(&mut self) -> Result<Next, StreamError> {
+    fn head(&mut self) -> Result<ClientAction, FetchError> {
         let (mut head, mut there) = ([0; framing::HEAD_LENGTH], 0);
         while there < head.len() {
             match self.receive(&mut head[there..])? {
@@ -335,7 +340,7 @@ impl Receiver {
     }
 
     /// Receives a buffer, or what comes of it in a moment.
-    fn step(&mut self, buffer: &mut [u8], runtime: &Handle) -> Result<Next, StreamError> {
+    fn step(&mut self, buffer: &mut [u8], runtime: &Handle) -> Result<ClientAction, FetchError> {
         let most = usize::try_from(self.client.wanted()).unwrap_or(usize::MAX).min(buffer.len());
         let granted = self.grant(most, runtime)?;
         let came = self.receive(&mut buffer[..granted])?;
@@ -346,19 +351,19 @@ impl Receiver {
         self.down.0.give_back(granted - count);
         let now = self.clock.now();
         let next = self.client.arrived(now, count as u64);
-        if !matches!(next, Next::Receive | Next::Done) {
+        if !matches!(next, ClientAction::Receive | ClientAction::Done) {
             return Ok(next);
         }
         self.store.write(&buffer[..count])?;
         self.watch.received.store(self.client.received(), Ordering::Relaxed);
-        if next == Next::Receive && now >= self.client.deadline() {
+        if next == ClientAction::Receive && now >= self.client.deadline() {
             return Ok(self.nothing(Came::Silence));
         }
         Ok(next)
     }
 
     /// How many bytes may come in now, at most `most`.
-    fn grant(&mut self, most: usize, runtime: &Handle) -> Result<usize, StreamError> {
+    fn grant(&mut self, most: usize, runtime: &Handle) -> Result<usize, FetchError> {
         if !self.down.0.limits() {
             return Ok(most);
         }
@@ -366,25 +371,28 @@ impl Receiver {
         let granted = runtime.block_on(async {
             tokio::select! {
                 granted = self.down.0.take(most) => Ok(granted),
-                () = self.watch.cancelled() => Err(StreamError::Cancelled),
+                () = self.watch.cancelled() => Err(FetchError::Cancelled),
             }
         });
         self.client.waited(began.elapsed());
         granted
     }
 
-    /// Waits until the buffer is full; a glance after the first bytes at most, and no longer than the engine would.
-    fn receive(&self, buffer: &mut [u8]) -> Result<Came, StreamError> {
+    /// Waits until the buffer is full; a glance after the first bytes at most, and no longer than
+    /// the engine would.
+    fn receive(&self, buffer: &mut [u8]) -> Result<Came, FetchError> {
         loop {
             let received = recv(&self.stream, &mut *buffer, RecvFlags::WAITALL);
             if self.watch.is_cancelled() {
-                return Err(StreamError::Cancelled);
+                return Err(FetchError::Cancelled);
             }
             match received {
                 Ok((_, 0)) => return Ok(Came::End),
                 Ok((_, count)) => return Ok(Came::Some(count)),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if self.clock.now() >= self.client.deadline() => return Ok(Came::Silence),
+                Err(Errno::AGAIN) if self.clock.now() >= self.client.deadline() => {
+                    return Ok(Came::Silence);
+                }
                 Err(Errno::AGAIN) => {}
                 Err(error) => return Ok(Came::Lost(error.into())),
             }
@@ -392,7 +400,7 @@ impl Receiver {
     }
 
     /// What it means that no bytes have come.
-    fn nothing(&mut self, came: Came) -> Next {
+    fn nothing(&mut self, came: Came) -> ClientAction {
         let now = self.clock.now();
         match came {
             Came::Lost(error) => self.lost(&error),
@@ -404,22 +412,24 @@ impl Receiver {
             }
             Came::End | Came::Some(_) => {
                 let next = self.client.ended(now);
-                if next != Next::Done {
-                    self.watch.note(|rest| rest.trouble = Some("it ended the stream too early".to_owned()));
+                if next != ClientAction::Done {
+                    self.watch.note(|rest| {
+                        rest.trouble = Some("it ended the stream too early".to_owned())
+                    });
                 }
                 next
             }
         }
     }
 
-    fn lost(&mut self, error: &io::Error) -> Next {
+    fn lost(&mut self, error: &io::Error) -> ClientAction {
         self.watch.note(|rest| rest.trouble = Some(error.to_string()));
         self.client.broke_off(self.clock.now())
     }
 }
 
 /// Calls a fetch off that nobody waits for any more.
-struct CancelOnDrop<'a>(&'a StreamWatch);
+struct CancelOnDrop<'a>(&'a FetchHandle);
 
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {

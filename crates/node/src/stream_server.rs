@@ -1,8 +1,9 @@
-//! The server of `raw` and `framed`: it speaks first, sends the whole file from byte 0 to everyone who calls, and closes. Who
-//! is served when is the engine's affair.
+//! The server of `raw` and `framed`: it speaks first, sends the whole file from byte 0 to everyone
+//! who calls, and closes. Who is served when is the engine's affair.
 //!
-//! A client of `raw` takes the end of the stream for the end of the file. So a connection that ends earlier, even because
-//! this process was killed, is reset: that is the only way to tell the client.
+//! A client of `raw` takes the end of the stream for the end of the file. So a connection that ends
+//! earlier, even because this process was killed, is reset: that is the only way to tell the
+//! client.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +20,7 @@ use std::{
 use socket2::SockRef;
 use sow_engine::{
     ConnId,
-    cs::{Admission, Framing, Places, Reception},
+    client_server::{Admission, AdmissionLimits, AdmissionQueue, ClientServerDialect},
 };
 use sow_store::Store;
 use sow_wire::framing;
@@ -52,9 +53,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a server is told when it is made.
 #[derive(Debug, Clone)]
-pub struct StreamServerOptions {
+pub struct FileServerOptions {
     /// What is said before the bytes of the file.
-    pub framing: Framing,
+    pub framing: ClientServerDialect,
     /// The address to listen on; `None` is every address, IPv4 and IPv6.
     pub bind: Option<IpAddr>,
     /// The port to listen on; 0 lets the system choose.
@@ -62,14 +63,15 @@ pub struct StreamServerOptions {
     /// What leaves per second, over all connections.
     pub up: RateLimit,
     /// How many clients there may be.
-    pub places: Places,
-    /// How long a client may take nothing, and how long it may take to close the connection in the end.
+    pub places: AdmissionLimits,
+    /// How long a client may take nothing, and how long it may take to close the connection in the
+    /// end.
     pub stall: Duration,
 }
 
 /// Something that happened to a server. `addr` is the client's; each connection has one of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StreamServerEvent {
+pub enum FileServerEvent {
     /// A client has called.
     Accepted {
         /// Whose call it is.
@@ -88,7 +90,8 @@ pub enum StreamServerEvent {
         addr: SocketAddr,
         /// Since its transfer began.
         took: Duration,
-        /// The client has closed the connection too, as one does that has received the end. Nothing else tells that it has.
+        /// The client has closed the connection too, as one does that has received the end. Nothing
+        /// else tells that it has.
         closed: bool,
     },
     /// The transfer has broken off.
@@ -104,15 +107,16 @@ pub enum StreamServerEvent {
 
 /// A port that is listened on already: callers wait until there is something to serve.
 #[derive(Debug)]
-pub struct StreamListener {
+pub struct FileServerListener {
     listener: TcpListener,
     port: u16,
-    options: StreamServerOptions,
+    options: FileServerOptions,
 }
 
-/// A server on a port of its own. Dropped, it takes no more calls and breaks off what it is sending.
+/// A server on a port of its own. Dropped, it takes no more calls and breaks off what it is
+/// sending.
 #[derive(Debug)]
-pub struct StreamServer {
+pub struct FileServer {
     port: u16,
     sent: Arc<AtomicU64>,
     serving: JoinHandle<()>,
@@ -121,23 +125,23 @@ pub struct StreamServer {
 /// What the connections of a server have in common.
 #[derive(Debug)]
 struct Shared {
-    options: StreamServerOptions,
+    options: FileServerOptions,
     store: Arc<Store>,
     sent: Arc<AtomicU64>,
-    events: UnboundedSender<StreamServerEvent>,
+    events: UnboundedSender<FileServerEvent>,
 }
 
-impl StreamListener {
+impl FileServerListener {
     /// Listens. To be called in a tokio runtime with time and IO.
     ///
     /// # Errors
     /// When the port or the address is not to be had.
-    pub fn bind(options: StreamServerOptions) -> Result<Self, NodeError> {
+    pub fn bind(options: FileServerOptions) -> Result<Self, NodeError> {
         let listener = listen(options.bind, options.port)?;
         let local = listener.local_addr();
         let port = local.map_err(|source| NodeError::Listen { port: options.port, source })?.port();
-        // Connections inherit this: should one be dropped, or this process be killed, then the kernel resets it instead of
-        // ending it in good order.
+        // Connections inherit this: should one be dropped, or this process be killed, then the
+        // kernel resets it instead of ending it in good order.
         let _ = SockRef::from(&listener).set_linger(Some(Duration::ZERO));
         Ok(Self { listener, port, options })
     }
@@ -147,18 +151,18 @@ impl StreamListener {
         self.port
     }
 
-    /// Serves the content of a store, which must be whole, from now on. What happens is reported through the receiver,
-    /// without bound: read it or drop it.
-    pub fn serve(self, store: Arc<Store>) -> (StreamServer, UnboundedReceiver<StreamServerEvent>) {
+    /// Serves the content of a store, which must be whole, from now on. What happens is reported
+    /// through the receiver, without bound: read it or drop it.
+    pub fn serve(self, store: Arc<Store>) -> (FileServer, UnboundedReceiver<FileServerEvent>) {
         let (events, told) = unbounded_channel();
         let sent = Arc::new(AtomicU64::new(0));
         let shared = Shared { options: self.options, store, sent: Arc::clone(&sent), events };
         let serving = tokio::spawn(serve_all(self.listener, Arc::new(shared)));
-        (StreamServer { port: self.port, sent, serving }, told)
+        (FileServer { port: self.port, sent, serving }, told)
     }
 }
 
-impl StreamServer {
+impl FileServer {
     /// The port that it listens on.
     pub fn port(&self) -> u16 {
         self.port
@@ -170,7 +174,7 @@ impl StreamServer {
     }
 }
 
-impl Drop for StreamServer {
+impl Drop for FileServer {
     fn drop(&mut self) {
         self.serving.abort();
     }
@@ -178,7 +182,7 @@ impl Drop for StreamServer {
 
 /// Takes calls for as long as it is let.
 async fn serve_all(listener: TcpListener, shared: Arc<Shared>) {
-    let mut reception = Reception::new(shared.options.places);
+    let mut reception = AdmissionQueue::new(shared.options.places);
     let mut waiting = BTreeMap::new();
     let mut serving = JoinSet::new();
     let mut calls = 0;
@@ -189,7 +193,7 @@ async fn serve_all(listener: TcpListener, shared: Arc<Shared>) {
                     let (caller, addr) = (ConnId(calls), canonical(addr));
                     calls += 1;
                     let admission = reception.arrived(caller);
-                    shared.tell(StreamServerEvent::Accepted { addr, admission });
+                    shared.tell(FileServerEvent::Accepted { addr, admission });
                     match admission {
                         Admission::Serve => _ = serving.spawn(serve(stream, addr, Arc::clone(&shared))),
                         Admission::Wait => _ = waiting.insert(caller, (stream, addr)),
@@ -212,7 +216,7 @@ async fn serve_all(listener: TcpListener, shared: Arc<Shared>) {
 
 /// Serves one client.
 async fn serve(stream: TcpStream, addr: SocketAddr, shared: Arc<Shared>) {
-    shared.tell(StreamServerEvent::Begins { addr });
+    shared.tell(FileServerEvent::Begins { addr });
     let began = Instant::now();
     let mut sent = 0;
     let event = match send_everything(stream, &shared, &mut sent).await {
@@ -220,19 +224,22 @@ async fn serve(stream: TcpStream, addr: SocketAddr, shared: Arc<Shared>) {
             let closed = timeout(shared.options.stall, peer_s_end(rest)).await;
             let took = began.elapsed();
             match closed {
-                Ok(Ok(ControlFlow::Break(()))) => StreamServerEvent::Finished { addr, took, closed: true },
-                Ok(Ok(ControlFlow::Continue(()))) | Err(_) => {
-                    StreamServerEvent::Finished { addr, took, closed: false }
+                Ok(Ok(ControlFlow::Break(()))) => {
+                    FileServerEvent::Finished { addr, took, closed: true }
                 }
-                Ok(Err(error)) => StreamServerEvent::Failed { addr, sent, reason: error.to_string() },
+                Ok(Ok(ControlFlow::Continue(()))) | Err(_) => {
+                    FileServerEvent::Finished { addr, took, closed: false }
+                }
+                Ok(Err(error)) => FileServerEvent::Failed { addr, sent, reason: error.to_string() },
             }
         }
-        Err(reason) => StreamServerEvent::Failed { addr, sent, reason },
+        Err(reason) => FileServerEvent::Failed { addr, sent, reason },
     };
     shared.tell(event);
 }
 
-/// Sends the head, the file and the end of the stream. Counts in `sent` what was handed to the kernel.
+/// Sends the head, the file and the end of the stream. Counts in `sent` what was handed to the
+/// kernel.
 async fn send_everything(
     stream: TcpStream,
     shared: &Shared,
@@ -244,8 +251,8 @@ async fn send_everything(
     let sender = Sender::new(half, Arc::clone(&options.up.0), options.stall);
     let mut connection = Unfinished { sender, is_finished: false };
     let head = match options.framing {
-        Framing::Raw => Vec::new(),
-        Framing::Framed => framing::head(total).to_vec(),
+        ClientServerDialect::Raw => Vec::new(),
+        ClientServerDialect::Framed => framing::head(total).to_vec(),
     };
     let mut head = head.as_slice();
     while *sent < total {
@@ -264,8 +271,9 @@ async fn send_everything(
     Ok((receiving, connection))
 }
 
-/// Waits until the client closes the connection as well: to close it with something unread in it would reset it, and the
-/// client would lose what is still on the way. `Continue`: it talks instead.
+/// Waits until the client closes the connection as well: to close it with something unread in it
+/// would reset it, and the client would lose what is still on the way. `Continue`: it talks
+/// instead.
 async fn peer_s_end(
     (mut receiving, _connection): (OwnedReadHalf, Unfinished),
 ) -> io::Result<ControlFlow<()>> {
@@ -297,8 +305,9 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.is_finished {
-            // The sending half would end the stream in good order when it goes. To connect to nobody resets the connection at
-            // once (tcp(7)); one that is gone already needs no reset.
+            // The sending half would end the stream in good order when it goes. To connect to
+            // nobody resets the connection at once (tcp(7)); one that is gone already needs no
+            // reset.
             let _ = rustix::net::connect_unspec(self.sender.stream());
         }
     }
@@ -306,7 +315,7 @@ impl Drop for Unfinished {
 
 impl Shared {
     /// Tells whoever listens; nobody has to.
-    fn tell(&self, event: StreamServerEvent) {
+    fn tell(&self, event: FileServerEvent) {
         let _ = self.events.send(event);
     }
 }

@@ -1,4 +1,5 @@
-//! A swarm as its owner sees it: what it is made of, what it reports, what it can be told. The work is in `driver`.
+//! A swarm as its owner sees it: what it is made of, what it reports, what it can be told. The work
+//! is in `driver`.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -21,15 +22,15 @@ pub struct SwarmOptions {
     /// The engine's settings. Its `listen_port` is set by the node.
     pub config: Config,
     /// What callers may speak.
-    pub answers: Answers,
+    pub answers: AcceptedDialects,
     /// Peers that the user named, and what they speak.
     pub peers: Vec<(SocketAddr, Dialect)>,
 }
 
-/// What those who call a swarm may speak. Only in BitTorrent do they say which swarm they want: of the other dialects, a
-/// node answers in one swarm at most.
+/// What those who call a swarm may speak. Only in BitTorrent do they say which swarm they want: of
+/// the other dialects, a node answers in one swarm at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answers {
+pub struct AcceptedDialects {
     /// BitTorrent.
     pub bittorrent: bool,
     /// Document 1's P2P.
@@ -38,7 +39,7 @@ pub struct Answers {
     pub json_torrent: bool,
 }
 
-impl Answers {
+impl AcceptedDialects {
     /// BitTorrent and nothing else.
     pub const BITTORRENT: Self = Self { bittorrent: true, chunk: false, json_torrent: false };
     /// Document 1's P2P and nothing else.
@@ -58,7 +59,8 @@ pub struct SwarmContent {
     pub store: Arc<Store>,
     /// The pieces that are verified and in the store.
     pub have: Bitfield,
-    /// The MD5 of the whole (document 1), where it is known; else it is taken when somebody wants to know.
+    /// The MD5 of the whole (document 1), where it is known; else it is taken when somebody wants
+    /// to know.
     pub md5: Option<[u8; 16]>,
 }
 
@@ -71,7 +73,8 @@ pub enum SwarmEvent {
     StoreFailed(Arc<StoreError>),
 }
 
-/// A swarm that a node takes part in. Dropped, it is left as by [`Swarm::stop`], but not waited for.
+/// A swarm that a node takes part in. Dropped, it is left as by [`Swarm::stop`], but not waited
+/// for.
 #[derive(Debug)]
 pub struct Swarm {
     info_hash: InfoHash,
@@ -100,8 +103,8 @@ pub(crate) struct Reins {
 }
 
 impl Swarm {
-    /// A swarm whose driver is started by `start`, and what it will report. Events wait without bound: read them, or
-    /// drop the receiver.
+    /// A swarm whose driver is started by `start`, and what it will report. Events wait without
+    /// bound: read them, or drop the receiver.
     pub(crate) fn new(
         info_hash: InfoHash,
         start: impl FnOnce(Reins) -> JoinHandle<()>,
@@ -140,13 +143,14 @@ impl Swarm {
         self.tell(Command::Peers(source, dialect, addrs));
     }
 
-    /// The answer to [`Event::Metadata`] and [`Event::Described`]: the content can be fetched now.
+    /// The answer to [`Event::Metadata`] and [`Event::GeometryLearned`]: the content can be fetched
+    /// now.
     pub fn content_ready(&self, content: SwarmContent) {
         self.tell(Command::Content(Box::new(content)));
     }
 
-    /// Puts the complete content in place ([`Store::finish`]), on a thread that may wait. Where it is; `None` when it
-    /// has no name, or the swarm has no content or has ended.
+    /// Puts the complete content in place ([`Store::finish`]), on a thread that may wait. Where it
+    /// is; `None` when it has no name, or the swarm has no content or has ended.
     ///
     /// # Errors
     /// As [`Store::finish`].

@@ -1,10 +1,11 @@
 //! A rate limit that many connections share: first come, first served, in grains.
 //!
-//! Every taker reserves the next stretch of the limit's time line and sleeps until it begins. So the order is that of
-//! asking, the long-run rate is exact whatever the timers' precision, and nobody keeps a list of who waits.
+//! Every taker reserves the next stretch of the limit's time line and sleeps until it begins. So
+//! the order is that of asking, the long-run rate is exact whatever the timers' precision, and
+//! nobody keeps a list of who waits.
 //!
-//! What is counted is the caller's affair: uploads count payload alone, downloads every byte of a peer connection
-//! (the heads of blocks are less than 0.1 % of them).
+//! What is counted is the caller's affair: uploads count payload alone, downloads every byte of a
+//! peer connection (the heads of blocks are less than 0.1 % of them).
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use tokio::time::{Instant, sleep_until};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The least that is granted at a time where more is wanted, in bytes; above it, what [`GRAIN`] carries.
+/// The least that is granted at a time where more is wanted, in bytes; above it, what [`GRAIN`]
+/// carries.
 const LEAST_GRAIN: u64 = 16 * 1024;
 
 /// The longest stretch of the limit that one taker gets at a time.
@@ -61,8 +63,9 @@ impl Throttle {
         self.limit.is_some()
     }
 
-    /// Waits until some of `want` bytes may pass, and says how many: all of them without a limit, else at least one
-    /// (if any are wanted) and at most a grain. Dropped while it waits, it takes nothing.
+    /// Waits until some of `want` bytes may pass, and says how many: all of them without a limit,
+    /// else at least one (if any are wanted) and at most a grain. Dropped while it waits, it takes
+    /// nothing.
     pub(crate) async fn take(&self, want: usize) -> usize {
         let Some(limit) = &self.limit else { return want };
         let bytes = (want as u64).min(limit.grain);
@@ -161,7 +164,8 @@ mod tests {
             let (sum, want) = (got.iter().sum::<u64>() as f64, rate as f64 * 10.0);
             // 20 ms of slack, one grain, and the smallest grain on the slowest limit.
             assert!((sum / want - 1.0).abs() < 0.02, "{rate}: {sum} of {want}");
-            let (least, most) = (*got.iter().min().unwrap() as f64, *got.iter().max().unwrap() as f64);
+            let (least, most) =
+                (*got.iter().min().unwrap() as f64, *got.iter().max().unwrap() as f64);
             assert!(least / most > 0.9, "{rate}: {got:?}");
         }
     }

@@ -1,5 +1,5 @@
-//! The decoders and encoders of the dialects behind one face: what the bytes of a connection say, and the bytes that say
-//! it. No sockets.
+//! The decoders and encoders of the dialects behind one face: what the bytes of a connection say,
+//! and the bytes that say it. No sockets.
 
 use std::sync::{
     Arc,
@@ -90,18 +90,24 @@ impl Ear {
     pub(crate) fn decode(&mut self, stream: &mut BytesMut) -> Result<Option<Next>, IntakeError> {
         Ok(match self {
             Self::BitTorrent(decoder) => decoder.decode(stream)?.map(|decoded| match decoded {
-                bittorrent::Decoded::Message(message) => Next::Message(Message::BitTorrent(message)),
+                bittorrent::Decoded::Message(message) => {
+                    Next::Message(Message::BitTorrent(message))
+                }
                 bittorrent::Decoded::Block(request) => Next::Block(request),
             }),
             Self::Chunk(decoder, bounds) => match decoder.decode(stream)? {
-                Some(chunk::Decoded::Message(message)) => Some(Next::Message(Message::Chunk(message))),
+                Some(chunk::Decoded::Message(message)) => {
+                    Some(Next::Message(Message::Chunk(message)))
+                }
                 Some(chunk::Decoded::Data { offset, size }) => {
                     Some(Next::Block(chunk_of(offset, size, bounds)?))
                 }
                 None => None,
             },
             Self::JsonTorrent(decoder) => decoder.decode(stream)?.map(|decoded| match decoded {
-                json_torrent::Decoded::Message(message) => Next::Message(Message::JsonTorrent(message)),
+                json_torrent::Decoded::Message(message) => {
+                    Next::Message(Message::JsonTorrent(message))
+                }
                 json_torrent::Decoded::Piece { index, size } => {
                     Next::Block(BlockRequest { piece: index, offset: 0, length: size })
                 }
@@ -124,7 +130,11 @@ pub(crate) fn encode_head(dialect: Dialect, block: Block, geometry: &Geometry, o
     let Block { piece, offset, length } = block;
     match dialect {
         Dialect::BitTorrent => {
-            out.extend_from_slice(&bittorrent::message::block_head(BlockRequest { piece, offset, length }));
+            out.extend_from_slice(&bittorrent::message::block_head(BlockRequest {
+                piece,
+                offset,
+                length,
+            }));
         }
         Dialect::Chunk => {
             out.extend_from_slice(&chunk::data_head(geometry.range_of_block(block).start, length));

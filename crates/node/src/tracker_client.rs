@@ -1,5 +1,5 @@
-//! Announces to trackers over HTTP, HTTPS and UDP, and to document 2's, and nothing else: when to announce and what to do with the answer is
-//! the engine's to decide.
+//! Announces to trackers over HTTP, HTTPS and UDP, and to document 2's, and nothing else: when to
+//! announce and what to do with the answer is the engine's to decide.
 
 mod http;
 mod json;
@@ -13,7 +13,7 @@ use std::{
 
 use reqwest::Url;
 use sow_content::InfoHash;
-use sow_engine::{Announce, AnnounceReply};
+use sow_engine::{Announce, AnnounceError, AnnounceReply};
 use sow_wire::{
     bittorrent::PeerId,
     tracker::{AnnounceRequest, AnnounceResponse},
@@ -27,14 +27,15 @@ const MAX_REMEMBERED: usize = 64;
 
 /// Who announces, to every tracker the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Announcer {
+pub struct AnnounceIdentity {
     /// The swarm.
     pub info_hash: InfoHash,
     /// Our name in it.
     pub peer_id: PeerId,
     /// Where we listen; 0 when we cannot be called.
     pub port: u16,
-    /// What tells us from another one should our address change: random, the same as long as we run.
+    /// What tells us from another one should our address change: random, the same as long as we
+    /// run.
     pub key: u32,
 }
 
@@ -62,23 +63,24 @@ impl TrackerClient {
         Self { bind, clock: Clock::new(), memory: Mutex::default() }
     }
 
-    /// Announces to one tracker and waits for its answer: 10 s over HTTP, 16 s for each half of an exchange over UDP.
+    /// Announces to one tracker and waits for its answer: 10 s over HTTP, 16 s for each half of an
+    /// exchange over UDP.
     ///
     /// # Errors
-    /// What the tracker said when it refused, or what went wrong on the way, in words for people.
+    /// The failure reason of the tracker, or why it was not reached.
     pub async fn announce(
         &self,
         url: &str,
-        announcer: &Announcer,
+        announcer: &AnnounceIdentity,
         announce: &Announce,
-    ) -> Result<AnnounceReply, String> {
-        let parsed: Url = url.parse().map_err(|_| "not a URL".to_owned())?;
+    ) -> Result<AnnounceReply, AnnounceError> {
+        let parsed: Url = url.parse().map_err(|_| AnnounceError::InvalidUrl)?;
         let request = request(announcer, announce);
         let response = match parsed.scheme() {
             "http" | "https" => self.announce_http(&parsed, url, request).await?,
             "json-torrent" => return json::announce(&parsed, self.bind, announcer, announce).await,
             "udp" => self.announce_udp(&parsed, request).await?,
-            other => return Err(format!("trackers are not spoken to by {other}")),
+            other => return Err(AnnounceError::UnsupportedScheme(other.to_owned())),
         };
         if let Some(warning) = &response.warning {
             tracing::warn!(tracker = parsed.host_str(), "{warning}");
@@ -91,6 +93,11 @@ impl TrackerClient {
     }
 }
 
+/// A failure of the system or of a library on the way to a tracker.
+fn unreachable(error: impl ToString) -> AnnounceError {
+    AnnounceError::Unreachable(error.to_string())
+}
+
 /// Adds an entry, in the place of any other when there are too many.
 fn remember<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: V) {
     if map.len() >= MAX_REMEMBERED && !map.contains_key(&key) {
@@ -99,7 +106,7 @@ fn remember<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: V) {
     map.insert(key, value);
 }
 
-fn request(announcer: &Announcer, announce: &Announce) -> AnnounceRequest {
+fn request(announcer: &AnnounceIdentity, announce: &Announce) -> AnnounceRequest {
     AnnounceRequest {
         info_hash: announcer.info_hash,
         peer_id: announcer.peer_id,

@@ -1,5 +1,6 @@
-//! The MD5 of the whole content (document 1), taken from the beginning as far as it is there while the rest still comes: from
-//! memory what has just come in order, from the store what came out of order. On a thread that may wait; no decisions.
+//! The MD5 of the whole content (document 1), taken from the beginning as far as it is there while
+//! the rest still comes: from memory what has just come in order, from the store what came out of
+//! order. On a thread that may wait; no decisions.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -65,8 +66,12 @@ impl WholeDigest {
 
     /// Something that is stored was changed: begins anew.
     pub(crate) fn reset(&mut self) {
-        *self =
-            Self { number: self.number + 1, running: self.running, wanted: self.wanted, ..Self::default() };
+        *self = Self {
+            number: self.number + 1,
+            running: self.running,
+            wanted: self.wanted,
+            ..Self::default()
+        };
     }
 
     /// Takes note of a finished turn. An error is given back once.
@@ -128,7 +133,11 @@ impl WholeDigest {
             let result = update(md5, &store, pieces, kept);
             drop(store);
             // A swarm that is gone has no use for the sum.
-            let _ = inbox.blocking_send(Letter::Digested(Box::new(Digested { number, end: there, result })));
+            let _ = inbox.blocking_send(Letter::Digested(Box::new(Digested {
+                number,
+                end: there,
+                result,
+            })));
         });
     }
 }
@@ -150,7 +159,12 @@ fn update(
     Ok(md5)
 }
 
-fn read(md5: &mut Md5, store: &Store, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<(), StoreError> {
+fn read(
+    md5: &mut Md5,
+    store: &Store,
+    range: Range<u64>,
+    buffer: &mut Vec<u8>,
+) -> Result<(), StoreError> {
     let mut at = range.start;
     while at < range.end {
         let end = (at + READ).min(range.end);

@@ -1,10 +1,11 @@
-//! The sending half of a connection: a task that sends messages many at a time and blocks one after the other.
+//! The sending half of a connection: a task that sends messages many at a time and blocks one after
+//! the other.
 //!
-//! Messages overtake blocks that have not begun: news must not wait behind payload. A choke does not, nor what is said
-//! after it: it is about the blocks before it.
+//! Messages overtake blocks that have not begun: news must not wait behind payload. A choke does
+//! not, nor what is said after it: it is about the blocks before it.
 //!
-//! Memory of one connection: [`MAX_QUEUED`] bytes at most for messages that the peer does not take; whoever lets it
-//! come to that is closed. Blocks wait as numbers.
+//! Memory of one connection: [`MAX_QUEUED`] bytes at most for messages that the peer does not take;
+//! whoever lets it come to that is closed. Blocks wait as numbers.
 
 use std::{
     collections::VecDeque,
@@ -36,8 +37,9 @@ pub(crate) const MAX_QUEUED: usize = 4 << 20;
 /// What a waiting message costs besides its body, in bytes.
 const MESSAGE_COST: usize = 64;
 
-/// How much the kernel may hold unsent (TCP_NOTSENT_LOWAT), in bytes: what a connection sends in [`UNSENT_TIME`], within
-/// these bounds. What is in there cannot be overtaken any more; with less, the writer wakes up more often.
+/// How much the kernel may hold unsent (TCP_NOTSENT_LOWAT), in bytes: what a connection sends in
+/// [`UNSENT_TIME`], within these bounds. What is in there cannot be overtaken any more; with less,
+/// the writer wakes up more often.
 const UNSENT: std::ops::RangeInclusive<u32> = 16 * 1024..=512 * 1024;
 
 /// See [`UNSENT`].
@@ -63,7 +65,8 @@ pub(crate) struct Speech {
     pub(crate) spelling: Spelling,
 }
 
-/// The way to a connection's writer. Once it is dropped, the writer sends the messages that wait, and ends.
+/// The way to a connection's writer. Once it is dropped, the writer sends the messages that wait,
+/// and ends.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: mpsc::UnboundedSender<Outgoing>,
@@ -96,7 +99,12 @@ enum Failure {
 
 impl Outbox {
     /// A writer for `sender`, and the way to it.
-    pub(crate) fn new(conn: ConnId, speech: Speech, sender: Sender, inbox: Inbox) -> (Self, Writer) {
+    pub(crate) fn new(
+        conn: ConnId,
+        speech: Speech,
+        sender: Sender,
+        inbox: Inbox,
+    ) -> (Self, Writer) {
         let (to, queue) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let outbox = Self { queue: to, queued: Arc::clone(&queued) };
@@ -104,11 +112,23 @@ impl Outbox {
         let measured = (0, Instant::now());
         (
             outbox,
-            Writer { conn, speech, sender, inbox, queue, queued, messages, waiting, unsent: 0, measured },
+            Writer {
+                conn,
+                speech,
+                sender,
+                inbox,
+                queue,
+                queued,
+                messages,
+                waiting,
+                unsent: 0,
+                measured,
+            },
         )
     }
 
-    /// Puts something in the queue. False: the peer takes too little, or is gone; no more use for it.
+    /// Puts something in the queue. False: the peer takes too little, or is gone; no more use for
+    /// it.
     pub(crate) fn push(&self, outgoing: Outgoing) -> bool {
         let cost = cost_of(&outgoing);
         let queued = self.queued.fetch_add(cost, Ordering::Relaxed) + cost;
@@ -156,7 +176,8 @@ impl Writer {
         }
     }
 
-    /// Takes what has come in; waits for it when there is nothing else to do. False: nothing more will come.
+    /// Takes what has come in; waits for it when there is nothing else to do. False: nothing more
+    /// will come.
     async fn collect(&mut self, batch: &mut Vec<Outgoing>) -> bool {
         const MANY: usize = 256;
         if self.waiting.is_empty() && self.messages.is_empty() {
@@ -187,9 +208,10 @@ impl Writer {
                 self.waiting.push_back(Outgoing::Block(block, store));
             }
             Outgoing::Message(message) => {
-                let held_up = self.waiting.iter().any(|waiting| matches!(waiting, Outgoing::Message(_)));
-                let choke =
-                    message == Message::BitTorrent(bittorrent::Message::Choke) && !self.waiting.is_empty();
+                let held_up =
+                    self.waiting.iter().any(|waiting| matches!(waiting, Outgoing::Message(_)));
+                let choke = message == Message::BitTorrent(bittorrent::Message::Choke)
+                    && !self.waiting.is_empty();
                 if held_up || choke {
                     self.waiting.push_back(Outgoing::Message(message));
                 } else {
@@ -216,7 +238,8 @@ impl Writer {
     }
 
     async fn send_block(&mut self, block: Block, store: &Store) -> Result<(), Failure> {
-        let segments = store.segments(store.geometry().range_of_block(block)).map_err(Failure::Store)?;
+        let segments =
+            store.segments(store.geometry().range_of_block(block)).map_err(Failure::Store)?;
         if self.sender.is_limited() {
             self.flush(false).await?;
         }
@@ -322,7 +345,8 @@ mod tests {
             arrived.push(match decoded {
                 Decoded::Message(message) => Ok(message),
                 Decoded::Block(head) => {
-                    let (payload, number) = (bytes.split_to(head.length as usize), head.offset >> 14);
+                    let (payload, number) =
+                        (bytes.split_to(head.length as usize), head.offset >> 14);
                     assert!(payload.iter().all(|byte| u32::from(*byte) == number));
                     Err(number)
                 }
@@ -355,7 +379,8 @@ mod tests {
         }
         drop(outbox);
         let (choke, unchoke) = (Ok(Message::Choke), Ok(Message::Unchoke));
-        let want = [Ok(Message::HaveNone), Ok(Message::Have(7)), Err(1), Err(2), choke, unchoke, Err(3)];
+        let want =
+            [Ok(Message::HaveNone), Ok(Message::Have(7)), Err(1), Err(2), choke, unchoke, Err(3)];
         assert_eq!(arrivals(peer).await, want);
         timeout(PATIENCE, writing).await.unwrap().unwrap();
     }
@@ -377,7 +402,9 @@ mod tests {
     async fn a_peer_that_takes_nothing_fills_its_own_queue_alone() {
         let Pair { outbox, writer, peer, .. } = pair(None, PATIENCE).await;
         let message = Message::Extended { id: 1, payload: vec![0; 16384].into() };
-        let pushed = (0..1000).take_while(|_| outbox.push(Outgoing::Message(message.clone().into()))).count();
+        let pushed = (0..1000)
+            .take_while(|_| outbox.push(Outgoing::Message(message.clone().into())))
+            .count();
         assert_eq!(pushed, MAX_QUEUED / (16384 + MESSAGE_COST));
         drop((writer, peer));
     }

@@ -1,4 +1,5 @@
-//! When file descriptors run out, the node waits and goes on. In a program of its own: the limit is the process's.
+//! When file descriptors run out, the node waits and goes on. In a program of its own: the limit is
+//! the process's.
 
 mod stage;
 

@@ -1,5 +1,5 @@
-//! Callers that want no good: each is dropped, in time, and costs nobody else anything. All the while an honest receiver
-//! fetches from the same origin, and finishes.
+//! Callers that want no good: each is dropped, in time, and costs nobody else anything. All the
+//! while an honest receiver fetches from the same origin, and finishes.
 
 mod stage;
 
@@ -8,7 +8,7 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::{BufMut, BytesMut};
 use sow_content::InfoHash;
 use sow_engine::Event;
-use sow_node::{Deadlines, NodeOptions, SwarmEvent};
+use sow_node::{NodeOptions, SwarmEvent, Timeouts};
 use sow_wire::bittorrent::{
     BlockRequest, Handshake, Message, PeerId,
     message::{block_head, encode},
@@ -24,7 +24,7 @@ use tokio::{
 const DEADLINE: Duration = Duration::from_millis(1500);
 
 fn impatient() -> NodeOptions {
-    let deadlines = Deadlines { handshake: DEADLINE, message: DEADLINE, stall: DEADLINE };
+    let deadlines = Timeouts { handshake: DEADLINE, message: DEADLINE, stall: DEADLINE };
     NodeOptions { deadlines, ..loopback() }
 }
 
@@ -103,7 +103,8 @@ impl Scene {
 async fn callers_without_a_handshake() {
     let scene = Scene::set();
     let addr = scene.origin.addr();
-    let first_words: [&[u8]; 5] = [b"", b"\x13BitTorrent", b"\x16\x03\x01", b"SSH-2.0-x\r\n", b"GET / HT"];
+    let first_words: [&[u8]; 5] =
+        [b"", b"\x13BitTorrent", b"\x16\x03\x01", b"SSH-2.0-x\r\n", b"GET / HT"];
     for words in first_words {
         let start = Instant::now();
         let mut stream = TcpStream::connect(addr).await.unwrap();
@@ -244,7 +245,9 @@ async fn a_flood_of_requests() {
     let many = said(&vec![request; 1000]);
     write_until_refused(&mut stream, &many, Duration::ZERO).await;
     let gone = |event: &SwarmEvent| match event {
-        SwarmEvent::Engine(Event::PeerGone { peer_id, .. }) => peer_id.0.starts_with(b"-XX").then_some(()),
+        SwarmEvent::Engine(Event::PeerDisconnected { peer_id, .. }) => {
+            peer_id.0.starts_with(b"-XX").then_some(())
+        }
         _ => None,
     };
     scene.origin.wait_for(gone).await;
@@ -257,8 +260,12 @@ async fn a_flood_of_small_messages() {
     let mut floods = Vec::new();
     for addr in [scene.origin.addr(), scene.receiver.addr()] {
         let mut stream = enter(addr, scene.name()).await;
-        let change =
-            said(&[Message::Interested, Message::NotInterested, Message::KeepAlive, Message::Have(1)]);
+        let change = said(&[
+            Message::Interested,
+            Message::NotInterested,
+            Message::KeepAlive,
+            Message::Have(1),
+        ]);
         floods.push(tokio::spawn(async move {
             stream.write_all(&said(&[Message::HaveNone])).await.unwrap();
             let many = change.repeat(1000);

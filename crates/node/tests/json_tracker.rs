@@ -1,4 +1,5 @@
-//! Document 2's tracker over the loopback: with its client, with callers who mean harm, and with peers that die.
+//! Document 2's tracker over the loopback: with its client, with callers who mean harm, and with
+//! peers that die.
 
 use std::{
     io,
@@ -104,7 +105,8 @@ async fn bad_requests_are_answered_with_what_is_wrong() {
 #[tokio::test]
 async fn the_dead_are_struck_off_and_the_living_are_not_harmed() {
     let soon = Duration::from_millis(10);
-    let tracker = tracker(JsonLimits { probe_after: soon, probe_again: soon, ..JsonLimits::default() });
+    let tracker =
+        tracker(JsonLimits { probe_after: soon, probe_again: soon, ..JsonLimits::default() });
     let living = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let dying = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ports = [&living, &dying].map(|listener| listener.local_addr().unwrap().port());
@@ -150,11 +152,11 @@ async fn a_client_says_what_went_wrong() {
         .await
         .unwrap();
         let error = told.unwrap_err();
-        assert!(error.contains(due), "{error}");
+        assert!(error.to_string().contains(due), "{error}");
     }
     drop(listener);
     let error = announce_json("127.0.0.1", port, None, &request).await.unwrap_err();
-    assert!(error.contains("refused"), "{error}");
+    assert!(error.to_string().contains("refused"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,7 +165,8 @@ async fn silence_is_not_waited_for() {
     let mut stream = TcpStream::connect(("127.0.0.1", tracker.port())).await.unwrap();
     stream.write_all(&head(100)).await.unwrap();
     let mut answer = Vec::new();
-    // The clock runs ahead whenever nothing else happens: the end comes when the tracker's patience is over.
+    // The clock runs ahead whenever nothing else happens: the end comes when the tracker's patience
+    // is over.
     let ended = timeout(Duration::from_secs(3600), stream.read_to_end(&mut answer)).await;
     assert!(ended.is_ok() && answer.is_empty());
 }

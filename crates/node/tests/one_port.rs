@@ -1,4 +1,5 @@
-//! BitTorrent and HTTP on one port: the index, the `.torrent`, a tracker, and a transfer beside them.
+//! BitTorrent and HTTP on one port: the index, the `.torrent`, a tracker, and a transfer beside
+//! them.
 
 mod stage;
 
@@ -7,7 +8,7 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use sow_content::Metainfo;
 use sow_node::{
-    Deadlines, NodeOptions, TrackerService,
+    NodeOptions, Timeouts, TrackerService,
     index::{SharedContent, index},
 };
 use sow_tracker::{Limits, Mode};
@@ -34,7 +35,8 @@ fn shared(original: &Original, name: &str) -> SharedContent {
 /// Asks, and gives back the whole answer.
 async fn ask(addr: SocketAddr, path: &str, accept: &str) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(addr).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
     // In two parts, so that the first does not tell the protocol.
     let (first, rest) = request.as_bytes().split_at(2);
     stream.write_all(first).await.unwrap();
@@ -76,7 +78,9 @@ async fn what_is_shared_is_listed_for_programs_and_for_people() {
 async fn the_torrent_is_found_by_any_name_when_it_is_the_only_one() {
     let original = file(100_000, 32768);
     let only = origin(&original, &["x"]);
-    for path in ["/x.torrent", "/anything.torrent", &format!("/{}.torrent", original.metainfo.info_hash)] {
+    for path in
+        ["/x.torrent", "/anything.torrent", &format!("/{}.torrent", original.metainfo.info_hash)]
+    {
         let (head, body) = ask(only.addr(), path, "*/*").await;
         assert!(head.contains("application/x-bittorrent"), "{head}");
         assert_eq!(Metainfo::decode(&body).unwrap().info_hash, original.metainfo.info_hash);
@@ -85,7 +89,9 @@ async fn the_torrent_is_found_by_any_name_when_it_is_the_only_one() {
     assert!(head.starts_with("HTTP/1.1 404"), "{head}");
     only.stop().await;
     let two = origin(&original, &["x", "y z"]);
-    for (path, status) in [("/y%20z.torrent", "200"), ("/w.torrent", "404"), ("/..%2fx.torrent", "404")] {
+    for (path, status) in
+        [("/y%20z.torrent", "200"), ("/w.torrent", "404"), ("/..%2fx.torrent", "404")]
+    {
         let (head, _) = ask(two.addr(), path, "*/*").await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {head}");
     }
@@ -101,7 +107,8 @@ async fn receivers_find_each_other_by_the_tracker_on_the_same_port() {
     let url = format!("http://{}/announce", origin.addr());
     let mut announcing = config(9);
     announcing.trackers = vec![vec![url.clone()]];
-    // The origin itself is not in the tracker's list: one receiver is named to the other by the tracker.
+    // The origin itself is not in the tracker's list: one receiver is named to the other by the
+    // tracker.
     let mut first = original.receiver(loopback(), announcing, vec![origin.addr()]);
     first.complete().await;
     let mut asking = config(2);
@@ -134,7 +141,7 @@ async fn without_a_router_http_is_hung_up_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_that_asks_at_once_is_answered() {
     let original = file(1000, 32768);
-    let deadlines = Deadlines { handshake: Duration::from_secs(1), ..Deadlines::default() };
+    let deadlines = Timeouts { handshake: Duration::from_secs(1), ..Timeouts::default() };
     let origin = original.origin(NodeOptions { deadlines, ..loopback() }, config(1));
     origin.node.serve_http(index(vec![shared(&original, "x")]));
     // The places are taken by callers who ask for nothing more.
@@ -145,7 +152,8 @@ async fn a_crowd_that_asks_at_once_is_answered() {
         idle.push(stream);
     }
     let addr = origin.addr();
-    let crowd: Vec<_> = (0..300).map(|_| tokio::spawn(async move { ask(addr, "/", "*/*").await })).collect();
+    let crowd: Vec<_> =
+        (0..300).map(|_| tokio::spawn(async move { ask(addr, "/", "*/*").await })).collect();
     for one in crowd {
         let (head, _) = timeout(PATIENCE, one).await.unwrap().unwrap();
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");

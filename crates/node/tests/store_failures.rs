@@ -39,7 +39,11 @@ async fn a_write_that_fails_is_reported_and_no_more_is_fetched() {
     assert_eq!(receiver.wait_for(kind).await, StoreErrorKind::Misuse);
     tokio::time::sleep(Duration::from_millis(2500)).await;
     let mut status = receiver.swarm.status();
-    let seen = timeout(PATIENCE, status.wait_for(|status| status.pieces > 0)).await.unwrap().unwrap().clone();
+    let seen = timeout(PATIENCE, status.wait_for(|status| status.pieces > 0))
+        .await
+        .unwrap()
+        .unwrap()
+        .clone();
     assert_eq!(seen.bytes_verified, 0);
     // What was asked for before the disk failed may have come; the rest never does.
     assert!(seen.downloaded < 4_000_000, "{seen:?}");
@@ -58,7 +62,9 @@ async fn who_cannot_read_lets_its_peers_go_and_others_help() {
     // Cut off behind the back of an origin; the first receiver has a copy of its own.
     OpenOptions::new().write(true).open(&original.path).unwrap().set_len(10_000).unwrap();
     let mut second = original.receiver(loopback(), config(4), vec![broken.addr()]);
-    let gone = |event: &SwarmEvent| matches!(event, SwarmEvent::Engine(Event::PeerGone { .. })).then_some(());
+    let gone = |event: &SwarmEvent| {
+        matches!(event, SwarmEvent::Engine(Event::PeerDisconnected { .. })).then_some(())
+    };
     broken.wait_for(gone).await;
     second.swarm.add_peers(
         sow_engine::PeerSource::Named,
@@ -83,7 +89,8 @@ async fn an_end_during_a_transfer_loses_nothing_that_was_verified() {
         let mut before = 0;
         receiver
             .wait_for(|event| {
-                before += u32::from(matches!(event, SwarmEvent::Engine(Event::PieceVerified { .. })));
+                before +=
+                    u32::from(matches!(event, SwarmEvent::Engine(Event::PieceVerified { .. })));
                 done = matches!(event, SwarmEvent::Engine(Event::Complete));
                 (before == 10 || done).then_some(())
             })

@@ -184,7 +184,8 @@ async fn the_status_is_renewed_while_somebody_looks() {
     let origin = original.origin(limited, config(1));
     let mut receiver = original.receiver(loopback(), config(2), vec![origin.addr()]);
     let mut status = receiver.swarm.status();
-    let halfway = timeout(PATIENCE, status.wait_for(|status| status.have > 0 && status.have < status.pieces));
+    let halfway =
+        timeout(PATIENCE, status.wait_for(|status| status.have > 0 && status.have < status.pieces));
     let seen = halfway.await.unwrap().unwrap().clone();
     assert_eq!(seen.bytes_total, 3_000_000);
     assert_eq!(seen.peers.len(), 1);
@@ -203,7 +204,7 @@ async fn a_swarm_is_joined_once_and_again_after_it_was_left() {
         info_hash: original.metainfo.info_hash,
         content: None,
         config: config(3),
-        answers: sow_node::Answers::BITTORRENT,
+        answers: sow_node::AcceptedDialects::BITTORRENT,
         peers: vec![],
     };
     assert!(matches!(origin.node.join(options()), Err(sow_node::NodeError::AlreadyJoined(_))));

@@ -1,6 +1,8 @@
-//! Amounts as people type and read them: RATE (`10mbit`, `1.2MB/s`), SIZE (`5MiB`), TIME (`90s`, `1h30m`).
+//! Amounts as people type and read them: RATE (`10mbit`, `1.2MB/s`), SIZE (`5MiB`), TIME (`90s`,
+//! `1h30m`).
 //!
-//! Case tells bits from bytes (`b`, `B`); words (`bit`, `byte`) do so in any case. What could mean two things is refused.
+//! Case tells bits from bytes (`b`, `B`); words (`bit`, `byte`) do so in any case. What could mean
+//! two things is refused.
 
 use std::{fmt, time::Duration};
 
@@ -61,7 +63,11 @@ const TIMES: &str = "for example 90s, 10m, 1h, 1h30m, 500ms";
 pub fn rate(text: &str) -> Result<Rate, QuantityError> {
     let (number, unit) = split(text)?;
     if unit.is_empty() {
-        return Err(QuantityError::NoUnit { number: text.trim().to_owned(), of: "rate", unit: "mbit" });
+        return Err(QuantityError::NoUnit {
+            number: text.trim().to_owned(),
+            of: "rate",
+            unit: "mbit",
+        });
     }
     let bits = bits_per_unit(unit).ok_or_else(|| {
         let lower = unit.to_ascii_lowercase();
@@ -76,7 +82,8 @@ pub fn rate(text: &str) -> Result<Rate, QuantityError> {
     in_range(text, bytes, 1.0).map(Rate)
 }
 
-/// Reads a SIZE: a number of bytes, or one with a unit: `64KiB`, `10MB`; `64K` is `64KiB` as in coreutils.
+/// Reads a SIZE: a number of bytes, or one with a unit: `64KiB`, `10MB`; `64K` is `64KiB` as in
+/// coreutils.
 ///
 /// # Errors
 /// When it is not one, or too large.
@@ -85,9 +92,9 @@ pub fn size(text: &str) -> Result<Size, QuantityError> {
     let factor = match unit.strip_suffix('B').unwrap_or(unit) {
         "" => 1.0,
         prefix if !unit.ends_with('B') && prefix.len() == 1 => binary(&prefix.to_ascii_lowercase()),
-        prefix => {
-            prefix.strip_suffix('i').map_or_else(|| decimal(prefix), |p| binary(&p.to_ascii_lowercase()))
-        }
+        prefix => prefix
+            .strip_suffix('i')
+            .map_or_else(|| decimal(prefix), |p| binary(&p.to_ascii_lowercase())),
     };
     if factor == 0.0 {
         return Err(QuantityError::Unit { unit: unit.to_owned(), of: "size", examples: SIZES });
@@ -114,7 +121,11 @@ pub fn time(text: &str) -> Result<Span, QuantityError> {
                 "h" => 3600.0,
                 "d" => 86_400.0,
                 other => {
-                    return Err(QuantityError::Unit { unit: other.to_owned(), of: "time", examples: TIMES });
+                    return Err(QuantityError::Unit {
+                        unit: other.to_owned(),
+                        of: "time",
+                        examples: TIMES,
+                    });
                 }
             };
         if next.is_empty() {
@@ -128,15 +139,19 @@ pub fn time(text: &str) -> Result<Span, QuantityError> {
     Ok(Span(Duration::from_secs_f64(seconds)))
 }
 
-/// Reads a TIME that is mostly less than a second, `5ms`. Only 0 may stand without a unit: people mean milliseconds, and a bare number is seconds
-/// elsewhere.
+/// Reads a TIME that is mostly less than a second, `5ms`. Only 0 may stand without a unit: people
+/// mean milliseconds, and a bare number is seconds elsewhere.
 ///
 /// # Errors
 /// As [`time`], or when there is no unit.
 pub fn short_time(text: &str) -> Result<Span, QuantityError> {
     let span = time(text)?;
     if split(text)?.1.is_empty() && !span.0.is_zero() {
-        return Err(QuantityError::NoUnit { number: text.trim().to_owned(), of: "time", unit: "ms" });
+        return Err(QuantityError::NoUnit {
+            number: text.trim().to_owned(),
+            of: "time",
+            unit: "ms",
+        });
     }
     Ok(span)
 }
@@ -186,22 +201,24 @@ fn split(text: &str) -> Result<(f64, &str), QuantityError> {
 fn bits_per_unit(unit: &str) -> Option<f64> {
     let stem = unit.strip_suffix("/s").unwrap_or(unit);
     let lower = stem.to_ascii_lowercase();
-    let (prefix, bits) = if let Some(prefix) = lower.strip_suffix("bits").or(lower.strip_suffix("bit")) {
-        (prefix.to_owned(), 1.0)
-    } else if let Some(prefix) = stem.strip_suffix("bps") {
-        // `Mbps` is bits to everybody but tc(8); `mbps` is what tc means by bytes, so it is left ambiguous.
-        let written_small = prefix.chars().any(|c| matches!(c, 'm' | 'g' | 't'));
-        (if written_small { return None } else { prefix.to_ascii_lowercase() }, 1.0)
-    } else if let Some(prefix) = stem.strip_suffix('B') {
-        (prefix.to_ascii_lowercase(), 8.0)
-    } else if let (Some(prefix), true) = (stem.strip_suffix('b'), unit.ends_with("/s")) {
-        if prefix.chars().any(|c| matches!(c, 'm' | 'g' | 't' | 'k')) {
+    let (prefix, bits) =
+        if let Some(prefix) = lower.strip_suffix("bits").or(lower.strip_suffix("bit")) {
+            (prefix.to_owned(), 1.0)
+        } else if let Some(prefix) = stem.strip_suffix("bps") {
+            // `Mbps` is bits to everybody but tc(8); `mbps` is what tc means by bytes, so it is
+            // left ambiguous.
+            let written_small = prefix.chars().any(|c| matches!(c, 'm' | 'g' | 't'));
+            (if written_small { return None } else { prefix.to_ascii_lowercase() }, 1.0)
+        } else if let Some(prefix) = stem.strip_suffix('B') {
+            (prefix.to_ascii_lowercase(), 8.0)
+        } else if let (Some(prefix), true) = (stem.strip_suffix('b'), unit.ends_with("/s")) {
+            if prefix.chars().any(|c| matches!(c, 'm' | 'g' | 't' | 'k')) {
+                return None;
+            }
+            (prefix.to_ascii_lowercase(), 1.0)
+        } else {
             return None;
-        }
-        (prefix.to_ascii_lowercase(), 1.0)
-    } else {
-        return None;
-    };
+        };
     let factor = match prefix.as_str() {
         "" => 1.0,
         other => other.strip_suffix('i').map_or_else(|| decimal(other), binary),
@@ -283,17 +300,29 @@ mod tests {
     #[test]
     fn ambiguous_and_wrong_rates_are_refused() {
         for text in ["10mb/s", "10mbps", "10gb/s"] {
-            assert!(matches!(rate(text), Err(QuantityError::BitsOrBytes(_))), "{text}: {:?}", rate(text));
+            assert!(
+                matches!(rate(text), Err(QuantityError::BitsOrBytes(_))),
+                "{text}: {:?}",
+                rate(text)
+            );
         }
         assert_eq!(
             rate(" 10").unwrap_err().to_string(),
             "`10` has no unit of rate; write for example 10mbit"
         );
         for text in ["10m", "10 apples", "10mbit/h", "10Xbit"] {
-            assert!(matches!(rate(text), Err(QuantityError::Unit { .. })), "{text}: {:?}", rate(text));
+            assert!(
+                matches!(rate(text), Err(QuantityError::Unit { .. })),
+                "{text}: {:?}",
+                rate(text)
+            );
         }
         for text in ["", "mbit", "-1mbit", "1.2.3MB/s", "nan", "."] {
-            assert!(matches!(rate(text), Err(QuantityError::Number(_))), "{text}: {:?}", rate(text));
+            assert!(
+                matches!(rate(text), Err(QuantityError::Number(_))),
+                "{text}: {:?}",
+                rate(text)
+            );
         }
         for text in ["0mbit", "1bit", "99999999999999999999GB/s"] {
             assert!(matches!(rate(text), Err(QuantityError::Range(_))), "{text}: {:?}", rate(text));

@@ -56,6 +56,9 @@ impl World {
     /// How many hosts banned `liar`.
     pub fn bans_of(&self, liar: HostId) -> usize {
         let addr = self.hosts[liar].addr.ip();
-        self.hosts.iter().filter(|host| host.banned.iter().any(|banned| banned.ip() == addr)).count()
+        self.hosts
+            .iter()
+            .filter(|host| host.banned.iter().any(|banned| banned.ip() == addr))
+            .count()
     }
 }

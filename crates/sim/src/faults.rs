@@ -45,7 +45,8 @@ impl Faults {
             faults = faults.at(death, Fault::Kill(host)).at(death + rest, Fault::Restart(host));
         }
         for _ in 0..rng.usize(..4) {
-            faults = faults.at(Duration::from_micros(rng.u64(..micros)), Fault::Cut(rng.usize(..1000)));
+            faults =
+                faults.at(Duration::from_micros(rng.u64(..micros)), Fault::Cut(rng.usize(..1000)));
         }
         faults
     }

@@ -1,4 +1,5 @@
-//! One simulated machine: an engine, its link, and a store that remembers which bytes are right. No clock, no network.
+//! One simulated machine: an engine, its link, and a store that remembers which bytes are right. No
+//! clock, no network.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,7 +7,7 @@ use std::{
 };
 
 use sow_content::{BLOCK_LENGTH, Bitfield, Block, Geometry};
-use sow_engine::{Engine, Message, Storing, Time, Verdict};
+use sow_engine::{Engine, Message, StoreMode, StoreOutcome, Time};
 use sow_wire::bittorrent::PeerId;
 
 use crate::link::{Link, Rates};
@@ -86,8 +87,11 @@ impl Host {
 
     /// Its name in this life.
     pub(crate) fn peer_id(&self) -> PeerId {
-        let text =
-            format!("-SI0001-{:>8}{:04}", self.addr.ip().to_string().replace('.', ""), self.lives % 10_000);
+        let text = format!(
+            "-SI0001-{:>8}{:04}",
+            self.addr.ip().to_string().replace('.', ""),
+            self.lives % 10_000
+        );
         let mut id = [b'-'; 20];
         for (to, from) in id.iter_mut().zip(text.bytes()) {
             *to = from;
@@ -116,7 +120,8 @@ impl Host {
         self.assemblies.remove(&piece);
     }
 
-    /// A sum of what is stored: zeros when all of it is right, else something that depends on what is not.
+    /// A sum of what is stored: zeros when all of it is right, else something that depends on what
+    /// is not.
     pub(crate) fn sum(&self) -> [u8; 16] {
         let mut sum = [0; 16];
         for piece in &self.wrong {
@@ -126,7 +131,12 @@ impl Host {
     }
 
     /// Checks and stores a piece as a real store would.
-    pub(crate) fn store(&mut self, piece: u32, geometry: Geometry, storing: Storing) -> Verdict {
+    pub(crate) fn store(
+        &mut self,
+        piece: u32,
+        geometry: Geometry,
+        storing: StoreMode,
+    ) -> StoreOutcome {
         let blocks = self.assemblies.remove(&piece).unwrap_or_default();
         let mut end = 0;
         let mut units = vec![[0; 20]; geometry.blocks_in(piece) as usize];
@@ -140,12 +150,13 @@ impl Host {
         }
         assert_eq!(end, geometry.length_of(piece), "piece {piece} is not whole");
         match storing {
-            Storing::Verify { .. } if !right => return Verdict::Corrupt { digests: units },
-            Storing::Correct => {
-                let differed = if right { self.wrong.remove(&piece) } else { self.wrong.insert(piece) };
-                return Verdict::Kept { differed };
+            StoreMode::Verify { .. } if !right => return StoreOutcome::Corrupt { digests: units },
+            StoreMode::WriteIfDifferent => {
+                let differed =
+                    if right { self.wrong.remove(&piece) } else { self.wrong.insert(piece) };
+                return StoreOutcome::WrittenUnverified { differed };
             }
-            Storing::Verify { .. } | Storing::Keep => {}
+            StoreMode::Verify { .. } | StoreMode::WriteUnverified => {}
         }
         self.have.set(piece);
         self.stored.push(piece);
@@ -153,10 +164,12 @@ impl Host {
             self.wrong.insert(piece);
         }
         match storing {
-            Storing::Verify { digests } => {
-                Verdict::Verified { digests: if digests { units } else { Vec::new() } }
+            StoreMode::Verify { digests } => {
+                StoreOutcome::Verified { digests: if digests { units } else { Vec::new() } }
             }
-            Storing::Keep | Storing::Correct => Verdict::Kept { differed: false },
+            StoreMode::WriteUnverified | StoreMode::WriteIfDifferent => {
+                StoreOutcome::WrittenUnverified { differed: false }
+            }
         }
     }
 }

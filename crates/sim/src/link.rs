@@ -1,7 +1,8 @@
-//! Links: an uplink that is shared fairly by the connections of its host, a downlink that is a queue. No engines.
+//! Links: an uplink that is shared fairly by the connections of its host, a downlink that is a
+//! queue. No engines.
 //!
-//! Bytes travel in quanta. A connection has a window of bytes under way, as TCP has, so that a slow receiver holds up
-//! its own connection and no other.
+//! Bytes travel in quanta. A connection has a window of bytes under way, as TCP has, so that a slow
+//! receiver holds up its own connection and no other.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -62,7 +63,14 @@ pub(crate) struct Quantum<T> {
 
 impl<T> Link<T> {
     pub(crate) fn new(rates: Rates) -> Self {
-        Self { rates, queues: BTreeMap::new(), last: ConnId(0), busy: false, down_free: Time(0), sent: 0 }
+        Self {
+            rates,
+            queues: BTreeMap::new(),
+            last: ConnId(0),
+            busy: false,
+            down_free: Time(0),
+            sent: 0,
+        }
     }
 
     /// Queues an item of `bytes` on a connection. What is said at one moment shares a packet.
@@ -101,7 +109,12 @@ impl<T> Link<T> {
         self.last = conn;
         self.busy = true;
         self.sent += bytes;
-        Some(Quantum { conn, bytes, item, gone: Time(now.0 + bytes * 1_000_000 / self.rates.up.max(1)) })
+        Some(Quantum {
+            conn,
+            bytes,
+            item,
+            gone: Time(now.0 + bytes * 1_000_000 / self.rates.up.max(1)),
+        })
     }
 
     /// The quantum on the link is gone.

@@ -1,4 +1,5 @@
-//! The world: hosts, connections, a tracker, an agenda of what happens when. It carries out what engines ask for.
+//! The world: hosts, connections, a tracker, an agenda of what happens when. It carries out what
+//! engines ask for.
 
 use std::{
     cmp::Reverse,
@@ -10,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use sow_content::{Bitfield, Geometry, InfoHash};
 use sow_engine::{
-    AnnounceEvent, AnnounceReply, Config, ConnId, Content, Dialect, Direction, Engine, Event, Input,
-    Introduction, JSON_TRACKER, Message, Output, PeerSource, Proof, Storing, Time,
+    AnnounceEvent, AnnounceReply, Config, ConnId, Content, Dialect, Direction, Engine, Event,
+    Input, Integrity, JSON_TRACKER, Message, Output, PeerHandshake, PeerSource, StoreMode, Time,
 };
 use sow_wire::{
     bittorrent::{BlockRequest, Handshake, Message as Word},
@@ -80,7 +81,7 @@ enum Happening {
     Dialed(HostId, SocketAddr, u32),
     /// The other side closed.
     Closed(HostId, ConnId),
-    Stored(HostId, u32, u32, Storing),
+    Stored(HostId, u32, u32, StoreMode),
     Summed(HostId, u32),
     Announced(HostId, u32, AnnounceReply),
     Settled(HostId, u32),
@@ -99,7 +100,8 @@ impl World {
         let pieces = geometry.pieces();
         let origin = Host::new(0, scenario.origin, Bitfield::full(pieces), true);
         let receivers = scenario.receivers.iter().zip(1..);
-        let receivers = receivers.map(|(&rates, at)| Host::new(at, rates, Bitfield::new(pieces), false));
+        let receivers =
+            receivers.map(|(&rates, at)| Host::new(at, rates, Bitfield::new(pieces), false));
         let mut world = Self {
             now: Time(0),
             agenda: BinaryHeap::new(),
@@ -173,7 +175,9 @@ impl World {
     }
 
     fn is_done(&self) -> bool {
-        self.hosts.iter().all(|host| host.complete.is_some() || (host.origin || host.engine.is_none()))
+        self.hosts
+            .iter()
+            .all(|host| host.complete.is_some() || (host.origin || host.engine.is_none()))
             && !self.happenings.values().any(|happening| matches!(happening, Happening::Fault(_)))
     }
 
@@ -225,7 +229,11 @@ impl World {
 
     fn content(&self, id: HostId) -> Content {
         let have = self.hosts[id].have.clone();
-        let proof = if self.scenario.dialect == Dialect::Chunk { Proof::Whole } else { Proof::Pieces };
+        let proof = if self.scenario.dialect == Dialect::Chunk {
+            Integrity::FileDigest
+        } else {
+            Integrity::PieceHashes
+        };
         let metadata = Bytes::from_static(INFO_HASH_OF);
         Content { geometry: self.geometry, have, metadata, private: false, proof, md5: None }
     }
@@ -262,7 +270,7 @@ impl World {
                     self.input(host, Input::Stored { piece, verdict });
                     // Taking the sum keeps up, but cannot pass what is missing.
                     let bytes = self.hosts[host].here_from_the_beginning(self.geometry);
-                    self.input(host, Input::SummedUp { bytes });
+                    self.input(host, Input::DigestProgress { bytes });
                 }
             }
             Happening::Announced(host, life, reply) => {
@@ -274,7 +282,7 @@ impl World {
             Happening::Summed(host, life) => {
                 if self.is_in_life(host, life) {
                     let md5 = self.hosts[host].sum();
-                    self.input(host, Input::WholeDigest { md5 });
+                    self.input(host, Input::FileDigest { md5 });
                 }
             }
             Happening::Settled(host, life) => {
@@ -302,7 +310,8 @@ impl World {
         match item {
             Item::Message(message) => self.input(to, Input::Message { conn, message }),
             Item::Block { block, tainted } => {
-                let request = BlockRequest { piece: block.piece, offset: block.offset, length: block.length };
+                let request =
+                    BlockRequest { piece: block.piece, offset: block.offset, length: block.length };
                 let Some(engine) = &mut self.hosts[to].engine else { return };
                 if let Some(kept) = engine.block_arrived(self.now, conn, request) {
                     let tainted = tainted && kept.offset == block.offset;
@@ -354,9 +363,13 @@ impl World {
         let life = self.hosts[id].lives;
         match output {
             Output::Dial { addr, .. } => {
-                // TCP's handshake and BitTorrent's: two round trips of 10 ms and whatever the links take.
+                // TCP's handshake and BitTorrent's: two round trips of 10 ms and whatever the links
+                // take.
                 let rates = self.hosts[id].link.rates;
-                self.after(Duration::from_micros(4 * rates.delay + 1000), Happening::Dialed(id, addr, life));
+                self.after(
+                    Duration::from_micros(4 * rates.delay + 1000),
+                    Happening::Dialed(id, addr, life),
+                );
             }
             Output::Send { conn, message } => {
                 let bytes = message_length(&message);
@@ -365,20 +378,28 @@ impl World {
             Output::SendBlock { conn, block } => {
                 let wrong = self.hosts[id].wrong.contains(&block.piece);
                 let tainted = (self.hosts[id].liar || wrong) && block.offset == 0;
-                assert!(self.hosts[id].have.get(block.piece), "serves piece {} unverified", block.piece);
+                assert!(
+                    self.hosts[id].have.get(block.piece),
+                    "serves piece {} unverified",
+                    block.piece
+                );
                 let bytes = u64::from(block.length) + 13;
                 self.hosts[id].link.push(self.now, conn, bytes, Item::Block { block, tainted });
             }
-            Output::Drop { conn, .. } => self.close(id, conn),
+            Output::Disconnect { conn, .. } => self.close(id, conn),
             Output::Store { piece, storing } => {
                 self.after(Duration::from_micros(500), Happening::Stored(id, life, piece, storing));
             }
-            Output::DigestWhole => self.after(Duration::from_millis(1), Happening::Summed(id, life)),
-            Output::Forget { piece } => self.hosts[id].forget(piece),
+            Output::DigestFile => self.after(Duration::from_millis(1), Happening::Summed(id, life)),
+            Output::DiscardBlocks { piece } => self.hosts[id].forget(piece),
             Output::Announce { announce, .. } => {
                 let addr = self.hosts[id].addr;
-                let known =
-                    self.registered.iter().copied().filter(|&other| other != addr).collect::<Vec<_>>();
+                let known = self
+                    .registered
+                    .iter()
+                    .copied()
+                    .filter(|&other| other != addr)
+                    .collect::<Vec<_>>();
                 let peers = known.into_iter().take(announce.numwant as usize).collect();
                 if announce.event == AnnounceEvent::Stopped {
                     self.registered.remove(&addr);
@@ -401,7 +422,7 @@ impl World {
                 let life = self.hosts[id].lives;
                 self.after(Duration::from_micros(100), Happening::Settled(id, life));
             }
-            Event::Described { geometry, .. } => {
+            Event::GeometryLearned { geometry, .. } => {
                 assert_eq!(geometry.total(), self.geometry.total());
                 let life = self.hosts[id].lives;
                 self.after(Duration::from_micros(100), Happening::Settled(id, life));
@@ -434,11 +455,16 @@ impl World {
             let info_hash = InfoHash(sow_content::hash::sha1(INFO_HASH_OF));
             let peer_id = self.hosts[other].peer_id();
             let introduction = match self.scenario.dialect {
-                Dialect::BitTorrent => {
-                    Introduction::BitTorrent(Handshake { info_hash, peer_id, fast: true, extended: true })
+                Dialect::BitTorrent => PeerHandshake::BitTorrent(Handshake {
+                    info_hash,
+                    peer_id,
+                    fast: true,
+                    extended: true,
+                }),
+                Dialect::Chunk => PeerHandshake::Chunk { local: self.hosts[host].addr.ip() },
+                Dialect::JsonTorrent => {
+                    PeerHandshake::JsonTorrent { local: self.hosts[host].addr.ip() }
                 }
-                Dialect::Chunk => Introduction::Chunk { local: self.hosts[host].addr.ip() },
-                Dialect::JsonTorrent => Introduction::JsonTorrent { local: self.hosts[host].addr.ip() },
             };
             self.input(host, Input::Connected { conn, addr, direction, introduction });
         }

@@ -1,4 +1,5 @@
-//! One origin and receivers that start together, over equal links: how far from the bound, and what it costs.
+//! One origin and receivers that start together, over equal links: how far from the bound, and what
+//! it costs.
 
 use std::time::Duration;
 
@@ -40,7 +41,10 @@ fn the_last_receiver_is_near_the_bound_and_the_origin_sends_little_twice() {
     for (receivers, limit) in [(1, 1.02), (2, 1.06), (5, 1.08), (20, 1.18)] {
         for seed in 0..3 {
             let mut world = crowd(Dialect::BitTorrent, receivers, seed);
-            assert!(world.run(Duration::from_secs(120)), "{receivers} receivers, seed {seed}: never done");
+            assert!(
+                world.run(Duration::from_secs(120)),
+                "{receivers} receivers, seed {seed}: never done"
+            );
             world.check_complete().unwrap();
             world.check_nothing_twice().unwrap();
             let ratio = over_bound(&world, receivers);
@@ -83,7 +87,9 @@ fn many_small_pieces_are_shared_out_as_well() {
             assert!(world.run(Duration::from_secs(120)), "{dialect}, seed {seed}: never done");
             world.check_complete().unwrap();
             let (ratio, sent) = (over_bound(&world, 5), world.origin_sent());
-            println!("{dialect}, small pieces, seed {seed}: {ratio:.3} of the bound, origin sent {sent:.3}");
+            println!(
+                "{dialect}, small pieces, seed {seed}: {ratio:.3} of the bound, origin sent {sent:.3}"
+            );
             assert!(ratio < limit, "{dialect}, seed {seed}: {ratio:.3}");
         }
     }

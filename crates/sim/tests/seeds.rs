@@ -59,7 +59,8 @@ fn everybody_finishes_whatever_dies_and_breaks() {
     for seed in 10_000..12_000 {
         let mut scenario = scenario(Dialect::BitTorrent, seed);
         let mut rng = fastrand::Rng::with_seed(!seed);
-        scenario.faults = Faults::random(&mut rng, scenario.receivers.len(), Duration::from_secs(2));
+        scenario.faults =
+            Faults::random(&mut rng, scenario.receivers.len(), Duration::from_secs(2));
         let world = run(seed, scenario);
         world.check_bans(&[]).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
     }
@@ -83,7 +84,11 @@ fn a_liar_is_found_and_nobody_else_is_blamed() {
         let world = run(seed, scenario);
         world.check_bans(&[1]).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         let lied = world.lies_of(1) > 0;
-        assert_eq!(lied, world.bans_of(1) > 0, "seed {seed}: a lie is found, the truth is not punished");
+        assert_eq!(
+            lied,
+            world.bans_of(1) > 0,
+            "seed {seed}: a lie is found, the truth is not punished"
+        );
         found += usize::from(lied);
     }
     assert!(found > 250, "only {found} of 500 worlds with lies");
@@ -94,7 +99,9 @@ fn everybody_finishes_in_the_documents_protocols() {
     for dialect in [Dialect::Chunk, Dialect::JsonTorrent] {
         for seed in 30_000..31_000 {
             let world = run(seed, scenario(dialect, seed));
-            world.check_bans(&[]).unwrap_or_else(|broken| panic!("{dialect}, seed {seed}: {broken}"));
+            world
+                .check_bans(&[])
+                .unwrap_or_else(|broken| panic!("{dialect}, seed {seed}: {broken}"));
         }
     }
 }
@@ -105,9 +112,12 @@ fn everybody_finishes_in_the_documents_protocols_whatever_dies_and_breaks() {
         for seed in 40_000..41_000 {
             let mut scenario = scenario(dialect, seed);
             let mut rng = fastrand::Rng::with_seed(!seed);
-            scenario.faults = Faults::random(&mut rng, scenario.receivers.len(), Duration::from_secs(2));
+            scenario.faults =
+                Faults::random(&mut rng, scenario.receivers.len(), Duration::from_secs(2));
             let world = run(seed, scenario);
-            world.check_bans(&[]).unwrap_or_else(|broken| panic!("{dialect}, seed {seed}: {broken}"));
+            world
+                .check_bans(&[])
+                .unwrap_or_else(|broken| panic!("{dialect}, seed {seed}: {broken}"));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Document 2's client configuration: a JSON file with `client_port`, `file_header_size` and `client_listen_max`. What goes
-//! before it and what after it is decided where plans are made.
+//! Document 2's client configuration: a JSON file with `client_port`, `file_header_size` and
+//! `client_listen_max`. What goes before it and what after it is decided where plans are made.
 
 use std::path::Path;
 
@@ -31,10 +31,12 @@ pub(crate) struct ClientConfig {
 }
 
 impl ClientConfig {
-    /// Reads the file that was named, which must be there, or else `client_config.json` in this folder, which need not.
+    /// Reads the file that was named, which must be there, or else `client_config.json` in this
+    /// folder, which need not.
     ///
     /// # Errors
-    /// When it cannot be read, or something in it cannot be used: the error names file, field and value.
+    /// When it cannot be read, or something in it cannot be used: the error names file, field and
+    /// value.
     pub(crate) fn load(named: Option<&Path>) -> Result<Self, Failure> {
         let path = match named {
             Some(path) => path,
@@ -58,8 +60,9 @@ impl ClientConfig {
                 .tip(r#"for example {"client_port": 5555, "file_header_size": 8, "client_listen_max": 50}"#)
         };
         let object = Object::parse(bytes).map_err(wrong)?;
-        let number =
-            |key, range| object.get(key).map(|_| object.number(key, range)).transpose().map_err(wrong);
+        let number = |key, range| {
+            object.get(key).map(|_| object.number(key, range)).transpose().map_err(wrong)
+        };
         let port = number("client_port", 0..=u64::from(u16::MAX))?;
         let header = number("file_header_size", 0..=u64::MAX)?;
         let connections = number("client_listen_max", 1..=MAX_CONNECTIONS)?;
@@ -70,8 +73,9 @@ impl ClientConfig {
             ))
             .tip("write 8, or leave it away"));
         }
-        let others =
-            object.others(&KEYS).map(|key| format!("{}: `{key}` means nothing here", from.display()));
+        let others = object
+            .others(&KEYS)
+            .map(|key| format!("{}: `{key}` means nothing here", from.display()));
         Ok(Self {
             client_port: port.map(|port| port as u16),
             client_listen_max: connections.map(|count| count as usize),
@@ -92,7 +96,8 @@ mod tests {
     #[test]
     fn every_key_of_the_document_is_read() {
         let config =
-            parse(r#"{"client_port": 5556, "file_header_size": 8, "client_listen_max": 50}"#).unwrap();
+            parse(r#"{"client_port": 5556, "file_header_size": 8, "client_listen_max": 50}"#)
+                .unwrap();
         assert_eq!((config.client_port, config.client_listen_max), (Some(5556), Some(50)));
         assert!(config.warnings.is_empty());
         assert_eq!(parse("{}"), Ok(ClientConfig::default()));
@@ -126,6 +131,9 @@ mod tests {
 
     #[test]
     fn a_file_that_is_named_must_be_there() {
-        assert_eq!(ClientConfig::load(Some(Path::new("/no/such.json"))).unwrap_err().exit(), Exit::Failed);
+        assert_eq!(
+            ClientConfig::load(Some(Path::new("/no/such.json"))).unwrap_err().exit(),
+            Exit::Failed
+        );
     }
 }

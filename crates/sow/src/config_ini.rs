@@ -1,5 +1,6 @@
-//! `config.ini` as document 1 has it (section 2.4.1): the sections `[Server]` and `[Client]`, read with bounds, every value
-//! checked. What goes before it and what after it is decided where plans are made.
+//! `config.ini` as document 1 has it (section 2.4.1): the sections `[Server]` and `[Client]`, read
+//! with bounds, every value checked. What goes before it and what after it is decided where plans
+//! are made.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,7 +22,8 @@ const MAX_FILE: usize = 64 * 1024;
 /// How many servers `server_ip` may name.
 const MAX_SERVERS: usize = 64;
 
-/// How a section's or a key's name is compared: in lower case, as Python's `configparser` does with keys.
+/// How a section's or a key's name is compared: in lower case, as Python's `configparser` does with
+/// keys.
 const KEYS: [(&str, &[&str]); 2] = [
     ("server", &["port", "ip", "file_path", "file_size"]),
     ("client", &["port", "ip", "server_ip", "server_port", "file_path"]),
@@ -67,10 +69,12 @@ pub(crate) struct ClientSection {
 }
 
 impl ConfigIni {
-    /// Reads the file that was named, which must be there, or else `config.ini` in this folder, which need not.
+    /// Reads the file that was named, which must be there, or else `config.ini` in this folder,
+    /// which need not.
     ///
     /// # Errors
-    /// When it cannot be read, or something in it cannot be used: the error names file, section, key and value.
+    /// When it cannot be read, or something in it cannot be used: the error names file, section,
+    /// key and value.
     pub(crate) fn load(named: Option<&Path>) -> Result<Self, Failure> {
         let path = match named {
             Some(path) => path,
@@ -99,8 +103,11 @@ impl ConfigIni {
         let text = text.trim_start_matches('\u{feff}');
         if let Some((line, key)) = repeated(text) {
             let shown: String = printable(&key).chars().take(80).collect();
-            return Err(Failure::usage(format!("{}: line {line}: {shown} is there twice", from.display()))
-                .tip("leave one of them away"));
+            return Err(Failure::usage(format!(
+                "{}: line {line}: {shown} is there twice",
+                from.display()
+            ))
+            .tip("leave one of them away"));
         }
         let mut ini = Ini::new_from_defaults(rules());
         ini.read(text.to_owned()).map_err(|error| {
@@ -114,13 +121,21 @@ impl ConfigIni {
                 port: server.value("port", LISTENING, listening_port)?,
                 ip: server.value("ip", ADDRESS, address)?.filter(|ip| !ip.is_unspecified()),
                 file_path: server.value("file_path", "a path", path)?,
-                file_size: server.value("file_size", "a number of bytes, or for example 10MiB", size)?,
+                file_size: server.value(
+                    "file_size",
+                    "a number of bytes, or for example 10MiB",
+                    size,
+                )?,
             },
             client: ClientSection {
                 port: client.value("port", LISTENING, listening_port)?,
                 ip: client.value("ip", ADDRESS, address)?.filter(|ip| !ip.is_unspecified()),
                 server_ip: client.value("server_ip", SERVERS, servers)?.unwrap_or_default(),
-                server_port: client.value("server_port", "a number from 1 to 65535", server_port)?,
+                server_port: client.value(
+                    "server_port",
+                    "a number from 1 to 65535",
+                    server_port,
+                )?,
                 file_path: client.value("file_path", "a path", path)?,
             },
             warnings: warnings(&ini, from),
@@ -132,7 +147,8 @@ const LISTENING: &str = "a number from 0 to 65535, 0 for any free port";
 const ADDRESS: &str = "an IP address of this machine, or 0.0.0.0";
 const SERVERS: &str = "hosts or IP addresses, up to 64, with commas or spaces between them";
 
-/// As Python's `configparser` reads: comments have lines of their own, so that `#` and `;` may stand in a path.
+/// As Python's `configparser` reads: comments have lines of their own, so that `#` and `;` may
+/// stand in a path.
 fn rules() -> IniDefault {
     let mut rules = IniDefault::default();
     rules.case_sensitive = false;
@@ -143,7 +159,8 @@ fn rules() -> IniDefault {
     rules
 }
 
-/// The first key that its section has already, and its line: which of two is meant is anybody's guess, as Python's `configparser` finds.
+/// The first key that its section has already, and its line: which of two is meant is anybody's
+/// guess, as Python's `configparser` finds.
 fn repeated(text: &str) -> Option<(usize, String)> {
     let mut known = HashSet::new();
     let mut section = String::new();
@@ -194,15 +211,16 @@ impl Section<'_> {
 /// A line for each section and each key that nothing is known of.
 fn warnings(ini: &Ini, from: &Path) -> Vec<String> {
     let from = from.display();
-    let of_section = |(section, entries): (&String, &_)| match KEYS.iter().find(|(name, _)| name == section) {
-        None if section == "default" => {
-            vec![format!("{from}: what stands above the first section means nothing")]
-        }
-        None => vec![format!("{from}: the section [{section}] means nothing here")],
-        Some((_, known)) => unknown(entries, known)
-            .map(|key| format!("{from}: [{section}] {key} means nothing here"))
-            .collect(),
-    };
+    let of_section =
+        |(section, entries): (&String, &_)| match KEYS.iter().find(|(name, _)| name == section) {
+            None if section == "default" => {
+                vec![format!("{from}: what stands above the first section means nothing")]
+            }
+            None => vec![format!("{from}: the section [{section}] means nothing here")],
+            Some((_, known)) => unknown(entries, known)
+                .map(|key| format!("{from}: [{section}] {key} means nothing here"))
+                .collect(),
+        };
     let mut warnings: Vec<_> = ini.get_map_ref().iter().flat_map(of_section).collect();
     warnings.sort_unstable();
     warnings
@@ -295,9 +313,15 @@ file_path=out.iso
     #[test]
     fn what_cannot_be_used_is_named() {
         for (text, due) in [
-            ("[Server]\nport = 65536", "config.ini: [Server] port = 65536: a number from 0 to 65535"),
+            (
+                "[Server]\nport = 65536",
+                "config.ini: [Server] port = 65536: a number from 0 to 65535",
+            ),
             ("[Server]\nport = -1", "[Server] port = -1"),
-            ("[Server]\nport = 52000 ; the usual one", "[Server] port = 52000 ; the usual one: a number"),
+            (
+                "[Server]\nport = 52000 ; the usual one",
+                "[Server] port = 52000 ; the usual one: a number",
+            ),
             ("[Server]\nip = here", "[Server] ip = here: an IP address"),
             ("[Server]\nfile_size = big", "[Server] file_size = big: a number of bytes"),
             ("[Server]\nfile_path = a\0b", "[Server] file_path = a"),
@@ -321,7 +345,8 @@ file_path=out.iso
         assert!(parse(&many).unwrap_err().message().len() < 300);
     }
 
-    /// A good configuration with a few bytes changed, doubled or cut out: it is read, or refused in a short line.
+    /// A good configuration with a few bytes changed, doubled or cut out: it is read, or refused in
+    /// a short line.
     #[test]
     fn no_text_does_harm() {
         const GOOD: &str = "[Server]\nport=7\nip=::1\nfile_path=a\nfile_size=5\n[Client]\nport=8\nip=10.0.0.4\n\
@@ -344,11 +369,16 @@ file_path=out.iso
             match parse(&String::from_utf8_lossy(&bytes)) {
                 Ok(config) => {
                     assert_ne!(config.client.server_port, Some(0));
-                    assert!(config.client.server_ip.iter().all(|host| host.parse::<Address>().is_ok()));
+                    assert!(
+                        config.client.server_ip.iter().all(|host| host.parse::<Address>().is_ok())
+                    );
                 }
                 Err(failure) => {
                     refused += 1;
-                    assert!(failure.exit() == Exit::Usage && failure.message().len() < 400, "{failure}");
+                    assert!(
+                        failure.exit() == Exit::Usage && failure.message().len() < 400,
+                        "{failure}"
+                    );
                 }
             }
         }
@@ -382,7 +412,8 @@ file_path=out.iso
         std::fs::write(&path, "#".repeat(MAX_FILE + 1)).unwrap();
         let failure = load().unwrap_err();
         assert!(
-            failure.exit() == Exit::Usage && failure.message().contains("other.ini has over 65536 bytes")
+            failure.exit() == Exit::Usage
+                && failure.message().contains("other.ini has over 65536 bytes")
         );
     }
 }

@@ -1,9 +1,10 @@
-//! When nobody is to be reached: from what a swarm reports in its first seconds to the reason that people are told.
+//! When nobody is to be reached: from what a swarm reports in its first seconds to the reason that
+//! people are told.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use sow_content::ticket::Address;
-use sow_engine::{Dialect, Event};
+use sow_engine::{AnnounceError, Dialect, Event};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -41,7 +42,8 @@ impl Contact {
         if !trackers.all(|url| self.failed.contains_key(url)) {
             return None;
         }
-        let reasons: Vec<_> = self.failed.iter().map(|(url, reason)| format!("{url}: {reason}")).collect();
+        let reasons: Vec<_> =
+            self.failed.iter().map(|(url, reason)| format!("{url}: {reason}")).collect();
         Some(reasons.join("; "))
     }
 
@@ -52,14 +54,14 @@ impl Contact {
             Event::PeerConnected { .. } if dialect == Dialect::Chunk => {
                 contact.send_modify(|contact| contact.is_met = true);
             }
-            Event::PeerGone { reason, .. } if dialect == Dialect::Chunk => {
+            Event::PeerDisconnected { reason, .. } if dialect == Dialect::Chunk => {
                 contact.send_modify(|contact| match reason {
                     Some(reason) => contact.parted = Some(reason.to_string()),
                     // What it did wrong before says more.
                     None => _ = contact.parted.get_or_insert_with(|| "it hung up".to_owned()),
                 });
             }
-            Event::Described { .. } => contact.send_modify(|contact| contact.is_made = true),
+            Event::GeometryLearned { .. } => contact.send_modify(|contact| contact.is_made = true),
             Event::PeerConnected { .. } => {
                 contact.send_if_modified(|contact| !std::mem::replace(&mut contact.is_made, true));
             }
@@ -67,15 +69,18 @@ impl Contact {
                 contact.is_made = true;
                 contact.failed.remove(url);
             }),
-            Event::TrackerFailed { url, reason } => {
-                contact.send_modify(|contact| _ = contact.failed.insert(url.clone(), reason.clone()));
+            Event::TrackerFailed { url, error } => {
+                contact.send_modify(|contact| {
+                    _ = contact.failed.insert(url.clone(), error.to_string())
+                });
             }
             _ => {}
         }
     }
 }
 
-/// Returns when nobody who could have the content is to be reached, with the reason. Never, once contact is made.
+/// Returns when nobody who could have the content is to be reached, with the reason. Never, once
+/// contact is made.
 pub(crate) async fn out_of_reach(
     source: &Source,
     bind: Option<IpAddr>,
@@ -91,10 +96,17 @@ pub(crate) async fn out_of_reach(
     std::future::pending().await
 }
 
-async fn diagnose(source: &Source, bind: Option<IpAddr>, contact: &watch::Receiver<Contact>) -> Failure {
+async fn diagnose(
+    source: &Source,
+    bind: Option<IpAddr>,
+    contact: &watch::Receiver<Contact>,
+) -> Failure {
     if source.peers.is_empty() && source.trackers.is_empty() {
-        return Failure::new(Exit::Unfinished, format!("there is nobody to fetch {} from", source.label))
-            .tip("it names no tracker and no peer; get a ticket or a magnet link that does");
+        return Failure::new(
+            Exit::Unfinished,
+            format!("there is nobody to fetch {} from", source.label),
+        )
+        .tip("it names no tracker and no peer; get a ticket or a magnet link that does");
     }
     let since = Instant::now();
     sleep(QUIET).await;
@@ -116,7 +128,8 @@ async fn diagnose(source: &Source, bind: Option<IpAddr>, contact: &watch::Receiv
 
 fn trackers_are_silent(source: &Source, contact: &Contact, waited: Duration) -> Option<Failure> {
     let reasons = contact.no_tracker_answers(source).filter(|_| waited >= PATIENCE)?;
-    let failure = Failure::new(Exit::Unreachable, format!("no tracker can be asked for peers: {reasons}"));
+    let failure =
+        Failure::new(Exit::Unreachable, format!("no tracker can be asked for peers: {reasons}"));
     Some(failure.tip("check that it runs and that this machine can reach it"))
 }
 
@@ -126,7 +139,9 @@ fn servers_are_silent(source: &Source, contact: &Contact, waited: Duration) -> O
     let patience = if contact.is_met { STRANGER } else { PATIENCE };
     let said = match &contact.parted {
         Some(why) if contact.is_met => {
-            format!("{servers}: somebody answers, but serves no file in document 1's protocol ({why})")
+            format!(
+                "{servers}: somebody answers, but serves no file in document 1's protocol ({why})"
+            )
         }
         _ if contact.is_met => {
             format!("{servers}: somebody answers, but says nothing of document 1's protocol")
@@ -160,7 +175,8 @@ fn judge(
         // It is there, but perhaps still hashing; or it has it, and will take us in.
         Ok(offers) if offers.is_empty() || offers.iter().any(|offer| is(source, offer)) => None,
         Ok(offers) => {
-            let lines: String = offers.iter().map(|offer| resolve::in_line(address, offer)).collect();
+            let lines: String =
+                offers.iter().map(|offer| resolve::in_line(address, offer)).collect();
             let hash = source.info_hash.to_base32();
             Some(
                 Failure::new(Exit::Unfinished, format!("{address} does not share {hash}"))
@@ -172,8 +188,11 @@ fn judge(
                 .tip("check that `sow send` runs there, the address, and the firewall between")
         }),
         Err(_) => (waited >= STRANGER).then(|| {
-            Failure::new(Exit::Unreachable, format!("{address} answers, but does not share {}", source.label))
-                .tip("check the ticket or the link")
+            Failure::new(
+                Exit::Unreachable,
+                format!("{address} answers, but does not share {}", source.label),
+            )
+            .tip("check the ticket or the link")
         }),
     }
 }
@@ -213,7 +232,8 @@ mod tests {
     }
 
     fn judged(answer: Result<Vec<Offer>, Failure>, seconds: u64) -> Option<Exit> {
-        judge(&source(&[]), &address(), answer, Duration::from_secs(seconds)).map(|failure| failure.exit())
+        judge(&source(&[]), &address(), answer, Duration::from_secs(seconds))
+            .map(|failure| failure.exit())
     }
 
     #[test]
@@ -225,20 +245,27 @@ mod tests {
 
     #[test]
     fn silence_is_given_a_few_seconds() {
-        let refused = || Err(Failure::new(Exit::Unreachable, "cannot fetch http://10.0.0.1:52000/: refused"));
+        let refused =
+            || Err(Failure::new(Exit::Unreachable, "cannot fetch http://10.0.0.1:52000/: refused"));
         assert_eq!(judged(refused(), 3), None);
         let failure = judge(&source(&[]), &address(), refused(), PATIENCE).unwrap();
         assert_eq!(failure.exit(), Exit::Unreachable);
         assert_eq!(failure.message(), "cannot reach 10.0.0.1:52000: refused");
         let stranger = || Err(Failure::new(Exit::Failed, "no index"));
-        assert_eq!((judged(stranger(), 6), judged(stranger(), 20)), (None, Some(Exit::Unreachable)));
+        assert_eq!(
+            (judged(stranger(), 6), judged(stranger(), 20)),
+            (None, Some(Exit::Unreachable))
+        );
     }
 
     #[test]
     fn trackers_are_given_up_when_all_have_failed() {
         let source = source(&["http://a/announce", "udp://b:1"]);
         let (contact, state) = watch::channel(Contact::default());
-        let failed = |url: &str| Event::TrackerFailed { url: url.into(), reason: "refused".into() };
+        let failed = |url: &str| Event::TrackerFailed {
+            url: url.into(),
+            error: AnnounceError::Refused("refused".into()),
+        };
         let silent = || trackers_are_silent(&source, &state.borrow(), PATIENCE).is_some();
         Contact::note(&contact, Dialect::BitTorrent, &failed("http://a/announce"));
         assert!(!silent());
@@ -254,7 +281,10 @@ mod tests {
         Contact::note(
             &contact,
             Dialect::BitTorrent,
-            &Event::TrackerFailed { url: "http://a/announce".into(), reason: "x".into() },
+            &Event::TrackerFailed {
+                url: "http://a/announce".into(),
+                error: AnnounceError::Timeout,
+            },
         );
         let failure = out_of_reach(&source, None, state.clone()).await;
         assert_eq!(failure.exit(), Exit::Unreachable);
@@ -264,7 +294,8 @@ mod tests {
             &Event::TrackerAnswered { url: "http://a/announce".into(), peers: 0 },
         );
         let outcome =
-            tokio::time::timeout(Duration::from_secs(3600), out_of_reach(&source, None, state)).await;
+            tokio::time::timeout(Duration::from_secs(3600), out_of_reach(&source, None, state))
+                .await;
         assert!(outcome.is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! Errors of files and folders as people are told them: what could not be done, to which path, and what helps.
+//! Errors of files and folders as people are told them: what could not be done, to which path, and
+//! what helps.
 
 use std::{
     fs::File,
@@ -16,7 +17,8 @@ use crate::exit::{Exit, Failure, chain};
 /// When it cannot be opened or read.
 pub(crate) fn read_bounded(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
-    let reading = File::open(path).and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes));
+    let reading =
+        File::open(path).and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes));
     match reading {
         Ok(_) => Ok(bytes),
         Err(error) => Err(unreadable(path, &error)),
@@ -54,7 +56,9 @@ impl From<StoreError> for Failure {
 pub(crate) fn failing(error: &StoreError) -> Failure {
     let tip = match error {
         StoreError::Locked { .. } => Some("wait for it, or choose another name with -o"),
-        StoreError::LinkLeaves { .. } => Some("share the folder that it leads to, or remove the link"),
+        StoreError::LinkLeaves { .. } => {
+            Some("share the folder that it leads to, or remove the link")
+        }
         StoreError::EmptyFolder { .. } => Some("put a file into it, or name another"),
         StoreError::Changed { .. } => Some("wait until nobody writes to it, then run this again"),
         _ => None,
@@ -69,9 +73,12 @@ fn of_kind(kind: StoreErrorKind, message: String) -> Failure {
     let failure = Failure::new(exit_of(kind), message);
     match kind {
         StoreErrorKind::Missing => failure.tip("check the spelling, and the folder you are in"),
-        StoreErrorKind::Permission => failure.tip("check its permissions (ls -l), or run as its owner"),
-        StoreErrorKind::DiskFull => failure
-            .tip("make room and run the same line again: it goes on from there; or choose another place"),
+        StoreErrorKind::Permission => {
+            failure.tip("check its permissions (ls -l), or run as its owner")
+        }
+        StoreErrorKind::DiskFull => failure.tip(
+            "make room and run the same line again: it goes on from there; or choose another place",
+        ),
         StoreErrorKind::ReadOnly => failure.tip("choose a place that can be written to"),
         _ => failure,
     }

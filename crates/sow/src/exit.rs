@@ -1,6 +1,7 @@
 //! How a run ends: the exit codes that scripts rely on, and the error that carries one to the user.
 //!
-//! Every error text says what is wrong and where; the tip says what to do about it. Nothing here prints.
+//! Every error text says what is wrong and where; the tip says what to do about it. Nothing here
+//! prints.
 
 use std::{fmt, process::ExitCode};
 
@@ -48,7 +49,8 @@ impl Exit {
         }
     }
 
-    /// The worse of two ends, for a run of several downloads: what needs a person's hand most comes first.
+    /// The worse of two ends, for a run of several downloads: what needs a person's hand most comes
+    /// first.
     pub(crate) fn worst(self, other: Exit) -> Exit {
         if self.rank() >= other.rank() { self } else { other }
     }
@@ -130,9 +132,9 @@ impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         let exit = match error {
             NodeError::NotOurAddress { .. } | NodeError::AlreadyJoined(_) => Exit::Usage,
-            NodeError::PortTaken { .. } | NodeError::PortForbidden { .. } | NodeError::Listen { .. } => {
-                Exit::Failed
-            }
+            NodeError::PortTaken { .. }
+            | NodeError::PortForbidden { .. }
+            | NodeError::Listen { .. } => Exit::Failed,
         };
         Self::new(exit, chain(&error))
     }
@@ -184,7 +186,11 @@ mod tests {
     fn the_help_table_lists_every_code_once() {
         for exit in ALL {
             let start = format!("  {} ", exit.code());
-            assert_eq!(TABLE.lines().filter(|line| line.starts_with(&start)).count(), 1, "{exit:?}");
+            assert_eq!(
+                TABLE.lines().filter(|line| line.starts_with(&start)).count(),
+                1,
+                "{exit:?}"
+            );
         }
         assert_eq!(TABLE.lines().count(), ALL.len() + 1);
     }

@@ -1,4 +1,5 @@
-//! Small things that come over HTTP before a download: a .torrent, an origin's index. Every length and wait is bounded.
+//! Small things that come over HTTP before a download: a .torrent, an origin's index. Every length
+//! and wait is bounded.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -27,10 +28,11 @@ pub(crate) struct Wanted<'a> {
 /// Fetches what a URL names.
 ///
 /// # Errors
-/// [`Exit::Usage`] when the URL is none; [`Exit::Unreachable`] when the server does not answer, or cannot at the moment;
-/// [`Exit::Failed`] when it does not have it, or it is too long.
+/// [`Exit::Usage`] when the URL is none; [`Exit::Unreachable`] when the server does not answer, or
+/// cannot at the moment; [`Exit::Failed`] when it does not have it, or it is too long.
 pub(crate) async fn get(url: &str, wanted: Wanted<'_>) -> Result<Vec<u8>, Failure> {
-    let parsed = Url::parse(url).map_err(|error| Failure::usage(format!("`{url}` is not a URL: {error}")))?;
+    let parsed = Url::parse(url)
+        .map_err(|error| Failure::usage(format!("`{url}` is not a URL: {error}")))?;
     let failed = |why: &str| {
         Failure::new(Exit::Unreachable, format!("cannot fetch {url}: {why}"))
             .tip("check the address, and that this machine can reach it")
@@ -44,8 +46,11 @@ pub(crate) async fn get(url: &str, wanted: Wanted<'_>) -> Result<Vec<u8>, Failur
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
         if bytes.len() + chunk.len() > wanted.limit {
-            return Err(Failure::new(Exit::Failed, format!("{url} is longer than {} bytes", wanted.limit))
-                .tip("this is not the address of a .torrent"));
+            return Err(Failure::new(
+                Exit::Failed,
+                format!("{url} is longer than {} bytes", wanted.limit),
+            )
+            .tip("this is not the address of a .torrent"));
         }
         bytes.extend_from_slice(&chunk);
     }

@@ -1,4 +1,5 @@
-//! From a path to a torrent's metainfo, with progress: what `send` and `torrent create` have in common.
+//! From a path to a torrent's metainfo, with progress: what `send` and `torrent create` have in
+//! common.
 
 use std::{
     fs::File,
@@ -54,8 +55,8 @@ pub(crate) fn md5_of(path: &Path, report: &Report, stop: &Stop) -> Result<[u8; 1
     }
 }
 
-/// Looks at what is at `path` and hashes it on all cores. Takes as long as reading it takes: to be called where a
-/// thread may wait.
+/// Looks at what is at `path` and hashes it on all cores. Takes as long as reading it takes: to be
+/// called where a thread may wait.
 ///
 /// # Errors
 /// When it cannot be shared or read, changes meanwhile, or the run was asked to stop.
@@ -74,14 +75,19 @@ pub(crate) fn metainfo_of(
     }
     let piece_length = wishes.piece_length.unwrap_or_else(|| piece_length_for(plan.total()));
     let geometry = Geometry::new(plan.total(), piece_length.into()).map_err(|error| {
-        Failure::usage(format!("{}: {error}", path.display())).tip("choose longer pieces with --piece-length")
+        Failure::usage(format!("{}: {error}", path.display()))
+            .tip("choose longer pieces with --piece-length")
     })?;
     let meter = Progress::start(report, format!("hashing {}", plan.name()), plan.total());
     let hashes = hash_content(&plan, piece_length, 0, &|done| meter.set(done), stop.flag())?;
-    let info = Info::from_parts(plan.name(), geometry, plan.files().clone(), hashes, wishes.private)
-        .map_err(|error| {
-            Failure::new(Exit::Failed, format!("cannot share {}: {}", path.display(), chain(&error)))
-        })?;
+    let info =
+        Info::from_parts(plan.name(), geometry, plan.files().clone(), hashes, wishes.private)
+            .map_err(|error| {
+                Failure::new(
+                    Exit::Failed,
+                    format!("cannot share {}: {}", path.display(), chain(&error)),
+                )
+            })?;
     let mut metainfo = Metainfo::new(info);
     metainfo.created_by = Some(concat!("sow ", env!("CARGO_PKG_VERSION")).to_owned());
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -78,16 +78,16 @@ fn in_runtime(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Ex
     in_runtime_of(processors(), command)
 }
 
-/// The same on so many threads. Work that still blocks one of its own when the command is over is left behind.
+/// The same on so many threads. Work that still blocks one of its own when the command is over is
+/// left behind.
 fn in_runtime_of(
     threads: usize,
     command: impl Future<Output = Result<Exit, Failure>>,
 ) -> Result<Exit, Failure> {
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")))?;
+    let runtime =
+        Builder::new_multi_thread().worker_threads(threads).enable_all().build().map_err(
+            |error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")),
+        )?;
     let ended = runtime.block_on(command);
     runtime.shutdown_background();
     ended

@@ -7,7 +7,8 @@ const UNKNOWN: u64 = 1 << 30;
 
 /// Half of the memory that is available now, in bytes.
 pub(crate) fn half_of_available() -> u64 {
-    fs::read_to_string("/proc/meminfo").ok().and_then(|table| available(&table)).unwrap_or(UNKNOWN) / 2
+    fs::read_to_string("/proc/meminfo").ok().and_then(|table| available(&table)).unwrap_or(UNKNOWN)
+        / 2
 }
 
 /// `MemAvailable` of proc_meminfo(5), in bytes.

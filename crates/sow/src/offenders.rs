@@ -1,5 +1,5 @@
-//! Who broke its protocol and was hung up on, as people are told without `-v`: once for each address, and not without
-//! end. Whom to drop, and why, is the engine's affair.
+//! Who broke its protocol and was hung up on, as people are told without `-v`: once for each
+//! address, and not without end. Whom to drop, and why, is the engine's affair.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -19,14 +19,16 @@ pub(crate) struct Offenders {
 impl Offenders {
     /// What people are to be warned of now that this has happened.
     pub(crate) fn warning(&mut self, event: &Event) -> Option<String> {
-        let Event::PeerGone { addr, reason: Some(reason), .. } = event else { return None };
+        let Event::PeerDisconnected { addr, reason: Some(reason), .. } = event else { return None };
         let host = addr.ip();
-        if !reason.breaks_protocol() || self.told.contains(&host) {
+        if reason.misbehavior().is_none() || self.told.contains(&host) {
             return None;
         }
         if self.told.len() < MOST {
             self.told.insert(host);
-            return Some(format!("{addr} does not keep to its protocol and was hung up on: {reason}"));
+            return Some(format!(
+                "{addr} does not keep to its protocol and was hung up on: {reason}"
+            ));
         }
         let is_news = !std::mem::replace(&mut self.is_full, true);
         is_news.then(|| {
@@ -39,13 +41,13 @@ impl Offenders {
 
 #[cfg(test)]
 mod tests {
-    use sow_engine::{ConnId, DropReason};
+    use sow_engine::{ConnId, DisconnectReason, Misbehavior};
     use sow_wire::bittorrent::PeerId;
 
     use super::*;
 
-    fn gone(host: u8, port: u16, reason: Option<DropReason>) -> Event {
-        Event::PeerGone {
+    fn gone(host: u8, port: u16, reason: Option<DisconnectReason>) -> Event {
+        Event::PeerDisconnected {
             conn: ConnId(1),
             addr: ([10, 0, 0, host], port).into(),
             listen_addr: None,
@@ -58,15 +60,27 @@ mod tests {
     #[test]
     fn each_address_is_told_of_once_and_only_so_many() {
         let mut offenders = Offenders::default();
-        let fault = || Some(DropReason::Unreadable("a head of more than 256 bytes".into()));
+        let fault = || {
+            Some(DisconnectReason::Misbehaved(Misbehavior::MalformedMessage(
+                "a head of more than 256 bytes".into(),
+            )))
+        };
         let first = offenders.warning(&gone(1, 4, fault())).unwrap();
         assert!(
             first.starts_with("10.0.0.1:4 ") && first.ends_with("a head of more than 256 bytes"),
             "{first}"
         );
-        assert_eq!(offenders.warning(&gone(1, 5, Some(DropReason::BadIndex))), None);
-        let told =
-            (0..=255).filter_map(|host| offenders.warning(&gone(host, 4, fault()))).collect::<Vec<_>>();
+        assert_eq!(
+            offenders.warning(&gone(
+                1,
+                5,
+                Some(DisconnectReason::Misbehaved(Misbehavior::PieceIndexOutOfRange))
+            )),
+            None
+        );
+        let told = (0..=255)
+            .filter_map(|host| offenders.warning(&gone(host, 4, fault())))
+            .collect::<Vec<_>>();
         assert_eq!(told.len(), MOST, "nineteen more, and that there are others");
         assert!(told[MOST - 1].contains("-v"), "{}", told[MOST - 1]);
     }
@@ -75,18 +89,26 @@ mod tests {
     fn who_leaves_or_is_not_needed_is_not_told_of() {
         let mut offenders = Offenders::default();
         let harmless = [
-            DropReason::Leaving,
-            DropReason::Silent,
-            DropReason::Trickle,
-            DropReason::NothingToTrade,
-            DropReason::NotHere,
-            DropReason::Full,
-            DropReason::Duplicate,
-            DropReason::Stopping,
+            DisconnectReason::PeerStopped,
+            DisconnectReason::PeerTimeout,
+            DisconnectReason::MessageTimeout,
+            DisconnectReason::NothingToTrade,
+            DisconnectReason::PieceNotAvailable,
+            DisconnectReason::TooManyConnections,
+            DisconnectReason::DuplicateConnection,
+            DisconnectReason::ShuttingDown,
         ];
         for reason in harmless.map(Some).into_iter().chain([None]) {
             assert_eq!(offenders.warning(&gone(1, 4, reason)), None);
         }
-        assert!(offenders.warning(&gone(1, 4, Some(DropReason::SecondBitfield))).is_some());
+        assert!(
+            offenders
+                .warning(&gone(
+                    1,
+                    4,
+                    Some(DisconnectReason::Misbehaved(Misbehavior::SecondBitfield))
+                ))
+                .is_some()
+        );
     }
 }

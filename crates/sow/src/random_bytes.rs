@@ -15,8 +15,11 @@ pub(crate) fn random_bytes(
 ) -> Result<(Store, [u8; 16]), Failure> {
     let most = memory::half_of_available();
     if length > most {
-        return Err(Failure::usage(format!("{} of random bytes do not fit into memory", Size(length)))
-            .tip(format!("at most {} do; or name a file with -f", Size(most))));
+        return Err(Failure::usage(format!(
+            "{} of random bytes do not fit into memory",
+            Size(length)
+        ))
+        .tip(format!("at most {} do; or name a file with -f", Size(most))));
     }
     let geometry = cut(length)?;
     let store = Store::from(MemoryStore::new(geometry));
@@ -38,7 +41,8 @@ mod tests {
 
     #[test]
     fn the_sum_is_that_of_what_is_stored() {
-        let (store, sum) = random_bytes(2500, |total| Ok(Geometry::new(total, 1000).unwrap())).unwrap();
+        let (store, sum) =
+            random_bytes(2500, |total| Ok(Geometry::new(total, 1000).unwrap())).unwrap();
         let (mut all, mut md5) = (vec![0; 2500], Md5::new());
         store.read(0..2500, &mut all).unwrap();
         md5.update(&all);

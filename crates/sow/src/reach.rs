@@ -1,4 +1,5 @@
-//! The address under which others most likely reach this machine: what goes into a ticket. No packet is sent.
+//! The address under which others most likely reach this machine: what goes into a ticket. No
+//! packet is sent.
 
 use std::{
     fs,
@@ -8,8 +9,10 @@ use std::{
 use sow_content::ticket::Address;
 
 /// Addresses that belong to nobody (RFC 5737, RFC 3849): the way to them is the default route.
-const ANYWHERE: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
+const ANYWHERE: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+];
 
 /// Where others reach a port that listens on `bind`, or on every address.
 pub(crate) fn address_of(bind: Option<IpAddr>, port: u16) -> Address {
@@ -19,8 +22,10 @@ pub(crate) fn address_of(bind: Option<IpAddr>, port: u16) -> Address {
 
 /// The address of the default route's interface; else one that is not loopback; else `127.0.0.1`.
 fn address() -> IpAddr {
-    let routed = || fs::read_to_string("/proc/net/route").map(|table| networks(&table)).unwrap_or_default();
-    let sixes = || fs::read_to_string("/proc/net/if_inet6").map(|table| sixes(&table)).unwrap_or_default();
+    let routed =
+        || fs::read_to_string("/proc/net/route").map(|table| networks(&table)).unwrap_or_default();
+    let sixes =
+        || fs::read_to_string("/proc/net/if_inet6").map(|table| sixes(&table)).unwrap_or_default();
     ANYWHERE
         .into_iter()
         .filter_map(source_towards)
@@ -30,9 +35,11 @@ fn address() -> IpAddr {
         .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
-/// The address that this machine would send from. Connecting a datagram socket only looks the route up.
+/// The address that this machine would send from. Connecting a datagram socket only looks the route
+/// up.
 fn source_towards(to: IpAddr) -> Option<IpAddr> {
-    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr =
+        if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
     socket.connect(SocketAddr::new(to, 9)).ok()?;
     Some(socket.local_addr().ok()?.ip())
@@ -46,7 +53,8 @@ fn usable(address: &IpAddr) -> bool {
     !address.is_loopback() && !address.is_unspecified() && !link_local
 }
 
-/// An address in each network of `/proc/net/route`: destination and mask are hexadecimal, lowest byte first.
+/// An address in each network of `/proc/net/route`: destination and mask are hexadecimal, lowest
+/// byte first.
 fn networks(table: &str) -> Vec<Ipv4Addr> {
     let hex = |text: &str| u32::from_str_radix(text, 16).ok().map(u32::swap_bytes);
     table
@@ -55,7 +63,8 @@ fn networks(table: &str) -> Vec<Ipv4Addr> {
         .filter_map(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let (network, mask) = (hex(fields.get(1)?)?, hex(fields.get(7)?)?);
-            (mask != 0).then(|| Ipv4Addr::from(if mask == u32::MAX { network } else { network | 1 }))
+            (mask != 0)
+                .then(|| Ipv4Addr::from(if mask == u32::MAX { network } else { network | 1 }))
         })
         .collect()
 }

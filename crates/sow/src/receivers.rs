@@ -1,5 +1,5 @@
-//! The origin's book of receivers: who was ever here, how far each is, who holds a whole copy. Counts and names; shows
-//! nothing.
+//! The origin's book of receivers: who was ever here, how far each is, who holds a whole copy.
+//! Counts and names; shows nothing.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -29,12 +29,14 @@ pub(crate) struct Receiver {
     pub(crate) is_here: bool,
     /// Bytes a second that we send it.
     pub(crate) rate: u64,
-    /// In how many pictures it was there. In the first one it is told of: by then its own port is known.
+    /// In how many pictures it was there. In the first one it is told of: by then its own port is
+    /// known.
     looks: u32,
 }
 
-/// In how many pictures somebody must have been there to have got what has no bytes: two seconds' worth. He never says
-/// that he has a piece of it, as there is none; but he does have to ask for its description.
+/// In how many pictures somebody must have been there to have got what has no bytes: two seconds'
+/// worth. He never says that he has a piece of it, as there is none; but he does have to ask for
+/// its description.
 const LOOKS_FOR_NOTHING: u32 = 8;
 
 impl Receivers {
@@ -68,7 +70,8 @@ impl Receivers {
         changed
     }
 
-    /// A receiver has come. It may have left again before the next picture is taken; then it is told of that.
+    /// A receiver has come. It may have left again before the next picture is taken; then it is
+    /// told of that.
     pub(crate) fn arrived(&mut self, id: PeerId, addr: SocketAddr) {
         self.known.entry(id).or_insert(Receiver::at(addr)).is_here = true;
     }
@@ -99,9 +102,11 @@ impl Receivers {
         all
     }
 
-    /// Some programs take a new name for each connection (libtorrent does): whoever left the address is the same one.
+    /// Some programs take a new name for each connection (libtorrent does): whoever left the
+    /// address is the same one.
     fn forget_who_was_at(&mut self, addr: SocketAddr, id: PeerId) {
-        self.known.retain(|other, receiver| *other == id || receiver.is_here || receiver.addr != addr);
+        self.known
+            .retain(|other, receiver| *other == id || receiver.is_here || receiver.addr != addr);
     }
 
     fn note(&mut self, peer: &PeerStatus) -> Option<Receiver> {
@@ -113,7 +118,8 @@ impl Receivers {
         receiver.is_here = true;
         receiver.rate = peer.rate_up;
         receiver.looks += 1;
-        let has_all = peer.complete && (self.geometry.total() > 0 || receiver.looks >= LOOKS_FOR_NOTHING);
+        let has_all =
+            peer.complete && (self.geometry.total() > 0 || receiver.looks >= LOOKS_FOR_NOTHING);
         if has_all || was == ReceiverState::Complete {
             receiver.state = ReceiverState::Complete;
             receiver.bytes = self.geometry.total();
@@ -132,7 +138,8 @@ impl Receiver {
     }
 }
 
-/// The size of so many pieces; the last one, which may be shorter, counts as the others until all are there.
+/// The size of so many pieces; the last one, which may be shorter, counts as the others until all
+/// are there.
 fn bytes_of(geometry: &Geometry, pieces: u32) -> u64 {
     (u64::from(pieces) * u64::from(geometry.piece_length())).min(geometry.total())
 }
@@ -152,7 +159,7 @@ mod tests {
             client: None,
             have,
             complete: have == 10,
-            only_uploads: false,
+            upload_only: false,
             downloaded: 0,
             uploaded: 0,
             rate_down: 0,
@@ -168,7 +175,8 @@ mod tests {
     #[test]
     fn comings_and_goings_are_told_once() {
         let mut book = book();
-        let states = |changed: Vec<Receiver>| changed.into_iter().map(|one| one.state).collect::<Vec<_>>();
+        let states =
+            |changed: Vec<Receiver>| changed.into_iter().map(|one| one.state).collect::<Vec<_>>();
         assert_eq!(states(book.observe(&[peer(1, 0)])), [ReceiverState::Connected]);
         assert_eq!(states(book.observe(&[peer(1, 5)])), []);
         assert_eq!(book.all()[0].bytes, 50);

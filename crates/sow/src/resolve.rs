@@ -1,5 +1,5 @@
-//! From what people name to a swarm and ways into it: reads .torrent files and URLs, asks an origin what it has, looks
-//! names up. Downloads nothing of the content.
+//! From what people name to a swarm and ways into it: reads .torrent files and URLs, asks an origin
+//! what it has, looks names up. Downloads nothing of the content.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -29,8 +29,8 @@ use crate::{
     what::What,
 };
 
-/// How long somebody who does not answer is called again before it counts as out of reach: whoever starts both sides at
-/// once need not wait for the one to start the other.
+/// How long somebody who does not answer is called again before it counts as out of reach: whoever
+/// starts both sides at once need not wait for the one to start the other.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a server may take to answer.
@@ -86,8 +86,13 @@ struct Index {
 /// Finds the swarm that is meant, calling others from `bind`.
 ///
 /// # Errors
-/// When a file or URL is no torrent or cannot be had, an origin is out of reach or has several things.
-pub(crate) async fn resolve(what: What, bind: Option<IpAddr>, report: &Report) -> Result<Source, Failure> {
+/// When a file or URL is no torrent or cannot be had, an origin is out of reach or has several
+/// things.
+pub(crate) async fn resolve(
+    what: What,
+    bind: Option<IpAddr>,
+    report: &Report,
+) -> Result<Source, Failure> {
     match what {
         What::Ticket(ticket) => Ok(of_ticket(&ticket)),
         What::Magnet(magnet) => Ok(Source {
@@ -155,7 +160,8 @@ pub(crate) async fn offers(address: &Address, bind: Option<IpAddr>) -> Result<Ve
     Ok(index.shared)
 }
 
-/// The origin that a ticket names has a tracker on the same port. A URL cannot name a link-local address's interface.
+/// The origin that a ticket names has a tracker on the same port. A URL cannot name a link-local
+/// address's interface.
 fn of_ticket(ticket: &Ticket) -> Source {
     let address = ticket.address();
     let tracker = (!address.host.contains('%')).then(|| vec![format!("http://{address}/announce")]);
@@ -215,7 +221,11 @@ fn of_metainfo(metainfo: Metainfo) -> Source {
     }
 }
 
-async fn ask_origin(address: Address, bind: Option<IpAddr>, report: &Report) -> Result<Source, Failure> {
+async fn ask_origin(
+    address: Address,
+    bind: Option<IpAddr>,
+    report: &Report,
+) -> Result<Source, Failure> {
     let since = Instant::now();
     let offers = loop {
         match offers(&address, bind).await {
@@ -242,8 +252,10 @@ async fn ask_origin(address: Address, bind: Option<IpAddr>, report: &Report) -> 
 fn the_only<'a>(address: &Address, offers: &'a [Offer]) -> Result<&'a Offer, Failure> {
     match offers {
         [offer] => Ok(offer),
-        [] => Err(Failure::new(Exit::Unfinished, format!("{address} shares nothing at the moment"))
-            .tip("run `sow send PATH` there")),
+        [] => {
+            Err(Failure::new(Exit::Unfinished, format!("{address} shares nothing at the moment"))
+                .tip("run `sow send PATH` there"))
+        }
         several => {
             let lines = several.iter().map(|offer| in_line(address, offer)).collect::<String>();
             Err(Failure::usage(format!(
@@ -256,7 +268,8 @@ fn the_only<'a>(address: &Address, offers: &'a [Offer]) -> Result<&'a Offer, Fai
 
 /// A line with the ticket of an offer.
 pub(crate) fn in_line(address: &Address, offer: &Offer) -> String {
-    let hash = offer.info_hash.parse::<InfoHash>().map_or_else(|_| "?".to_owned(), InfoHash::to_base32);
+    let hash =
+        offer.info_hash.parse::<InfoHash>().map_or_else(|_| "?".to_owned(), InfoHash::to_base32);
     format!("\n  sow get {address}/{hash}    {} ({})", printable(&offer.name), Size(offer.length))
 }
 
@@ -274,8 +287,7 @@ mod tests {
 
     #[test]
     fn an_origin_s_index_is_read() {
-        let text =
-            r#"{"program":"sow","shared":[{"name":"a","info_hash":"x","length":5,"files":1,"more":[]}]}"#;
+        let text = r#"{"program":"sow","shared":[{"name":"a","info_hash":"x","length":5,"files":1,"more":[]}]}"#;
         let index: Index = serde_json::from_str(text).unwrap();
         assert_eq!(index.shared, [Offer { name: "a".into(), info_hash: "x".into(), length: 5 }]);
     }

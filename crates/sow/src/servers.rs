@@ -1,5 +1,5 @@
-//! The machines that a download was told to fetch from: which of them were met, which are given up, and whether there is
-//! any hope left. Whom to give up is the engine's affair.
+//! The machines that a download was told to fetch from: which of them were met, which are given up,
+//! and whether there is any hope left. Whom to give up is the engine's affair.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,9 +43,9 @@ impl Servers {
                 self.met.insert(*addr);
                 None
             }
-            Event::GivenUp { addr, reason } if self.named.contains(addr) => {
-                self.given_up.insert(*addr, reason.to_string());
-                Some(format!("{addr} is given up, for it went on like that: {reason}"))
+            Event::PeerGivenUp { addr, misbehavior } if self.named.contains(addr) => {
+                self.given_up.insert(*addr, misbehavior.to_string());
+                Some(format!("{addr} is given up, for it went on like that: {misbehavior}"))
             }
             _ => None,
         }
@@ -53,8 +53,9 @@ impl Servers {
 
     /// Why nothing more is to be hoped for, if so. `idle`: for how long nothing has come.
     pub(crate) fn hopeless(&self, status: &Status, idle: Duration) -> Option<Failure> {
-        let is_lost =
-            |addr| self.given_up.contains_key(addr) || (idle >= HOPELESS && !self.met.contains(addr));
+        let is_lost = |addr| {
+            self.given_up.contains_key(addr) || (idle >= HOPELESS && !self.met.contains(addr))
+        };
         // What document 1's clients have of each other nobody but a server can say to be right.
         let needed = self.dialect == Dialect::Chunk || (self.alone && status.peers.is_empty());
         if self.given_up.is_empty() || !needed || !self.named.iter().all(is_lost) {
@@ -66,7 +67,8 @@ impl Servers {
         } else {
             (Exit::Unfinished, "nobody is left to fetch from")
         };
-        let reasons: Vec<_> = self.given_up.iter().map(|(addr, why)| format!("{addr}: {why}")).collect();
+        let reasons: Vec<_> =
+            self.given_up.iter().map(|(addr, why)| format!("{addr}: {why}")).collect();
         let failure = Failure::new(exit, format!("{what}: {}", reasons.join("; ")));
         Some(failure.tip(
             "check what runs there; run the same line again, with a sound server, to go on from what is here",
@@ -76,7 +78,7 @@ impl Servers {
 
 #[cfg(test)]
 mod tests {
-    use sow_engine::{ConnId, DropReason};
+    use sow_engine::{ConnId, Misbehavior};
     use sow_wire::bittorrent::PeerId;
 
     use super::*;
@@ -90,14 +92,15 @@ mod tests {
     }
 
     fn given_up(port: u16) -> Event {
-        Event::GivenUp { addr: addr(port), reason: DropReason::Unrequested }
+        Event::PeerGivenUp { addr: addr(port), misbehavior: Misbehavior::UnsolicitedData }
     }
 
     #[test]
     fn there_is_hope_until_all_are_given_up() {
         let mut servers = Servers::new(Dialect::Chunk, vec![addr(1), addr(2)], true);
         let status = Status { bytes_total: 10, bytes_verified: 9, ..Status::default() };
-        let hopeless = |servers: &Servers, idle| servers.hopeless(&status, Duration::from_secs(idle));
+        let hopeless =
+            |servers: &Servers, idle| servers.hopeless(&status, Duration::from_secs(idle));
         assert!(hopeless(&servers, 99).is_none(), "who was never met may come");
         assert_eq!(servers.note(&met(1)), None);
         assert_eq!(servers.note(&given_up(3)), None, "a peer");
@@ -108,10 +111,12 @@ mod tests {
         servers.note(&met(2));
         assert!(hopeless(&servers, 99).is_none());
         servers.note(&given_up(2));
-        assert!(hopeless(&servers, 0).is_some_and(|failure| failure.message().contains("10.0.0.1:2")));
+        assert!(
+            hopeless(&servers, 0).is_some_and(|failure| failure.message().contains("10.0.0.1:2"))
+        );
         let all = Status { bytes_total: 10, bytes_verified: 10, ..Status::default() };
-        let unproved = servers.hopeless(&all, Duration::ZERO).unwrap();
-        assert_eq!(unproved.exit(), Exit::Unverified);
+        let unverified = servers.hopeless(&all, Duration::ZERO).unwrap();
+        assert_eq!(unverified.exit(), Exit::Unverified);
     }
 
     #[test]

@@ -34,8 +34,9 @@ impl Stop {
     pub(crate) fn listen(report: &Report) -> Result<Self, Failure> {
         let (sender, asked) = watch::channel(false);
         let flag = Arc::new(AtomicBool::new(false));
-        let mut signals = Signals::new()
-            .map_err(|error| Failure::new(Exit::Failed, format!("cannot listen for Ctrl-C: {error}")))?;
+        let mut signals = Signals::new().map_err(|error| {
+            Failure::new(Exit::Failed, format!("cannot listen for Ctrl-C: {error}"))
+        })?;
         tokio::spawn({
             let (flag, report) = (Arc::clone(&flag), report.clone());
             async move {
@@ -102,7 +103,10 @@ struct Signals {
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
 
     async fn next(&mut self) {

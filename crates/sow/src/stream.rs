@@ -89,7 +89,9 @@ pub(crate) fn closed(error: &io::Error) -> Failure {
         io::ErrorKind::StorageFull => {
             Failure::new(Exit::Disk, "the disk that standard output goes to is full")
         }
-        _ => Failure::new(Exit::Failed, format!("cannot write to standard output: {}", chain(error))),
+        _ => {
+            Failure::new(Exit::Failed, format!("cannot write to standard output: {}", chain(error)))
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Where a download goes: from what `-o` says and what the content is to a path, and what is there already.
+//! Where a download goes: from what `-o` says and what the content is to a path, and what is there
+//! already.
 
 use std::{
     fs,
@@ -47,30 +48,30 @@ pub(crate) fn target_of(destination: &Destination, info: &Info) -> Result<Target
         Destination::Folder(folder) if holds(folder, info) => Ok(Target::Path(folder.clone())),
         Destination::Folder(folder) => Ok(Target::Path(folder.join(&info.name))),
         Destination::Path(path) => Ok(Target::Path(path.clone())),
-        Destination::Stdout if matches!(info.files, Files::Multi(_)) => Err(Failure::usage(format!(
-            "{} is a folder, which cannot go to standard output",
-            printable(&info.name)
-        ))
+        Destination::Stdout if matches!(info.files, Files::Multi(_)) => Err(Failure::usage(
+            format!("{} is a folder, which cannot go to standard output", printable(&info.name)),
+        )
         .tip("name a place for it with -o")),
         Destination::Stdout => Ok(Target::Stdout),
         Destination::Memory => Ok(Target::Memory),
     }
 }
 
-/// Whether a folder that was named with `-o` holds the files of the content itself, as it does when the same line that
-/// once made the folder is run again.
+/// Whether a folder that was named with `-o` holds the files of the content itself, as it does when
+/// the same line that once made the folder is run again.
 fn holds(folder: &Path, info: &Info) -> bool {
     let is_file = |path: PathBuf, length: u64| {
-        fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == length)
+        fs::symlink_metadata(path)
+            .is_ok_and(|metadata| metadata.is_file() && metadata.len() == length)
     };
     matches!(info.files, Files::Multi(_))
-        && info
-            .file_spans()
-            .filter(|span| !span.padding)
-            .all(|span| span.path.is_some_and(|path| is_file(folder.join(path.as_path()), span.length)))
+        && info.file_spans().filter(|span| !span.padding).all(|span| {
+            span.path.is_some_and(|path| is_file(folder.join(path.as_path()), span.length))
+        })
 }
 
-/// Looks at what is at a target, hashing it with progress where its lengths are right. Takes as long as that takes.
+/// Looks at what is at a target, hashing it with progress where its lengths are right. Takes as
+/// long as that takes.
 ///
 /// # Errors
 /// When it cannot be read, or the run was asked to stop.
@@ -119,12 +120,16 @@ mod tests {
 
     fn info(files: Files, total: u64) -> Info {
         let geometry = Geometry::new(total, 32 << 10).unwrap();
-        Info::from_parts("name", geometry, files, vec![[0; 20]; geometry.pieces() as usize], false).unwrap()
+        Info::from_parts("name", geometry, files, vec![[0; 20]; geometry.pieces() as usize], false)
+            .unwrap()
     }
 
     fn folder_info() -> Info {
-        let entry =
-            |path: &str, length| FileEntry { path: SafePath::parse(path).unwrap(), length, padding: false };
+        let entry = |path: &str, length| FileEntry {
+            path: SafePath::parse(path).unwrap(),
+            length,
+            padding: false,
+        };
         info(Files::Multi(vec![entry("a", 3), entry("b/c", 0)]), 3)
     }
 
@@ -135,7 +140,10 @@ mod tests {
         assert_eq!(target_of(&Destination::Folder(".".into()), &file).unwrap(), path("./name"));
         assert_eq!(target_of(&Destination::Path("x/y".into()), &file).unwrap(), path("x/y"));
         assert_eq!(target_of(&Destination::Stdout, &file).unwrap(), Target::Stdout);
-        assert_eq!(target_of(&Destination::Stdout, &folder_info()).unwrap_err().exit(), Exit::Usage);
+        assert_eq!(
+            target_of(&Destination::Stdout, &folder_info()).unwrap_err().exit(),
+            Exit::Usage
+        );
     }
 
     #[test]
@@ -149,6 +157,9 @@ mod tests {
         fs::write(place.path().join("a"), "xy").unwrap();
         assert_eq!(target_of(&destination, &folder_info()).unwrap(), below);
         fs::write(place.path().join("a"), "xyz").unwrap();
-        assert_eq!(target_of(&destination, &folder_info()).unwrap(), Target::Path(place.path().to_owned()));
+        assert_eq!(
+            target_of(&destination, &folder_info()).unwrap(),
+            Target::Path(place.path().to_owned())
+        );
     }
 }

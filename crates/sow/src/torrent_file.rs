@@ -1,5 +1,5 @@
-//! `.torrent` files on this machine's disk: reading them with a bound, writing them whole or not at all; and the magnet
-//! link that says the same.
+//! `.torrent` files on this machine's disk: reading them with a bound, writing them whole or not at
+//! all; and the magnet link that says the same.
 
 use std::{fs::Permissions, io::Write, os::unix::fs::PermissionsExt, path::Path};
 
@@ -49,10 +49,11 @@ pub(crate) fn decode_any(bytes: &[u8], from: impl std::fmt::Display) -> Result<T
     }
     match JsonTorrent::decode(bytes) {
         Ok(torrent) => Ok(Torrent::Json(Box::new(torrent))),
-        Err(error) => {
-            Err(Failure::new(Exit::Failed, format!("{from}: not a torrent of document 2: {}", chain(&error)))
-                .tip("make it again with `sow json-torrent create`, or ask whoever made it for another"))
-        }
+        Err(error) => Err(Failure::new(
+            Exit::Failed,
+            format!("{from}: not a torrent of document 2: {}", chain(&error)),
+        )
+        .tip("make it again with `sow json-torrent create`, or ask whoever made it for another")),
     }
 }
 
@@ -74,7 +75,8 @@ pub(crate) fn decode(bytes: &[u8], from: impl std::fmt::Display) -> Result<Metai
     })
 }
 
-/// Writes a .torrent file in one step. One that is there is replaced when it names the same content, or with `overwrite`.
+/// Writes a .torrent file in one step. One that is there is replaced when it names the same
+/// content, or with `overwrite`.
 ///
 /// # Errors
 /// When there is another one, or it cannot be written.
@@ -97,7 +99,8 @@ pub(crate) fn put(path: &Path, bytes: &[u8], replace: bool) -> Result<(), Failur
         return Err(exists());
     }
     let failed = |error: &std::io::Error| disk::unwritable(path, error);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // As any new file has; the umask is applied to it.
     let mode = Permissions::from_mode(0o666);
     let mut file = tempfile::Builder::new()
@@ -132,7 +135,9 @@ mod tests {
 
     fn metainfo(name: &str) -> Metainfo {
         let geometry = Geometry::new(1, 32 << 10).unwrap();
-        Metainfo::new(Info::from_parts(name, geometry, Files::Single, vec![[7; 20]], false).unwrap())
+        Metainfo::new(
+            Info::from_parts(name, geometry, Files::Single, vec![[7; 20]], false).unwrap(),
+        )
     }
 
     #[test]

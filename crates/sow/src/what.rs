@@ -1,4 +1,5 @@
-//! The forms in which people name what they want: tells a WHAT's form from its text. Nothing is fetched here.
+//! The forms in which people name what they want: tells a WHAT's form from its text. Nothing is
+//! fetched here.
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,8 @@ pub(crate) const FRAMED_PORT: u16 = 6666;
 const FORMS: &str = "WHAT is HOST[:PORT]/HASH (a ticket), HOST[:PORT], magnet:…, the path or URL of a .torrent, or raw://, framed:// or chunk://HOST[:PORT]; see `sow get --help`";
 
 impl What {
-    /// Tells the form. A text that is a whole ticket is a ticket; after that, a file that exists goes before an address.
+    /// Tells the form. A text that is a whole ticket is a ticket; after that, a file that exists
+    /// goes before an address.
     ///
     /// # Errors
     /// When the text is of no known form.
@@ -80,7 +82,9 @@ impl What {
     /// Whether it names a machine that has the content.
     pub(crate) fn names_peers(&self) -> bool {
         match self {
-            What::Ticket(_) | What::Origin(_) | What::Raw(_) | What::Framed(_) | What::Chunk(_) => true,
+            What::Ticket(_) | What::Origin(_) | What::Raw(_) | What::Framed(_) | What::Chunk(_) => {
+                true
+            }
             What::Magnet(magnet) => !magnet.peers.is_empty(),
             What::TorrentFile(_) | What::TorrentUrl(_) => false,
         }
@@ -113,8 +117,12 @@ mod tests {
     #[test]
     fn each_form_is_told() {
         let form = |text: &str| What::parse(text).unwrap();
-        assert!(matches!(form(&format!("10.0.0.1:52000/{HASH}")), What::Ticket(t) if t.port == 52000));
-        assert!(matches!(form(&format!("[fd00::2]:7000/{HASH}")), What::Ticket(t) if t.port == 7000));
+        assert!(
+            matches!(form(&format!("10.0.0.1:52000/{HASH}")), What::Ticket(t) if t.port == 52000)
+        );
+        assert!(
+            matches!(form(&format!("[fd00::2]:7000/{HASH}")), What::Ticket(t) if t.port == 7000)
+        );
         assert!(matches!(form(&format!("server/{HASH}")), What::Ticket(t) if t.host == "server"));
         assert!(matches!(form("10.0.0.1"), What::Origin(a) if a.port == 52000));
         assert!(matches!(form("server.example:7000"), What::Origin(a) if a.port == 7000));
@@ -126,7 +134,9 @@ mod tests {
         assert!(matches!(form("http://10.0.0.1:52000/big.iso.torrent"), What::TorrentUrl(_)));
         assert!(matches!(form("HTTPS://example/x"), What::TorrentUrl(_)));
         assert!(matches!(form("raw://10.0.0.1"), What::Raw(a) if a.port == 52000));
-        assert!(matches!(form("framed://server/"), What::Framed(a) if a.port == 6666 && a.host == "server"));
+        assert!(
+            matches!(form("framed://server/"), What::Framed(a) if a.port == 6666 && a.host == "server")
+        );
         assert!(matches!(form("Framed://[::1]:7"), What::Framed(a) if a.port == 7));
         assert!(matches!(form("chunk://10.0.0.1:7000"), What::Chunk(a) if a.port == 7000));
     }

@@ -1,5 +1,5 @@
-//! Document 1's P2P among programs of this project, as people run it: what is interrupted, what is alone, what is empty, and
-//! who is no server.
+//! Document 1's P2P among programs of this project, as people run it: what is interrupted, what is
+//! alone, what is empty, and who is no server.
 
 mod support;
 
@@ -74,7 +74,8 @@ fn the_last_one_fetches_what_the_other_had_taken_upon_itself() {
     let (_server, name) = server(&file, &["--up-limit", "24MB/s"]);
     let out = tempfile::tempdir().unwrap();
     let targets = ["a", "b"].map(|name| out.path().join(name));
-    let [mut dies, mut stays] = [0, 1].map(|at| Running::start(&mut sow(client(&name, &targets[at]))));
+    let [mut dies, mut stays] =
+        [0, 1].map(|at| Running::start(&mut sow(client(&name, &targets[at]))));
     // By then both have holes at the beginning.
     after(&mut stays, 40 << 20);
     dies.kill();

@@ -1,4 +1,5 @@
-//! What bad input gets: a text that names the thing and the remedy, the right exit code, nothing half done.
+//! What bad input gets: a text that names the thing and the remedy, the right exit code, nothing
+//! half done.
 
 mod support;
 
@@ -31,11 +32,12 @@ fn sow_as_nobody(args: &[&str]) -> Command {
     command
 }
 
-/// `sow` with a small tmpfs over `folder`, in a mount namespace of its own. `meanwhile` is run by the shell beforehand;
-/// `$2` is the folder there.
+/// `sow` with a small tmpfs over `folder`, in a mount namespace of its own. `meanwhile` is run by
+/// the shell beforehand; `$2` is the folder there.
 fn sow_on_small_disk(folder: &Path, options: &str, meanwhile: &str, args: &[&str]) -> Command {
-    let script =
-        format!("mount -t tmpfs -o \"$1\" tmpfs \"$2\" || exit 99\n{meanwhile}\nshift 2 && exec \"$@\"");
+    let script = format!(
+        "mount -t tmpfs -o \"$1\" tmpfs \"$2\" || exit 99\n{meanwhile}\nshift 2 && exec \"$@\""
+    );
     let inner = sow(args);
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--mount", "sh", "-c", &script, "sh", options]).arg(folder);
@@ -58,7 +60,11 @@ fn a_path_that_may_not_be_read() {
     let secret = noise_file(place.path(), "secret", 10);
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
     let args = ["send", "--port", "0", text(&secret)];
-    Running::start(&mut sow_as_nobody(&args)).wait().expect(5).says(&["secret", "ermission denied", "tip:"]);
+    Running::start(&mut sow_as_nobody(&args)).wait().expect(5).says(&[
+        "secret",
+        "ermission denied",
+        "tip:",
+    ]);
 }
 
 #[test]
@@ -76,7 +82,11 @@ fn a_link_that_leaves_the_folder() {
     let place = tempfile::tempdir().unwrap();
     noise_file(place.path(), "a", 10);
     symlink("/etc/passwd", place.path().join("out")).unwrap();
-    run(["send", "--port", "0", text(place.path())]).expect(1).says(&["out", "leaves the folder", "tip:"]);
+    run(["send", "--port", "0", text(place.path())]).expect(1).says(&[
+        "out",
+        "leaves the folder",
+        "tip:",
+    ]);
 }
 
 #[test]
@@ -86,7 +96,9 @@ fn a_port_that_is_taken() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let pid = std::process::id().to_string();
-    for command in [&["send", text(&file)][..], &["tracker"], &["get", &format!("127.0.0.1:1/{HASH}")]] {
+    for command in
+        [&["send", text(&file)][..], &["tracker"], &["get", &format!("127.0.0.1:1/{HASH}")]]
+    {
         let args = command.iter().copied().chain(["--bind", "127.0.0.1", "--port", &port]);
         run(args).expect(1).says(&[&format!("port {port} is taken"), &pid, "--port 0"]);
     }
@@ -114,7 +126,9 @@ fn hosts_that_are_out_of_reach() {
         ended.expect(6).says(&["127.0.0.1:1", "refused", "tip:"]);
     }
     assert!(since.elapsed() < Duration::from_secs(50), "it took {:?}", since.elapsed());
-    run(["get", &format!("no-such-host.invalid/{HASH}")]).expect(6).says(&["no-such-host.invalid", "tip:"]);
+    run(["get", &format!("no-such-host.invalid/{HASH}")])
+        .expect(6)
+        .says(&["no-such-host.invalid", "tip:"]);
     assert!(names(place.path()).is_empty());
 }
 
@@ -134,13 +148,19 @@ fn a_host_that_keeps_silent() {
 fn a_server_that_has_no_torrent() {
     let place = tempfile::tempdir().unwrap();
     let origin = Origin::start(&noise_file(place.path(), "a.iso", 1000), &[]);
-    run(["get", &format!("http://{}/nothing/here", origin.address())]).expect(1).says(&["404", "tip:"]);
-    run(["get", &format!("http://{}/", origin.address())]).expect(1).says(&["not a torrent", "tip:"]);
+    run(["get", &format!("http://{}/nothing/here", origin.address())])
+        .expect(1)
+        .says(&["404", "tip:"]);
+    run(["get", &format!("http://{}/", origin.address())])
+        .expect(1)
+        .says(&["not a torrent", "tip:"]);
 }
 
 #[test]
 fn nobody_to_ask() {
-    run(["get", &format!("magnet:?xt=urn:btih:{HASH}")]).expect(3).says(&["no tracker and no peer", "tip:"]);
+    run(["get", &format!("magnet:?xt=urn:btih:{HASH}")])
+        .expect(3)
+        .says(&["no tracker and no peer", "tip:"]);
 }
 
 #[test]
@@ -196,14 +216,21 @@ fn malformed_torrents() {
     let info = |inner: &str| format!("d4:infod{inner}ee").into_bytes();
     let piece = "6:pieces20:aaaaaaaaaaaaaaaaaaaa";
     let file = |path: &str| format!("d6:lengthi1e4:pathl{path}ee");
-    let folder = |files: &str| info(&format!("5:filesl{files}e4:name1:a12:piece lengthi16384e{piece}"));
+    let folder =
+        |files: &str| info(&format!("5:filesl{files}e4:name1:a12:piece lengthi16384e{piece}"));
     let cases = [
         (Vec::new(), "end"),
         (b"<html>not found</html>".to_vec(), "not a torrent"),
-        (info(&format!("6:lengthi5e4:name1:a12:piece lengthi16384e{piece}"))[..40].to_vec(), "cut short"),
+        (
+            info(&format!("6:lengthi5e4:name1:a12:piece lengthi16384e{piece}"))[..40].to_vec(),
+            "cut short",
+        ),
         ([b"d4:info".to_vec(), vec![b'l'; 100_000]].concat(), "info"),
         (info(&format!("6:lengthi-5e4:name1:a12:piece lengthi16384e{piece}")), "below zero"),
-        (info(&format!("6:lengthi9223372036854775807e4:name1:a12:piece lengthi1e{piece}")), "pieces"),
+        (
+            info(&format!("6:lengthi9223372036854775807e4:name1:a12:piece lengthi1e{piece}")),
+            "pieces",
+        ),
         (info(&format!("6:lengthi5e4:name1:a12:piece lengthi0e{piece}")), "piece length"),
         (info("6:lengthi5e4:name1:a12:piece lengthi16384e6:pieces99999999999:aa"), "pieces"),
         (info(&format!("6:lengthi5e4:name2:..12:piece lengthi16384e{piece}")), "info.name"),
@@ -239,8 +266,9 @@ fn a_target_that_exists() {
     let out = tempfile::tempdir().unwrap();
     let target = out.path().join("a.iso");
     fs::copy(&file, &target).unwrap();
-    let get =
-        |more: &[&str]| run(["get", &origin.ticket, "--no-seed", "-o", text(out.path())].iter().chain(more));
+    let get = |more: &[&str]| {
+        run(["get", &origin.ticket, "--no-seed", "-o", text(out.path())].iter().chain(more))
+    };
     get(&[]).expect(0).says(&["is there already and verified"]);
     fs::write(&target, "mine").unwrap();
     get(&[]).expect(8).says(&["a.iso", "--overwrite"]);
@@ -271,11 +299,11 @@ fn a_disk_that_is_full() {
 #[test]
 fn a_disk_that_fills_up_on_the_way() {
     let place = tempfile::tempdir().unwrap();
-    let origin = Origin::start(&noise_file(place.path(), "a.iso", 8 << 20), &["--up-limit", "2MB/s"]);
+    let origin =
+        Origin::start(&noise_file(place.path(), "a.iso", 8 << 20), &["--up-limit", "2MB/s"]);
     let small = tempfile::tempdir().unwrap();
     let args = ["get", &origin.ticket, "--no-seed", "-o", text(small.path())];
-    let wait_then_fill =
-        "(until [ -e \"$2\"/a.iso.sow-part ]; do sleep 0.05; done; head -c 9M /dev/zero > \"$2\"/filler) &";
+    let wait_then_fill = "(until [ -e \"$2\"/a.iso.sow-part ]; do sleep 0.05; done; head -c 9M /dev/zero > \"$2\"/filler) &";
     let mut command = sow_on_small_disk(small.path(), "size=10m", wait_then_fill, &args);
     Running::start(&mut command).wait().expect(5).says(&["a.iso", "o space", "make room"]);
 }
@@ -332,13 +360,19 @@ fn what_the_documents_programs_do_not_take() {
         let args = ["send", file, "-p", "52801", "--also", more];
         run(args).expect(2).says(&["raw and framed each need a port of their own"]);
     }
-    run(["chunk", "server", "-p", "0", "-f", text(&empty)]).expect(2).says(&["is a folder", "one file"]);
+    run(["chunk", "server", "-p", "0", "-f", text(&empty)])
+        .expect(2)
+        .says(&["is a folder", "one file"]);
     let create = ["json-torrent", "create", text(&empty), "--announce", "10.0.0.1"];
     run(create).expect(1).says(&["is a folder", "one file"]);
-    run(["raw", "server", "-p", "0", "-f", file, "--size", "5MiB"]).expect(2).says(&["--size", "--file"]);
+    run(["raw", "server", "-p", "0", "-f", file, "--size", "5MiB"])
+        .expect(2)
+        .says(&["--size", "--file"]);
 
     let torrent = place.path().join("film.torrent");
     let create = ["json-torrent", "create", file, "--announce", "10.0.0.1", "-o", text(&torrent)];
     run(create).expect(0);
-    run(["torrent", "show", text(&torrent)]).expect(1).says(&["of document 2", "sow json-torrent peer"]);
+    run(["torrent", "show", text(&torrent)])
+        .expect(1)
+        .says(&["of document 2", "sow json-torrent peer"]);
 }

@@ -13,7 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::{Ended, Running, at_once, complete_of, eventually, names, noise, noise_file, run, sow};
+use support::{
+    Ended, Running, at_once, complete_of, eventually, names, noise, noise_file, run, sow,
+};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("the test's paths are UTF-8")
@@ -71,12 +73,21 @@ fn a_file_to_a_file_to_memory_and_to_standard_output() {
             let server = Server::start(framing, &["-f", text(&file), "--expect", "4"]);
             let out = tempfile::tempdir().unwrap();
             let copy = out.path().join("copy");
-            let promise = if framing == "raw" { "length unknown to this protocol" } else { "no check" };
+            let promise =
+                if framing == "raw" { "length unknown to this protocol" } else { "no check" };
             server.fetch(&["-o", text(&copy)]).expect(0).says(&["copy", promise]);
-            assert!(fs::read(&copy).unwrap() == noise(size, size as u64), "{framing}: {size} bytes differ");
+            assert!(
+                fs::read(&copy).unwrap() == noise(size, size as u64),
+                "{framing}: {size} bytes differ"
+            );
             assert_eq!(names(out.path()), ["copy"]);
             let ended = server.fetch(&[]).expect(0);
-            let md5 = ended.stdout.lines().find_map(|line| line.strip_prefix("MD5: ")).unwrap().to_owned();
+            let md5 = ended
+                .stdout
+                .lines()
+                .find_map(|line| line.strip_prefix("MD5: "))
+                .unwrap()
+                .to_owned();
             assert!(ended.stdout.contains(&format!("size: {size} bytes")), "{}", ended.stdout);
             assert!(
                 ended.stdout.contains("time used: ") && ended.stdout.contains("rate: "),
@@ -86,7 +97,10 @@ fn a_file_to_a_file_to_memory_and_to_standard_output() {
             let sum = Command::new("md5sum").arg(&copy).output().unwrap();
             assert_eq!(String::from_utf8_lossy(&sum.stdout).split(' ').next(), Some(md5.as_str()));
             let complete = complete_of(&server.fetch(&["--json"]).expect(0).stdout);
-            assert_eq!((&complete["bytes"], &complete["path"]), (&size.into(), &serde_json::Value::Null));
+            assert_eq!(
+                (&complete["bytes"], &complete["path"]),
+                (&size.into(), &serde_json::Value::Null)
+            );
             assert_eq!(
                 (&complete["md5"], &complete["length_known"]),
                 (&md5.into(), &(framing == "framed").into())
@@ -142,8 +156,14 @@ fn a_server_that_is_stopped_says_who_is_missing() {
         let args = [&["-f", text(&file), "--up-limit", "1MB/s"], more].concat();
         let mut server = Server::start("raw", &args);
         let copy = place.path().join("copy");
-        let mut client =
-            Running::start(&mut server.client(&["-o", text(&copy), "--size", "4000000", "--timeout", "5s"]));
+        let mut client = Running::start(&mut server.client(&[
+            "-o",
+            text(&copy),
+            "--size",
+            "4000000",
+            "--timeout",
+            "5s",
+        ]));
         server.running.event(|event| event["state"] == "connected");
         eventually("the copy begins", || place.path().join("copy.sow-part").exists());
         server.running.interrupt();
@@ -211,7 +231,10 @@ fn what_is_at_the_target() {
         assert_eq!(names(out.path()), ["copy"]);
         server.fetch(&["-o", text(out.path())]).expect(2).says(&["is a folder", "-o"]);
         server.fetch(&["-o", "/no/such/folder/x"]).expect(2).says(&["/no/such/folder"]);
-        server.fetch(&["-o", "/dev/null", "--overwrite"]).expect(1).says(&["/dev/null is a device"]);
+        server
+            .fetch(&["-o", "/dev/null", "--overwrite"])
+            .expect(1)
+            .says(&["/dev/null is a device"]);
     }
 }
 
@@ -237,16 +260,28 @@ fn lengths_that_do_not_fit() {
     let copy = place.path().join("copy");
     let out = ["-o", text(&copy)];
     let server = Server::start("raw", &["-f", text(&file)]);
-    server.fetch(&[&out[..], &["--size", "300000"]].concat()).expect(0).says(&["its length is right"]);
+    server
+        .fetch(&[&out[..], &["--size", "300000"]].concat())
+        .expect(0)
+        .says(&["its length is right"]);
     fs::remove_file(&copy).unwrap();
-    server.fetch(&[&out[..], &["--size", "299999"]].concat()).expect(4).says(&["more than 299999 bytes"]);
+    server
+        .fetch(&[&out[..], &["--size", "299999"]].concat())
+        .expect(4)
+        .says(&["more than 299999 bytes"]);
     server
         .fetch(&[&out[..], &["--size", "300001"]].concat())
         .expect(4)
         .says(&["300000 bytes, and not 300001"]);
-    server.fetch(&[&out[..], &["--max-size", "100kB"]].concat()).expect(4).says(&["more than 100000 bytes"]);
+    server
+        .fetch(&[&out[..], &["--max-size", "100kB"]].concat())
+        .expect(4)
+        .says(&["more than 100000 bytes"]);
     let server = Server::start("framed", &["-f", text(&file)]);
-    server.fetch(&[&out[..], &["--max-size", "100kB"]].concat()).expect(4).says(&["300000 bytes", "100000"]);
+    server
+        .fetch(&[&out[..], &["--max-size", "100kB"]].concat())
+        .expect(4)
+        .says(&["300000 bytes", "100000"]);
     for (length, code) in [(1_u64 << 63, 4), (1 << 62, 5)] {
         let port = stranger(length.to_be_bytes().to_vec(), drop);
         let ended = run(["framed", "client", "-s", "127.0.0.1", "-p", &port, "-o", text(&copy)]);
@@ -264,8 +299,7 @@ fn a_disk_that_is_full() {
     for framing in ["raw", "framed"] {
         let server = Server::start(framing, &["-f", text(&file)]);
         let small = tempfile::tempdir().unwrap();
-        let script =
-            "mount -t tmpfs -o size=1m tmpfs \"$1\" && shift && \"$@\"; code=$?; ls -A \"$OUT\"; exit $code";
+        let script = "mount -t tmpfs -o size=1m tmpfs \"$1\" && shift && \"$@\"; code=$?; ls -A \"$OUT\"; exit $code";
         let inner = server.client(&["-o", text(&small.path().join("copy"))]);
         let mut command = Command::new("unshare");
         command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(small.path());
@@ -290,13 +324,23 @@ fn servers_that_are_out_of_reach_silent_or_gone() {
         drop(stream);
     });
     for framing in ["raw", "framed"] {
-        let args = [framing, "client", "-s", "127.0.0.1", "-p", &silent, "-o", &out, "--timeout", "3s"];
+        let args =
+            [framing, "client", "-s", "127.0.0.1", "-p", &silent, "-o", &out, "--timeout", "3s"];
         run(args).expect(3).says(&["out of time", "had come"]);
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let silent = listener.local_addr().unwrap().port().to_string();
-    let client = Running::start(&mut sow(["framed", "client", "-s", "127.0.0.1", "-p", &silent, "-o", &out]));
+    let client = Running::start(&mut sow([
+        "framed",
+        "client",
+        "-s",
+        "127.0.0.1",
+        "-p",
+        &silent,
+        "-o",
+        &out,
+    ]));
     let mut call = None;
     eventually("its call", || {
         call = listener.accept().ok();
@@ -318,9 +362,13 @@ fn get_and_send_speak_them_too() {
     let args = ["send", "--json", "--bind", "127.0.0.1", "--port", "0", "--also", "raw:0,framed:0"];
     let mut origin = Running::start(sow(args).arg(&file));
     let tickets: Vec<String> = (0..3)
-        .map(|_| origin.event(|event| event["event"] == "ready")["ticket"].as_str().unwrap().to_owned())
+        .map(|_| {
+            origin.event(|event| event["event"] == "ready")["ticket"].as_str().unwrap().to_owned()
+        })
         .collect();
-    assert!(tickets[1].starts_with("raw://127.0.0.1:") && tickets[2].starts_with("framed://127.0.0.1:"));
+    assert!(
+        tickets[1].starts_with("raw://127.0.0.1:") && tickets[2].starts_with("framed://127.0.0.1:")
+    );
     for ticket in &tickets {
         let copy = place.path().join("copy");
         run(["get", ticket, "-o", text(&copy), "--no-seed"]).expect(0);
@@ -330,14 +378,19 @@ fn get_and_send_speak_them_too() {
     run(["get", &tickets[1]]).expect(2).says(&["does not tell the name", "-o"]);
     // A program that knows nothing but sockets.
     let mut plain = Vec::new();
-    TcpStream::connect(tickets[1].strip_prefix("raw://").unwrap()).unwrap().read_to_end(&mut plain).unwrap();
+    TcpStream::connect(tickets[1].strip_prefix("raw://").unwrap())
+        .unwrap()
+        .read_to_end(&mut plain)
+        .unwrap();
     assert!(plain == fs::read(&file).unwrap());
     origin.interrupt();
     origin.wait().expect(130);
     run(["send", "--port", "0", "--also", "raw:0", text(place.path())])
         .expect(2)
         .says(&["is a folder", "raw"]);
-    run(["send", "--port", "0", "--also", "raw:1,raw:2", text(&file)]).expect(2).says(&["raw twice"]);
+    run(["send", "--port", "0", "--also", "raw:1,raw:2", text(&file)])
+        .expect(2)
+        .says(&["raw twice"]);
 }
 
 #[test]
@@ -345,9 +398,13 @@ fn what_cannot_be_served_or_put_in_place() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     run(["raw", "server", "--bind", "127.0.0.1", "-p", &port]).expect(1).says(&["is taken"]);
-    run(["framed", "server", "-p", "0", "-f", "/no/such/file"]).expect(1).says(&["/no/such/file", "tip:"]);
+    run(["framed", "server", "-p", "0", "-f", "/no/such/file"])
+        .expect(1)
+        .says(&["/no/such/file", "tip:"]);
     run(["framed", "server", "-p", "0"]).expect(2);
-    run(["raw", "server", "-p", "0", "--size", "1000TB"]).expect(2).says(&["do not fit into memory"]);
+    run(["raw", "server", "-p", "0", "--size", "1000TB"])
+        .expect(2)
+        .says(&["do not fit into memory"]);
     let place = tempfile::tempdir().unwrap();
     run(["raw", "server", "-p", "0", "-f", text(place.path())]).expect(1).says(&["is a folder"]);
     // Nobody but root may write here.

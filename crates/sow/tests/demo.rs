@@ -33,7 +33,9 @@ fn a_table_of_both_ways() {
         .stdout
         .lines()
         .map(|line| {
-            line.split_whitespace().filter_map(|word| word.trim_matches(['(', ')']).parse().ok()).collect()
+            line.split_whitespace()
+                .filter_map(|word| word.trim_matches(['(', ')']).parse().ok())
+                .collect()
         })
         .filter(|numbers: &Vec<f64>| numbers.len() >= 8)
         .collect();

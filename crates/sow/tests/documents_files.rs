@@ -1,5 +1,5 @@
-//! The files of the two documents' programs, and document 2's tracker: JSON torrents as their makers read them,
-//! configurations with everything wrong that can be.
+//! The files of the two documents' programs, and document 2's tracker: JSON torrents as their
+//! makers read them, configurations with everything wrong that can be.
 
 mod support;
 
@@ -63,7 +63,10 @@ fn a_torrent_goes_where_it_is_told() {
     let file = noise_file(place.path(), "a.iso", 5000);
     let empty = noise_file(place.path(), "empty", 0);
     let create = |more: &[&str]| {
-        run_in(place.path(), &[&["json-torrent", "create", "--announce", "tracker.example"], more].concat())
+        run_in(
+            place.path(),
+            &[&["json-torrent", "create", "--announce", "tracker.example"], more].concat(),
+        )
     };
     let torrent: serde_json::Value = serde_json::from_str(
         &create(&[text(&file), "-o", "-", "--hashes", "hex", "--port", "7"]).expect(0).stdout,
@@ -72,7 +75,8 @@ fn a_torrent_goes_where_it_is_told() {
     assert_eq!((&torrent["announce"], &torrent["port"]), (&"tracker.example".into(), &7.into()));
     let hashes = torrent["info"]["piece_hash"].as_array().unwrap();
     assert!(hashes.len() == 2 && hashes.iter().all(|hash| hash.as_str().unwrap().len() == 40));
-    let made = create(&[text(&empty), "--piece-length", "64KiB", "--json", "-o", "e.torrent"]).expect(0);
+    let made =
+        create(&[text(&empty), "--piece-length", "64KiB", "--json", "-o", "e.torrent"]).expect(0);
     let event = complete_of(&made.stdout);
     assert_eq!((&event["path"], &event["bytes"]), (&"e.torrent".into(), &0.into()));
     let torrent: serde_json::Value =
@@ -132,7 +136,8 @@ fn a_tracker_answers_in_frames_of_json() {
         request(5555, "started"),
         serde_json::json!({"error_code": 0, "message": "started ACK", "num-of-peer": 0, "peers": []})
     );
-    let peer = serde_json::json!({"peer-id": "127.0.0.1:5555", "peer-port": 5555, "peer-ip": "127.0.0.1"});
+    let peer =
+        serde_json::json!({"peer-id": "127.0.0.1:5555", "peer-port": 5555, "peer-ip": "127.0.0.1"});
     assert_eq!(
         request(5556, "started"),
         serde_json::json!({"error_code": 0, "message": "started ACK", "num-of-peer": 1, "peers": [peer]})
@@ -152,7 +157,9 @@ fn a_tracker_says_when_it_is_ready() {
     let mut tracker = Running::start(&mut sow(args));
     let ready = tracker.event(|event| event["event"] == "ready");
     let port = ready["port"].as_u64().unwrap().to_string();
-    run(["json-torrent", "tracker", "--bind", "127.0.0.1", "-p", &port]).expect(1).says(&["is taken"]);
+    run(["json-torrent", "tracker", "--bind", "127.0.0.1", "-p", &port])
+        .expect(1)
+        .says(&["is taken"]);
 }
 
 #[test]
@@ -161,7 +168,10 @@ fn configurations_that_cannot_be_used() {
     let ini = place.path().join("config.ini");
     let json = place.path().join("client_config.json");
     for (bytes, word) in [
-        (&b"[Server]\nport = 99999\n"[..], "config.ini: [Server] port = 99999: a number from 0 to 65535"),
+        (
+            &b"[Server]\nport = 99999\n"[..],
+            "config.ini: [Server] port = 99999: a number from 0 to 65535",
+        ),
         (b"[Client]\nserver_ip = 10.0.0.1;10.0.0.2\n", "[Client] server_ip = 10.0.0.1;10.0.0.2"),
         (b"[Server\n", "line 1"),
         (b"\xff\xfe[\0S\0", "no text"),
@@ -190,8 +200,21 @@ fn a_seed_that_nobody_can_find_says_so() {
     let place = tempfile::tempdir().unwrap();
     noise_file(place.path(), "film", 100_000);
     // Nobody listens on port 1.
-    run_in(place.path(), &["json-torrent", "create", "film", "--announce", "127.0.0.1", "--port", "1"])
-        .expect(0);
-    let seed = ["json-torrent", "peer", "film.torrent", "-p", "0", "--bind", "127.0.0.1", "--seed-for", "5s"];
+    run_in(
+        place.path(),
+        &["json-torrent", "create", "film", "--announce", "127.0.0.1", "--port", "1"],
+    )
+    .expect(0);
+    let seed = [
+        "json-torrent",
+        "peer",
+        "film.torrent",
+        "-p",
+        "0",
+        "--bind",
+        "127.0.0.1",
+        "--seed-for",
+        "5s",
+    ];
     run_in(place.path(), &seed).expect(0).says(&["no tracker answers", "127.0.0.1:1", "refused"]);
 }

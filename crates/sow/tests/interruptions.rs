@@ -1,4 +1,5 @@
-//! Whatever is killed, interrupted or out of time: what is verified stays, and the rest comes later.
+//! Whatever is killed, interrupted or out of time: what is verified stays, and the rest comes
+//! later.
 
 mod support;
 
@@ -43,7 +44,10 @@ fn killed_at_ten_moments_and_started_again() {
     assert!(ended.stderr.contains("resuming: "), "{}", ended.stderr);
     // What was verified before is not fetched again.
     assert_eq!(sum_of(&complete["from"]), SIZE - kept, "{complete}");
-    assert!(fs::read(out.path().join("big")).unwrap() == fs::read(&file).unwrap(), "the file differs");
+    assert!(
+        fs::read(out.path().join("big")).unwrap() == fs::read(&file).unwrap(),
+        "the file differs"
+    );
     assert_eq!(names(out.path()), ["big"]);
 }
 
@@ -63,7 +67,10 @@ fn the_origin_is_killed_and_started_again() {
     let again = Origin::start_on("127.0.0.1", port, &file, &[]);
     assert_eq!(again.ticket, ticket, "the same content is found in the same place");
     receiver.wait().expect(0);
-    assert!(fs::read(out.path().join("big")).unwrap() == fs::read(&file).unwrap(), "the file differs");
+    assert!(
+        fs::read(out.path().join("big")).unwrap() == fs::read(&file).unwrap(),
+        "the file differs"
+    );
 }
 
 #[test]
@@ -74,8 +81,10 @@ fn receivers_finish_among_themselves_when_the_origin_is_gone() {
     let out = tempfile::tempdir().unwrap();
     let (first, second) = (out.path().join("1"), out.path().join("2"));
     let ticket = origin.ticket.clone();
-    // The second fetches slowly, the first is whole soon; when they know each other, the origin goes.
-    let slow = ["get", &ticket, "--json", "--down-limit", "500kB/s", "--no-seed", "-o", text(&second)];
+    // The second fetches slowly, the first is whole soon; when they know each other, the origin
+    // goes.
+    let slow =
+        ["get", &ticket, "--json", "--down-limit", "500kB/s", "--no-seed", "-o", text(&second)];
     let mut slow = Running::start(&mut sow(slow));
     slow.event(|event| event["event"] == "progress" && event["peers"].as_u64() > Some(0));
     let fast = Running::start(&mut sow(["get", &ticket, "--seed-for", "60s", "-o", text(&first)]));

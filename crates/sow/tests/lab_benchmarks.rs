@@ -1,6 +1,8 @@
-//! Benchmarks as tests: the main job at real size on shaped links and on links as fast as the machine, and limits that must hold. Root only.
+//! Benchmarks as tests: the main job at real size on shaped links and on links as fast as the
+//! machine, and limits that must hold. Root only.
 //!
-//! Figures for people come from `sow lab run` and the script under `bench/` themselves, with a release build; here a test build must keep to the limits too.
+//! Figures for people come from `sow lab run` and the script under `bench/` themselves, with a
+//! release build; here a test build must keep to the limits too.
 
 use std::{fs, process::Command};
 
@@ -11,11 +13,13 @@ const BENCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench");
 
 /// `F/us`: 10,000,000 bytes at 10 Mbit/s, of which TCP carries 1,448 of every 1,514 bytes.
 const BOUND_SECONDS: f64 = 8.365;
-/// What libtorrent, tuned, needs for five receivers, as a multiple of the bound (see `docs/engines`).
+/// What libtorrent, tuned, needs for five receivers, as a multiple of the bound (see
+/// `docs/engines`).
 const LIBTORRENT_AT_FIVE: f64 = 1.43;
 /// What document 1's own peer-to-peer program needed, by its section 3.3.
 const DOCUMENT_1_AT_FIVE: f64 = 1.32;
-/// Beyond the start of a process and the last acknowledgement, one receiver must have the file at line rate.
+/// Beyond the start of a process and the last acknowledgement, one receiver must have the file at
+/// line rate.
 const ONE_RECEIVER: f64 = 1.05;
 const PEAK_MEMORY_BYTES: u64 = 128 << 20;
 
@@ -29,12 +33,16 @@ fn bench(script: &str, arguments: &[&str]) -> Vec<Value> {
         .args(arguments)
         .output()
         .expect("/usr/bin/python3 (package python3) runs");
-    let said =
-        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).join("\n");
+    let said = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .join("\n");
     println!("{said}");
     assert!(output.status.success(), "{script}: {}", output.status);
     let lines = fs::read_to_string(results.path()).expect("the script writes results");
-    lines.lines().map(|line| serde_json::from_str(line).expect("each result is a JSON line")).collect()
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("each result is a JSON line"))
+        .collect()
 }
 
 /// Runs the lab's comparison of programs with the binary under test; returns its runs.
@@ -50,11 +58,13 @@ fn flash_crowds(arguments: &[&str]) -> Vec<Value> {
     println!("{said}");
     assert!(output.status.success(), "sow lab run: {}", output.status);
     let events = output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-    let events = events.map(|line| serde_json::from_slice::<Value>(line).expect("each event is a JSON line"));
+    let events = events
+        .map(|line| serde_json::from_slice::<Value>(line).expect("each event is a JSON line"));
     events.filter(|event| event["event"] == "run").collect()
 }
 
-/// The last receiver's seconds over the bound, the least of all repetitions: other work on the machine only ever makes it greater.
+/// The last receiver's seconds over the bound, the least of all repetitions: other work on the
+/// machine only ever makes it greater.
 fn best_ratio(runs: &[Value], mode: &str, receivers: u64) -> f64 {
     let ratio = |run: &Value| {
         let receivers = run["receivers"].as_array().expect("receivers are a list");
@@ -77,10 +87,14 @@ fn a_flash_crowd_on_shaped_links_is_faster_than_others() {
             let mut ratio = best_ratio(&runs, mode, receivers);
             if ratio >= limit {
                 // Both may have had bad luck with the machine.
-                let arguments = ["--modes", mode, "--users", &receivers.to_string(), "--repeat", "3"];
+                let arguments =
+                    ["--modes", mode, "--users", &receivers.to_string(), "--repeat", "3"];
                 ratio = best_ratio(&flash_crowds(&arguments), mode, receivers);
             }
-            assert!(ratio < limit, "{mode}: the last of {receivers} receivers took {ratio} times the bound");
+            assert!(
+                ratio < limit,
+                "{mode}: the last of {receivers} receivers took {ratio} times the bound"
+            );
         }
     }
 }

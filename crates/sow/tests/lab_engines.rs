@@ -1,5 +1,6 @@
-//! `sow lab run` with the programs of others: each gets its copies right, and one that is not installed is named. Root only; needs Debian's
-//! packages aria2, curl, nginx-light, python3-libtorrent and transmission-daemon.
+//! `sow lab run` with the programs of others: each gets its copies right, and one that is not
+//! installed is named. Root only; needs Debian's packages aria2, curl, nginx-light,
+//! python3-libtorrent and transmission-daemon.
 
 mod support;
 
@@ -37,21 +38,32 @@ fn every_program_makes_right_copies_and_tells_what_it_sent() {
     let modes: Vec<_> = records.runs.iter().map(|run| &*run.mode).collect();
     assert_eq!(modes, MODES);
     for run in &records.runs {
-        assert!(run.program.as_ref().is_some_and(|program| program.contains(['1', '2', '3'])), "{run:?}");
+        assert!(
+            run.program.as_ref().is_some_and(|program| program.contains(['1', '2', '3'])),
+            "{run:?}"
+        );
         assert!(run.receivers.iter().all(|receiver| receiver.seconds().is_some()), "{run:?}");
         let [origin] = &*run.origins else { panic!("{run:?}") };
         let (payload, wire) = (origin.payload_up_bytes.unwrap(), origin.wire_up_bytes.unwrap());
-        // Programs count what they gave to their sockets; some of it may not have gone when the last copy was complete.
+        // Programs count what they gave to their sockets; some of it may not have gone when the
+        // last copy was complete.
         assert!((run.file.bytes..wire + run.file.bytes).contains(&payload), "{run:?}");
     }
-    for run in records.runs.iter().filter(|run| run.mode.contains("libtorrent") || run.mode == "nginx+curl") {
+    for run in records
+        .runs
+        .iter()
+        .filter(|run| run.mode.contains("libtorrent") || run.mode == "nginx+curl")
+    {
         for receiver in &run.receivers {
             let sum: u64 = receiver.from_bytes.values().sum();
             assert!(sum >= run.file.bytes, "{run:?}");
         }
     }
     let notes = records.header.notes.join("\n");
-    assert!(notes.contains("aria2: a tracker") && notes.contains("Transmission: a tracker"), "{notes}");
+    assert!(
+        notes.contains("aria2: a tracker") && notes.contains("Transmission: a tracker"),
+        "{notes}"
+    );
 }
 
 #[test]
@@ -61,22 +73,34 @@ fn a_program_that_is_not_installed_is_named_with_its_package() {
     // Everything that a lab needs is in these two; aria2 is made to be in neither.
     let folder = dir.path().join("bin");
     fs::create_dir(&folder).expect("a folder");
-    for program in
-        ["ip", "tc", "bridge", "nsenter", "unshare", "sh", "chrt", "timeout", "cat", "sleep", "curl"]
-    {
-        let found =
-            ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().map(|folder| Path::new(folder).join(program));
+    for program in [
+        "ip", "tc", "bridge", "nsenter", "unshare", "sh", "chrt", "timeout", "cat", "sleep", "curl",
+    ] {
+        let found = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+            .iter()
+            .map(|folder| Path::new(folder).join(program));
         let found = found.into_iter().find(|path| path.exists()).expect(program);
         std::os::unix::fs::symlink(found, folder.join(program)).expect("a link");
     }
-    let mut command =
-        sow(["lab", "run", &scenario, "--modes", "aria2,nginx+curl", "--out", &out.to_string_lossy()]);
+    let mut command = sow([
+        "lab",
+        "run",
+        &scenario,
+        "--modes",
+        "aria2,nginx+curl",
+        "--out",
+        &out.to_string_lossy(),
+    ]);
     let output = command.env("PATH", &folder).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("aria2") && said.contains("apt install aria2"), "{said}");
     let records = records(&out);
-    let missing: Vec<_> = records.missing.iter().map(|missing| (&*missing.mode, &*missing.program)).collect();
+    let missing: Vec<_> =
+        records.missing.iter().map(|missing| (&*missing.mode, &*missing.program)).collect();
     // Its tracker needs Python, which is not in that folder either.
     assert_eq!(missing, [("aria2", "aria2c + python3")], "{said}");
-    assert!(records.runs.iter().all(|run| run.mode == "nginx+curl") && records.runs.len() == 1, "{said}");
+    assert!(
+        records.runs.iter().all(|run| run.mode == "nginx+curl") && records.runs.len() == 1,
+        "{said}"
+    );
 }

@@ -1,4 +1,5 @@
-//! The lab's network, by its command line and by its library: built, measured, entered, taken down whatever happened. Root only.
+//! The lab's network, by its command line and by its library: built, measured, entered, taken down
+//! whatever happened. Root only.
 //!
 //! It is tested here because its helpers are `sow` itself. Every test has labs of its own names.
 
@@ -17,7 +18,8 @@ use std::{
 
 use serde_json::Value;
 use sow_lab::network::{
-    Calibration, DelayChoice, DelayMethod, Lab, LabName, Link, NetworkError, Switches, Topology, down,
+    Calibration, DelayChoice, DelayMethod, Lab, LabName, Link, NetworkError, Switches, Topology,
+    down,
 };
 use support::{PATIENCE, Running, eventually, run, sow};
 
@@ -79,10 +81,14 @@ fn up(topology: &Topology) -> Lab {
 
 /// Whatever carries the lab's name: namespaces, interfaces, processes, notes.
 fn left_of(lab: &str) -> Vec<String> {
-    let output = Command::new("sh").args(["-c", "ip netns list; ip -o link"]).output().expect("ip runs");
+    let output =
+        Command::new("sh").args(["-c", "ip netns list; ip -o link"]).output().expect("ip runs");
     let listed = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut left: Vec<_> =
-        listed.lines().filter(|line| line.contains(&format!("sow-{lab}-"))).map(str::to_owned).collect();
+    let mut left: Vec<_> = listed
+        .lines()
+        .filter(|line| line.contains(&format!("sow-{lab}-")))
+        .map(str::to_owned)
+        .collect();
     let notes = fs::read_dir("/run/sow-lab").expect("the folder of notes").flatten();
     left.extend(
         notes
@@ -108,7 +114,8 @@ fn assert_nothing_left(lab: &str) {
 /// Starts the greeter on a host.
 fn greet(lab: &Lab, host: &str) -> std::process::Child {
     let mut command = lab.command(host, "/usr/bin/python3").expect("the host is there");
-    let mut greeter = command.args(["-c", GREETER]).stdout(Stdio::piped()).spawn().expect("python3 starts");
+    let mut greeter =
+        command.args(["-c", GREETER]).stdout(Stdio::piped()).spawn().expect("python3 starts");
     let mut line = String::new();
     let stdout = greeter.stdout.take().expect("it is piped");
     BufReader::new(stdout).read_line(&mut line).expect("it says something");
@@ -119,8 +126,11 @@ fn greet(lab: &Lab, host: &str) -> std::process::Child {
 /// What the greeter at an address tells a host; `None` when it is not reached.
 fn call(lab: &Lab, host: &str, address: &str, seconds: &str) -> Option<String> {
     let mut command = lab.command(host, "/usr/bin/python3").expect("the host is there");
-    let output =
-        command.args(["-c", CALLER, address, seconds]).stderr(Stdio::null()).output().expect("python3 runs");
+    let output = command
+        .args(["-c", CALLER, address, seconds])
+        .stderr(Stdio::null())
+        .output()
+        .expect("python3 runs");
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
@@ -130,15 +140,25 @@ fn a_lab_is_built_entered_shown_and_taken_down() {
     let _cleanup = Cleanup(lab);
     run(["lab", "down", "--name", lab]).expect(0);
     let built = run([
-        "lab", "up", "--name", lab, "--hosts", "3", "--rate", "10mbit", "--delay", "5ms", "--up", "h3=2mbit",
+        "lab", "up", "--name", lab, "--hosts", "3", "--rate", "10mbit", "--delay", "5ms", "--up",
+        "h3=2mbit",
     ])
     .expect(0);
-    for said in
-        ["3 hosts", "10mbit", "h3", "2mbit up", "5 ms", "delay by", "cubic", "sow lab exec --name t-commands"]
-    {
+    for said in [
+        "3 hosts",
+        "10mbit",
+        "h3",
+        "2mbit up",
+        "5 ms",
+        "delay by",
+        "cubic",
+        "sow lab exec --name t-commands",
+    ] {
         assert!(built.stdout.contains(said), "no `{said}` in:\n{}", built.stdout);
     }
-    run(["lab", "up", "--name", lab]).expect(1).says(&["is up already", "sow lab down --name t-commands"]);
+    run(["lab", "up", "--name", lab])
+        .expect(1)
+        .says(&["is up already", "sow lab down --name t-commands"]);
 
     let inside = "read congestion </proc/sys/net/ipv4/tcp_congestion_control; echo $congestion; ip -br address; exit 7";
     let ended = run(["lab", "exec", "--name", lab, "h2", "--", "sh", "-c", inside]).expect(7);
@@ -149,12 +169,14 @@ fn a_lab_is_built_entered_shown_and_taken_down() {
     assert!([126, 127].contains(&lost.code()), "{lost:?}");
     run(["lab", "exec", "--name", lab, "h4", "--", "true"]).expect(2).says(&["h1 to h3", "h4"]);
 
-    let refused = ["lab", "up", "--name", "t-refused", "--hosts", "2", "--congestion-control", "nosuch"];
+    let refused =
+        ["lab", "up", "--name", "t-refused", "--hosts", "2", "--congestion-control", "nosuch"];
     let said = run(refused).expect(1).says(&["congestion control nosuch"]).stderr.clone();
     assert!(!said.contains("echo"), "what the shell said is no answer: {said}");
     assert_nothing_left("t-refused");
 
-    // Emptied of its environment, and with a parent that does not wait for it: it is the lab's all the same.
+    // Emptied of its environment, and with a parent that does not wait for it: it is the lab's all
+    // the same.
     let hidden = "env -i setsid sleep 1000 >/dev/null 2>&1 &";
     run(["lab", "exec", "--name", lab, "h2", "--", "sh", "-c", hidden]).expect(0);
     let mut status = Value::Null;
@@ -201,7 +223,10 @@ fn links_do_what_was_asked_for() {
             ("h4", "h1", 2_000_000)
         ]
     );
-    assert_eq!((calibration.delay_method, &*calibration.congestion_control), (DelayMethod::None, "cubic"));
+    assert_eq!(
+        (calibration.delay_method, &*calibration.congestion_control),
+        (DelayMethod::None, "cubic")
+    );
 
     let counted = lab.counters("h4").expect("the host has counters");
     // A second of 2 Mbit/s at least went up.
@@ -226,7 +251,8 @@ fn the_relay_is_on_time_and_keeps_the_rate() {
     assert_nothing_left("t-relay");
 }
 
-/// A calibration that says that the lab is good. Other work on the machine may spoil one, but not five; a wrong lab spoils all.
+/// A calibration that says that the lab is good. Other work on the machine may spoil one, but not
+/// five; a wrong lab spoils all.
 fn calibrate(lab: &Lab) -> Calibration {
     let mut last = None;
     for _ in 0..5 {
@@ -242,8 +268,8 @@ fn calibrate(lab: &Lab) -> Calibration {
 
 #[test]
 fn two_labs_do_not_know_of_each_other() {
-    let topologies =
-        ["t-one", "t-one-h1"].map(|text| Topology::star(name(text), 2, Link { delay_us: 1000, ..LINK }));
+    let topologies = ["t-one", "t-one-h1"]
+        .map(|text| Topology::star(name(text), 2, Link { delay_us: 1000, ..LINK }));
     let [one, other] = topologies.each_ref().map(up);
     let mut greeter = greet(&one, "h1");
     assert_eq!(one.address("h1").expect("the host is there").to_string(), "10.0.0.1");
@@ -303,7 +329,10 @@ fn an_interrupted_building_cleans_up_after_itself() {
         Running::start(&mut sow(["lab", "up", "--name", lab, "--hosts", "200", "--delay", "5ms"]));
     let deadline = Instant::now() + PATIENCE;
     while !Path::new("/run/netns/sow-t-interrupted-h100").exists() {
-        assert!(Instant::now() < deadline && building.is_running(), "it does not get as far as h100");
+        assert!(
+            Instant::now() < deadline && building.is_running(),
+            "it does not get as far as h100"
+        );
         thread::sleep(Duration::from_millis(1));
     }
     let signal = |name: &str| {
@@ -313,9 +342,14 @@ fn an_interrupted_building_cleans_up_after_itself() {
     // Held where it is, so that it is still at work when it is looked at.
     signal("-STOP");
     let status = run(["lab", "status", "--name", lab]).expect(0).stdout;
-    assert!(status.contains("delay not set up") && status.contains("a command is building it"), "{status}");
+    assert!(
+        status.contains("delay not set up") && status.contains("a command is building it"),
+        "{status}"
+    );
     assert!(!status.contains("NOT WHOLE"), "{status}");
-    run(["lab", "exec", "--name", lab, "h1", "--", "true"]).expect(1).says(&["another command is working"]);
+    run(["lab", "exec", "--name", lab, "h1", "--", "true"])
+        .expect(1)
+        .says(&["another command is working"]);
     signal("-INT");
     signal("-CONT");
     building.wait().expect(130);
@@ -334,8 +368,9 @@ fn a_lab_without_its_relay_is_not_whole() {
         .expect("/proc")
         .flatten()
         .filter(|entry| {
-            let line =
-                fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default().replace('\0', " ");
+            let line = fs::read_to_string(entry.path().join("cmdline"))
+                .unwrap_or_default()
+                .replace('\0', " ");
             line.trim_end().ends_with(&relay)
         })
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
@@ -346,7 +381,9 @@ fn a_lab_without_its_relay_is_not_whole() {
     while run(["lab", "exec", "--name", lab, "h1", "--", "true"]).code() == 0 {
         assert!(Instant::now() < deadline, "nobody notices that the relay is gone");
     }
-    run(["lab", "exec", "--name", lab, "h1", "--", "true"]).expect(1).says(&["not whole", "sow lab down"]);
+    run(["lab", "exec", "--name", lab, "h1", "--", "true"])
+        .expect(1)
+        .says(&["not whole", "sow lab down"]);
     let status = run(["lab", "status", "--name", lab]).expect(0).stdout;
     assert!(status.contains("NOT WHOLE"), "{status}");
     run(words).expect(0);
@@ -369,7 +406,12 @@ fn a_hundred_hosts_come_and_go() {
     }
     // The greeter leads a group of its own.
     let group = format!("-{}", greeter.id());
-    assert!(Command::new("kill").args(["-9", "--", &group]).status().is_ok_and(|status| status.success()));
+    assert!(
+        Command::new("kill")
+            .args(["-9", "--", &group])
+            .status()
+            .is_ok_and(|status| status.success())
+    );
     assert!(greeter.wait().is_ok_and(|status| !status.success()), "the greeter was ended");
     let began = Instant::now();
     lab.down().expect("it can be taken down");
@@ -399,16 +441,21 @@ fn an_ordinary_user_has_labs_of_their_own_or_is_told_why_not() {
     }
     let user = |program: &Path, words: &[&str]| {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid", "64198", "--regid", "64198", "--clear-groups"]).arg(program).args(words);
+        command
+            .args(["--reuid", "64198", "--regid", "64198", "--clear-groups"])
+            .arg(program)
+            .args(words);
         command.env_remove("XDG_RUNTIME_DIR").env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
         let output = command.output().expect("setpriv (package util-linux) runs");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         (output.status.code(), text(output.stdout), text(output.stderr))
     };
     let allowed =
-        user(Path::new("unshare"), &["--user", "--map-root-user", "--net", "--mount", "true"]).0 == Some(0);
+        user(Path::new("unshare"), &["--user", "--map-root-user", "--net", "--mount", "true"]).0
+            == Some(0);
     let named = ["--name", "t-user"];
-    let sow = |words: &[&str]| user(&program, &[&["lab", words[0]], &named[..], &words[1..]].concat());
+    let sow =
+        |words: &[&str]| user(&program, &[&["lab", words[0]], &named[..], &words[1..]].concat());
     sow(&["down"]);
     let (code, _, said) = sow(&["up", "--hosts", "3", "--delay", "5ms"]);
     if !allowed {
@@ -417,20 +464,29 @@ fn an_ordinary_user_has_labs_of_their_own_or_is_told_why_not() {
         return;
     }
     assert_eq!(code, Some(0), "{said}");
-    let (code, stdout, said) = sow(&["exec", "h2", "--", "sh", "-c", "pwd; ip -br address; exit 9"]);
+    let (code, stdout, said) =
+        sow(&["exec", "h2", "--", "sh", "-c", "pwd; ip -br address; exit 9"]);
     assert_eq!(code, Some(9), "{said}");
     assert!(stdout.contains("10.0.0.2/16"), "{stdout}");
     let here = std::env::current_dir().expect("a current folder");
-    assert!(stdout.starts_with(&*here.to_string_lossy()), "the current folder is another: {stdout}");
-    // Without root the relay has to wait for the processor like everybody else, so on a busy machine a path may be off.
+    assert!(
+        stdout.starts_with(&*here.to_string_lossy()),
+        "the current folder is another: {stdout}"
+    );
+    // Without root the relay has to wait for the processor like everybody else, so on a busy
+    // machine a path may be off.
     let (_, stdout, said) = sow(&["calibrate"]);
     assert!(stdout.contains("\nh2 to h1: ") && stdout.contains("delayed by"), "{stdout}{said}");
     let listed = Command::new("ip").args(["netns", "list"]).output().expect("ip runs").stdout;
-    assert!(!String::from_utf8_lossy(&listed).contains("t-user"), "the machine's own namespaces are touched");
+    assert!(
+        !String::from_utf8_lossy(&listed).contains("t-user"),
+        "the machine's own namespaces are touched"
+    );
     assert_eq!(sow(&["down"]).0, Some(0));
     assert_nothing_left("t-user");
 
-    // Who built a lab is the parent of its processes, and takes it down before it has waited for them.
+    // Who built a lab is the parent of its processes, and takes it down before it has waited for
+    // them.
     let scenario = folder.path().join("small.toml");
     fs::write(&scenario, SMALL).expect("it can be written");
     let out = Path::new("/tmp/sow-test-64198");
@@ -441,7 +497,10 @@ fn an_ordinary_user_has_labs_of_their_own_or_is_told_why_not() {
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(user(&program, &["lab", "status"]).1, "", "a lab is left");
     let left = fs::read_dir("/dev/shm/sow-lab-run-64198").into_iter().flatten().flatten();
-    assert_eq!(left.map(|entry| entry.path()).collect::<Vec<_>>(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(
+        left.map(|entry| entry.path()).collect::<Vec<_>>(),
+        Vec::<std::path::PathBuf>::new()
+    );
     let _ = fs::remove_dir("/dev/shm/sow-lab-run-64198");
     assert_eq!(fs::read_dir("/tmp/sow-lab-64198").expect("the folder of notes").count(), 0);
     fs::remove_dir("/tmp/sow-lab-64198").expect("it is empty");

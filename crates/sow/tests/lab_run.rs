@@ -1,4 +1,5 @@
-//! `sow lab run`: small experiments from the network to the report, interrupted and gone on with. Root only.
+//! `sow lab run`: small experiments from the network to the report, interrupted and gone on with.
+//! Root only.
 
 mod support;
 
@@ -42,17 +43,19 @@ receiver = 4
 do = "start"
 "#;
 
-/// Experiments have labs and folders of their own names, and nothing of those may be left when none is under way. What belongs to another
-/// experiment on this machine has a lock that is held.
+/// Experiments have labs and folders of their own names, and nothing of those may be left when none
+/// is under way. What belongs to another experiment on this machine has a lock that is held.
 #[track_caller]
 fn assert_nothing_left() {
     let output = Command::new("ip").args(["netns", "list"]).output().expect("ip runs");
     let listed = String::from_utf8_lossy(&output.stdout).into_owned();
-    let labs = listed.lines().filter_map(|line| line.strip_prefix("sow-experiment-")?.split('-').next());
+    let labs =
+        listed.lines().filter_map(|line| line.strip_prefix("sow-experiment-")?.split('-').next());
     let folder = Path::new("/dev/shm/sow-lab-run-0");
     let locks = Path::new("/run/sow-lab");
     let files = [folder, locks].into_iter().flat_map(|folder| {
-        let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let entries =
+            fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned())
     });
     // The other files there are of labs.
@@ -75,10 +78,16 @@ fn assert_right(records: &Records) {
     assert!(records.failures.is_empty() && records.warnings.is_empty(), "{records:?}");
     for run in &records.runs {
         assert!(run.staying().all(|receiver| receiver.seconds().is_some()), "{run:?}");
-        assert!(run.origins.iter().all(|origin| origin.wire_up_bytes > Some(run.file.bytes)), "{run:?}");
+        assert!(
+            run.origins.iter().all(|origin| origin.wire_up_bytes > Some(run.file.bytes)),
+            "{run:?}"
+        );
         let sent = run.origins[0].payload_up_bytes;
         assert!(sent >= Some(run.file.bytes), "{run:?}");
-        assert!(records.series[&run.run].len() == run.receivers.len() + 1, "no samples of some host");
+        assert!(
+            records.series[&run.run].len() == run.receivers.len() + 1,
+            "no samples of some host"
+        );
     }
 }
 
@@ -87,15 +96,21 @@ fn the_smoke_experiment_is_made_reported_and_not_made_twice() {
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().join("results");
     let words = ["lab", "run", "smoke", "--out", &out.to_string_lossy()];
-    let made = run(words).expect(0).says(&["5 runs, about", "[5/5] swarm", "× bound", "report.html"]);
-    assert!(made.stdout.contains("last ÷ bound") && made.stdout.contains("json-torrent"), "{}", made.stdout);
+    let made =
+        run(words).expect(0).says(&["5 runs, about", "[5/5] swarm", "× bound", "report.html"]);
+    assert!(
+        made.stdout.contains("last ÷ bound") && made.stdout.contains("json-torrent"),
+        "{}",
+        made.stdout
+    );
     let first = records(&out);
     assert_right(&first);
     let modes: Vec<_> = first.runs.iter().map(|run| &*run.mode).collect();
     assert_eq!(modes, ["raw", "framed", "chunk", "json-torrent", "swarm"]);
     assert_eq!(first.header.calibration.len(), 2);
     for run in &first.runs {
-        let sources = run.receivers.iter().map(|receiver| receiver.from_bytes.values().sum::<u64>());
+        let sources =
+            run.receivers.iter().map(|receiver| receiver.from_bytes.values().sum::<u64>());
         assert!(sources.into_iter().all(|bytes| bytes == run.file.bytes), "{run:?}");
     }
     let page = fs::read_to_string(out.join("report.html")).expect("the page");
@@ -104,9 +119,13 @@ fn the_smoke_experiment_is_made_reported_and_not_made_twice() {
 
     run(words).expect(0).says(&["0 runs (5 are there already)"]);
     assert_eq!(records(&out).runs.len(), 5);
-    let again = run(words.into_iter().chain(["--repeat", "2", "--modes", "swarm", "--json"])).expect(0);
-    let events: Vec<Value> =
-        again.stdout.lines().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect();
+    let again =
+        run(words.into_iter().chain(["--repeat", "2", "--modes", "swarm", "--json"])).expect(0);
+    let events: Vec<Value> = again
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("every line is JSON"))
+        .collect();
     let kinds: Vec<_> = events.iter().filter_map(|event| event["event"].as_str()).collect();
     assert_eq!(kinds, ["plan", "calibration", "run", "outcome"]);
     assert_eq!((&events[2]["mode"], &events[2]["repetition"]), (&"swarm".into(), &1.into()));
@@ -131,11 +150,19 @@ fn receivers_leave_break_down_and_join() {
     assert_right(&records);
     assert_eq!(records.runs.len(), 2);
     for run in &records.runs {
-        let [first, late, gone, back] = &run.receivers[..] else { panic!("four receivers: {run:?}") };
+        let [first, late, gone, back] = &run.receivers[..] else {
+            panic!("four receivers: {run:?}")
+        };
         // In order and not before their time; how long after it is the machine's matter.
         assert!(first.started_seconds <= back.started_seconds, "{run:?}");
-        assert!(back.started_seconds < late.started_seconds && late.started_seconds >= 0.3, "{run:?}");
-        assert!(gone.left_seconds >= Some(0.5) && gone.left_seconds >= Some(late.started_seconds), "{run:?}");
+        assert!(
+            back.started_seconds < late.started_seconds && late.started_seconds >= 0.3,
+            "{run:?}"
+        );
+        assert!(
+            gone.left_seconds >= Some(0.5) && gone.left_seconds >= Some(late.started_seconds),
+            "{run:?}"
+        );
         assert_eq!((gone.finished_seconds, gone.verified), (None, false));
         assert!(back.finished_seconds > Some(0.8), "{run:?}");
         let note = run.note.as_deref().unwrap_or_default();
@@ -152,7 +179,8 @@ fn what_was_interrupted_or_killed_is_gone_on_with() {
     let file = dir.path().join("changing.toml");
     fs::write(&file, CHURN).expect("it can be written");
     let out = dir.path().join("out");
-    let words = ["lab", "run", &file.to_string_lossy(), "--repeat", "3", "--out", &out.to_string_lossy()];
+    let words =
+        ["lab", "run", &file.to_string_lossy(), "--repeat", "3", "--out", &out.to_string_lossy()];
     let start = || Running::start(&mut sow(words.into_iter().chain(["--json"])));
 
     let mut first = start();

@@ -4,7 +4,9 @@ mod support;
 
 use std::{fs, path::Path, process::Stdio};
 
-use support::{Origin, Running, at_once, complete_of, eventually, names, noise, noise_file, run, sow, tree};
+use support::{
+    Origin, Running, at_once, complete_of, eventually, names, noise, noise_file, run, sow, tree,
+};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("the test's paths are UTF-8")
@@ -25,7 +27,10 @@ fn sizes_around_every_edge() {
         let origin = Origin::start(&file, &["--expect", "1"]);
         let out = tempfile::tempdir().unwrap();
         get(&origin.ticket, out.path());
-        assert!(fs::read(out.path().join(&name)).unwrap() == noise(size, size as u64), "{size} bytes differ");
+        assert!(
+            fs::read(out.path().join(&name)).unwrap() == noise(size, size as u64),
+            "{size} bytes differ"
+        );
         assert_eq!(names(out.path()), [name]);
         origin.running.wait().expect(0).says(&["1 receiver holds a verified copy"]);
     }
@@ -38,8 +43,11 @@ fn a_tree_of_two_thousand_files() {
     for number in 0..2000 {
         let folder = root.join(format!("{}/naïve café/{}", number % 7, number % 31));
         fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join(format!("img {number} – ✓.jpg")), noise(number * 7 % 5000, number as u64))
-            .unwrap();
+        fs::write(
+            folder.join(format!("img {number} – ✓.jpg")),
+            noise(number * 7 % 5000, number as u64),
+        )
+        .unwrap();
     }
     fs::write(root.join("empty"), "").unwrap();
     let origin = Origin::start(&root, &["--expect", "2"]);
@@ -80,7 +88,10 @@ fn every_form_of_what() {
     ] {
         let out = tempfile::tempdir().unwrap();
         let ended = get(&what, out.path());
-        assert!(fs::read(out.path().join("a b.iso")).unwrap() == fs::read(&file).unwrap(), "{what}");
+        assert!(
+            fs::read(out.path().join("a b.iso")).unwrap() == fs::read(&file).unwrap(),
+            "{what}"
+        );
         if what == address {
             ended.says(&["trusting", "a b.iso"]);
         }
@@ -93,9 +104,11 @@ fn over_ipv6() {
     let file = noise_file(place.path(), "six", 200_000);
     let origin = Origin::start_on("::1", 0, &file, &["--expect", "3"]);
     assert!(origin.ticket.starts_with("[::1]:"), "{}", origin.ticket);
-    for what in
-        [origin.ticket.clone(), origin.address().to_owned(), format!("http://{}/x.torrent", origin.address())]
-    {
+    for what in [
+        origin.ticket.clone(),
+        origin.address().to_owned(),
+        format!("http://{}/x.torrent", origin.address()),
+    ] {
         let out = tempfile::tempdir().unwrap();
         get(&what, out.path());
         assert!(fs::read(out.path().join("six")).unwrap() == fs::read(&file).unwrap(), "{what}");
@@ -184,9 +197,14 @@ fn several_at_once() {
     let ended = run(&args).expect(8).says(&["70000"]);
     let events: Vec<serde_json::Value> =
         ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let of =
-        |kind: &str, what: &str| events.iter().any(|event| event["event"] == kind && event["what"] == what);
-    assert!(of("error", &origins[0].ticket) && of("complete", &origins[1].ticket), "{}", ended.stdout);
+    let of = |kind: &str, what: &str| {
+        events.iter().any(|event| event["event"] == kind && event["what"] == what)
+    };
+    assert!(
+        of("error", &origins[0].ticket) && of("complete", &origins[1].ticket),
+        "{}",
+        ended.stdout
+    );
     assert!(fs::read(out.path().join("80000")).unwrap() == noise(80_000, 80_000));
 }
 
@@ -199,7 +217,8 @@ fn many_receivers_help_each_other() {
     let folder = out.path().to_owned();
     let from_origin: Vec<u64> = at_once(4, move |index| {
         let target = folder.join(index.to_string());
-        let ended = run(["get", &ticket, "--json", "--seed-for", "30s", "-o", text(&target)]).expect(0);
+        let ended =
+            run(["get", &ticket, "--json", "--seed-for", "30s", "-o", text(&target)]).expect(0);
         let complete = complete_of(&ended.stdout);
         assert_eq!(complete["bytes"], 4_000_000);
         complete["from"][ticket.split('/').next().unwrap()].as_u64().unwrap_or(0)
@@ -209,7 +228,10 @@ fn many_receivers_help_each_other() {
         assert!(fs::read(out.path().join(index.to_string())).unwrap() == fs::read(&file).unwrap());
     }
     let sent: u64 = from_origin.iter().sum();
-    assert!(sent < 8_000_000, "the origin sent {sent} bytes of 4,000,000 to four receivers: {from_origin:?}");
+    assert!(
+        sent < 8_000_000,
+        "the origin sent {sent} bytes of 4,000,000 to four receivers: {from_origin:?}"
+    );
 }
 
 #[test]
@@ -224,7 +246,11 @@ fn receivers_take_from_the_origin_alone_when_they_are_told_to() {
         let ended = run(["get", &ticket, "--json", "--only-origin", "-o", text(&target)]).expect(0);
         let complete = complete_of(&ended.stdout);
         let from = complete["from"].as_object().unwrap();
-        assert_eq!(from.keys().collect::<Vec<_>>(), [ticket.split('/').next().unwrap()], "{complete}");
+        assert_eq!(
+            from.keys().collect::<Vec<_>>(),
+            [ticket.split('/').next().unwrap()],
+            "{complete}"
+        );
     });
     origin.running.wait().expect(0);
 }
@@ -282,22 +308,29 @@ fn the_line_is_alone_on_standard_output() {
 fn events_tell_the_whole_story() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "told", 500_000);
-    let mut command = sow(["send", "--json", "--expect", "1", "--bind", "127.0.0.1", "--port", "0"]);
+    let mut command =
+        sow(["send", "--json", "--expect", "1", "--bind", "127.0.0.1", "--port", "0"]);
     let mut origin = Running::start(command.arg(&file));
     let ready = origin.event(|event| event["event"] == "ready");
     let out = tempfile::tempdir().unwrap();
-    let ended = run(["get", "--json", ready["ticket"].as_str().unwrap(), "-o", text(out.path())]).expect(0);
-    let got: Vec<serde_json::Value> =
-        ended.stdout.lines().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect();
+    let ended =
+        run(["get", "--json", ready["ticket"].as_str().unwrap(), "-o", text(out.path())]).expect(0);
+    let got: Vec<serde_json::Value> = ended
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("every line is JSON"))
+        .collect();
     let kinds: Vec<_> = got.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert!(kinds.contains(&"ready") && kinds.contains(&"progress"), "{kinds:?}");
     let complete = got.iter().find(|event| event["event"] == "complete").unwrap();
     assert_eq!(complete["path"], text(&out.path().join("told")));
     assert_eq!((&complete["bytes"], &complete["resumed_bytes"]), (&500_000.into(), &0.into()));
-    let from: u64 = complete["from"].as_object().unwrap().values().map(|bytes| bytes.as_u64().unwrap()).sum();
+    let from: u64 =
+        complete["from"].as_object().unwrap().values().map(|bytes| bytes.as_u64().unwrap()).sum();
     assert!(from >= 500_000, "{complete}");
     assert!(got.windows(2).all(|pair| pair[0]["t"].as_f64() <= pair[1]["t"].as_f64()));
-    let receiver = origin.event(|event| event["event"] == "receiver" && event["state"] == "complete");
+    let receiver =
+        origin.event(|event| event["event"] == "receiver" && event["state"] == "complete");
     assert_eq!(receiver["bytes"], 500_000);
     origin.event(|event| event["event"] == "complete");
     origin.wait().expect(0);

@@ -1,4 +1,5 @@
-//! How fast content is hashed and written when the disk is none: files on a tmpfs whose memory was used before.
+//! How fast content is hashed and written when the disk is none: files on a tmpfs whose memory was
+//! used before.
 
 use std::{
     fs,
@@ -38,7 +39,8 @@ fn hashing(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(SIZE));
     for (name, threads) in [("one core", 1), ("all cores", 0)] {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| hash_content(&plan, 256 << 10, threads, &|_| {}, &AtomicBool::new(false)));
+            bencher
+                .iter(|| hash_content(&plan, 256 << 10, threads, &|_| {}, &AtomicBool::new(false)));
         });
     }
     group.finish();
@@ -47,18 +49,23 @@ fn hashing(criterion: &mut Criterion) {
 /// Pieces in blocks as they come from a fast peer, over and over the same content.
 fn writing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("write_piece");
-    for (piece_length, block) in [(256 << 10, 16 << 10), (256 << 10, 128 << 10), (2 << 20, 128 << 10)] {
+    for (piece_length, block) in
+        [(256 << 10, 16 << 10), (256 << 10, 128 << 10), (2 << 20, 128 << 10)]
+    {
         let folder = tempfile::tempdir_in(memory()).expect("a folder in memory");
         let info = info(piece_length);
         let options = ReceiveOptions::default();
         let target = folder.path().join("content");
-        let (disk, _) = DiskStore::receive(&info, InfoHash([1; 20]), &target, &options).expect("a store");
+        let (disk, _) =
+            DiskStore::receive(&info, InfoHash([1; 20]), &target, &options).expect("a store");
         let blocks: Vec<_> =
             (0..piece_length / block).map(|_| Bytes::from(vec![7; block as usize])).collect();
-        for (kind, store) in [("disk", Store::from(disk)), ("memory", MemoryStore::new(info.geometry).into())]
+        for (kind, store) in
+            [("disk", Store::from(disk)), ("memory", MemoryStore::new(info.geometry).into())]
         {
             let pieces = info.geometry.pieces();
-            (0..pieces).for_each(|piece| store.write_piece(piece, &blocks).expect("room in memory"));
+            (0..pieces)
+                .for_each(|piece| store.write_piece(piece, &blocks).expect("room in memory"));
             let mut next = 0;
             group.throughput(Throughput::Bytes(piece_length));
             let id = format!("{} KiB in blocks of {} KiB", piece_length >> 10, block >> 10);

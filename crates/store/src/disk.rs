@@ -1,8 +1,9 @@
-//! Content in files: written in place beside the target, journaled, synced, and put in place when it is whole.
+//! Content in files: written in place beside the target, journaled, synced, and put in place when
+//! it is whole.
 //!
-//! The order that everything rests on: a piece is written, then journaled; what a mark in the journal covers was synced
-//! before the mark was written; the content is renamed after all of it was synced. How a store is opened, and what counts
-//! after an interruption, is in `receive`.
+//! The order that everything rests on: a piece is written, then journaled; what a mark in the
+//! journal covers was synced before the mark was written; the content is renamed after all of it
+//! was synced. How a store is opened, and what counts after an interruption, is in `receive`.
 
 use std::{
     collections::BTreeSet,
@@ -74,7 +75,8 @@ enum Phase {
 }
 
 impl DiskStore {
-    /// Opens content that is there already, whole, for reading. Its bytes are not verified, its lengths are.
+    /// Opens content that is there already, whole, for reading. Its bytes are not verified, its
+    /// lengths are.
     ///
     /// # Errors
     /// When a file is missing, has another length, or cannot be opened.
@@ -84,21 +86,24 @@ impl DiskStore {
         Ok(Self { files, geometry: info.geometry, receiving: None })
     }
 
-    /// Opens one file of which nothing is known, for reading it as a stream. Its pieces mean nothing.
+    /// Opens one file of which nothing is known, for reading it as a stream. Its pieces mean
+    /// nothing.
     ///
     /// # Errors
     /// When it is no file or cannot be opened.
     pub fn serve_file(path: &Path) -> Result<Self, StoreError> {
         let metadata = path.metadata().map_err(|e| StoreError::io(Operation::Open, path, e))?;
-        let piece_length = metadata.len().div_ceil(MAX_PIECES.into()).next_power_of_two().max(1 << 20);
+        let piece_length =
+            metadata.len().div_ceil(MAX_PIECES.into()).next_power_of_two().max(1 << 20);
         let geometry = Geometry::new(metadata.len(), piece_length)?;
         let files = FileSet::open(Layout::single(metadata.len()), path)?;
         files.check_lengths()?;
         Ok(Self { files, geometry, receiving: None })
     }
 
-    /// Receives into a file in `folder` that has no name, and is gone with the process: for content that is passed on as a
-    /// stream. The files of a folder follow each other in it. There is no journal.
+    /// Receives into a file in `folder` that has no name, and is gone with the process: for content
+    /// that is passed on as a stream. The files of a folder follow each other in it. There is no
+    /// journal.
     ///
     /// # Errors
     /// When the file cannot be created or there is not enough room for it.
@@ -107,7 +112,8 @@ impl DiskStore {
         let file = tempfile::tempfile_in(folder).map_err(failed(Operation::Create))?;
         check_room(&file, info.geometry.total(), folder)?;
         file.set_len(info.geometry.total()).map_err(failed(Operation::Resize))?;
-        let files = FileSet::over(Layout::single(info.geometry.total()), file, folder, Access::ReadWrite);
+        let files =
+            FileSet::over(Layout::single(info.geometry.total()), file, folder, Access::ReadWrite);
         let noted = Bitfield::new(info.geometry.pieces());
         let ledger = Ledger { noted, journal: None, unmarked: 0 };
         Ok(Self::receiving(files, info.geometry, None, ledger, BTreeSet::new()))
@@ -122,7 +128,8 @@ impl DiskStore {
         dirty: BTreeSet<usize>,
     ) -> Self {
         let phase = Mutex::new(Phase::Receiving);
-        let receiving = Receiving { home, ledger: Mutex::new(ledger), dirty: Mutex::new(dirty), phase };
+        let receiving =
+            Receiving { home, ledger: Mutex::new(ledger), dirty: Mutex::new(dirty), phase };
         Self { files, geometry, receiving: Some(Box::new(receiving)) }
     }
 
@@ -183,8 +190,10 @@ impl DiskStore {
             ledger.noted.len() - ledger.noted.count()
         };
         if missing > 0 {
-            let path =
-                receiving.home.as_ref().map_or_else(|| self.files.path(), |home| home.place.target_path());
+            let path = receiving
+                .home
+                .as_ref()
+                .map_or_else(|| self.files.path(), |home| home.place.target_path());
             return Err(StoreError::Incomplete { path, missing });
         }
         let Some(home) = &receiving.home else {
@@ -201,8 +210,9 @@ impl DiskStore {
 
     /// Syncs what was written, then says so in the journal.
     fn sync_data(&self, receiving: &Receiving, phase: &mut Phase) -> Result<(), StoreError> {
-        // The order matters: a record is older than the number taken here, its piece's write is older than the record, and
-        // a write has made its files dirty when it is over. So what is taken next has all that the mark will cover.
+        // The order matters: a record is older than the number taken here, its piece's write is
+        // older than the record, and a write has made its files dirty when it is over. So what is
+        // taken next has all that the mark will cover.
         let (covered, unmarked) = {
             let ledger = lock(&receiving.ledger);
             (ledger.journal.as_ref().map_or(0, Journal::records), ledger.unmarked)
@@ -225,9 +235,18 @@ impl DiskStore {
         journal::sync(&journal, &path)
     }
 
-    fn put_in_place(&self, receiving: &Receiving, home: &Home, phase: &mut Phase) -> Result<(), StoreError> {
+    fn put_in_place(
+        &self,
+        receiving: &Receiving,
+        home: &Home,
+        phase: &mut Phase,
+    ) -> Result<(), StoreError> {
         let path = self.files.path();
-        let root = self.files.root().metadata().map_err(|e| StoreError::io(Operation::Examine, &path, e))?;
+        let root = self
+            .files
+            .root()
+            .metadata()
+            .map_err(|e| StoreError::io(Operation::Examine, &path, e))?;
         if home.place.part()?.is_none_or(|(_, inode)| inode != root.ino()) {
             // Somebody has put something else under the part's name, or taken it away.
             return Err(StoreError::Changed { path, expected: self.geometry.total() });
@@ -240,8 +259,8 @@ impl DiskStore {
         let old = home.place.put(self.files.layout().is_folder(), home.overwrite)?;
         self.files.moved_to(&home.place.target_path());
         *phase = Phase::Done;
-        // The target is in place. What is left to do is to tidy up; the journal goes last, as long as it is there the next
-        // run knows what the rest is.
+        // The target is in place. What is left to do is to tidy up; the journal goes last, as long
+        // as it is there the next run knows what the rest is.
         home.place.remove_replaced(old)?;
         if home.was_placing {
             home.place.remove_aside()?;
@@ -260,7 +279,8 @@ impl DiskStore {
     }
 }
 
-/// What a journal remembers of a file or folder, to know it again: the low 30 bits of its inode number.
+/// What a journal remembers of a file or folder, to know it again: the low 30 bits of its inode
+/// number.
 pub(crate) fn low_bits(inode: u64) -> u32 {
     (inode & u64::from(journal::format::MOST_RECORDS - 1)) as u32
 }

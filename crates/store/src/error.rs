@@ -1,5 +1,5 @@
-//! What can go wrong with bytes at rest: each error names the path and the operation. No formatting for people beyond
-//! one line; the exit code is chosen elsewhere from [`StoreError::kind`].
+//! What can go wrong with bytes at rest: each error names the path and the operation. No formatting
+//! for people beyond one line; the exit code is chosen elsewhere from [`StoreError::kind`].
 
 use std::{
     fmt, io,
@@ -109,7 +109,8 @@ pub enum StoreError {
         /// The piece.
         piece: u32,
     },
-    /// An earlier write-back failed, so nothing that the system says about this content can be relied on.
+    /// An earlier write-back failed, so nothing that the system says about this content can be
+    /// relied on.
     #[error("the disk failed to keep what was written to {}", path.display())]
     Unreliable {
         /// The content.
@@ -123,7 +124,8 @@ pub enum StoreError {
         /// How many pieces.
         missing: u32,
     },
-    /// A piece, a range or a number of bytes that does not fit the content. A mistake of the caller.
+    /// A piece, a range or a number of bytes that does not fit the content. A mistake of the
+    /// caller.
     #[error("bytes {start} to {end} asked of content that has {total}")]
     OutOfRange {
         /// First byte.
@@ -162,7 +164,8 @@ pub enum StoreErrorKind {
     Exists,
     /// Somebody else holds the target.
     Locked,
-    /// What was named cannot be used as it is: a wrong kind of file, a bad name, an empty folder, a link that leaves.
+    /// What was named cannot be used as it is: a wrong kind of file, a bad name, an empty folder, a
+    /// link that leaves.
     Unsuitable,
     /// What was read is not what it should be.
     Changed,
@@ -219,7 +222,9 @@ impl StoreError {
             Self::Changed { .. } | Self::Padding { .. } => Kind::Changed,
             Self::Unreliable { .. } => Kind::Failing,
             Self::Cancelled => Kind::Cancelled,
-            Self::Incomplete { .. } | Self::OutOfRange { .. } | Self::NotWritable { .. } => Kind::Misuse,
+            Self::Incomplete { .. } | Self::OutOfRange { .. } | Self::NotWritable { .. } => {
+                Kind::Misuse
+            }
         }
     }
 

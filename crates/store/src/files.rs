@@ -1,5 +1,5 @@
-//! Positional reads and writes of content that lies in one file or in the files of a folder. Knows layout and handles;
-//! nothing of pieces, hashes or journals.
+//! Positional reads and writes of content that lies in one file or in the files of a folder. Knows
+//! layout and handles; nothing of pieces, hashes or journals.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,10 @@ use std::{
 
 use bytes::Bytes;
 use rustix::{
-    fs::{Advice, AtFlags, FileType, Mode, OFlags, fadvise, fdatasync, fstat, fsync, openat, statat, syncfs},
+    fs::{
+        Advice, AtFlags, FileType, Mode, OFlags, fadvise, fdatasync, fstat, fsync, openat, statat,
+        syncfs,
+    },
     io::{Errno, pwritev, retry_on_intr},
 };
 
@@ -35,7 +38,8 @@ const MOST_SYNCS: usize = 64;
 pub(crate) struct FileSet {
     layout: Layout,
     root: Root,
-    /// For error messages only: the files are reached through the open root, so that a rename does not lose them.
+    /// For error messages only: the files are reached through the open root, so that a rename does
+    /// not lose them.
     path: Mutex<PathBuf>,
     access: Access,
 }
@@ -116,8 +120,8 @@ impl FileSet {
         if self.layout.is_folder() { path.join(self.layout.entries()[entry].path()) } else { path }
     }
 
-    /// Writes blocks that follow each other, beginning at `offset` of the content. Returns the entries from the first
-    /// to the last that was written to. `piece` is for errors alone.
+    /// Writes blocks that follow each other, beginning at `offset` of the content. Returns the
+    /// entries from the first to the last that was written to. `piece` is for errors alone.
     pub(crate) fn write(
         &self,
         piece: u32,
@@ -139,10 +143,12 @@ impl FileSet {
             while done < span.length {
                 let slices = source.slices(span.length - done);
                 let written = match retry_on_intr(|| pwritev(&file, &slices, span.offset + done)) {
-                    Ok(0) => Err(StoreError::io(Operation::Write, &self.path_of(span.entry), Errno::IO)),
-                    written => {
-                        written.map_err(|e| StoreError::io(Operation::Write, &self.path_of(span.entry), e))
+                    Ok(0) => {
+                        Err(StoreError::io(Operation::Write, &self.path_of(span.entry), Errno::IO))
                     }
+                    written => written.map_err(|e| {
+                        StoreError::io(Operation::Write, &self.path_of(span.entry), e)
+                    }),
                 }?;
                 source.advance(written);
                 done += written as u64;
@@ -174,17 +180,27 @@ impl FileSet {
             Ok(if span.padding {
                 Segment::Zeros(span.length)
             } else {
-                Segment::File { file: self.file(span.entry)?, offset: span.offset, length: span.length }
+                Segment::File {
+                    file: self.file(span.entry)?,
+                    offset: span.offset,
+                    length: span.length,
+                }
             })
         };
         self.layout.spans(range).map(segment).collect()
     }
 
-    /// Has the kernel begin to read a range into the page cache. Only advice: nothing comes of an error.
+    /// Has the kernel begin to read a range into the page cache. Only advice: nothing comes of an
+    /// error.
     pub(crate) fn prefetch(&self, range: Range<u64>) {
         for span in self.layout.spans(range).filter(|span| !span.padding) {
             if let Ok(file) = self.file(span.entry) {
-                let _ = fadvise(&file, span.offset, std::num::NonZeroU64::new(span.length), Advice::WillNeed);
+                let _ = fadvise(
+                    &file,
+                    span.offset,
+                    std::num::NonZeroU64::new(span.length),
+                    Advice::WillNeed,
+                );
             }
         }
     }
@@ -192,7 +208,8 @@ impl FileSet {
     /// Waits until the data of these entries is on the disk.
     pub(crate) fn sync(&self, entries: &BTreeSet<usize>) -> Result<(), StoreError> {
         if entries.len() > MOST_SYNCS {
-            return syncfs(self.root()).map_err(|e| StoreError::io(Operation::Sync, &self.path(), e));
+            return syncfs(self.root())
+                .map_err(|e| StoreError::io(Operation::Sync, &self.path(), e));
         }
         for &entry in entries {
             fdatasync(self.file(entry)?)
@@ -208,8 +225,9 @@ impl FileSet {
         if below.len() >= MOST_SYNCS {
             return syncfs(folder).map_err(|e| StoreError::io(Operation::Sync, &self.path(), e));
         }
-        let failed =
-            |path: &Path, error: Errno| StoreError::io(Operation::Sync, &self.path().join(path), error);
+        let failed = |path: &Path, error: Errno| {
+            StoreError::io(Operation::Sync, &self.path().join(path), error)
+        };
         for path in below {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let opened = openat(folder, path, flags, Mode::empty()).map_err(|e| failed(path, e))?;
@@ -223,27 +241,37 @@ impl FileSet {
         let stat = match &self.root {
             Root::File(file) => fstat(file),
             Root::Folder { folder, .. } => {
-                let links =
-                    if self.access == Access::Read { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+                let links = if self.access == Access::Read {
+                    AtFlags::empty()
+                } else {
+                    AtFlags::SYMLINK_NOFOLLOW
+                };
                 statat(folder, self.layout.entries()[entry].path(), links)
             }
         };
         match stat {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
-                Ok(Found::File { length: stat.st_size as u64, allocated: stat.st_blocks as u64 * 512 })
+                Ok(Found::File {
+                    length: stat.st_size as u64,
+                    allocated: stat.st_blocks as u64 * 512,
+                })
             }
             Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(Found::Nothing),
             Err(error) => Err(StoreError::io(Operation::Examine, &self.path_of(entry), error)),
         }
     }
 
-    /// An error that names the first file whose length is not what the layout says, if there is one.
+    /// An error that names the first file whose length is not what the layout says, if there is
+    /// one.
     pub(crate) fn check_lengths(&self) -> Result<(), StoreError> {
         for (at, entry) in self.layout.on_disk() {
             match self.examine(at)? {
                 Found::File { length, .. } if length == entry.length => {}
                 Found::File { .. } => {
-                    return Err(StoreError::Changed { path: self.path_of(at), expected: entry.length });
+                    return Err(StoreError::Changed {
+                        path: self.path_of(at),
+                        expected: entry.length,
+                    });
                 }
                 Found::Nothing => {
                     return Err(StoreError::io(Operation::Open, &self.path_of(at), Errno::NOENT));

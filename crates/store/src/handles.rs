@@ -1,5 +1,5 @@
-//! Open files by number, the least recently used closed first, so that a folder of any number of files works with
-//! a small limit on open files. Knows nothing of what is in them.
+//! Open files by number, the least recently used closed first, so that a folder of any number of
+//! files works with a small limit on open files. Knows nothing of what is in them.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,8 @@ use std::{
 
 use rustix::process::{Resource, getrlimit};
 
-/// Files that stay open for the next use. A file that is closed here lives on while somebody still holds it.
+/// Files that stay open for the next use. A file that is closed here lives on while somebody still
+/// holds it.
 #[derive(Debug)]
 pub(crate) struct Handles {
     capacity: usize,
@@ -35,16 +36,20 @@ impl Handles {
         Self { capacity: capacity.max(1), open: Mutex::default() }
     }
 
-    /// Keeps up to a quarter of the files open that this process may open: the rest is for sockets and for files that
-    /// are on their way to a peer.
+    /// Keeps up to a quarter of the files open that this process may open: the rest is for sockets
+    /// and for files that are on their way to a peer.
     pub(crate) fn within_limits() -> Self {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         Self::new((limit / 4).clamp(4, 512) as usize)
     }
 
-    /// File number `index`; `open` opens it when it is not open yet. When there are no more file descriptors, all
-    /// idle files are closed and it is tried once more.
-    pub(crate) fn get(&self, index: usize, open: impl Fn() -> io::Result<File>) -> io::Result<Arc<File>> {
+    /// File number `index`; `open` opens it when it is not open yet. When there are no more file
+    /// descriptors, all idle files are closed and it is tried once more.
+    pub(crate) fn get(
+        &self,
+        index: usize,
+        open: impl Fn() -> io::Result<File>,
+    ) -> io::Result<Arc<File>> {
         if let Some(file) = self.find(index) {
             return Ok(file);
         }
@@ -129,7 +134,11 @@ mod tests {
         let tries = Cell::new(0);
         let file = handles.get(1, || {
             tries.set(tries.get() + 1);
-            if tries.get() == 1 { Err(rustix::io::Errno::MFILE.into()) } else { File::open("/dev/null") }
+            if tries.get() == 1 {
+                Err(rustix::io::Errno::MFILE.into())
+            } else {
+                File::open("/dev/null")
+            }
         });
         assert!(file.is_ok());
         assert_eq!(handles.lock().files.keys().copied().collect::<Vec<_>>(), [1]);

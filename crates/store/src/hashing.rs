@@ -15,7 +15,8 @@ use crate::{error::StoreError, files::FileSet, scan::ContentPlan};
 /// What one thread reads at once, in bytes: it stays in the core's own cache until it is hashed.
 const BUFFER: usize = 128 * 1024;
 
-/// What one thread takes on at once, in bytes (one piece at least): long enough for the kernel's readahead.
+/// What one thread takes on at once, in bytes (one piece at least): long enough for the kernel's
+/// readahead.
 const BATCH: u32 = 8 * 1024 * 1024;
 
 /// How much work may be done at once, whom it is told to, and what calls it off.
@@ -23,7 +24,8 @@ const BATCH: u32 = 8 * 1024 * 1024;
 pub(crate) struct Work<'a> {
     /// Threads; 0 for one a core.
     pub(crate) threads: usize,
-    /// Told how many bytes are done in all; from several threads, so that a smaller number may follow a greater one.
+    /// Told how many bytes are done in all; from several threads, so that a smaller number may
+    /// follow a greater one.
     pub(crate) progress: &'a (dyn Fn(u64) + Sync),
     /// Set by others to stop soon.
     pub(crate) cancel: &'a AtomicBool,
@@ -31,8 +33,9 @@ pub(crate) struct Work<'a> {
 
 /// The SHA-1 of each piece of what [`scan`](crate::scan::scan) found.
 ///
-/// `threads` is how many work at once, 0 for one a core; each has a buffer of 128 KiB. `progress` is told how many bytes
-/// are done in all, from any of the threads. Setting `cancel` stops it within milliseconds.
+/// `threads` is how many work at once, 0 for one a core; each has a buffer of 128 KiB. `progress`
+/// is told how many bytes are done in all, from any of the threads. Setting `cancel` stops it
+/// within milliseconds.
 ///
 /// # Errors
 /// When a file cannot be read, is not what it was when it was scanned, or `cancel` was set.
@@ -55,7 +58,8 @@ pub fn hash_content(
     Ok(hashes.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Hashes the pieces that are `wanted` and gives each hash to `each`, in no order, from several threads.
+/// Hashes the pieces that are `wanted` and gives each hash to `each`, in no order, from several
+/// threads.
 pub(crate) fn hash_pieces(
     files: &FileSet,
     geometry: &Geometry,
@@ -65,7 +69,15 @@ pub(crate) fn hash_pieces(
 ) -> Result<(), StoreError> {
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     let threads = if work.threads == 0 { cores() } else { work.threads };
-    let crew = Crew { files, geometry, wanted, work, each, next: AtomicU32::new(0), done: AtomicU64::new(0) };
+    let crew = Crew {
+        files,
+        geometry,
+        wanted,
+        work,
+        each,
+        next: AtomicU32::new(0),
+        done: AtomicU64::new(0),
+    };
     let first_error = Mutex::new(None);
     thread::scope(|scope| {
         // The caller's thread is one of the crew.
@@ -114,7 +126,8 @@ impl Crew<'_> {
     fn hash_batch(&self, batch: std::ops::Range<u32>, buffer: &mut [u8]) -> Result<(), StoreError> {
         if batch.clone().all(|piece| self.wanted.get(piece)) {
             self.files.prefetch(
-                self.geometry.range_of(batch.start).start..self.geometry.range_of(batch.end - 1).end,
+                self.geometry.range_of(batch.start).start
+                    ..self.geometry.range_of(batch.end - 1).end,
             );
         }
         for piece in batch.filter(|piece| self.wanted.get(*piece)) {
@@ -137,7 +150,8 @@ impl Crew<'_> {
             self.files.read(at, part)?;
             hash.update(part);
             at += part.len() as u64;
-            let done = part.len() as u64 + self.done.fetch_add(part.len() as u64, Ordering::Relaxed);
+            let done =
+                part.len() as u64 + self.done.fetch_add(part.len() as u64, Ordering::Relaxed);
             (self.work.progress)(done);
         }
         Ok(hash.finish())

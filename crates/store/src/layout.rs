@@ -1,4 +1,5 @@
-//! Where each byte of the content lies: which file, at which offset. Arithmetic alone; nothing here opens a file.
+//! Where each byte of the content lies: which file, at which offset. Arithmetic alone; nothing here
+//! opens a file.
 
 use std::{collections::BTreeSet, ops::Range, path::Path};
 
@@ -104,7 +105,8 @@ impl Layout {
         self.entries.iter().enumerate().filter(|(_, entry)| !entry.padding)
     }
 
-    /// The parts of files that make up a range of the content, in order; files without bytes do not appear.
+    /// The parts of files that make up a range of the content, in order; files without bytes do not
+    /// appear.
     pub(crate) fn spans(&self, range: Range<u64>) -> impl Iterator<Item = Span> + '_ {
         let first = self.entries.partition_point(|entry| entry.end() <= range.start);
         let inside = self.entries[first..].iter().take_while(move |entry| entry.offset < range.end);
@@ -120,12 +122,16 @@ impl Layout {
         })
     }
 
-    /// Every folder below the root that holds a file on the disk, parents before children, each once.
+    /// Every folder below the root that holds a file on the disk, parents before children, each
+    /// once.
     pub(crate) fn folders(&self) -> Vec<&Path> {
         let mut seen = BTreeSet::new();
         for (_, entry) in self.on_disk() {
-            // Files of one folder mostly follow each other: stop at the first ancestor that is known.
-            for folder in entry.path().ancestors().skip(1).take_while(|folder| *folder != Path::new("")) {
+            // Files of one folder mostly follow each other: stop at the first ancestor that is
+            // known.
+            for folder in
+                entry.path().ancestors().skip(1).take_while(|folder| *folder != Path::new(""))
+            {
                 if !seen.insert(folder) {
                     break;
                 }
@@ -142,8 +148,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn folder(lengths: &[(u64, bool)]) -> Layout {
-        let file =
-            |(i, &(length, padding)): (usize, _)| FileEntry { length, padding, ..file(&format!("f{i}")) };
+        let file = |(i, &(length, padding)): (usize, _)| FileEntry {
+            length,
+            padding,
+            ..file(&format!("f{i}"))
+        };
         Layout::folder(lengths.iter().enumerate().map(file)).unwrap()
     }
 
@@ -178,14 +187,22 @@ mod tests {
     #[test]
     fn folders_come_parents_first_and_once() {
         let padding = FileEntry { padding: true, ..file(".pad/7") };
-        let files =
-            [file("b/c/1"), file("b/c/2"), file("b/3"), padding, file("a/4"), file("5"), file("b/c/d/6")];
+        let files = [
+            file("b/c/1"),
+            file("b/c/2"),
+            file("b/3"),
+            padding,
+            file("a/4"),
+            file("5"),
+            file("b/c/d/6"),
+        ];
         let layout = Layout::folder(files).unwrap();
         assert_eq!(layout.folders(), ["a", "b", "b/c", "b/c/d"].map(Path::new));
     }
 
     proptest! {
-        /// Spans of any range follow each other without a gap and are what a byte by byte search finds.
+        /// Spans of any range follow each other without a gap and are what a byte by byte search
+        /// finds.
         #[test]
         fn spans_are_what_a_search_finds(
             lengths in prop::collection::vec((0u64..20, any::<bool>()), 0..12),

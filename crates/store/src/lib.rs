@@ -1,6 +1,8 @@
-//! Bytes at rest: content in files or in memory, what is left of it after an interruption, and what there is to share.
+//! Bytes at rest: content in files or in memory, what is left of it after an interruption, and what
+//! there is to share.
 //!
-//! Knows files and byte ranges, nothing of peers. All calls block; run them where a thread may wait.
+//! Knows files and byte ranges, nothing of peers. All calls block; run them where a thread may
+//! wait.
 
 pub mod disk;
 pub mod error;
@@ -14,8 +16,8 @@ mod place;
 mod receive;
 pub mod scan;
 pub mod segment;
+pub mod sequential;
 pub mod store;
-pub mod stream;
 pub mod verify;
 
 pub use disk::DiskStore;
@@ -25,6 +27,8 @@ pub use memory::MemoryStore;
 pub use receive::{ReceiveOptions, clear_leftovers};
 pub use scan::{ContentPlan, scan};
 pub use segment::Segment;
+pub use sequential::{
+    Placement, SequentialFile, SequentialMemory, SequentialPipe, SequentialTarget,
+};
 pub use store::Store;
-pub use stream::{Placed, StreamFile, StreamMemory, StreamPipe, StreamStore};
 pub use verify::{Verified, verify};

@@ -1,4 +1,5 @@
-//! Content in memory, for programs that keep no file. Behaves as the disk store does, without its journal.
+//! Content in memory, for programs that keep no file. Behaves as the disk store does, without its
+//! journal.
 
 use std::{
     ops::Range,
@@ -10,7 +11,8 @@ use sow_content::{Bitfield, Geometry};
 
 use crate::{error::StoreError, segment::Segment};
 
-/// Pieces in memory. Takes memory for the pieces that were written, none for what is only announced.
+/// Pieces in memory. Takes memory for the pieces that were written, none for what is only
+/// announced.
 #[derive(Debug)]
 pub struct MemoryStore {
     geometry: Geometry,
@@ -76,7 +78,9 @@ impl MemoryStore {
         let noted = &self.read_state().noted;
         match noted.len() - noted.count() {
             0 => Ok(()),
-            missing => Err(StoreError::Incomplete { path: "the content in memory".into(), missing }),
+            missing => {
+                Err(StoreError::Incomplete { path: "the content in memory".into(), missing })
+            }
         }
     }
 

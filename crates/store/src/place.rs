@@ -1,4 +1,5 @@
-//! Names on the disk: the target, what stands beside it while it is received, and the lock. Knows nothing of pieces.
+//! Names on the disk: the target, what stands beside it while it is received, and the lock. Knows
+//! nothing of pieces.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -23,7 +24,8 @@ const PART: &str = ".sow-part";
 const JOURNAL: &str = ".sow-part.journal";
 const ASIDE: &str = ".sow-old";
 
-/// A target and the names around it. All of them are reached through the open folder, so that it may be renamed.
+/// A target and the names around it. All of them are reached through the open folder, so that it
+/// may be renamed.
 #[derive(Debug)]
 pub(crate) struct Place {
     folder: File,
@@ -34,8 +36,8 @@ pub(crate) struct Place {
     aside: OsString,
 }
 
-/// The journal's file, locked until this is dropped. The lock is let go of then even if a child process that is just being
-/// started has a copy of the handle.
+/// The journal's file, locked until this is dropped. The lock is let go of then even if a child
+/// process that is just being started has a copy of the handle.
 #[derive(Debug)]
 pub(crate) struct Lock(pub(crate) File);
 
@@ -64,11 +66,14 @@ impl Place {
             });
         };
         if name.len() > MAX_NAME {
-            let reason = format!("the name has {} bytes, at most {MAX_NAME} are possible", name.len());
+            let reason =
+                format!("the name has {} bytes, at most {MAX_NAME} are possible", name.len());
             return Err(StoreError::BadName { path: target.to_owned(), reason });
         }
-        let parent =
-            target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = target
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = openat(CWD, parent, flags, Mode::empty()).map_err(|error| match error {
             Errno::NOENT => StoreError::NoFolder { path: parent.to_owned() },
@@ -150,19 +155,26 @@ impl Place {
     fn try_lock(&self, create: OFlags) -> Result<Option<Lock>, StoreError> {
         let path = self.journal_path();
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | create;
-        let file: File = match openat(&self.folder, &self.journal, flags, Mode::from_raw_mode(0o666)) {
-            Ok(file) => file.into(),
-            Err(Errno::NOENT) if create.is_empty() => return Ok(None),
-            Err(error) => return Err(StoreError::io(Operation::Create, &path, error)),
-        };
+        let file: File =
+            match openat(&self.folder, &self.journal, flags, Mode::from_raw_mode(0o666)) {
+                Ok(file) => file.into(),
+                Err(Errno::NOENT) if create.is_empty() => return Ok(None),
+                Err(error) => return Err(StoreError::io(Operation::Create, &path, error)),
+            };
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path: self.target_path() }),
-            // A file system without locks (some network file systems): better unprotected than unusable.
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::Locked { path: self.target_path() });
+            }
+            // A file system without locks (some network file systems): better unprotected than
+            // unusable.
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(StoreError::io(Operation::Lock, &path, error)),
+            Err(TryLockError::Error(error)) => {
+                return Err(StoreError::io(Operation::Lock, &path, error));
+            }
         }
-        // Whoever held the lock may have finished in between, and with that removed the file that we have open.
+        // Whoever held the lock may have finished in between, and with that removed the file that
+        // we have open.
         let ours = file.metadata().map_err(|e| StoreError::io(Operation::Examine, &path, e))?.ino();
         let lock = Lock(file);
         Ok(self.stat(&self.journal)?.is_some_and(|stat| stat.st_ino == ours).then_some(lock))
@@ -179,8 +191,9 @@ impl Place {
         let path = self.part_path();
         let common = OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = if folder {
-            create_folder(&self.folder, Path::new(&self.part))
-                .and_then(|()| openat(&self.folder, &self.part, common | OFlags::DIRECTORY, Mode::empty()))
+            create_folder(&self.folder, Path::new(&self.part)).and_then(|()| {
+                openat(&self.folder, &self.part, common | OFlags::DIRECTORY, Mode::empty())
+            })
         } else {
             let flags = common | OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK;
             openat(&self.folder, &self.part, flags, Mode::from_raw_mode(0o666))
@@ -226,12 +239,15 @@ impl Place {
         match statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(StoreError::io(Operation::Examine, &self.folder_path.join(name), error)),
+            Err(error) => {
+                Err(StoreError::io(Operation::Examine, &self.folder_path.join(name), error))
+            }
         }
     }
 }
 
-/// An error when the file system that an open file or folder is on has not so many bytes left for what is to be at `path`.
+/// An error when the file system that an open file or folder is on has not so many bytes left for
+/// what is to be at `path`.
 pub(crate) fn check_room(on: &File, needed: u64, path: &Path) -> Result<(), StoreError> {
     let stat = fstatvfs(on).map_err(|e| StoreError::io(Operation::Examine, path, e))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
@@ -242,7 +258,8 @@ pub(crate) fn check_room(on: &File, needed: u64, path: &Path) -> Result<(), Stor
     Ok(())
 }
 
-/// Creates a folder below an open one; one that is there already is as good, anything else is an error.
+/// Creates a folder below an open one; one that is there already is as good, anything else is an
+/// error.
 pub(crate) fn create_folder(below: &File, path: &Path) -> Result<(), Errno> {
     match rustix::fs::mkdirat(below, path, Mode::from_raw_mode(0o777)) {
         Err(Errno::EXIST) => match statat(below, path, AtFlags::SYMLINK_NOFOLLOW) {
@@ -267,8 +284,9 @@ pub(crate) fn describe(kind: FileType) -> &'static str {
     }
 }
 
-/// The name that suffixes are put to: the target's own, or for a very long one its beginning and a few digits that keep
-/// it apart from others, so that everything beside it has a name that is short enough.
+/// The name that suffixes are put to: the target's own, or for a very long one its beginning and a
+/// few digits that keep it apart from others, so that everything beside it has a name that is short
+/// enough.
 fn stem_of(name: &OsStr) -> OsString {
     const DIGITS: usize = 8;
     let longest = MAX_NAME - JOURNAL.len();

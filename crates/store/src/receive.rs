@@ -1,9 +1,10 @@
-//! Opening content to be received: from nothing, or from what an earlier run left. Decides which pieces count.
+//! Opening content to be received: from nothing, or from what an earlier run left. Decides which
+//! pieces count.
 //!
-//! A piece counts when its bytes are really there. After a `kill -9` everything that was written is there (in the page
-//! cache), so every record counts. After a loss of power only what was synced is there for sure; the rest is read and
-//! hashed. Files that are missing or short take their pieces with them. Every step leaves a journal that is true if the
-//! next step never comes.
+//! A piece counts when its bytes are really there. After a `kill -9` everything that was written is
+//! there (in the page cache), so every record counts. After a loss of power only what was synced is
+//! there for sure; the rest is read and hashed. Files that are missing or short take their pieces
+//! with them. Every step leaves a journal that is true if the next step never comes.
 
 use std::{
     collections::BTreeSet,
@@ -29,9 +30,11 @@ use crate::{
 /// How to receive.
 #[derive(Clone, Copy)]
 pub struct ReceiveOptions<'a> {
-    /// Replace what is at the target when the content is complete. Else it is an error that something is there.
+    /// Replace what is at the target when the content is complete. Else it is an error that
+    /// something is there.
     pub overwrite: bool,
-    /// How many threads may hash what has to be looked at again after a loss of power; 0 for one a core.
+    /// How many threads may hash what has to be looked at again after a loss of power; 0 for one a
+    /// core.
     pub threads: usize,
     /// Told how many bytes of that are hashed, from any thread.
     pub progress: &'a (dyn Fn(u64) + Sync),
@@ -53,15 +56,17 @@ impl std::fmt::Debug for ReceiveOptions<'_> {
 }
 
 impl DiskStore {
-    /// Opens content to be received into `target`, and says which pieces are there from an earlier run.
+    /// Opens content to be received into `target`, and says which pieces are there from an earlier
+    /// run.
     ///
-    /// The bytes gather in `target` with `.sow-part` appended, beside it; a journal is kept in `.sow-part.journal`. Both
-    /// belong to this store until it is dropped. Files are created at their full lengths, without taking up room yet.
+    /// The bytes gather in `target` with `.sow-part` appended, beside it; a journal is kept in
+    /// `.sow-part.journal`. Both belong to this store until it is dropped. Files are created at
+    /// their full lengths, without taking up room yet.
     ///
     /// # Errors
-    /// When the target exists and may not be replaced, or is of another kind; when another process is receiving it; when
-    /// its folder does not exist or cannot be written; when there is not enough room. Nothing is left behind then that was
-    /// not there before.
+    /// When the target exists and may not be replaced, or is of another kind; when another process
+    /// is receiving it; when its folder does not exist or cannot be written; when there is not
+    /// enough room. Nothing is left behind then that was not there before.
     pub fn receive(
         info: &Info,
         info_hash: InfoHash,
@@ -72,8 +77,9 @@ impl DiskStore {
     }
 }
 
-/// Removes what an earlier run left beside a target that is complete: for when the target turned out to be identical to
-/// what was asked for. A partial copy that could still be gone on with is left alone.
+/// Removes what an earlier run left beside a target that is complete: for when the target turned
+/// out to be identical to what was asked for. A partial copy that could still be gone on with is
+/// left alone.
 ///
 /// # Errors
 /// When another process is receiving the target, or something cannot be removed.
@@ -81,13 +87,17 @@ pub fn clear_leftovers(info: &Info, info_hash: InfoHash, target: &Path) -> Resul
     let place = Place::new(target)?;
     let identity = Identity { info_hash, geometry: info.geometry };
     let Some(lock) = place.lock_existing()? else { return Ok(()) };
-    let Contents::Ours { replay, .. } = journal::read(&lock, &place.journal_path(), &identity)? else {
+    let Contents::Ours { replay, .. } = journal::read(&lock, &place.journal_path(), &identity)?
+    else {
         return Ok(());
     };
     match (place.part()?, replay.placing) {
         (None, _) => {}
-        // What has the part's name is the old target: the run ended between changing names and removing it.
-        (Some((_, inode)), Some(placing)) if low_bits(inode) != placing && place.has_target()? => {
+        // What has the part's name is the old target: the run ended between changing names and
+        // removing it.
+        (Some((_, inode)), Some(placing))
+            if low_bits(inode) != placing && place.has_target()? =>
+        {
             place.remove_part()?
         }
         (Some(_), _) => return Ok(()),
@@ -113,11 +123,13 @@ fn receive_since(
     let checked = place.check_target(layout.is_folder(), options.overwrite);
     let new_journal = lock.metadata().is_ok_and(|metadata| metadata.len() == 0);
     let new_part = place.part().is_ok_and(|part| part.is_none());
-    let opening = Opening { info, identity: Identity { info_hash, geometry: info.geometry }, boot, options };
+    let opening =
+        Opening { info, identity: Identity { info_hash, geometry: info.geometry }, boot, options };
     match checked.and_then(|()| opening.open(&place, layout, &lock)) {
         Ok(Opened { files, journal, have, unsynced, was_placing }) => {
             let home = Home { place, overwrite: options.overwrite, was_placing };
-            let ledger = Ledger { noted: have.clone(), journal: Some(journal), unmarked: unsynced.count() };
+            let ledger =
+                Ledger { noted: have.clone(), journal: Some(journal), unmarked: unsynced.count() };
             let dirty = entries_with(&files, &unsynced, info);
             Ok((DiskStore::receiving(files, info.geometry, Some(home), ledger, dirty), have))
         }
@@ -180,7 +192,8 @@ impl Opening<'_> {
             }
             None => None,
         };
-        let files = FileSet::over(layout, place.open_part(folder)?, &place.part_path(), Access::ReadWrite);
+        let files =
+            FileSet::over(layout, place.open_part(folder)?, &place.part_path(), Access::ReadWrite);
         let survey = Survey::of(&files, &self.info.geometry)?;
         let before = union(&left.sure, &left.doubtful);
         intersect(&mut left.sure, &survey.possible);
@@ -223,7 +236,8 @@ impl Opening<'_> {
             // The part first: without it the journal of other content is harmless.
             Contents::Other => {
                 place.remove_part()?;
-                lock.set_len(0).map_err(|e| StoreError::io(Operation::Resize, &place.journal_path(), e))?;
+                lock.set_len(0)
+                    .map_err(|e| StoreError::io(Operation::Resize, &place.journal_path(), e))?;
             }
             Contents::Ours { boot, replay } => {
                 left.records = Some(replay.records);
@@ -241,18 +255,28 @@ impl Opening<'_> {
         }
         match place.part()? {
             Some((kind, _))
-                if (kind == FileType::Directory) != folder || (!folder && kind != FileType::RegularFile) =>
+                if (kind == FileType::Directory) != folder
+                    || (!folder && kind != FileType::RegularFile) =>
             {
                 let expected = if folder { "a folder" } else { "a file" };
-                Err(StoreError::WrongKind { path: place.part_path(), expected, found: describe(kind) })
+                Err(StoreError::WrongKind {
+                    path: place.part_path(),
+                    expected,
+                    found: describe(kind),
+                })
             }
             _ => Ok(left),
         }
     }
 
-    /// An earlier run was about to put the content in place. If it did so by changing names with the old target, then what
-    /// has the part's name now is that.
-    fn settle_placing(&self, place: &Place, placing: u32, left: &mut Left) -> Result<(), StoreError> {
+    /// An earlier run was about to put the content in place. If it did so by changing names with
+    /// the old target, then what has the part's name now is that.
+    fn settle_placing(
+        &self,
+        place: &Place,
+        placing: u32,
+        left: &mut Left,
+    ) -> Result<(), StoreError> {
         let is_part = place.part()?.is_some_and(|(_, inode)| low_bits(inode) == placing);
         if !place.has_target()? {
             if !is_part {
@@ -270,7 +294,8 @@ impl Opening<'_> {
         let geometry = &self.info.geometry;
         let there = left.sure.iter().chain(left.doubtful.iter());
         let there: u64 = there.map(|piece| u64::from(geometry.length_of(piece))).sum();
-        // The smaller of two estimates: a file system that compresses shows less than what is there.
+        // The smaller of two estimates: a file system that compresses shows less than what is
+        // there.
         let needed = survey.unallocated.min(geometry.total() - there);
         place.check_room(needed)
     }
@@ -283,7 +308,8 @@ impl Opening<'_> {
         before: &Bitfield,
         have: &Bitfield,
     ) -> Result<Journal, StoreError> {
-        let lost: Vec<_> = before.iter().filter(|piece| !have.get(*piece)).map(Record::Lost).collect();
+        let lost: Vec<_> =
+            before.iter().filter(|piece| !have.get(*piece)).map(Record::Lost).collect();
         if !lost.is_empty() {
             journal.append_all(&lost)?;
             journal.sync()?;
@@ -316,7 +342,8 @@ impl Opening<'_> {
 fn create_files(files: &FileSet, survey: &Survey) -> Result<(), StoreError> {
     let set_length = |file: &File, entry: usize| {
         let length = files.layout().entries()[entry].length;
-        file.set_len(length).map_err(|e| StoreError::io(Operation::Resize, &files.path_of(entry), e))
+        file.set_len(length)
+            .map_err(|e| StoreError::io(Operation::Resize, &files.path_of(entry), e))
     };
     let wrong = survey.short.iter().chain(&survey.long);
     if !files.layout().is_folder() {
@@ -328,7 +355,8 @@ fn create_files(files: &FileSet, survey: &Survey) -> Result<(), StoreError> {
                 .map_err(|e| StoreError::io(Operation::Create, &files.path().join(folder), e))?;
         }
     }
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let flags =
+        OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     for &entry in wrong {
         let path = files.layout().entries()[entry].path();
         let file = openat(files.root(), path, flags, Mode::from_raw_mode(0o666))

@@ -1,5 +1,5 @@
-//! What there is to share at a path: one file, or the files of a folder in a fixed order. Looks at names and lengths;
-//! reads no contents.
+//! What there is to share at a path: one file, or the files of a folder in a fixed order. Looks at
+//! names and lengths; reads no contents.
 
 use std::{
     ffi::OsString,
@@ -41,13 +41,13 @@ struct Stamp {
 
 /// Looks at a file or at everything in a folder.
 ///
-/// Files are in the order of their names' bytes, folder by folder. A symbolic link inside the folder counts as what it
-/// points to; so does `path` itself.
+/// Files are in the order of their names' bytes, folder by folder. A symbolic link inside the
+/// folder counts as what it points to; so does `path` itself.
 ///
 /// # Errors
-/// When there is nothing at the path, or no file in the folder; when a link leaves the folder, leads back into itself or
-/// nowhere; when there is something that is neither a file nor a folder; when a name is not UTF-8; when a folder cannot be
-/// read; when there are too many files.
+/// When there is nothing at the path, or no file in the folder; when a link leaves the folder,
+/// leads back into itself or nowhere; when there is something that is neither a file nor a folder;
+/// when a name is not UTF-8; when a folder cannot be read; when there are too many files.
 pub fn scan(path: &Path) -> Result<ContentPlan, StoreError> {
     let metadata = fs::metadata(path).map_err(|e| StoreError::io(Operation::Open, path, e))?;
     let name = name_of(path)?;
@@ -63,7 +63,11 @@ pub fn scan(path: &Path) -> Result<ContentPlan, StoreError> {
     }
     if !metadata.is_dir() {
         let found = describe(FileType::from_raw_mode(metadata.mode()));
-        return Err(StoreError::WrongKind { path: path.to_owned(), expected: "a file or a folder", found });
+        return Err(StoreError::WrongKind {
+            path: path.to_owned(),
+            expected: "a file or a folder",
+            found,
+        });
     }
     let root = path.canonicalize().map_err(|e| StoreError::io(Operation::Open, path, e))?;
     let mut walk = Walk { path, inside: vec![root], names: Vec::new(), found: Found::default() };
@@ -106,8 +110,8 @@ impl ContentPlan {
         self.layout.total()
     }
 
-    /// Folders with nothing in them, relative to the path. BitTorrent cannot carry them, so that receivers will not have
-    /// them.
+    /// Folders with nothing in them, relative to the path. BitTorrent cannot carry them, so that
+    /// receivers will not have them.
     pub fn empty_folders(&self) -> &[PathBuf] {
         &self.empty_folders
     }
@@ -116,7 +120,8 @@ impl ContentPlan {
         &self.layout
     }
 
-    /// Looks whether every file still has the length and the time of its last change that it was found with.
+    /// Looks whether every file still has the length and the time of its last change that it was
+    /// found with.
     ///
     /// # Errors
     /// The error names the first file that has not, or is not there any more.
@@ -128,7 +133,8 @@ impl ContentPlan {
             }
         };
         for (path, stamp) in paths.into_iter().zip(&self.stamps) {
-            let metadata = fs::metadata(&path).map_err(|e| StoreError::io(Operation::Examine, &path, e))?;
+            let metadata =
+                fs::metadata(&path).map_err(|e| StoreError::io(Operation::Examine, &path, e))?;
             if Stamp::of(&metadata) != *stamp {
                 return Err(StoreError::Changed { path, expected: stamp.length });
             }
@@ -146,7 +152,8 @@ impl Stamp {
 /// A walk through a folder, at one place in it.
 struct Walk<'a> {
     path: &'a Path,
-    /// The folder that the walk is in and all those around it, without links; the shared folder first.
+    /// The folder that the walk is in and all those around it, without links; the shared folder
+    /// first.
     inside: Vec<PathBuf>,
     /// The way to it from the shared folder, by the names that are shared.
     names: Vec<OsString>,
@@ -251,5 +258,8 @@ fn name_of(path: &Path) -> Result<String, StoreError> {
 }
 
 fn bad_name(path: &Path, error: PathError) -> StoreError {
-    StoreError::BadName { path: path.to_owned(), reason: format!("this name cannot be shared: {error}") }
+    StoreError::BadName {
+        path: path.to_owned(),
+        reason: format!("this name cannot be shared: {error}"),
+    }
 }

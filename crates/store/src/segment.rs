@@ -1,4 +1,5 @@
-//! Where bytes that are to be sent lie: what a sender needs to choose between `sendfile`, a write and zeros.
+//! Where bytes that are to be sent lie: what a sender needs to choose between `sendfile`, a write
+//! and zeros.
 
 use std::{fs::File, sync::Arc};
 

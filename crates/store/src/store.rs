@@ -1,5 +1,5 @@
-//! The one interface to bytes at rest: a closed choice between disk and memory. Calls block; any number of threads may
-//! make them at once.
+//! The one interface to bytes at rest: a closed choice between disk and memory. Calls block; any
+//! number of threads may make them at once.
 
 use std::{ops::Range, path::PathBuf};
 
@@ -31,7 +31,8 @@ impl Store {
     /// The piece must have been verified. It counts as there only after [`Store::journal`].
     ///
     /// # Errors
-    /// When the blocks are not as long as the piece, or the disk fails; then nothing may be journaled.
+    /// When the blocks are not as long as the piece, or the disk fails; then nothing may be
+    /// journaled.
     pub fn write_piece(&self, piece: u32, blocks: &[Bytes]) -> Result<(), StoreError> {
         let range = self.geometry().range_of(piece);
         let length = blocks.iter().map(|block| block.len() as u64).sum();
@@ -49,14 +50,17 @@ impl Store {
         }
     }
 
-    /// Reads bytes `range` of the content into `buffer`, which must be as long. What was never written reads as zeros.
+    /// Reads bytes `range` of the content into `buffer`, which must be as long. What was never
+    /// written reads as zeros.
     ///
     /// # Errors
     /// When the range is not inside the content or does not fit the buffer, or the disk fails.
     pub fn read(&self, range: Range<u64>, buffer: &mut [u8]) -> Result<(), StoreError> {
         self.check(&range)?;
         if range.end - range.start != buffer.len() as u64 {
-            return Err(self.out_of_range(range.start, range.start.saturating_add(buffer.len() as u64)));
+            return Err(
+                self.out_of_range(range.start, range.start.saturating_add(buffer.len() as u64))
+            );
         }
         match self {
             Self::Disk(store) => store.read(range.start, buffer),
@@ -67,8 +71,8 @@ impl Store {
         }
     }
 
-    /// Where bytes `range` of the content lie, for sending them without a copy. The segments follow each other and are as
-    /// long as the range. An open file is kept by each segment in a file.
+    /// Where bytes `range` of the content lie, for sending them without a copy. The segments follow
+    /// each other and are as long as the range. An open file is kept by each segment in a file.
     ///
     /// # Errors
     /// When the range is not inside the content, or a file cannot be opened.
@@ -80,15 +84,16 @@ impl Store {
         }
     }
 
-    /// Has the kernel begin to read a range that will be asked for soon. Only advice; never an error.
+    /// Has the kernel begin to read a range that will be asked for soon. Only advice; never an
+    /// error.
     pub fn prefetch(&self, range: Range<u64>) {
         if let Self::Disk(store) = self {
             store.prefetch(range);
         }
     }
 
-    /// Notes that a piece is verified and written: it counts from now on, also after a `kill -9`. One small write, no wait
-    /// for the disk.
+    /// Notes that a piece is verified and written: it counts from now on, also after a `kill -9`.
+    /// One small write, no wait for the disk.
     ///
     /// # Errors
     /// When there is no such piece, or the disk fails.
@@ -106,11 +111,12 @@ impl Store {
         }
     }
 
-    /// Waits until all that was journaled before this call is on the disk, so that it counts after a power failure too.
-    /// To be called every few seconds from a thread that may wait.
+    /// Waits until all that was journaled before this call is on the disk, so that it counts after
+    /// a power failure too. To be called every few seconds from a thread that may wait.
     ///
     /// # Errors
-    /// When the disk fails. Then nothing more is promised: the content cannot be finished by this store.
+    /// When the disk fails. Then nothing more is promised: the content cannot be finished by this
+    /// store.
     pub fn sync(&self) -> Result<(), StoreError> {
         match self {
             Self::Disk(store) => store.sync(),
@@ -118,12 +124,14 @@ impl Store {
         }
     }
 
-    /// Puts the content in place in one step, when every piece was journaled, and says where it is: `None` when it has no
-    /// name (in memory, or unnamed on a disk). What was there before is replaced if that was asked for. The store serves on
-    /// afterwards. To call it again does nothing.
+    /// Puts the content in place in one step, when every piece was journaled, and says where it is:
+    /// `None` when it has no name (in memory, or unnamed on a disk). What was there before is
+    /// replaced if that was asked for. The store serves on afterwards. To call it again does
+    /// nothing.
     ///
     /// # Errors
-    /// When a piece is missing, the target has appeared meanwhile, or the disk fails. The target is untouched then.
+    /// When a piece is missing, the target has appeared meanwhile, or the disk fails. The target is
+    /// untouched then.
     pub fn finish(&self) -> Result<Option<PathBuf>, StoreError> {
         match self {
             Self::Disk(store) => store.finish(),

@@ -25,8 +25,8 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Whether every file is there with its length and every piece is right. Files that the metainfo does not name are
-    /// not looked for.
+    /// Whether every file is there with its length and every piece is right. Files that the
+    /// metainfo does not name are not looked for.
     pub fn is_identical(&self) -> bool {
         self.have.is_full() && self.misfits.is_empty()
     }
@@ -34,12 +34,13 @@ impl Verified {
 
 /// Compares what lies at `path` with what `info` describes.
 ///
-/// `threads` is how many work at once, 0 for one a core. `progress` is told how many bytes are hashed in all, from any of
-/// the threads. Pieces with bytes that are not there, in a missing or short file, are not hashed and do not count.
+/// `threads` is how many work at once, 0 for one a core. `progress` is told how many bytes are
+/// hashed in all, from any of the threads. Pieces with bytes that are not there, in a missing or
+/// short file, are not hashed and do not count.
 ///
 /// # Errors
-/// When nothing is at `path`, or a file where a folder is expected or the other way round; when something cannot be read;
-/// when `cancel` was set.
+/// When nothing is at `path`, or a file where a folder is expected or the other way round; when
+/// something cannot be read; when `cancel` was set.
 pub fn verify(
     info: &Info,
     path: &Path,
@@ -98,9 +99,14 @@ impl Survey {
                 survey.long.push(at);
             } else if length < Some(entry.length) {
                 survey.short.push(at);
-                leave_out(&mut survey.possible, entry.offset + length.unwrap_or(0)..entry.end(), geometry);
+                leave_out(
+                    &mut survey.possible,
+                    entry.offset + length.unwrap_or(0)..entry.end(),
+                    geometry,
+                );
             }
-            survey.unallocated = survey.unallocated.saturating_add(entry.length.saturating_sub(allocated));
+            survey.unallocated =
+                survey.unallocated.saturating_add(entry.length.saturating_sub(allocated));
         }
         Ok(survey)
     }

@@ -1,7 +1,9 @@
-//! A receiving process killed at each of its system calls in turn: no moment between two steps is left to chance.
+//! A receiving process killed at each of its system calls in turn: no moment between two steps is
+//! left to chance.
 //!
-//! `strace` delivers a SIGKILL when the n-th call of a kind is entered, for every kind that changes something and every n
-//! until the process gets through. The process is this test program itself, told by the environment to play the victim.
+//! `strace` delivers a SIGKILL when the n-th call of a kind is entered, for every kind that changes
+//! something and every n until the process gets through. The process is this test program itself,
+//! told by the environment to play the victim.
 
 #[path = "store/sample.rs"]
 mod sample;
@@ -61,7 +63,8 @@ fn old(kind: &str) -> Sample {
 
 fn open(sample: &Sample, target: &Path) -> (Store, Bitfield) {
     let options = ReceiveOptions { overwrite: true, threads: 1, ..Default::default() };
-    let (store, have) = DiskStore::receive(&sample.info, sample.info_hash, target, &options).unwrap();
+    let (store, have) =
+        DiskStore::receive(&sample.info, sample.info_hash, target, &options).unwrap();
     (store.into(), have)
 }
 
@@ -101,31 +104,47 @@ fn run(kind: &str, target: &Path, call: &str, n: u32) -> Output {
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
     command.args(["-e", &format!("inject={call}:signal=KILL:when={n}")]);
-    command.arg(env::current_exe().unwrap()).args(["--exact", "victim", "--nocapture", "--test-threads=1"]);
+    command.arg(env::current_exe().unwrap()).args([
+        "--exact",
+        "victim",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
     command.env(TARGET, target).env(KIND, kind).output().expect("strace can be run")
 }
 
-/// Kills the victim at every call, each time beginning from a copy of what is in `prepared`. `left` counts from before.
+/// Kills the victim at every call, each time beginning from a copy of what is in `prepared`. `left`
+/// counts from before.
 fn kill_at_every_call(kind: &str, prepared: &Path, left: &[u32]) {
     let (mut kills, mut placed) = (0, 0);
     for call in CALLS {
         for n in 1.. {
             assert!(n < 300, "the victim never gets through {call}");
-            let folder =
-                tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" })
-                    .unwrap();
+            let folder = tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() {
+                "/dev/shm"
+            } else {
+                "/tmp"
+            })
+            .unwrap();
             copy(prepared, folder.path());
             let target = folder.path().join("content");
             let output = run(kind, &target, call, n);
             if output.status.success() {
                 break;
             }
-            assert_eq!(output.status.signal(), Some(9), "{}", String::from_utf8_lossy(&output.stderr));
+            assert_eq!(
+                output.status.signal(),
+                Some(9),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
             let said = String::from_utf8(output.stdout).unwrap();
-            let journaled = said.lines().filter_map(|line| line.strip_prefix("journaled ")?.parse().ok());
+            let journaled =
+                said.lines().filter_map(|line| line.strip_prefix("journaled ")?.parse().ok());
             let must: Vec<u32> = left.iter().copied().chain(journaled).collect();
             kills += 1;
-            placed += u32::from(check(kind, folder.path(), prepared, &must, &format!("{call} {n}")));
+            placed +=
+                u32::from(check(kind, folder.path(), prepared, &must, &format!("{call} {n}")));
         }
     }
     assert!(
@@ -134,8 +153,9 @@ fn kill_at_every_call(kind: &str, prepared: &Path, left: &[u32]) {
     );
 }
 
-/// After a kill: the target is what it was or what it is to be; every piece that was journaled counts, and what counts is
-/// there; the next run ends with the content and nothing else. True when the target was in place already.
+/// After a kill: the target is what it was or what it is to be; every piece that was journaled
+/// counts, and what counts is there; the next run ends with the content and nothing else. True when
+/// the target was in place already.
 fn check(kind: &str, folder: &Path, prepared: &Path, must: &[u32], moment: &str) -> bool {
     let sample = sample(kind);
     let target = folder.join("content");
@@ -144,14 +164,18 @@ fn check(kind: &str, folder: &Path, prepared: &Path, must: &[u32], moment: &str)
     if in_place && fastrand::bool() {
         clear_leftovers(&sample.info, sample.info_hash, &target).unwrap();
     } else if in_place {
-        // Somebody wants it replaced all the same: what is left beside it is not taken for the new content.
+        // Somebody wants it replaced all the same: what is left beside it is not taken for the new
+        // content.
         let (store, have) = open(&sample, &target);
         assert!(have.is_empty(), "{moment}");
         (0..have.len()).for_each(|piece| put(&store, &sample, piece));
         store.finish().unwrap();
     } else {
         let before = prepared.join("content");
-        assert!(found == before.exists().then(|| read_tree(&before)), "{moment}: the target is half done");
+        assert!(
+            found == before.exists().then(|| read_tree(&before)),
+            "{moment}: the target is half done"
+        );
         let (store, have) = open(&sample, &target);
         for piece in must {
             assert!(have.get(*piece), "{moment}: piece {piece} is lost");
@@ -159,7 +183,10 @@ fn check(kind: &str, folder: &Path, prepared: &Path, must: &[u32], moment: &str)
         for piece in have.iter() {
             let mut bytes = vec![0; sample.info.geometry.length_of(piece) as usize];
             store.read(sample.info.geometry.range_of(piece), &mut bytes).unwrap();
-            assert!(bytes == sample.piece(piece), "{moment}: piece {piece} counts but is not there");
+            assert!(
+                bytes == sample.piece(piece),
+                "{moment}: piece {piece} counts but is not there"
+            );
         }
         let missing = (0..have.len()).filter(|piece| !have.get(*piece));
         missing.for_each(|piece| put(&store, &sample, piece));
@@ -185,8 +212,8 @@ fn interrupted(kind: &str) -> tempfile::TempDir {
     folder
 }
 
-/// Makes a journal look as if another start of the system had written it. Its layout is a contract with earlier runs: the
-/// boot id is at 40, and its check after it.
+/// Makes a journal look as if another start of the system had written it. Its layout is a contract
+/// with earlier runs: the boot id is at 40, and its check after it.
 fn make_old(journal: &Path) {
     let mut bytes = fs::read(journal).unwrap();
     bytes[40..56].iter_mut().for_each(|byte| *byte ^= 0x55);

@@ -1,7 +1,8 @@
 //! Who is in the one swarm of a tracker of document 2 (section 2.2), whose protocol names no file.
 //!
-//! That protocol has neither an interval nor a keep-alive, so peers that die stay listed unless somebody looks: when to
-//! call whom, and what follows from it, is decided here. Who calls has the sockets.
+//! That protocol has neither an interval nor a keep-alive, so peers that die stay listed unless
+//! somebody looks: when to call whom, and what follows from it, is decided here. Who calls has the
+//! sockets.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +12,7 @@ use std::{
 
 use sow_wire::json_torrent::tracker::{Event, MAX_PEERS, Reply, Request};
 
-use crate::{limits::source, registry::Caller, swarm::reachable};
+use crate::{limits::source, registry::Announcer, swarm::reachable};
 
 /// How often in a row a peer may be out of reach before it is taken for dead.
 const PATIENCE: u32 = 2;
@@ -21,7 +22,8 @@ const PATIENCE: u32 = 2;
 pub struct JsonLimits {
     /// Peers. No reply names more than 4,096.
     pub peers: usize,
-    /// Peers from one source: an IPv4 address, or an IPv6 network such as one party gets as a whole.
+    /// Peers from one source: an IPv4 address, or an IPv6 network such as one party gets as a
+    /// whole.
     pub peers_per_source: usize,
     /// How long after its last sign of life a peer is called.
     pub probe_after: Duration,
@@ -32,8 +34,8 @@ pub struct JsonLimits {
 }
 
 impl Default for JsonLimits {
-    /// 4,096 peers, 512 of them from one source; called after 2 minutes and again after 10 seconds; gone after half an
-    /// hour.
+    /// 4,096 peers, 512 of them from one source; called after 2 minutes and again after 10 seconds;
+    /// gone after half an hour.
     fn default() -> Self {
         Self {
             peers: MAX_PEERS,
@@ -71,12 +73,13 @@ impl JsonRegistry {
 
     /// Takes a request and answers it. `now` is the time since the registry's world began.
     ///
-    /// Who joins is told, in random order, of those who were there before. One that there is no room for is told of them
-    /// all the same, and is not listed. Who joins again is not listed twice, nor told of itself.
+    /// Who joins is told, in random order, of those who were there before. One that there is no
+    /// room for is told of them all the same, and is not listed. Who joins again is not listed
+    /// twice, nor told of itself.
     pub fn answer(
         &mut self,
         now: Duration,
-        caller: Caller,
+        caller: Announcer,
         request: &Request,
         rng: &mut fastrand::Rng,
     ) -> Reply {
@@ -99,7 +102,8 @@ impl JsonRegistry {
         }
     }
 
-    /// The peers to be called now; each is named again only when a call that should have been reported was not.
+    /// The peers to be called now; each is named again only when a call that should have been
+    /// reported was not.
     pub fn due_probes(&mut self, now: Duration) -> Vec<SocketAddr> {
         self.expire(now);
         let due = self.peers.iter_mut().filter(|(_, peer)| peer.probe_at <= now);
@@ -174,11 +178,16 @@ mod tests {
 
     impl World {
         fn new(limits: JsonLimits) -> Self {
-            Self { registry: JsonRegistry::new(limits), rng: fastrand::Rng::with_seed(5), now: SECOND }
+            Self {
+                registry: JsonRegistry::new(limits),
+                rng: fastrand::Rng::with_seed(5),
+                now: SECOND,
+            }
         }
 
         fn ask(&mut self, from: &str, port: u16, event: Event) -> Reply {
-            let caller = Caller { address: from.parse().unwrap(), reached: addr("10.0.0.9:1").ip() };
+            let caller =
+                Announcer { address: from.parse().unwrap(), reached: addr("10.0.0.9:1").ip() };
             // What it says of its own address is a lie.
             let ip = Some("203.0.113.7".parse().unwrap());
             let request = Request { ip, port, peer_id: "203.0.113.7:1".into(), event };
@@ -186,7 +195,9 @@ mod tests {
         }
 
         fn join(&mut self, from: &str, port: u16) -> Vec<SocketAddr> {
-            let Reply::Joined(mut peers) = self.ask(from, port, Event::Started) else { panic!("it joins") };
+            let Reply::Joined(mut peers) = self.ask(from, port, Event::Started) else {
+                panic!("it joins")
+            };
             peers.sort_unstable();
             peers
         }
@@ -260,7 +271,10 @@ mod tests {
         world.join("10.0.0.1", 5555);
         assert!(!world.registry.probed(one, false, world.now));
         world.join("10.0.0.1", 5555);
-        assert!(!world.registry.probed(one, false, world.now), "its first call in vain since it joined");
+        assert!(
+            !world.registry.probed(one, false, world.now),
+            "its first call in vain since it joined"
+        );
         assert!(world.registry.probed(one, false, world.now));
         assert_eq!(world.registry.peers(world.now), []);
         assert!(!world.registry.probed(one, false, world.now));
@@ -278,7 +292,8 @@ mod tests {
 
     #[test]
     fn who_finds_no_room_is_told_of_others_all_the_same() {
-        let mut world = World::new(JsonLimits { peers: 3, peers_per_source: 2, ..JsonLimits::default() });
+        let mut world =
+            World::new(JsonLimits { peers: 3, peers_per_source: 2, ..JsonLimits::default() });
         for port in 1..=5 {
             assert_eq!(world.join("10.0.0.1", port).len(), usize::from(port - 1).min(2));
         }

@@ -1,4 +1,5 @@
-//! A tracker without sockets: who is in which swarm, and whom to tell of whom (BEP 3, 7, 23, 48; document 2's tracker).
+//! A tracker without sockets: who is in which swarm, and whom to tell of whom (BEP 3, 7, 23, 48;
+//! document 2's tracker).
 //!
 //! Time and randomness come in as arguments. What carries announces here is said elsewhere.
 
@@ -10,4 +11,4 @@ mod swarm;
 
 pub use json_registry::{JsonLimits, JsonRegistry};
 pub use limits::Limits;
-pub use registry::{Caller, Mode, Registry, SwarmReport, UnknownSwarm};
+pub use registry::{Announcer, Mode, Registry, SwarmReport, UnknownSwarm};

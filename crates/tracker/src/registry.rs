@@ -1,5 +1,5 @@
-//! All swarms of a tracker, and the announces and scrapes that they answer. The bounds are kept here: whatever comes, a
-//! registry holds no more than its [`Limits`].
+//! All swarms of a tracker, and the announces and scrapes that they answer. The bounds are kept
+//! here: whatever comes, a registry holds no more than its [`Limits`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,12 +32,14 @@ pub enum Mode {
     Only(BTreeSet<InfoHash>),
 }
 
-/// Where an announce comes from, as the socket knows it. What the announce says of its address is not believed.
+/// Where an announce comes from, as the socket knows it. What the announce says of its address is
+/// not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
+pub struct Announcer {
     /// The peer's address.
     pub address: IpAddr,
-    /// The tracker's own address that it was reached by: peers on the tracker's machine are to be found there.
+    /// The tracker's own address that it was reached by: peers on the tracker's machine are to be
+    /// found there.
     pub reached: IpAddr,
 }
 
@@ -79,21 +81,31 @@ impl Registry {
     pub fn new(mode: Mode, limits: Limits) -> Self {
         let (open, swarms) = match mode {
             Mode::Open => (true, BTreeMap::new()),
-            Mode::Only(hashes) => (false, hashes.into_iter().map(|hash| (hash, Swarm::default())).collect()),
+            Mode::Only(hashes) => {
+                (false, hashes.into_iter().map(|hash| (hash, Swarm::default())).collect())
+            }
         };
-        Self { open, limits, swarms, sources: BTreeMap::new(), peers: 0, next_sweep: Duration::ZERO }
+        Self {
+            open,
+            limits,
+            swarms,
+            sources: BTreeMap::new(),
+            peers: 0,
+            next_sweep: Duration::ZERO,
+        }
     }
 
     /// Takes an announce and answers it. `now` is the time since the registry's world began.
     ///
-    /// A peer that there is no room for is told of others all the same, and warned that they are not told of it.
+    /// A peer that there is no room for is told of others all the same, and warned that they are
+    /// not told of it.
     ///
     /// # Errors
     /// When the swarm is none that the registry keeps.
     pub fn announce(
         &mut self,
         now: Duration,
-        caller: Caller,
+        caller: Announcer,
         request: &AnnounceRequest,
         rng: &mut fastrand::Rng,
     ) -> Result<AnnounceResponse, UnknownSwarm> {
@@ -128,12 +140,14 @@ impl Registry {
             complete: Some(saturate(swarm.seeds())),
             incomplete: Some(saturate(swarm.leechers())),
             peers: swarm.choose(&asker, wanted, rng),
-            warning: (!listed).then(|| "the tracker has no room for more peers from your address".to_owned()),
+            warning: (!listed)
+                .then(|| "the tracker has no room for more peers from your address".to_owned()),
             tracker_id: None,
         })
     }
 
-    /// The numbers of swarms; one that is not known is left out, and so is what comes after [`MAX_SCRAPE`].
+    /// The numbers of swarms; one that is not known is left out, and so is what comes after
+    /// [`MAX_SCRAPE`].
     pub fn scrape(&mut self, now: Duration, info_hashes: &[InfoHash]) -> Vec<ScrapedSwarm> {
         self.sweep(now);
         let known = info_hashes.iter().take(MAX_SCRAPE).filter_map(|&info_hash| {
@@ -157,7 +171,8 @@ impl Registry {
         })
     }
 
-    /// Lists a peer, or hears of it again. False: there is no room. Who cannot be called need not be listed.
+    /// Lists a peer, or hears of it again. False: there is no room. Who cannot be called need not
+    /// be listed.
     fn enter(&mut self, now: Duration, addr: SocketAddr, request: &AnnounceRequest) -> bool {
         if addr.port() == 0 {
             return true;
@@ -194,8 +209,8 @@ impl Registry {
         in_swarm && self.peers < self.limits.peers && from_source < self.limits.peers_per_source
     }
 
-    /// Takes a peer off the list, if it is the one that is there: a receiver that was started again at the same address
-    /// must not be struck off by the last word of its predecessor.
+    /// Takes a peer off the list, if it is the one that is there: a receiver that was started again
+    /// at the same address must not be struck off by the last word of its predecessor.
     fn leave(&mut self, addr: SocketAddr, request: &AnnounceRequest) {
         let same = |id: PeerId| id == request.peer_id;
         let Some(swarm) = self.swarms.get_mut(&request.info_hash) else { return };
@@ -282,9 +297,14 @@ mod tests {
         assert_eq!(registry.sources.values().sum::<usize>(), registry.peers);
         assert!(registry.peers <= registry.limits.peers);
         assert!(registry.swarms.len() <= registry.limits.swarms);
-        assert!(registry.swarms.values().all(|swarm| swarm.len() <= registry.limits.peers_per_swarm));
         assert!(
-            registry.sources.values().all(|&count| 0 < count && count <= registry.limits.peers_per_source)
+            registry.swarms.values().all(|swarm| swarm.len() <= registry.limits.peers_per_swarm)
+        );
+        assert!(
+            registry
+                .sources
+                .values()
+                .all(|&count| 0 < count && count <= registry.limits.peers_per_source)
         );
         assert!(!registry.open || registry.swarms.values().all(|swarm| swarm.len() > 0));
     }
@@ -300,7 +320,7 @@ mod tests {
             let mut now = Duration::ZERO;
             for Call { wait, from, request } in calls {
                 now += Duration::from_millis(wait);
-                let caller = Caller { address: from, reached: "10.0.0.9".parse().unwrap() };
+                let caller = Announcer { address: from, reached: "10.0.0.9".parse().unwrap() };
                 let answer = registry.announce(now, caller, &request, &mut rng);
                 check(&registry);
                 prop_assert_eq!(answer.is_ok(), open || hashes.contains(&request.info_hash));

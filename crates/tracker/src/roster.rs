@@ -69,8 +69,8 @@ impl Roster {
         }
     }
 
-    /// At most `number` peers, each set of that size as likely as any other, in random order. Takes time by `number`,
-    /// not by the size of the roster (Floyd's sampling).
+    /// At most `number` peers, each set of that size as likely as any other, in random order. Takes
+    /// time by `number`, not by the size of the roster (Floyd's sampling).
     pub(crate) fn sample(&self, number: usize, rng: &mut fastrand::Rng) -> Vec<&Peer> {
         let length = self.peers.len();
         let mut chosen = BTreeSet::new();
@@ -154,7 +154,8 @@ mod tests {
     fn a_sample_of_more_than_all_is_all() {
         let mut rng = fastrand::Rng::with_seed(2);
         let roster = roster(1..=7);
-        let mut ports: Vec<_> = roster.sample(50, &mut rng).iter().map(|peer| peer.addr.port()).collect();
+        let mut ports: Vec<_> =
+            roster.sample(50, &mut rng).iter().map(|peer| peer.addr.port()).collect();
         ports.sort_unstable();
         assert_eq!(ports, [1, 2, 3, 4, 5, 6, 7]);
         assert!(Roster::default().sample(5, &mut rng).is_empty());

@@ -51,13 +51,15 @@ impl Swarm {
         self.seeds.get(addr).or_else(|| self.leechers.get(addr))
     }
 
-    /// Lists a peer, in the place of whoever was at its address. `completed`: it says that it completed just now.
+    /// Lists a peer, in the place of whoever was at its address. `completed`: it says that it
+    /// completed just now.
     pub(crate) fn put(&mut self, peer: Peer, is_seed: bool, completed: bool) {
         let was_leecher = self.leechers.remove(peer.addr);
         let before = was_leecher.as_ref().or_else(|| self.seeds.get(peer.addr));
         let same = before.is_some_and(|before| before.peer_id == peer.peer_id);
         self.seen += u64::from(!same);
-        // A peer may say it again, or it may have got lost: what counts is the step from one side to the other.
+        // A peer may say it again, or it may have got lost: what counts is the step from one side
+        // to the other.
         let stepped = if same { was_leecher.is_some() } else { completed };
         self.completed = self.completed.saturating_add(u32::from(is_seed && stepped));
         if is_seed {
@@ -78,16 +80,23 @@ impl Swarm {
         self.leechers.expire(now, &mut gone);
     }
 
-    /// At most `number` peers that are of use to who asks, at random. To a leecher, half of the places are for seeds, so
-    /// that the only one is never left out, and what one side leaves is the other's. A seed is told of leechers, and of
-    /// a few seeds where there is room: aria2 says that nothing is left while it knows a magnet link alone.
-    pub(crate) fn choose(&self, asker: &Asker, number: usize, rng: &mut fastrand::Rng) -> Vec<TrackedPeer> {
+    /// At most `number` peers that are of use to who asks, at random. To a leecher, half of the
+    /// places are for seeds, so that the only one is never left out, and what one side leaves is
+    /// the other's. A seed is told of leechers, and of a few seeds where there is room: aria2 says
+    /// that nothing is left while it knows a magnet link alone.
+    pub(crate) fn choose(
+        &self,
+        asker: &Asker,
+        number: usize,
+        rng: &mut fastrand::Rng,
+    ) -> Vec<TrackedPeer> {
         // The asker itself may be drawn, once for each address family, and is then left out.
         let drawn = if number == 0 { 0 } else { number + 2 };
         let leechers = asker.select(self.leechers.sample(drawn, rng));
         let seeds = asker.select(self.seeds.sample(drawn, rng));
         let left = number.saturating_sub(leechers.len());
-        let for_seeds = if asker.is_seed { left.min(SEEDS_TO_A_SEED) } else { number.div_ceil(2).max(left) };
+        let for_seeds =
+            if asker.is_seed { left.min(SEEDS_TO_A_SEED) } else { number.div_ceil(2).max(left) };
         let seeds = seeds.into_iter().take(for_seeds);
         let for_leechers = number - seeds.len();
         let mut told = BTreeSet::new();
@@ -105,12 +114,14 @@ impl Asker {
             let addr = reachable(peer.addr, self.addr.ip(), self.reached)?;
             Some(TrackedPeer { addr, peer_id: Some(peer.peer_id) })
         });
-        reachable.filter(|peer| peer.addr != self.addr && peer.peer_id != Some(self.peer_id)).collect()
+        reachable
+            .filter(|peer| peer.addr != self.addr && peer.peer_id != Some(self.peer_id))
+            .collect()
     }
 }
 
-/// Where `asker`, who reached the tracker at `reached`, finds a peer: who announces over the loopback is on the tracker's
-/// machine, and from elsewhere it is where the tracker is.
+/// Where `asker`, who reached the tracker at `reached`, finds a peer: who announces over the
+/// loopback is on the tracker's machine, and from elsewhere it is where the tracker is.
 pub(crate) fn reachable(addr: SocketAddr, asker: IpAddr, reached: IpAddr) -> Option<SocketAddr> {
     if !addr.ip().is_loopback() || asker.is_loopback() {
         return Some(addr);
@@ -195,8 +206,11 @@ mod tests {
             swarm.choose(&asker, 50, &mut rng).iter().map(|peer| peer.addr.to_string()).collect()
         };
         assert_eq!(seen_by(asker(1001, false)), ["10.9.9.9:7000"]);
-        assert!(seen_by(Asker { reached: "0.0.0.0".parse().unwrap(), ..asker(1001, false) }).is_empty());
-        let mut near = seen_by(Asker { addr: "127.0.0.1:8000".parse().unwrap(), ..asker(2, false) });
+        assert!(
+            seen_by(Asker { reached: "0.0.0.0".parse().unwrap(), ..asker(1001, false) }).is_empty()
+        );
+        let mut near =
+            seen_by(Asker { addr: "127.0.0.1:8000".parse().unwrap(), ..asker(2, false) });
         near.sort();
         assert_eq!(near, [addr(1001).to_string(), local.to_string()]);
         // It was listed by its other address before it was started again.
@@ -230,6 +244,10 @@ mod tests {
         swarm.put(peer(addr(4), 4), true, true);
         assert_eq!(swarm.completed, 3, "the tracker is younger than the peer");
         swarm.put(peer(addr(4), 5), false, false);
-        assert_eq!((swarm.seen, swarm.seeds(), swarm.leechers()), (5, 3, 1), "a new peer at an old address");
+        assert_eq!(
+            (swarm.seen, swarm.seeds(), swarm.leechers()),
+            (5, 3, 1),
+            "a new peer at an old address"
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use sow_content::InfoHash;
-use sow_tracker::{Caller, Limits, Mode, Registry, SwarmReport, UnknownSwarm};
+use sow_tracker::{Announcer, Limits, Mode, Registry, SwarmReport, UnknownSwarm};
 use sow_wire::{
     bittorrent::PeerId,
     tracker::{
@@ -62,7 +62,7 @@ impl World {
             numwant,
             key: 0,
         };
-        let caller = Caller { address: peer.ip.into(), reached: IpAddr::from([10, 0, 0, 1]) };
+        let caller = Announcer { address: peer.ip.into(), reached: IpAddr::from([10, 0, 0, 1]) };
         self.registry.announce(self.now, caller, &request, &mut self.rng)
     }
 
@@ -115,7 +115,9 @@ fn a_flash_crowd_hears_of_the_origin_and_of_each_other() {
 fn as_many_peers_as_wanted_and_never_more_than_200() {
     let mut world = World::open();
     (1..=300).for_each(|n| drop(world.announce(peer(n), Started, 100)));
-    for (numwant, want) in [(Some(0), 0), (Some(1), 1), (Some(60), 60), (Some(u32::MAX), 200), (None, 50)] {
+    for (numwant, want) in
+        [(Some(0), 0), (Some(1), 1), (Some(60), 60), (Some(u32::MAX), 200), (None, 50)]
+    {
         let response = world.try_announce(HASH, peer(1), Periodic, 100, numwant).unwrap();
         assert_eq!(response.peers.len(), want);
     }
@@ -199,8 +201,11 @@ fn a_receiver_that_was_started_again_takes_its_old_place() {
 fn many_receivers_may_stand_behind_one_address() {
     let mut world = World::open();
     for n in 0..500u16 {
-        let response =
-            world.announce(Peer { ip: [10, 0, 0, 2], port: 20_000 + n, id: n.into() }, Started, 100);
+        let response = world.announce(
+            Peer { ip: [10, 0, 0, 2], port: 20_000 + n, id: n.into() },
+            Started,
+            100,
+        );
         assert_eq!(response.warning, None);
     }
     assert_eq!(world.count(), (0, 500));
@@ -211,8 +216,11 @@ fn one_source_cannot_fill_it() {
     let mut world = World::new(Mode::Open, Limits { peers_per_source: 100, ..Limits::default() });
     let mut refused = 0;
     for n in 0..1000u16 {
-        let (hash, peer) = (InfoHash([n as u8; 20]), Peer { ip: [10, 0, 0, 2], port: 1 + n, id: n.into() });
-        refused += usize::from(world.try_announce(hash, peer, Started, 100, None).unwrap().warning.is_some());
+        let (hash, peer) =
+            (InfoHash([n as u8; 20]), Peer { ip: [10, 0, 0, 2], port: 1 + n, id: n.into() });
+        refused += usize::from(
+            world.try_announce(hash, peer, Started, 100, None).unwrap().warning.is_some(),
+        );
     }
     assert_eq!(refused, 900);
     assert_eq!(world.registry.swarms(world.now).count(), 100);
@@ -222,11 +230,23 @@ fn one_source_cannot_fill_it() {
     assert!(unlisted.warning.is_some() && addrs(&unlisted).contains("10.0.0.9:6881"));
     // What is listed can still be heard of again, and gives its place back.
     let listed = Peer { ip: [10, 0, 0, 2], port: 2, id: 1 };
-    assert_eq!(world.try_announce(InfoHash([1; 20]), listed, Periodic, 5, None).unwrap().warning, None);
+    assert_eq!(
+        world.try_announce(InfoHash([1; 20]), listed, Periodic, 5, None).unwrap().warning,
+        None
+    );
     world
-        .try_announce(InfoHash([0; 20]), Peer { ip: [10, 0, 0, 2], port: 1, id: 0 }, Stopped, 0, None)
+        .try_announce(
+            InfoHash([0; 20]),
+            Peer { ip: [10, 0, 0, 2], port: 1, id: 0 },
+            Stopped,
+            0,
+            None,
+        )
         .unwrap();
-    assert_eq!(world.announce(Peer { ip: [10, 0, 0, 2], port: 5000, id: 5000 }, Started, 100).warning, None);
+    assert_eq!(
+        world.announce(Peer { ip: [10, 0, 0, 2], port: 5000, id: 5000 }, Started, 100).warning,
+        None
+    );
 }
 
 #[test]
@@ -234,7 +254,9 @@ fn a_swarm_and_a_registry_have_an_end() {
     let listed = |world: &mut World, hash| {
         let hash = InfoHash([hash; 20]);
         (1..=40)
-            .filter(|&n| world.try_announce(hash, peer(n), Started, 1, None).unwrap().warning.is_none())
+            .filter(|&n| {
+                world.try_announce(hash, peer(n), Started, 1, None).unwrap().warning.is_none()
+            })
             .count()
     };
     let limits = Limits { swarms: 2, peers: 30, peers_per_swarm: 20, peers_per_source: 100 };
@@ -281,12 +303,18 @@ fn both_address_families_are_told() {
         numwant: None,
         key: 0,
     };
-    let caller = Caller { address: "2001:db8::9".parse().unwrap(), reached: "2001:db8::1".parse().unwrap() };
+    let caller = Announcer {
+        address: "2001:db8::9".parse().unwrap(),
+        reached: "2001:db8::1".parse().unwrap(),
+    };
     let response = world.registry.announce(world.now, caller, &request, &mut world.rng).unwrap();
     assert_eq!(addrs(&response), ["10.0.0.1:6881".to_owned()].into());
-    let caller = Caller { address: "::ffff:10.0.0.3".parse().unwrap(), ..caller };
+    let caller = Announcer { address: "::ffff:10.0.0.3".parse().unwrap(), ..caller };
     let mapped = AnnounceRequest { peer_id: PeerId([8; 20]), ..request };
     world.registry.announce(world.now, caller, &mapped, &mut world.rng).unwrap();
     let told = addrs(&world.announce(peer(4), Started, 100));
-    assert_eq!(told, ["10.0.0.1:6881", "10.0.0.3:6881", "[2001:db8::9]:6881"].map(String::from).into());
+    assert_eq!(
+        told,
+        ["10.0.0.1:6881", "10.0.0.3:6881", "[2001:db8::9]:6881"].map(String::from).into()
+    );
 }

@@ -1,5 +1,5 @@
-//! Peer addresses in compact form: 6 bytes for IPv4 (BEP 23), 18 for IPv6 (BEP 7). Trackers and peer exchange
-//! (BEP 11) share it. Nothing here knows the messages around the addresses.
+//! Peer addresses in compact form: 6 bytes for IPv4 (BEP 23), 18 for IPv6 (BEP 7). Trackers and
+//! peer exchange (BEP 11) share it. Nothing here knows the messages around the addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -9,7 +9,8 @@ pub const V4_LENGTH: usize = 6;
 /// The length of an IPv6 address and port, in bytes.
 pub const V6_LENGTH: usize = 18;
 
-/// Appends an address in its compact form to the list of its family. An IPv4 address mapped into IPv6 is IPv4.
+/// Appends an address in its compact form to the list of its family. An IPv4 address mapped into
+/// IPv6 is IPv4.
 pub fn put(addr: SocketAddr, v4: &mut Vec<u8>, v6: &mut Vec<u8>) {
     let list = match addr.ip().to_canonical() {
         IpAddr::V4(ip) => {
@@ -24,7 +25,8 @@ pub fn put(addr: SocketAddr, v4: &mut Vec<u8>, v6: &mut Vec<u8>) {
     list.extend_from_slice(&addr.port().to_be_bytes());
 }
 
-/// Reads a list of IPv4 addresses. Those that nobody can dial are left out, so are bytes of half an address at the end.
+/// Reads a list of IPv4 addresses. Those that nobody can dial are left out, so are bytes of half an
+/// address at the end.
 pub fn read_v4(bytes: &[u8]) -> impl Iterator<Item = SocketAddr> + '_ {
     let (entries, _) = bytes.as_chunks::<V4_LENGTH>();
     entries
@@ -48,11 +50,14 @@ pub fn read_v6(bytes: &[u8]) -> impl Iterator<Item = SocketAddr> + '_ {
         .filter(|addr| is_dialable(*addr))
 }
 
-/// Whether an address may name one machine and one port of it: port 0, the unspecified address (which Linux takes for
-/// this machine), multicast and broadcast do not.
+/// Whether an address may name one machine and one port of it: port 0, the unspecified address
+/// (which Linux takes for this machine), multicast and broadcast do not.
 pub fn is_dialable(addr: SocketAddr) -> bool {
     let ip = addr.ip().to_canonical();
-    addr.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
+    addr.port() != 0
+        && !ip.is_unspecified()
+        && !ip.is_multicast()
+        && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 #[cfg(test)]
@@ -82,7 +87,9 @@ mod tests {
 
     #[test]
     fn what_nobody_can_dial_is_left_out() {
-        for text in ["1.2.3.4:0", "0.0.0.0:1", "255.255.255.255:1", "224.0.0.1:1", "[::]:1", "[ff02::1]:1"] {
+        for text in
+            ["1.2.3.4:0", "0.0.0.0:1", "255.255.255.255:1", "224.0.0.1:1", "[::]:1", "[ff02::1]:1"]
+        {
             let (mut v4, mut v6) = (Vec::new(), Vec::new());
             put(addr(text), &mut v4, &mut v6);
             assert_eq!(read_v4(&v4).chain(read_v6(&v6)).count(), 0, "{text}");

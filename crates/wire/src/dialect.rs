@@ -1,6 +1,7 @@
 //! The dialects in which peers of one swarm can talk: a closed choice, matched wherever it matters.
 //!
-//! `raw` and `framed` are not here: there is one sender and one receiver, and nothing is said between them.
+//! `raw` and `framed` are not here: there is one sender and one receiver, and nothing is said
+//! between them.
 
 use std::fmt;
 

@@ -1,5 +1,6 @@
-//! Document 2's frame (section 1.1): an unsigned 64-bit big-endian length, then that many bytes. What is inside is not
-//! known here, and what is too large to be held at once (a file, a piece) is for whoever owns the socket to stream.
+//! Document 2's frame (section 1.1): an unsigned 64-bit big-endian length, then that many bytes.
+//! What is inside is not known here, and what is too large to be held at once (a file, a piece) is
+//! for whoever owns the socket to stream.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -34,11 +35,13 @@ pub fn frame(body: &[u8]) -> Vec<u8> {
     [&head(body.len() as u64)[..], body].concat()
 }
 
-/// Takes a small frame off the front of `stream` and gives its body, which is not copied. `None`: more bytes are needed;
-/// what is left in `stream` then is the beginning of a frame, `limit` bytes and a head at the most.
+/// Takes a small frame off the front of `stream` and gives its body, which is not copied. `None`:
+/// more bytes are needed; what is left in `stream` then is the beginning of a frame, `limit` bytes
+/// and a head at the most.
 ///
 /// # Errors
-/// When the frame is longer than `limit` bytes, known from its head alone. The stream is of no more use then.
+/// When the frame is longer than `limit` bytes, known from its head alone. The stream is of no more
+/// use then.
 pub fn take_frame(stream: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, FramingError> {
     let Some(length) = stream.first_chunk().map(|head| length_of(*head)) else { return Ok(None) };
     let short = usize::try_from(length).ok().filter(|length| *length <= limit);

@@ -1,7 +1,7 @@
 //! Bytes to messages and back, a module per dialect.
 //!
-//! Pure: no sockets, no clock, no swarm state. Every length is bounded before anything is allocated for it, and every
-//! decoder takes any segmentation of its input.
+//! Pure: no sockets, no clock, no swarm state. Every length is bounded before anything is allocated
+//! for it, and every decoder takes any segmentation of its input.
 
 pub mod bittorrent;
 pub mod chunk;

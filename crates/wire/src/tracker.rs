@@ -1,5 +1,5 @@
-//! What a tracker is asked and what it answers, whichever way it travels: the types that [`crate::tracker_http`] and
-//! [`crate::tracker_udp`] share. No bytes here.
+//! What a tracker is asked and what it answers, whichever way it travels: the types that
+//! [`crate::tracker_http`] and [`crate::tracker_udp`] share. No bytes here.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -16,8 +16,8 @@ pub const MAX_SCRAPE: usize = 74;
 /// The longest text of a tracker that is kept, in characters.
 pub const MAX_TEXT: usize = 256;
 
-/// What stands for "unknown" where bytes left are told: the largest number that every tracker can hold, as the field of
-/// BEP 15 is taken for a signed one by many.
+/// What stands for "unknown" where bytes left are told: the largest number that every tracker can
+/// hold, as the field of BEP 15 is taken for a signed one by many.
 pub(crate) const LEFT_UNKNOWN: u64 = i64::MAX as u64;
 
 /// Why an announce is sent (BEP 3).
@@ -95,7 +95,8 @@ pub struct SwarmCount {
     pub incomplete: u32,
 }
 
-/// An interval as a tracker spells it, in seconds, made usable: half an hour where it is nonsense, a day at most.
+/// An interval as a tracker spells it, in seconds, made usable: half an hour where it is nonsense,
+/// a day at most.
 pub(crate) fn interval(seconds: i64) -> Duration {
     const DEFAULT: i64 = 30 * 60;
     const LONGEST: i64 = 24 * 60 * 60;
@@ -113,7 +114,8 @@ pub(crate) fn left_to_wire(left: u64) -> u64 {
     left.min(LEFT_UNKNOWN)
 }
 
-/// A text of a tracker, made fit to be shown: at most [`MAX_TEXT`] characters, none of them a control character.
+/// A text of a tracker, made fit to be shown: at most [`MAX_TEXT`] characters, none of them a
+/// control character.
 pub(crate) fn text(bytes: &[u8]) -> String {
     // Four bytes a character at most: what is behind cannot count.
     let head = &bytes[..bytes.len().min(MAX_TEXT * 4)];

@@ -1,5 +1,5 @@
-//! Trackers over UDP (BEP 15): the packets in both directions, and the client's side of an exchange as a state machine.
-//! No sockets and no clock.
+//! Trackers over UDP (BEP 15): the packets in both directions, and the client's side of an exchange
+//! as a state machine. No sockets and no clock.
 
 mod exchange;
 mod packet;

@@ -1,4 +1,5 @@
-//! BitTorrent's messages: what is encoded decodes to the same, in any segmentation, and damage is always noticed alike.
+//! BitTorrent's messages: what is encoded decodes to the same, in any segmentation, and damage is
+//! always noticed alike.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,8 +8,8 @@ use proptest::{array::uniform20, collection::vec, prelude::*, sample::Index};
 use sow_content::InfoHash;
 use sow_wire::{
     bittorrent::{
-        BlockRequest, Decoded, Decoder, ExtensionHandshake, Handshake, Message, MetadataMessage, PeerId,
-        PexMessage, WireError,
+        BlockRequest, Decoded, Decoder, ExtensionHandshake, Handshake, Message, MetadataMessage,
+        PeerId, PexMessage, WireError,
         extension::{MAX_METADATA, METADATA_PIECE},
         message::{MAX_CONTROL_LENGTH, block_head, encode},
     },
@@ -43,7 +44,11 @@ impl Sent {
 }
 
 fn requests() -> impl Strategy<Value = BlockRequest> {
-    any::<(u32, u32, u32)>().prop_map(|(piece, offset, length)| BlockRequest { piece, offset, length })
+    any::<(u32, u32, u32)>().prop_map(|(piece, offset, length)| BlockRequest {
+        piece,
+        offset,
+        length,
+    })
 }
 
 fn bodies() -> impl Strategy<Value = Bytes> {
@@ -87,8 +92,9 @@ fn sent() -> impl Strategy<Value = Sent> {
     ]
 }
 
-/// What a socket's owner does: reads in segments of the given lengths (the last one takes the rest), decodes whatever is
-/// there, and takes payload off the stream itself. Gives what came, and how the stream ended.
+/// What a socket's owner does: reads in segments of the given lengths (the last one takes the
+/// rest), decodes whatever is there, and takes payload off the stream itself. Gives what came, and
+/// how the stream ended.
 fn receive(stream: &[u8], segments: &[usize]) -> (Vec<Sent>, Option<WireError>) {
     let mut decoder = Decoder::new(MAX_BLOCK);
     let (mut buffer, mut came) = (BytesMut::new(), Vec::new());
@@ -126,7 +132,10 @@ fn receive(stream: &[u8], segments: &[usize]) -> (Vec<Sent>, Option<WireError>) 
 }
 
 fn addrs() -> impl Strategy<Value = SocketAddr> {
-    let ips = prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)];
+    let ips = prop_oneof![
+        any::<[u8; 4]>().prop_map(IpAddr::from),
+        any::<[u8; 16]>().prop_map(IpAddr::from)
+    ];
     (ips, any::<u16>())
         .prop_map(|(ip, port)| SocketAddr::new(ip.to_canonical(), port))
         .prop_filter("nobody can dial it", |addr| compact::is_dialable(*addr))
@@ -144,7 +153,12 @@ fn extension_handshakes() -> impl Strategy<Value = ExtensionHandshake> {
     let ids = || proptest::option::of(1u8..);
     (
         (ids(), ids(), proptest::option::of(1u16..), proptest::option::of("\\PC{1,64}")),
-        (any::<Option<u32>>(), proptest::option::of(1..=MAX_METADATA), any::<Option<u32>>(), any::<bool>()),
+        (
+            any::<Option<u32>>(),
+            proptest::option::of(1..=MAX_METADATA),
+            any::<Option<u32>>(),
+            any::<bool>(),
+        ),
     )
         .prop_map(|((ut_metadata, ut_pex, listen_port, client), more)| {
             let (request_queue, metadata_size, max_block, upload_only) = more;
@@ -163,11 +177,12 @@ fn extension_handshakes() -> impl Strategy<Value = ExtensionHandshake> {
 
 fn metadata_messages() -> impl Strategy<Value = MetadataMessage> {
     let pieces = || 0..MAX_METADATA / METADATA_PIECE;
-    let data = (1..=MAX_METADATA, any::<Index>(), any::<u8>()).prop_map(|(total_size, piece, byte)| {
-        let piece = piece.index(total_size.div_ceil(METADATA_PIECE) as usize) as u32;
-        let length = (total_size - piece * METADATA_PIECE).min(METADATA_PIECE);
-        MetadataMessage::Data { piece, total_size, data: vec![byte; length as usize].into() }
-    });
+    let data =
+        (1..=MAX_METADATA, any::<Index>(), any::<u8>()).prop_map(|(total_size, piece, byte)| {
+            let piece = piece.index(total_size.div_ceil(METADATA_PIECE) as usize) as u32;
+            let length = (total_size - piece * METADATA_PIECE).min(METADATA_PIECE);
+            MetadataMessage::Data { piece, total_size, data: vec![byte; length as usize].into() }
+        });
     prop_oneof![
         pieces().prop_map(|piece| MetadataMessage::Request { piece }),
         pieces().prop_map(|piece| MetadataMessage::Reject { piece }),

@@ -1,5 +1,5 @@
-//! Document 1's messages: what is encoded decodes to the same, in either spelling and any segmentation; damage is always
-//! noticed alike, and lists for the original programs fit.
+//! Document 1's messages: what is encoded decodes to the same, in either spelling and any
+//! segmentation; damage is always noticed alike, and lists for the original programs fit.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,8 +7,8 @@ use bytes::{Buf, BytesMut};
 use proptest::{array::uniform16, collection::vec, prelude::*, sample::Index};
 use sow_wire::{
     chunk::{
-        ChunkError, Decoded, Decoder, ErrorId, MAX_ERROR_TEXT, MAX_HEAD, Message, ORIGINAL_LIMIT, Spelling,
-        data_head, encode, fitting_ids, fitting_peers,
+        ChunkError, Decoded, Decoder, ErrorId, MAX_ERROR_TEXT, MAX_HEAD, Message, ORIGINAL_LIMIT,
+        Spelling, data_head, encode, fitting_ids, fitting_peers,
     },
     compact,
 };
@@ -35,15 +35,19 @@ impl Sent {
 }
 
 fn peers() -> impl Strategy<Value = SocketAddr> {
-    let ips = prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)];
+    let ips = prop_oneof![
+        any::<[u8; 4]>().prop_map(IpAddr::from),
+        any::<[u8; 16]>().prop_map(IpAddr::from)
+    ];
     (ips, any::<u16>())
         .prop_map(|(ip, port)| SocketAddr::new(ip.to_canonical(), port))
         .prop_filter("nobody can dial it", |peer| compact::is_dialable(*peer))
 }
 
 fn server_hellos() -> impl Strategy<Value = Message> {
-    (0..=i64::MAX as u64, 1..=u64::from(u32::MAX), vec(peers(), 0..20))
-        .prop_map(|(file_size, chunk_size, peers)| Message::ServerHello { file_size, chunk_size, peers })
+    (0..=i64::MAX as u64, 1..=u64::from(u32::MAX), vec(peers(), 0..20)).prop_map(
+        |(file_size, chunk_size, peers)| Message::ServerHello { file_size, chunk_size, peers },
+    )
 }
 
 /// Errors whose text has no letter of an OP's.
@@ -92,8 +96,9 @@ fn stream_of(sent: &[Sent], spelling: Spelling) -> BytesMut {
 /// How a stream came out.
 type Came = (Vec<Sent>, Option<ChunkError>);
 
-/// What a socket's owner does: reads in segments of the given lengths (the last one takes the rest), decodes whatever is
-/// there, and takes payload off the stream itself. Gives what came, and how the stream ended.
+/// What a socket's owner does: reads in segments of the given lengths (the last one takes the
+/// rest), decodes whatever is there, and takes payload off the stream itself. Gives what came, and
+/// how the stream ended.
 fn receive(stream: &[u8], segments: &[usize]) -> Came {
     let mut decoder = Decoder::new(MAX_DATA);
     let (mut buffer, mut came, mut due) = (BytesMut::new(), Vec::new(), 0);
@@ -131,7 +136,9 @@ fn receive(stream: &[u8], segments: &[usize]) -> Came {
 /// Without the texts of errors, which say less when they come in several segments.
 fn without_texts((came, error): Came) -> Came {
     let without = |sent| match sent {
-        Sent::Message(Message::Error { id, .. }) => Sent::Message(Message::Error { id, text: String::new() }),
+        Sent::Message(Message::Error { id, .. }) => {
+            Sent::Message(Message::Error { id, text: String::new() })
+        }
         sent => sent,
     };
     (came.into_iter().map(without).collect(), error)

@@ -1,4 +1,5 @@
-//! Document 2's frames: what is framed is taken out the same, in any segmentation, and no length is believed.
+//! Document 2's frames: what is framed is taken out the same, in any segmentation, and no length is
+//! believed.
 
 use bytes::BytesMut;
 use proptest::{collection::vec, prelude::*};
@@ -6,7 +7,8 @@ use sow_wire::framing::{FramingError, HEAD_LENGTH, frame, head, length_of, take_
 
 const LIMIT: usize = 60;
 
-/// What comes out of a stream that is read in segments of the given lengths (the last one takes the rest).
+/// What comes out of a stream that is read in segments of the given lengths (the last one takes the
+/// rest).
 fn receive(stream: &[u8], segments: &[usize]) -> (Vec<Vec<u8>>, Option<FramingError>) {
     let (mut buffer, mut came, mut rest) = (BytesMut::new(), Vec::new(), stream);
     for length in segments.iter().copied().chain([stream.len()]) {

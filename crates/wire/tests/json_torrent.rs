@@ -1,8 +1,11 @@
-//! Document 2's peer messages: what is encoded decodes to the same, in any segmentation, and damage is always noticed alike.
+//! Document 2's peer messages: what is encoded decodes to the same, in any segmentation, and damage
+//! is always noticed alike.
 
 use bytes::{Buf, BytesMut};
 use proptest::{collection::vec, prelude::*, sample::Index};
-use sow_wire::json_torrent::{Decoded, Decoder, Message, Opening, PeerError, encode, opening, piece_head};
+use sow_wire::json_torrent::{
+    Decoded, Decoder, Message, Opening, PeerError, encode, opening, piece_head,
+};
 
 const MAX_PIECE: u32 = 500;
 const MAX_BITFIELD: u32 = 80;
@@ -60,8 +63,9 @@ fn stream_of(sent: &[Sent]) -> BytesMut {
     stream
 }
 
-/// What a socket's owner does: reads in segments of the given lengths (the last one takes the rest), decodes whatever is
-/// there, and takes payload off the stream itself. Gives what came, and how the stream ended.
+/// What a socket's owner does: reads in segments of the given lengths (the last one takes the
+/// rest), decodes whatever is there, and takes payload off the stream itself. Gives what came, and
+/// how the stream ended.
 fn receive(stream: &[u8], segments: &[usize]) -> (Vec<Sent>, Option<PeerError>) {
     let mut decoder = Decoder::new(MAX_PIECE, MAX_BITFIELD);
     let (mut buffer, mut came, mut due) = (BytesMut::new(), Vec::new(), 0);

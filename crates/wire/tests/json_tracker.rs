@@ -1,4 +1,5 @@
-//! Document 2's tracker protocol: what is written reads back the same, and whatever comes instead is refused or bounded.
+//! Document 2's tracker protocol: what is written reads back the same, and whatever comes instead
+//! is refused or bounded.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,7 +10,10 @@ use sow_wire::{
 };
 
 fn addresses() -> impl Strategy<Value = SocketAddr> {
-    let ips = prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)];
+    let ips = prop_oneof![
+        any::<[u8; 4]>().prop_map(IpAddr::from),
+        any::<[u8; 16]>().prop_map(IpAddr::from)
+    ];
     (ips, any::<u16>())
         .prop_map(|(ip, port)| SocketAddr::new(ip.to_canonical(), port))
         .prop_filter("nobody can call it", |addr| is_dialable(*addr))
@@ -17,8 +21,9 @@ fn addresses() -> impl Strategy<Value = SocketAddr> {
 
 fn requests() -> impl Strategy<Value = Request> {
     let events = prop::sample::select(vec![Event::Started, Event::Stopped, Event::Completed]);
-    (proptest::option::of(addresses()), 1..=u16::MAX, ".{0,30}", events)
-        .prop_map(|(ip, port, peer_id, event)| Request { ip: ip.map(|addr| addr.ip()), port, peer_id, event })
+    (proptest::option::of(addresses()), 1..=u16::MAX, ".{0,30}", events).prop_map(
+        |(ip, port, peer_id, event)| Request { ip: ip.map(|addr| addr.ip()), port, peer_id, event },
+    )
 }
 
 fn replies() -> impl Strategy<Value = Reply> {

@@ -1,4 +1,5 @@
-//! Tracker requests and answers over HTTP: every one round trips, and nothing that comes from outside is trusted.
+//! Tracker requests and answers over HTTP: every one round trips, and nothing that comes from
+//! outside is trusted.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -7,10 +8,12 @@ use sow_content::InfoHash;
 use sow_wire::{
     bittorrent::PeerId,
     compact,
-    tracker::{AnnounceEvent, AnnounceRequest, AnnounceResponse, MAX_PEERS, SwarmCount, TrackedPeer},
+    tracker::{
+        AnnounceEvent, AnnounceRequest, AnnounceResponse, MAX_PEERS, SwarmCount, TrackedPeer,
+    },
     tracker_http::{
-        Announce, ScrapedSwarm, decode_announce, decode_scrape, encode_announce, encode_scrape, parse_scrape,
-        scrape_request,
+        Announce, ScrapedSwarm, decode_announce, decode_scrape, encode_announce, encode_scrape,
+        parse_scrape, scrape_request,
     },
 };
 

@@ -7,7 +7,9 @@ use sow_content::InfoHash;
 use sow_wire::{
     bittorrent::PeerId,
     compact,
-    tracker::{AnnounceEvent, AnnounceRequest, AnnounceResponse, MAX_SCRAPE, SwarmCount, TrackedPeer},
+    tracker::{
+        AnnounceEvent, AnnounceRequest, AnnounceResponse, MAX_SCRAPE, SwarmCount, TrackedPeer,
+    },
     tracker_udp::{Family, Request, Response},
 };
 

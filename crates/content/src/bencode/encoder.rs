@@ -51,7 +51,8 @@ impl Encoder {
         self.out.push(b'e');
     }
 
-    /// Appends a dictionary of the entries that `fill` makes, which must come in ascending order of their keys.
+    /// Appends a dictionary of the entries that `fill` makes, which must come in ascending order of
+    /// their keys.
     pub fn dict(&mut self, fill: impl FnOnce(&mut DictEncoder<'_>)) {
         self.out.push(b'd');
         fill(&mut DictEncoder { encoder: self, last: None });
@@ -63,7 +64,10 @@ impl DictEncoder<'_> {
     /// Appends an entry: the key, and the one value that `fill` appends.
     pub fn entry(&mut self, key: &[u8], fill: impl FnOnce(&mut Encoder)) {
         let out = &self.encoder.out;
-        debug_assert!(self.last.is_none_or(|(from, to)| &out[from..to] < key), "dictionary keys must ascend");
+        debug_assert!(
+            self.last.is_none_or(|(from, to)| &out[from..to] < key),
+            "dictionary keys must ascend"
+        );
         self.encoder.bytes(key);
         let end = self.encoder.out.len();
         self.last = Some((end - key.len(), end));

@@ -10,7 +10,9 @@ pub enum BencodeError {
         at: usize,
     },
     /// A string is longer than the rest of the bytes.
-    #[error("cut short: the string at byte {at} has a length of {claimed}, but {left} bytes are left")]
+    #[error(
+        "cut short: the string at byte {at} has a length of {claimed}, but {left} bytes are left"
+    )]
     StringPastEnd {
         /// Where the string begins.
         at: usize,

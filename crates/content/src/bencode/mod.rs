@@ -1,7 +1,8 @@
 //! Bencoding (BEP 3): integers, byte strings, lists and dictionaries.
 //!
-//! Three ways in: [`decode`] for a small tree, [`Reader`] for a walk that builds nothing, [`raw_dict_value`] for the
-//! exact bytes of one entry. One way out: [`Encoder`]. What the values mean is said elsewhere.
+//! Three ways in: [`decode`] for a small tree, [`Reader`] for a walk that builds nothing,
+//! [`raw_dict_value`] for the exact bytes of one entry. One way out: [`Encoder`]. What the values
+//! mean is said elsewhere.
 
 mod encoder;
 mod error;
@@ -13,8 +14,8 @@ pub use error::BencodeError;
 pub use reader::{Limits, Reader};
 pub use value::{Value, decode, decode_prefix};
 
-/// The raw bytes of the value that stands under `key` in the dictionary that `bytes` begin with; `None` when the
-/// dictionary has no such key.
+/// The raw bytes of the value that stands under `key` in the dictionary that `bytes` begin with;
+/// `None` when the dictionary has no such key.
 ///
 /// # Errors
 /// When `bytes` do not begin with a whole dictionary within `limits`.

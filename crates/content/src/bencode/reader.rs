@@ -1,4 +1,5 @@
-//! A strict pull reader over bencoded bytes: it walks, checks and counts, and allocates nothing that outlives a call.
+//! A strict pull reader over bencoded bytes: it walks, checks and counts, and allocates nothing
+//! that outlives a call.
 
 use super::BencodeError;
 
@@ -9,8 +10,8 @@ pub struct Limits {
     pub depth: usize,
     /// Values in all, of any kind; dictionary keys are not counted.
     pub items: usize,
-    /// Dictionaries of at most 4,096 keys may have them in any order, as some programs send them. A key that comes twice
-    /// is refused either way.
+    /// Dictionaries of at most 4,096 keys may have them in any order, as some programs send them. A
+    /// key that comes twice is refused either way.
     pub any_order: bool,
 }
 
@@ -18,14 +19,16 @@ impl Limits {
     /// For messages: 32 deep, 4,096 values, keys in any order.
     pub const SMALL: Self = Self { depth: 32, items: 4096, any_order: true };
 
-    /// For torrents of a million files, which are walked and not kept: 32 deep, 16 Mi values, keys in any order.
+    /// For torrents of a million files, which are walked and not kept: 32 deep, 16 Mi values, keys
+    /// in any order.
     pub const LARGE: Self = Self { depth: 32, items: 1 << 24, any_order: true };
 
     /// The letter of BEP 3: as [`Limits::SMALL`], but keys must be sorted.
     pub const STRICT: Self = Self { depth: 32, items: 4096, any_order: false };
 }
 
-/// The largest dictionary whose keys may be out of order: they have to be collected to find one that comes twice.
+/// The largest dictionary whose keys may be out of order: they have to be collected to find one
+/// that comes twice.
 const MAX_UNSORTED: usize = 4096;
 
 /// Walks over bencoded bytes, value by value. After an error a reader is of no more use.
@@ -59,7 +62,8 @@ impl<'a> Reader<'a> {
         &self.bytes[self.at..]
     }
 
-    /// The byte that the next value begins with: `i`, `l`, `d` or a digit; `e` at the end of a list or dictionary.
+    /// The byte that the next value begins with: `i`, `l`, `d` or a digit; `e` at the end of a list
+    /// or dictionary.
     ///
     /// # Errors
     /// When there is none.
@@ -91,8 +95,8 @@ impl<'a> Reader<'a> {
         self.string()
     }
 
-    /// Reads a list: calls `visit` with each index, and the reader before that element. What `visit` leaves of the element
-    /// is passed over.
+    /// Reads a list: calls `visit` with each index, and the reader before that element. What
+    /// `visit` leaves of the element is passed over.
     ///
     /// # Errors
     /// When the next value is no list, or `visit` fails.
@@ -113,11 +117,12 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads a dictionary: calls `visit` with each key, and the reader before that key's value. What `visit` leaves of the
-    /// value is passed over.
+    /// Reads a dictionary: calls `visit` with each key, and the reader before that key's value.
+    /// What `visit` leaves of the value is passed over.
     ///
     /// # Errors
-    /// When the next value is no dictionary, a key comes twice or (where that matters) out of order, or `visit` fails.
+    /// When the next value is no dictionary, a key comes twice or (where that matters) out of
+    /// order, or `visit` fails.
     pub fn dict<E: From<BencodeError>>(
         &mut self,
         mut visit: impl FnMut(&'a [u8], &mut Self) -> Result<(), E>,
@@ -132,11 +137,14 @@ impl<'a> Reader<'a> {
             let key = self.key()?;
             keys += 1;
             match last {
-                Some(last) if key == last => return Err(BencodeError::DuplicateKey { at: start }.into()),
+                Some(last) if key == last => {
+                    return Err(BencodeError::DuplicateKey { at: start }.into());
+                }
                 Some(last) if key < last => out_of_order = out_of_order.or(Some(at)),
                 _ => {}
             }
-            if let (Some(at), true) = (out_of_order, keys > MAX_UNSORTED || !self.limits.any_order) {
+            if let (Some(at), true) = (out_of_order, keys > MAX_UNSORTED || !self.limits.any_order)
+            {
                 return Err(BencodeError::KeyOrder { at }.into());
             }
             last = Some(key);
@@ -151,8 +159,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Passes over one value of any kind and gives its raw bytes. Only its structure is checked: not the order of keys,
-    /// not the size of integers.
+    /// Passes over one value of any kind and gives its raw bytes. Only its structure is checked:
+    /// not the order of keys, not the size of integers.
     ///
     /// # Errors
     /// When there is no whole value within the limits.
@@ -192,7 +200,11 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When bytes are left.
     pub fn finish(self) -> Result<(), BencodeError> {
-        if self.at == self.bytes.len() { Ok(()) } else { Err(BencodeError::Trailing { at: self.at }) }
+        if self.at == self.bytes.len() {
+            Ok(())
+        } else {
+            Err(BencodeError::Trailing { at: self.at })
+        }
     }
 
     /// After a dictionary with unsorted keys: collects them, as the walk only compared neighbours.
@@ -227,7 +239,8 @@ impl<'a> Reader<'a> {
     fn string(&mut self) -> Result<&'a [u8], BencodeError> {
         const DIGITS: usize = 19;
         let start = self.at;
-        let digits = self.rest().iter().take(DIGITS + 1).take_while(|byte| byte.is_ascii_digit()).count();
+        let digits =
+            self.rest().iter().take(DIGITS + 1).take_while(|byte| byte.is_ascii_digit()).count();
         match self.bytes.get(start + digits) {
             None => return Err(BencodeError::Truncated { at: self.bytes.len() }),
             Some(b':') if digits <= DIGITS && !(digits > 1 && self.bytes[start] == b'0') => {}
@@ -245,8 +258,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The text between an `i`, which was taken, and its `e`, which is taken too: `0`, or digits without a leading
-    /// zero, perhaps negative.
+    /// The text between an `i`, which was taken, and its `e`, which is taken too: `0`, or digits
+    /// without a leading zero, perhaps negative.
     fn integer_text(&mut self, start: usize) -> Result<&'a str, BencodeError> {
         let rest = self.rest();
         let minus = usize::from(rest.first() == Some(&b'-'));

@@ -26,7 +26,8 @@ pub fn decode(bytes: &[u8], limits: Limits) -> Result<Value<'_>, BencodeError> {
     Ok(value)
 }
 
-/// Reads the value that `bytes` begin with, and gives what follows it (as in BEP 9, where data follow a dictionary).
+/// Reads the value that `bytes` begin with, and gives what follows it (as in BEP 9, where data
+/// follow a dictionary).
 ///
 /// # Errors
 /// When `bytes` begin with anything else, or the value exceeds the limits.

@@ -1,4 +1,5 @@
-//! Piece hashes as document 2's metainfo spells them: a Python bytes literal, or hexadecimal digits. Nothing of JSON here.
+//! Piece hashes as document 2's metainfo spells them: a Python bytes literal, or hexadecimal
+//! digits. Nothing of JSON here.
 
 use std::fmt::Write;
 
@@ -10,7 +11,8 @@ pub(super) const MAX_SPELLING: usize = 3 + 4 * 20;
 /// How hashes are written. Both forms are always read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HashForm {
-    /// What Python's `repr` makes of the digest, as the original programs write it: `b'\x8f>\xd0…'`.
+    /// What Python's `repr` makes of the digest, as the original programs write it:
+    /// `b'\x8f>\xd0…'`.
     #[default]
     Python,
     /// 40 lower-case hexadecimal digits.
@@ -27,7 +29,8 @@ pub fn write_digest(digest: &[u8; 20], form: HashForm) -> String {
 
 /// Reads a digest in either form; `None` when it is neither, or not of 20 bytes.
 pub fn read_digest(text: &str) -> Option<[u8; 20]> {
-    let hex = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
+    let hex =
+        HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
     hex.or_else(|| literal(text))
 }
 
@@ -53,7 +56,8 @@ fn python_literal(digest: &[u8]) -> String {
     text
 }
 
-/// Reads a bytes literal of exactly 20 bytes, with the escapes that `repr` writes, whichever quote they stand in.
+/// Reads a bytes literal of exactly 20 bytes, with the escapes that `repr` writes, whichever quote
+/// they stand in.
 fn literal(text: &str) -> Option<[u8; 20]> {
     let quoted = text.strip_prefix('b')?;
     let quote = quoted.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
@@ -84,7 +88,8 @@ fn hex_digit(byte: u8) -> Option<u8> {
 mod tests {
     use super::*;
 
-    /// What `repr(hashlib.sha1(str(n).encode()).digest())` printed (Python 3.11), beside `hexdigest()`.
+    /// What `repr(hashlib.sha1(str(n).encode()).digest())` printed (Python 3.11), beside
+    /// `hexdigest()`.
     const VECTORS: [(&str, &str); 7] = [
         (
             "ac3478d69a3c81fa62e60f5c3696165a4e5e6ac4",

@@ -1,4 +1,5 @@
-//! Document 2's metainfo (section 1): a JSON file, `NAME.torrent`, that names one file and the tracker of its one swarm.
+//! Document 2's metainfo (section 1): a JSON file, `NAME.torrent`, that names one file and the
+//! tracker of its one swarm.
 //!
 //! Nothing here reads files or talks to anybody.
 
@@ -115,7 +116,8 @@ impl JsonTorrent {
         };
         let info = document.object("info")?;
         let piece_length = info.number("piece_length", 1..=u64::from(MAX_PIECE_LENGTH))?;
-        let geometry = Geometry::new(info.number("file_length", 0..=i64::MAX as u64)?, piece_length)?;
+        let geometry =
+            Geometry::new(info.number("file_length", 0..=i64::MAX as u64)?, piece_length)?;
         let file_name = info.text("file_name", MAX_NAME)?;
         clean_name(file_name.as_bytes()).map_err(JsonTorrentError::FileName)?;
         let piece_hashes = read_hashes(&info, geometry.pieces())?;
@@ -141,8 +143,9 @@ impl JsonTorrent {
         text.into_bytes()
     }
 
-    /// The name of the swarm inside this program; the protocol itself has none. The SHA-1 of a fixed text, the lengths
-    /// and the hashes: what the tracker, the comment and the file are called is not in it.
+    /// The name of the swarm inside this program; the protocol itself has none. The SHA-1 of a
+    /// fixed text, the lengths and the hashes: what the tracker, the comment and the file are
+    /// called is not in it.
     pub fn identity(&self) -> InfoHash {
         let mut hash = Sha1::new();
         hash.update(b"sow json-torrent");
@@ -187,7 +190,9 @@ fn ascii(json: &str) -> String {
         if c.is_ascii() {
             text.push(c);
         } else {
-            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+            c.encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
         }
     }
     text
@@ -209,7 +214,8 @@ fn read_hashes(info: &Object<'_>, pieces: u32) -> Result<Vec<[u8; 20]>, JsonTorr
             return Err(JsonTorrentError::HashCount { got: want + 1, want: pieces });
         }
         let hash = value.text(digest::MAX_SPELLING).and_then(|text| read_digest(&text));
-        hashes.push(hash.ok_or_else(|| JsonTorrentError::Hash { index, found: value.to_string() })?);
+        hashes
+            .push(hash.ok_or_else(|| JsonTorrentError::Hash { index, found: value.to_string() })?);
         Ok(())
     })?;
     match hashes.len() {
@@ -244,7 +250,10 @@ mod tests {
             (torrent.announce.as_str(), torrent.port, torrent.comment.as_str()),
             ("10.0.0.1", 6666, "")
         );
-        assert_eq!((torrent.file_name.as_str(), torrent.geometry), ("A", Geometry::new(3001, 3000).unwrap()));
+        assert_eq!(
+            (torrent.file_name.as_str(), torrent.geometry),
+            ("A", Geometry::new(3001, 3000).unwrap())
+        );
         assert_eq!(torrent.piece_hashes, [*b"\x8f>\xd0aaaaaaaaaaaaaaaaa", [0; 20]]);
     }
 
@@ -282,7 +291,11 @@ mod tests {
         for (from, to, due) in [
             ("\"announce\": \"10.0.0.1\", ", "", "`announce` is missing"),
             ("\"10.0.0.1\"", "7", "`announce` is 7, where a host name"),
-            ("\"10.0.0.1\"", "\"\"", "`announce` is \"\", where a host name or an IP address belongs"),
+            (
+                "\"10.0.0.1\"",
+                "\"\"",
+                "`announce` is \"\", where a host name or an IP address belongs",
+            ),
             ("\"10.0.0.1\"", "\"http://10.0.0.1/\"", "`announce` is \"http://10.0.0.1/\""),
             ("\"10.0.0.1\"", "\"10.0.0.1:80\"", "`announce` is"),
             ("\"10.0.0.1\"", "\"a\\u001b[2J\"", "`announce` is \"a\\u001b[2J\""),
@@ -337,14 +350,17 @@ mod tests {
     #[test]
     fn the_identity_is_of_the_content_alone() {
         let torrent = JsonTorrent::decode(GOOD.as_bytes()).unwrap();
-        let named = JsonTorrent { file_name: "b".into(), port: 1, comment: "c".into(), ..torrent.clone() };
+        let named =
+            JsonTorrent { file_name: "b".into(), port: 1, comment: "c".into(), ..torrent.clone() };
         assert_eq!(named.identity(), torrent.identity());
-        let longer = JsonTorrent { geometry: Geometry::new(3002, 3000).unwrap(), ..torrent.clone() };
+        let longer =
+            JsonTorrent { geometry: Geometry::new(3002, 3000).unwrap(), ..torrent.clone() };
         assert_ne!(longer.identity(), torrent.identity());
         let mut other = torrent.clone();
         other.piece_hashes[1][19] ^= 1;
         assert_ne!(other.identity(), torrent.identity());
-        // As journals have it: it must never change. `sha1(b"sow json-torrent" + struct.pack("!QI", 3001, 3000) + hashes)`.
+        // As journals have it: it must never change. `sha1(b"sow json-torrent" + struct.pack("!QI",
+        // 3001, 3000) + hashes)`.
         assert_eq!(torrent.identity().to_string(), "c730dad09692fda0a2baf5b6e10d915b8abac150");
     }
 
@@ -357,6 +373,9 @@ mod tests {
     #[test]
     fn a_document_that_is_too_long_is_not_read() {
         let length = MAX_JSON_TORRENT + 1;
-        assert_eq!(JsonTorrent::decode(&vec![b' '; length]), Err(JsonTorrentError::TooLong { length }));
+        assert_eq!(
+            JsonTorrent::decode(&vec![b' '; length]),
+            Err(JsonTorrentError::TooLong { length })
+        );
     }
 }

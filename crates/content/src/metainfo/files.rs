@@ -1,4 +1,5 @@
-//! The files of a torrent: what they are called, how long they are, and where each lies in the content.
+//! The files of a torrent: what they are called, how long they are, and where each lies in the
+//! content.
 
 use std::cmp::Ordering;
 
@@ -16,7 +17,8 @@ pub const MAX_FILES: usize = 1_000_000;
 pub enum Files {
     /// The content is one file, called like the torrent.
     Single,
-    /// The content is a folder, called like the torrent; the files follow each other in the content.
+    /// The content is a folder, called like the torrent; the files follow each other in the
+    /// content.
     Multi(Vec<FileEntry>),
 }
 
@@ -34,7 +36,8 @@ pub struct FileEntry {
 /// A file's place in the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileSpan<'a> {
-    /// Where the file lies, relative to the torrent's folder; `None` when the content is this one file.
+    /// Where the file lies, relative to the torrent's folder; `None` when the content is this one
+    /// file.
     pub path: Option<&'a SafePath>,
     /// Where its first byte lies in the content.
     pub offset: u64,
@@ -87,8 +90,9 @@ pub(super) fn total(files: &[FileEntry]) -> Result<u64, MetainfoError> {
     Ok(total as u64)
 }
 
-/// Refuses an empty list, a path that is there twice, and a file where another path needs a folder. Padding is never
-/// created, so that its names do not matter; many programs call all padding of one length the same.
+/// Refuses an empty list, a path that is there twice, and a file where another path needs a folder.
+/// Padding is never created, so that its names do not matter; many programs call all padding of one
+/// length the same.
 pub(super) fn check(files: &[FileEntry]) -> Result<(), MetainfoError> {
     if files.is_empty() {
         return Err(MetainfoError::NoFiles);
@@ -124,7 +128,12 @@ pub(super) fn spans(files: &Files, total: u64) -> impl Iterator<Item = FileSpan<
     single.into_iter().chain(entries.iter().scan(0, |offset, file| {
         let start = *offset;
         *offset += file.length;
-        Some(FileSpan { path: Some(&file.path), offset: start, length: file.length, padding: file.padding })
+        Some(FileSpan {
+            path: Some(&file.path),
+            offset: start,
+            length: file.length,
+            padding: file.padding,
+        })
     }))
 }
 
@@ -146,7 +155,8 @@ fn read_entry(index: usize, reader: &mut Reader<'_>) -> Result<FileEntry, Metain
     }
     let name = |part| format!("info.files[{index}].{part}");
     let length = length.ok_or_else(|| MetainfoError::Missing { field: name("length") })?;
-    // Old programs write `path` in whatever encoding they live in, and say so by a second path in UTF-8.
+    // Old programs write `path` in whatever encoding they live in, and say so by a second path in
+    // UTF-8.
     let path = utf8_path.or(path).ok_or_else(|| MetainfoError::Missing { field: name("path") })?;
     Ok(FileEntry {
         path: path.map_err(|source| MetainfoError::Path { field: name("path"), source })?,
@@ -170,8 +180,8 @@ fn read_path(reader: &mut Reader<'_>) -> Result<Result<SafePath, PathError>, Ben
     Ok(SafePath::from_components(components))
 }
 
-/// The order in which whatever lies in a folder directly follows the folder's own name: `/` sorts before every other
-/// byte, which it can as names have no NUL.
+/// The order in which whatever lies in a folder directly follows the folder's own name: `/` sorts
+/// before every other byte, which it can as names have no NUL.
 fn by_components(a: &SafePath, b: &SafePath) -> Ordering {
     let slash_first = |byte| if byte == b'/' { 0 } else { byte };
     a.as_str().bytes().map(slash_first).cmp(b.as_str().bytes().map(slash_first))

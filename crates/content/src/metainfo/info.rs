@@ -1,4 +1,5 @@
-//! The info dictionary: what the content is. The info-hash is of its bytes, so it is read and never rewritten.
+//! The info dictionary: what the content is. The info-hash is of its bytes, so it is read and never
+//! rewritten.
 
 use super::{FileSpan, Files, MetainfoError, check_length, error::field, files};
 use crate::{
@@ -14,8 +15,8 @@ pub struct Info {
     pub name: String,
     /// Size and pieces.
     pub geometry: Geometry,
-    /// The SHA-1 of each piece, as many as the geometry has pieces; none where the protocol has none
-    /// ([`Info::without_hashes`]).
+    /// The SHA-1 of each piece, as many as the geometry has pieces; none where the protocol has
+    /// none ([`Info::without_hashes`]).
     pub piece_hashes: Vec<[u8; 20]>,
     /// One file, or a folder; the lengths add up to the geometry's total.
     pub files: Files,
@@ -47,7 +48,8 @@ impl Info {
         Ok(Self { name, geometry, piece_hashes, files, private })
     }
 
-    /// A file of whose pieces no hashes exist (document 1). It cannot be written as an info dictionary.
+    /// A file of whose pieces no hashes exist (document 1). It cannot be written as an info
+    /// dictionary.
     ///
     /// # Errors
     /// When the name is not accepted.
@@ -79,7 +81,9 @@ impl Info {
         encoder.dict(|dict| {
             match &self.files {
                 Files::Single => dict.int(b"length", self.geometry.total() as i64),
-                Files::Multi(entries) => dict.entry(b"files", |encoder| files::write(entries, encoder)),
+                Files::Multi(entries) => {
+                    dict.entry(b"files", |encoder| files::write(entries, encoder))
+                }
             }
             dict.bytes(b"name", self.name.as_bytes());
             dict.int(b"piece length", i64::from(self.geometry.piece_length()));

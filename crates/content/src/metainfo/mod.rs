@@ -1,4 +1,5 @@
-//! BitTorrent v1 metainfo (BEP 3): the `.torrent` file around the info dictionary, which has a file of its own.
+//! BitTorrent v1 metainfo (BEP 3): the `.torrent` file around the info dictionary, which has a file
+//! of its own.
 //!
 //! Hybrid torrents are used as version 1. Nothing here reads files or fetches anything.
 
@@ -33,7 +34,8 @@ pub const MAX_URL: usize = 2048;
 pub struct Metainfo {
     /// What is shared.
     pub info: Info,
-    /// The info dictionary as it came: the bytes that the info-hash is of. Not always what [`Info::encode`] makes.
+    /// The info dictionary as it came: the bytes that the info-hash is of. Not always what
+    /// [`Info::encode`] makes.
     pub info_bytes: Bytes,
     /// The name of the swarm.
     pub info_hash: InfoHash,
@@ -62,7 +64,8 @@ impl Metainfo {
         Ok(Self::with(Info::decode(&info_bytes)?, info_bytes))
     }
 
-    /// Reads a `.torrent`. Of the trackers, the first [`MAX_TRACKERS`] are kept that are text of at most [`MAX_URL`] bytes.
+    /// Reads a `.torrent`. Of the trackers, the first [`MAX_TRACKERS`] are kept that are text of at
+    /// most [`MAX_URL`] bytes.
     ///
     /// # Errors
     /// When it is none, or one that cannot be used: the error names the field and the byte.
@@ -76,7 +79,8 @@ impl Metainfo {
                 b"info" => {
                     let start = reader.position();
                     let read = Info::read(reader)?;
-                    info = Some((read, Bytes::copy_from_slice(reader.span(start, reader.position()))));
+                    info =
+                        Some((read, Bytes::copy_from_slice(reader.span(start, reader.position()))));
                 }
                 b"announce" => announce = Some(field("announce", reader.bytes())?),
                 b"announce-list" => tiers = read_tiers(reader)?,
@@ -88,7 +92,8 @@ impl Metainfo {
             Ok::<_, MetainfoError>(())
         })?;
         reader.finish()?;
-        let (info, info_bytes) = info.ok_or_else(|| MetainfoError::Missing { field: "info".into() })?;
+        let (info, info_bytes) =
+            info.ok_or_else(|| MetainfoError::Missing { field: "info".into() })?;
         let trackers = match announce.and_then(url) {
             Some(url) if tiers.is_empty() => vec![vec![url]],
             _ => tiers,
@@ -107,7 +112,9 @@ impl Metainfo {
                 dict.entry(b"announce-list", |encoder| {
                     encoder.list(|encoder| {
                         for tier in &self.trackers {
-                            encoder.list(|encoder| tier.iter().for_each(|url| encoder.bytes(url.as_bytes())));
+                            encoder.list(|encoder| {
+                                tier.iter().for_each(|url| encoder.bytes(url.as_bytes()))
+                            });
                         }
                     });
                 });

@@ -1,24 +1,28 @@
-//! The side that answers: a server, or a client towards its peers. Every question gets its answer, or the document's
-//! `ERROR`; nothing is asked here.
+//! The side that answers: a server, or a client towards its peers. Every question gets its answer,
+//! or the document's `ERROR`; nothing is asked here.
 
 use std::{net::SocketAddr, time::Duration};
 
 use sow_content::{Bitfield, hash::hexadecimal};
-use sow_wire::chunk::{ErrorId, MAX_LIST, Message, ORIGINAL_LIMIT, Spelling, fitting_ids, fitting_peers};
+use sow_wire::chunk::{
+    ErrorId, MAX_LIST, Message, ORIGINAL_LIMIT, Spelling, fitting_ids, fitting_peers,
+};
 
 use super::ChunkTalk;
 use crate::{
+    disconnect::{DisconnectReason, Misbehavior},
     engine::{Engine, Phase},
-    io::{ConnId, Dialect, DropReason, Event, PeerSource, Time},
+    io::{ConnId, Dialect, Event, PeerSource, Time},
     meeting::made_up,
     talk::Talk,
 };
 
-/// A list without news is kept back for this long at most: who asked learns of the next chunk as soon as it is here,
-/// instead of asking again after a second.
+/// A list without news is kept back for this long at most: who asked learns of the next chunk as
+/// soon as it is here, instead of asking again after a second.
 const HOLD: Duration = Duration::from_secs(1);
 
-/// So many chunks are news, at a list of this many times as many: a long list is not sent for every chunk.
+/// So many chunks are news, at a list of this many times as many: a long list is not sent for every
+/// chunk.
 const NEWS_PART: u32 = 32;
 
 /// Longer lists are sent in part, as the originals do: what we read ourselves is bounded too.
@@ -53,7 +57,7 @@ impl Engine {
         now: Time,
         conn: ConnId,
         message: Message,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), DisconnectReason> {
         let Some(answering) = self.answering(conn) else { return Ok(()) };
         let greeted = answering.port.is_some();
         let asked = message.head();
@@ -75,7 +79,7 @@ impl Engine {
             Message::Unknown { .. } => {
                 self.answer_error(now, conn, &asked, ErrorId::UnknownCommand, String::new())?;
                 // What follows such a head cannot be told from the next one.
-                Err(DropReason::OutOfPlace(asked.into()))
+                Err(DisconnectReason::Misbehaved(Misbehavior::UnexpectedMessage(asked.into())))
             }
             _ => self.answer_error(now, conn, &asked, ErrorId::UnknownCommand, String::new()),
         }
@@ -111,7 +115,8 @@ impl Engine {
         let ids: Vec<u32> = match spelling {
             Spelling::Documented if have.count() <= LISTED => have.iter().collect(),
             spelling => {
-                let most = if spelling == Spelling::Original { ORIGINAL_LIMIT } else { MAX_LIST / 2 };
+                let most =
+                    if spelling == Spelling::Original { ORIGINAL_LIMIT } else { MAX_LIST / 2 };
                 let (mut new, mut old): (Vec<u32>, Vec<u32>) =
                     have.iter().partition(|&piece| !told.get(piece));
                 self.rng.shuffle(&mut new);
@@ -125,13 +130,16 @@ impl Engine {
 
     /// The sum of what is here is known, or was asked for: answers a `CHECK` that waits.
     pub(super) fn answer_check(&mut self, now: Time, conn: ConnId) {
-        let Some(check) = self.answering(conn).and_then(|answering| answering.check) else { return };
+        let Some(check) = self.answering(conn).and_then(|answering| answering.check) else {
+            return;
+        };
         if !self.is_complete() {
             let Some(answering) = self.answering(conn) else { return };
             answering.check = None;
             // Only who has the right file can tell.
             let asked = Message::Check(check).head();
-            let refused = self.answer_error(now, conn, &asked, ErrorId::UnknownCommand, String::new());
+            let refused =
+                self.answer_error(now, conn, &asked, ErrorId::UnknownCommand, String::new());
             return self.drop_on(now, conn, refused);
         }
         let Some(md5) = self.own_sum() else { return };
@@ -142,12 +150,13 @@ impl Engine {
             self.caller_is_complete(now, conn);
         } else {
             let asked = Message::Check(check).head();
-            let refused = self.answer_error(now, conn, &asked, ErrorId::ChecksumNotFit, hexadecimal(&md5));
+            let refused =
+                self.answer_error(now, conn, &asked, ErrorId::ChecksumNotFit, hexadecimal(&md5));
             self.drop_on(now, conn, refused);
         }
     }
 
-    fn said_hello(&mut self, now: Time, conn: ConnId, port: u16) -> Result<(), DropReason> {
+    fn said_hello(&mut self, now: Time, conn: ConnId, port: u16) -> Result<(), DisconnectReason> {
         let Some(answering) = self.answering(conn) else { return Ok(()) };
         // Later ones ask for the list of peers again. Whoever named a port once is known by it.
         let is_first = answering.port.is_none();
@@ -163,8 +172,11 @@ impl Engine {
             self.event(Event::PeerConnected { conn, addr, peer_id });
         }
         if self.config.chunk.server {
-            let Phase::Ready(ready) = &self.phase else { return Err(DropReason::Stopping) };
-            let (file_size, chunk_size) = (ready.geometry.total(), u64::from(ready.geometry.piece_length()));
+            let Phase::Ready(ready) = &self.phase else {
+                return Err(DisconnectReason::ShuttingDown);
+            };
+            let (file_size, chunk_size) =
+                (ready.geometry.total(), u64::from(ready.geometry.piece_length()));
             let peers = self.others_for(conn, (file_size, chunk_size));
             let hello = Message::ServerHello { file_size, chunk_size, peers };
             self.say_chunk(now, conn, hello);
@@ -173,14 +185,19 @@ impl Engine {
         self.say_chunk(now, conn, Message::PeerHello);
         // Peers are met from both sides, unless we need nobody.
         if port != 0 && !self.is_complete() {
-            self.book.add(now, SocketAddr::new(addr.ip(), port), PeerSource::Incoming, Dialect::Chunk);
+            self.book.add(
+                now,
+                SocketAddr::new(addr.ip(), port),
+                PeerSource::Incoming,
+                Dialect::Chunk,
+            );
             self.dial(now);
         }
         Ok(())
     }
 
-    /// Where the other clients of this server can be called, in random order: as many as there is room for beside the file
-    /// size and the chunk size.
+    /// Where the other clients of this server can be called, in random order: as many as there is
+    /// room for beside the file size and the chunk size.
     fn others_for(&mut self, conn: ConnId, said: (u64, u64)) -> Vec<SocketAddr> {
         let own = self.peers.get(&conn).and_then(|peer| peer.listen_addr());
         let chunk = self.peers.values().filter(|peer| peer.dialect() == Dialect::Chunk);
@@ -196,7 +213,12 @@ impl Engine {
         }
     }
 
-    fn chunk_requested(&mut self, now: Time, conn: ConnId, id: i64) -> Result<(), DropReason> {
+    fn chunk_requested(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        id: i64,
+    ) -> Result<(), DisconnectReason> {
         let asked = Message::Request(id).head();
         let Phase::Ready(ready) = &self.phase else {
             return self.answer_error(now, conn, &asked, ErrorId::ChunkUndownloaded, String::new());
@@ -209,7 +231,7 @@ impl Engine {
         if !ready.picker.have().get(piece) {
             // An original would count the chunk as downloaded.
             if self.config.chunk.spelling == Spelling::Original {
-                return Err(DropReason::NotHere);
+                return Err(DisconnectReason::PieceNotAvailable);
             }
             return self.answer_error(now, conn, &asked, ErrorId::ChunkUndownloaded, String::new());
         }
@@ -224,7 +246,7 @@ impl Engine {
         asked: &str,
         id: ErrorId,
         text: String,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), DisconnectReason> {
         self.tell_of_refusal(conn, asked, id);
         self.say_chunk(now, conn, Message::Error { id, text });
         // A client whose file is not right may ask for its sum as often as it repairs something.
@@ -237,14 +259,22 @@ impl Engine {
         let Some(answering) = self.answering(conn) else { return };
         answering.told_of += 1;
         if answering.told_of <= ERRORS {
-            self.event(Event::Refused { addr, asked: asked.to_owned(), answer: answer.name() });
+            self.event(Event::RequestRefused {
+                addr,
+                asked: asked.to_owned(),
+                answer: answer.name(),
+            });
         }
     }
 
-    fn count_error(&mut self, conn: ConnId) -> Result<(), DropReason> {
+    fn count_error(&mut self, conn: ConnId) -> Result<(), DisconnectReason> {
         let Some(answering) = self.answering(conn) else { return Ok(()) };
         answering.errors += 1;
-        if answering.errors > ERRORS { Err(DropReason::Errors) } else { Ok(()) }
+        if answering.errors > ERRORS {
+            Err(DisconnectReason::Misbehaved(Misbehavior::TooManyErrors))
+        } else {
+            Ok(())
+        }
     }
 
     /// Every connection of a caller whose sum fits belongs to somebody who has everything.
@@ -265,7 +295,7 @@ impl Engine {
         }
     }
 
-    fn drop_on(&mut self, now: Time, conn: ConnId, result: Result<(), DropReason>) {
+    fn drop_on(&mut self, now: Time, conn: ConnId, result: Result<(), DisconnectReason>) {
         if let Err(reason) = result {
             self.drop_peer(now, conn, reason);
         }

@@ -1,5 +1,6 @@
-//! The side that asks: a client towards a server or a peer. One question at a time on each connection, as document 1
-//! demands; two connections to everybody keep a round trip from being idle time.
+//! The side that asks: a client towards a server or a peer. One question at a time on each
+//! connection, as document 1 demands; two connections to everybody keep a round trip from being
+//! idle time.
 
 use std::time::Duration;
 
@@ -8,12 +9,14 @@ use sow_wire::chunk::{ErrorId, Message};
 
 use super::lanes;
 use crate::{
+    disconnect::{DisconnectReason, Misbehavior},
     engine::{Engine, Phase},
-    io::{ConnId, Dialect, DropReason, Event, PeerSource, Time},
+    io::{ConnId, Dialect, Event, PeerSource, Time},
     peer::Theirs,
 };
 
-/// A list of chunks older than this is asked for anew although there is still something to fetch by it.
+/// A list of chunks older than this is asked for anew although there is still something to fetch by
+/// it.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// A peer that had no news is asked again after this long. (The original waits a second.)
@@ -117,9 +120,11 @@ impl Engine {
         now: Time,
         conn: ConnId,
         message: Message,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), DisconnectReason> {
         let head = message.head();
-        let out_of_place = || Err(DropReason::OutOfPlace(head.as_str().into()));
+        let out_of_place = || {
+            Err(DisconnectReason::Misbehaved(Misbehavior::UnexpectedMessage(head.as_str().into())))
+        };
         let Some(asking) = self.asking(conn) else { return Ok(()) };
         let pending = asking.pending;
         match (message, pending) {
@@ -173,13 +178,13 @@ impl Engine {
     }
 
     /// The content is known now: whether this server has the same, and that it has all of it.
-    pub(crate) fn settle_chunk(&mut self, now: Time, conn: ConnId) -> Result<(), DropReason> {
+    pub(crate) fn settle_chunk(&mut self, now: Time, conn: ConnId) -> Result<(), DisconnectReason> {
         let Phase::Ready(ready) = &self.phase else { return Ok(()) };
         let ours = ready.geometry;
         let Some(asking) = self.asking(conn) else { return Ok(()) };
         if let Role::Server { geometry } = asking.role {
             if geometry != ours {
-                return Err(DropReason::OtherFile);
+                return Err(DisconnectReason::Misbehaved(Misbehavior::DifferentFile));
             }
             let all: Vec<u32> = (0..ours.pieces()).collect();
             self.gained(now, conn, &all);
@@ -225,25 +230,40 @@ impl Engine {
         }
     }
 
-    fn server_said_hello(&mut self, now: Time, conn: ConnId, said: (u64, u64)) -> Result<(), DropReason> {
-        let bad = DropReason::BadGeometry;
+    fn server_said_hello(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        said: (u64, u64),
+    ) -> Result<(), DisconnectReason> {
+        let bad = DisconnectReason::Misbehaved(Misbehavior::InvalidGeometry);
         let geometry = Geometry::new(said.0, said.1).map_err(|_| bad)?;
         // Only those whom the user named are believed; any peer can say that it is a server.
         let is_named = self.peers.get(&conn).is_some_and(|peer| self.book.is_named(peer.addr));
         let Some(asking) = self.asking(conn) else { return Ok(()) };
         match asking.role {
-            _ if !is_named => return Err(DropReason::OutOfPlace("SHEL from one that is no server".into())),
-            Role::Peer => return Err(DropReason::OutOfPlace("SHEL after PHEL".into())),
+            _ if !is_named => {
+                return Err(DisconnectReason::Misbehaved(Misbehavior::UnexpectedMessage(
+                    "SHEL from one that is no server".into(),
+                )));
+            }
+            Role::Peer => {
+                return Err(DisconnectReason::Misbehaved(Misbehavior::UnexpectedMessage(
+                    "SHEL after PHEL".into(),
+                )));
+            }
             // It told us the peers once more.
             Role::Server { geometry: before } if before == geometry => return Ok(()),
-            Role::Server { .. } => return Err(DropReason::OtherFile),
+            Role::Server { .. } => {
+                return Err(DisconnectReason::Misbehaved(Misbehavior::DifferentFile));
+            }
             Role::Unknown => asking.role = Role::Server { geometry },
         }
         let addr = self.peers.get(&conn).map(|peer| peer.addr);
         match (&self.phase, addr) {
             (Phase::Fetching(_), Some(addr)) => {
                 self.phase = Phase::Settling;
-                self.event(Event::Described { addr, geometry });
+                self.event(Event::GeometryLearned { addr, geometry });
                 Ok(())
             }
             (Phase::Fetching(_) | Phase::Settling, _) => Ok(()),
@@ -252,15 +272,21 @@ impl Engine {
     }
 
     /// News from one connection holds for every connection to the same peer.
-    fn peer_listed(&mut self, now: Time, conn: ConnId, ids: &[u32]) -> Result<(), DropReason> {
+    fn peer_listed(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        ids: &[u32],
+    ) -> Result<(), DisconnectReason> {
         let Some(addr) = self.peers.get(&conn).map(|peer| peer.addr) else { return Ok(()) };
         let all: Vec<ConnId> = lanes(&self.peers, addr).map(|lane| lane.conn).collect();
         for lane in all {
-            let Some(Theirs::Known { have, .. }) = self.peers.get(&lane).map(|peer| &peer.theirs) else {
+            let Some(Theirs::Known { have, .. }) = self.peers.get(&lane).map(|peer| &peer.theirs)
+            else {
                 continue;
             };
             if ids.iter().any(|&id| id >= have.len()) {
-                return Err(DropReason::BadIndex);
+                return Err(DisconnectReason::Misbehaved(Misbehavior::PieceIndexOutOfRange));
             }
             let mut new: Vec<u32> = ids.iter().copied().filter(|&id| !have.get(id)).collect();
             new.sort_unstable();
@@ -278,7 +304,13 @@ impl Engine {
     }
 
     /// An error instead of an answer.
-    fn chunk_refused(&mut self, now: Time, conn: ConnId, id: ErrorId, text: &str) -> Result<(), DropReason> {
+    fn chunk_refused(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        id: ErrorId,
+        text: &str,
+    ) -> Result<(), DisconnectReason> {
         let Some(asking) = self.asking(conn) else { return Ok(()) };
         let pending = std::mem::replace(&mut asking.pending, Pending::Nothing);
         asking.refusals += 1;
@@ -286,15 +318,17 @@ impl Engine {
         match (pending, id) {
             (Pending::Check, ErrorId::ChecksumNotFit) => self.check_does_not_fit(now, text),
             // What is missing at a server is missing for good; a peer may have it later.
-            (Pending::Chunk(_), _) if is_server => return Err(DropReason::Refuses),
+            (Pending::Chunk(_), _) if is_server => {
+                return Err(DisconnectReason::Misbehaved(Misbehavior::RefusedAdvertisedPiece));
+            }
             (Pending::Chunk(piece), ErrorId::ChunkUndownloaded) if refusals <= REFUSALS => {
                 self.refused_piece(now, conn, piece);
             }
             (Pending::Check, _) => {
                 self.lost_in_trial(now, conn, true);
-                return Err(DropReason::Refuses);
+                return Err(DisconnectReason::Misbehaved(Misbehavior::RefusedAdvertisedPiece));
             }
-            _ => return Err(DropReason::Refuses),
+            _ => return Err(DisconnectReason::Misbehaved(Misbehavior::RefusedAdvertisedPiece)),
         }
         self.chunk_turn(now, conn);
         Ok(())
@@ -321,7 +355,8 @@ impl Engine {
         self.ask(now, conn, Pending::Check, Message::Check(md5));
     }
 
-    /// What a piece that came on a connection is worth: a server's is right, a peer's has to be proved.
+    /// What a piece that came on a connection is worth: a server's is right, a peer's has to be
+    /// proved.
     pub(crate) fn note_origin(&mut self, conn: ConnId, piece: u32) {
         let Some(peer) = self.peers.get(&conn) else { return };
         let addr = peer.addr;

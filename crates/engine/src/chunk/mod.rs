@@ -1,8 +1,9 @@
-//! Document 1's P2P protocol (section 2): who says what when, put onto what `downloading` and `uploading` decide.
+//! Document 1's P2P protocol (section 2): who says what when, put onto what `downloading` and
+//! `uploading` decide.
 //!
-//! Every connection has two roles that never change: who called asks, who was called answers. A pair of peers that want
-//! something of each other has a connection each way. There are no hashes of chunks: `proving` finds out at the end
-//! whether all is right.
+//! Every connection has two roles that never change: who called asks, who was called answers. A
+//! pair of peers that want something of each other has a connection each way. There are no hashes
+//! of chunks: `proving` finds out at the end whether all is right.
 
 mod answering;
 mod asking;
@@ -15,8 +16,9 @@ use sow_wire::{bittorrent::Message as Word, chunk::Message, dialect};
 
 pub(crate) use self::{answering::Answering, asking::Asking, trial::Trial};
 use crate::{
+    disconnect::DisconnectReason,
     engine::Engine,
-    io::{ConnId, Dialect, Direction, DropReason, Time},
+    io::{ConnId, Dialect, Direction, Time},
     peer::Peer,
     talk::Talk,
 };
@@ -86,7 +88,8 @@ impl ChunkTalk {
                 asking.asked_for(request.piece);
                 Some(Message::Request(i64::from(request.piece)))
             }
-            // Who is interested asks, and what is new is told to who asks; there is nothing to choke or to cancel.
+            // Who is interested asks, and what is new is told to who asks; there is nothing to
+            // choke or to cancel.
             _ => None,
         }
     }
@@ -99,7 +102,7 @@ impl Engine {
         now: Time,
         conn: ConnId,
         message: Message,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), DisconnectReason> {
         match self.chunk_talk(conn) {
             Some(ChunkTalk::Asking(_)) => self.chunk_answer(now, conn, message),
             Some(ChunkTalk::Answering(_)) => self.chunk_question(now, conn, message),
@@ -123,8 +126,8 @@ impl Engine {
         conns.into_iter().for_each(|conn| self.chunk_turn(now, conn));
     }
 
-    /// Whether a connection that we opened is of no use any more once we have everything. One to a server is kept, so that
-    /// it goes on naming us to others.
+    /// Whether a connection that we opened is of no use any more once we have everything. One to a
+    /// server is kept, so that it goes on naming us to others.
     pub(crate) fn is_chunk_over(&self, conn: ConnId) -> bool {
         let Some(peer) = self.peers.get(&conn) else { return true };
         // Who called us hangs up when it is done; a server goes on naming it to others until then.
@@ -160,7 +163,10 @@ impl Engine {
 }
 
 /// The connections to the same address that we called, this one included.
-fn lanes(peers: &std::collections::BTreeMap<ConnId, Peer>, addr: SocketAddr) -> impl Iterator<Item = &Peer> {
+fn lanes(
+    peers: &std::collections::BTreeMap<ConnId, Peer>,
+    addr: SocketAddr,
+) -> impl Iterator<Item = &Peer> {
     peers.values().filter(move |peer| {
         peer.addr == addr && peer.direction == Direction::Dialed && peer.dialect() == Dialect::Chunk
     })

@@ -1,11 +1,13 @@
-//! How a file without hashes of chunks is proved right: the sum of the whole is taken, a server is asked whether it fits,
-//! and if not, suspect chunks are fetched from it again and whoever sent a wrong one is banned.
+//! How a file without hashes of chunks is proved right: the sum of the whole is taken, a server is
+//! asked whether it fits, and if not, suspect chunks are fetched from it again and whoever sent a
+//! wrong one is banned.
 
 use super::trial::Stage;
 use crate::{
-    config::Proof,
+    config::Integrity,
+    disconnect::{DisconnectReason, Misbehavior},
     engine::{Engine, Phase, Ready},
-    io::{ConnId, DropReason, Event, Output, Time},
+    io::{ConnId, Event, Output, Time},
 };
 
 /// How far what comes in order may be ahead of its sum, in bytes.
@@ -53,7 +55,7 @@ impl Engine {
         if due {
             trial.stage = Stage::Summing;
             trial.sum = None;
-            self.push(Output::DigestWhole);
+            self.push(Output::DigestFile);
             self.chunk_turns(now);
         }
     }
@@ -85,11 +87,12 @@ impl Engine {
         self.chunk_turns(now);
     }
 
-    /// The sum of the complete content; when it is not known it is asked for, and comes with [`Engine::whole_digest`].
+    /// The sum of the complete content; when it is not known it is asked for, and comes with
+    /// [`Engine::whole_digest`].
     pub(super) fn own_sum(&mut self) -> Option<[u8; 16]> {
         let Phase::Ready(ready) = &mut self.phase else { return None };
         if ready.sum.is_none() && !std::mem::replace(&mut ready.summing, true) {
-            self.out.push_back(Output::DigestWhole);
+            self.out.push_back(Output::DigestFile);
         }
         ready.sum
     }
@@ -117,14 +120,16 @@ impl Engine {
     }
 
     /// A server says that our sum is that of its file.
-    pub(super) fn check_fits(&mut self, now: Time, md5: [u8; 16]) -> Result<(), DropReason> {
+    pub(super) fn check_fits(&mut self, now: Time, md5: [u8; 16]) -> Result<(), DisconnectReason> {
         let Phase::Ready(ready) = &mut self.phase else { return Ok(()) };
         let Some(trial) = &mut ready.trial else { return Ok(()) };
         if trial.sum != Some(md5) {
             if trial.stage == (Stage::Checking { asked: true }) {
                 trial.stage = Stage::Checking { asked: false };
             }
-            return Err(DropReason::OutOfPlace("CHECK of another sum than was asked for".into()));
+            return Err(DisconnectReason::Misbehaved(Misbehavior::UnexpectedMessage(
+                "CHECK of another sum than was asked for".into(),
+            )));
         }
         if matches!(trial.stage, Stage::Checking { .. }) {
             self.proved(now);
@@ -144,7 +149,7 @@ impl Engine {
             self.chunk_turns(now);
         } else {
             ready.halted = true;
-            self.event(Event::Unprovable);
+            self.event(Event::FileMismatch);
         }
     }
 
@@ -170,8 +175,8 @@ impl Engine {
 }
 
 impl Ready {
-    /// Whether so much waits for its sum that more of it would only be in the way: taking the sum is slower than a fast
-    /// link, and is not to share its processor with what brings still more.
+    /// Whether so much waits for its sum that more of it would only be in the way: taking the sum
+    /// is slower than a fast link, and is not to share its processor with what brings still more.
     pub(crate) fn is_ahead_of_sum(&mut self) -> bool {
         // What lies behind a hole cannot be summed up before the hole is filled.
         let here = u64::from(self.picker.prefix()) * u64::from(self.geometry.piece_length());
@@ -179,9 +184,9 @@ impl Ready {
     }
 
     /// Whether all that is here is known to be right.
-    pub(crate) fn is_proved(&self) -> bool {
+    pub(crate) fn is_verified_whole(&self) -> bool {
         match (self.proof, &self.trial) {
-            (Proof::Whole, Some(trial)) => trial.is_proved(),
+            (Integrity::FileDigest, Some(trial)) => trial.is_verified_whole(),
             _ => true,
         }
     }

@@ -1,8 +1,9 @@
-//! Who sent which chunk, and in which order chunks are fetched again when the sum of the whole is wrong: plain data in,
-//! plain data out. No messages.
+//! Who sent which chunk, and in which order chunks are fetched again when the sum of the whole is
+//! wrong: plain data in, plain data out. No messages.
 //!
-//! A chunk that came from a server is right; one that came from a peer, or from an earlier run, is suspect. Suspects are
-//! tried in random order; once one was wrong, the rest of what its sender sent comes first, and then the sum is tried again.
+//! A chunk that came from a server is right; one that came from a peer, or from an earlier run, is
+//! suspect. Suspects are tried in random order; once one was wrong, the rest of what its sender
+//! sent comes first, and then the sum is tried again.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -72,7 +73,7 @@ impl Trial {
         }
     }
 
-    pub(crate) fn is_proved(&self) -> bool {
+    pub(crate) fn is_verified_whole(&self) -> bool {
         self.stage == Stage::Proved
     }
 
@@ -92,7 +93,8 @@ impl Trial {
         };
     }
 
-    /// The sum is wrong: what is to be fetched again is put in order. False when everything came from servers, twice.
+    /// The sum is wrong: what is to be fetched again is put in order. False when everything came
+    /// from servers, twice.
     pub(crate) fn begin(&mut self, rng: &mut fastrand::Rng) -> bool {
         if self.from.iter().all(|&from| from == RIGHT) {
             if std::mem::replace(&mut self.desperate, true) {
@@ -101,8 +103,11 @@ impl Trial {
             // The file may have changed at the server while it was fetched.
             self.from.fill(UNKNOWN);
         }
-        let mut suspects: Vec<u32> =
-            (0..).zip(&self.from).filter(|(_, from)| **from != RIGHT).map(|(piece, _)| piece).collect();
+        let mut suspects: Vec<u32> = (0..)
+            .zip(&self.from)
+            .filter(|(_, from)| **from != RIGHT)
+            .map(|(piece, _)| piece)
+            .collect();
         rng.shuffle(&mut suspects);
         self.queue = suspects.into();
         self.liar = None;
@@ -194,9 +199,14 @@ mod tests {
             }
             assert!(trial.is_settled());
             let after: Vec<u32> = tried.split_off(found.expect("a liar"));
-            assert_eq!(after.len(), 3, "nothing else is tried before the sum is taken again: {after:?}");
+            assert_eq!(
+                after.len(),
+                3,
+                "nothing else is tried before the sum is taken again: {after:?}"
+            );
             assert!(
-                after.iter().all(|&piece| piece >= 7) && tried.iter().all(|&piece| (4..7).contains(&piece))
+                after.iter().all(|&piece| piece >= 7)
+                    && tried.iter().all(|&piece| (4..7).contains(&piece))
             );
         }
     }

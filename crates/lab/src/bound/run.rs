@@ -1,10 +1,11 @@
-//! What theory allows for a run as it was recorded: with the links of the hosts that took part, those that stayed or helped, and when
-//! they joined.
+//! What theory allows for a run as it was recorded: with the links of the hosts that took part,
+//! those that stayed or helped, and when they joined.
 
 use super::{Crowd, Rates, Trunk, payload_rate};
 use crate::record::{Model, Run, Topology};
 
-/// The least time in seconds from when the first receiver joined ([`Run::began`]) until all have their copies.
+/// The least time in seconds from when the first receiver joined ([`Run::began`]) until all have
+/// their copies.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bounds {
     /// When only origins send.
@@ -14,10 +15,11 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// The bounds of a run; `None` where one of its hosts is not in the network, or nothing limits it.
+    /// The bounds of a run; `None` where one of its hosts is not in the network, or nothing limits
+    /// it.
     ///
-    /// Receivers that left are not waited for, but may have passed on what they had until then. One that joins late has to get its
-    /// copy through its own link after it joined.
+    /// Receivers that left are not waited for, but may have passed on what they had until then. One
+    /// that joins late has to get its copy through its own link after it joined.
     pub fn of_run(run: &Run, topology: &Topology) -> Option<Self> {
         let crowd = crowd(run, topology)?;
         let began = run.began().filter(|_| !crowd.receivers.is_empty())?;
@@ -49,7 +51,8 @@ fn crowd(run: &Run, topology: &Topology) -> Option<Crowd> {
         let host = topology.hosts.iter().find(|host| host.name == name)?;
         Some(Rates { up: rate(host.up_bits_per_second), down: rate(host.down_bits_per_second) })
     };
-    let receivers: Option<Vec<Rates>> = run.staying().map(|receiver| rates(&receiver.host)).collect();
+    let receivers: Option<Vec<Rates>> =
+        run.staying().map(|receiver| rates(&receiver.host)).collect();
     let gone = run.receivers.iter().filter(|receiver| receiver.left_seconds.is_some());
     let helpers: Option<Vec<f64>> =
         gone.map(|receiver| rates(&receiver.host).map(|rates| rates.up)).collect();
@@ -59,7 +62,8 @@ fn crowd(run: &Run, topology: &Topology) -> Option<Crowd> {
         topology.trunk.as_ref().is_some_and(|trunk| trunk.far_hosts.iter().any(|far| far == name))
     };
     // An origin beyond the trunk takes its part in the bound away.
-    let trunk = topology.trunk.as_ref().filter(|_| !run.origins.iter().any(|origin| far(&origin.host)));
+    let trunk =
+        topology.trunk.as_ref().filter(|_| !run.origins.iter().any(|origin| far(&origin.host)));
     Some(Crowd {
         file_bytes: run.file.bytes as f64,
         origins: origins?,
@@ -128,16 +132,21 @@ mod tests {
     #[track_caller]
     fn assert_bounds(run: &Run, topology: &Topology, client_server: f64, peer_to_peer: f64) {
         let bounds = Bounds::of_run(run, topology).unwrap();
-        let due =
-            [(bounds.of(Model::ClientServer), client_server), (bounds.of(Model::PeerToPeer), peer_to_peer)];
+        let due = [
+            (bounds.of(Model::ClientServer), client_server),
+            (bounds.of(Model::PeerToPeer), peer_to_peer),
+        ];
         assert!(due.iter().all(|(is, due)| (is - due).abs() < 0.01), "{bounds:?}");
     }
 
     #[test]
     fn who_leaves_does_not_count_and_who_joins_late_has_the_time() {
         let topology = topology();
-        let three =
-            run(vec![receiver("h2", 0.0, None), receiver("h3", 0.002, None), receiver("h4", 0.0, None)]);
+        let three = run(vec![
+            receiver("h2", 0.0, None),
+            receiver("h3", 0.002, None),
+            receiver("h4", 0.0, None),
+        ]);
         assert_bounds(&three, &topology, 26.31, 8.77);
         let mut one_left = three.clone();
         one_left.receivers[1].left_seconds = Some(1.0);
@@ -159,8 +168,11 @@ mod tests {
         }
         topology.hosts[1].up_bits_per_second = Some(1_000_000);
         topology.hosts[3].up_bits_per_second = Some(1_000_000);
-        let three =
-            run(vec![receiver("h2", 0.0, None), receiver("h3", 0.0, Some(9.0)), receiver("h4", 0.0, None)]);
+        let three = run(vec![
+            receiver("h2", 0.0, None),
+            receiver("h3", 0.0, Some(9.0)),
+            receiver("h4", 0.0, None),
+        ]);
         // 2 F through 10 + 1 + 1 Mbit/s would take 14.6 s; the one that left has 10 more.
         assert_bounds(&three, &topology, 17.54, 8.77);
         topology.hosts[2].up_bits_per_second = Some(2_000_000);
@@ -172,7 +184,11 @@ mod tests {
         let mut topology = topology();
         let far_hosts = vec!["h3".to_owned(), "h4".to_owned()];
         topology.trunk = Some(TrunkLink { bits_per_second: 2_000_000, far_hosts });
-        let run = run(vec![receiver("h2", 0.0, None), receiver("h3", 0.0, None), receiver("h4", 0.0, None)]);
+        let run = run(vec![
+            receiver("h2", 0.0, None),
+            receiver("h3", 0.0, None),
+            receiver("h4", 0.0, None),
+        ]);
         assert_bounds(&run, &topology, 87.71, 43.86);
     }
 

@@ -1,4 +1,5 @@
-//! What everything in a lab is called, and where it is reached. All of it follows from the lab's name and the host's number.
+//! What everything in a lab is called, and where it is reached. All of it follows from the lab's
+//! name and the host's number.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -17,7 +18,8 @@ pub(super) fn switch_namespace(name: &LabName) -> String {
     format!("sow-{name}-s")
 }
 
-/// Whether a namespace of that name is part of the lab: `sow-a-h1` is of `a`, `sow-a-b-h1` is of `a-b` alone.
+/// Whether a namespace of that name is part of the lab: `sow-a-h1` is of `a`, `sow-a-b-h1` is of
+/// `a-b` alone.
 pub(super) fn is_namespace_of(name: &LabName, namespace: &str) -> bool {
     let part = namespace.strip_prefix("sow-").and_then(|rest| rest.strip_prefix(name.as_str()));
     part.and_then(|rest| rest.strip_prefix('-'))
@@ -31,7 +33,8 @@ pub(super) fn lab_of(namespace: &str) -> Option<LabName> {
     is_namespace_of(&name, namespace).then_some(name)
 }
 
-/// 10.0.0.1 for h1; 254 hosts in each 10.0.x.0, so that no address looks like a network's own or its broadcast.
+/// 10.0.0.1 for h1; 254 hosts in each 10.0.x.0, so that no address looks like a network's own or
+/// its broadcast.
 pub(super) fn ipv4(host: usize) -> Ipv4Addr {
     let (third, fourth) = split(host);
     Ipv4Addr::new(10, 0, third, fourth)
@@ -78,9 +81,17 @@ mod tests {
         assert!(is_namespace_of(&a, &host_namespace(&a, 12)));
         assert!(is_namespace_of(&a, &switch_namespace(&a)));
         assert!(is_namespace_of(&ab, &host_namespace(&ab, 1)));
-        for other in
-            ["sow-a-b-h1", "sow-a-b-s", "sow-ab-h1", "sow-a-h01", "sow-a-h", "sow-a-", "sow-a", "a-h1", "h1"]
-        {
+        for other in [
+            "sow-a-b-h1",
+            "sow-a-b-s",
+            "sow-ab-h1",
+            "sow-a-h01",
+            "sow-a-h",
+            "sow-a-",
+            "sow-a",
+            "a-h1",
+            "h1",
+        ] {
             assert!(!is_namespace_of(&a, other), "{other}");
         }
         assert_eq!(lab_of("sow-a-b-h1"), Some(ab));

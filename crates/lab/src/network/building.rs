@@ -21,8 +21,8 @@ use super::{
     state::State,
 };
 
-/// Arguments of chrt(1) for the relay. A line does not wait for the processor: without this, frames come late when the programs
-/// under test keep it busy.
+/// Arguments of chrt(1) for the relay. A line does not wait for the processor: without this, frames
+/// come late when the programs under test keep it busy.
 const PROMPT: [&str; 2] = ["--fifo", "1"];
 
 /// Makes everything; the processes that hold it are added to `children`, also when a step fails.
@@ -35,7 +35,8 @@ pub(super) fn build(
     stop: &AtomicBool,
     children: &mut Vec<Child>,
 ) -> Result<State, NetworkError> {
-    let go_on = || if stop.load(Ordering::Relaxed) { Err(NetworkError::Interrupted) } else { Ok(()) };
+    let go_on =
+        || if stop.load(Ordering::Relaxed) { Err(NetworkError::Interrupted) } else { Ok(()) };
     let name = &topology.name;
     let (realm, keeper) = Realm::make(name)?;
     children.extend(keeper);
@@ -76,11 +77,15 @@ fn build_hosts(
                 return;
             }
             let namespace = host_namespace(&topology.name, host);
-            let built =
-                go_on().and_then(|()| realm.run_script(&topology.name, Some(&namespace), &plan.host(host)));
+            let built = go_on().and_then(|()| {
+                realm.run_script(&topology.name, Some(&namespace), &plan.host(host))
+            });
             if let Err(error) = built {
                 next.store(topology.links.len() + 1, Ordering::Relaxed);
-                failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
+                failed
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .get_or_insert(error);
                 return;
             }
         }
@@ -125,8 +130,8 @@ fn start_relay(topology: &Topology, realm: &Realm, program: &Path) -> Result<Chi
         enter(program.as_ref())
     };
     let mut relay = start_helper(command, "relay", name)?;
-    let task =
-        serde_json::to_vec(&Plan::relay(topology)).map_err(|error| NetworkError::step("relay", error))?;
+    let task = serde_json::to_vec(&Plan::relay(topology))
+        .map_err(|error| NetworkError::step("relay", error))?;
     if let Some(mut stdin) = relay.stdin.take() {
         // If it ended early, it says why itself.
         let _ = stdin.write_all(&task);

@@ -20,7 +20,8 @@ use super::{
 /// The share of the rate, and the microseconds of a round trip, that a path may be off.
 const RATE_TOLERANCE: f64 = 0.02;
 const ROUND_TRIP_TOLERANCE_US: u64 = 1000;
-/// On a busy machine the receiver may not have had its turn; then it is measured again, and all figures are kept.
+/// On a busy machine the receiver may not have had its turn; then it is measured again, and all
+/// figures are kept.
 const TRIES: usize = 3;
 /// Paths beyond the first two: one each way for every other kind of link, up to so many.
 const MAX_PATHS: usize = 8;
@@ -83,7 +84,8 @@ impl Calibration {
 }
 
 impl PathCalibration {
-    /// Whether it is within 2 % of its rate and 1 ms of its round trip, and loses nothing when it is idle.
+    /// Whether it is within 2 % of its rate and 1 ms of its round trip, and loses nothing when it
+    /// is idle.
     pub fn is_good(&self) -> bool {
         self.rate_error().abs() <= RATE_TOLERANCE
             && self.round_trip_us.abs_diff(self.wanted_round_trip_us) <= ROUND_TRIP_TOLERANCE_US
@@ -99,7 +101,9 @@ impl PathCalibration {
     fn distance(&self) -> f64 {
         let late = self.round_trip_us.abs_diff(self.wanted_round_trip_us) as f64;
         let lost = if self.lost == 0 { 0.0 } else { 2.0 };
-        (self.rate_error().abs() / RATE_TOLERANCE).max(late / ROUND_TRIP_TOLERANCE_US as f64).max(lost)
+        (self.rate_error().abs() / RATE_TOLERANCE)
+            .max(late / ROUND_TRIP_TOLERANCE_US as f64)
+            .max(lost)
     }
 }
 
@@ -211,8 +215,11 @@ fn measure(lab: &Lab, from: usize, to: usize) -> Result<(PathCalibration, String
         Probe::start(lab, to, "listen", &ListenTask { address: ipv4(to).into(), warm_up, window })?;
     let listening: Listening = receiver.hear().map_err(failed)?;
     let slow = Duration::from_micros(round_trip_us * 2) + Duration::from_secs(1);
-    let task =
-        MeasureTask { to: listening, send: warm_up + window + Duration::from_secs(10), ping_patience: slow };
+    let task = MeasureTask {
+        to: listening,
+        send: warm_up + window + Duration::from_secs(10),
+        ping_patience: slow,
+    };
     let mut sender = Probe::start(lab, from, "measure", &task)?;
     let received: Received = receiver.hear().map_err(failed)?;
     drop(receiver);
@@ -240,7 +247,8 @@ fn measure(lab: &Lab, from: usize, to: usize) -> Result<(PathCalibration, String
     Ok((path, sent.congestion_control))
 }
 
-/// How long a connection gets to find its pace, and how long it is then measured: long enough that one frame more or less does not matter.
+/// How long a connection gets to find its pace, and how long it is then measured: long enough that
+/// one frame more or less does not matter.
 fn spans(rate: u64, round_trip_us: u64) -> (Duration, Duration) {
     let warm_up = Duration::from_millis(500) + Duration::from_micros(round_trip_us * 10);
     let frames = Duration::from_secs_f64(400.0 * shaping::FRAME as f64 * 8.0 / rate as f64);
@@ -255,9 +263,15 @@ struct Probe {
 }
 
 impl Probe {
-    fn start(lab: &Lab, host: usize, role: &str, task: &impl Serialize) -> Result<Self, NetworkError> {
+    fn start(
+        lab: &Lab,
+        host: usize,
+        role: &str,
+        task: &impl Serialize,
+    ) -> Result<Self, NetworkError> {
         let mut child = lab.start_probe(host, role)?;
-        let task = serde_json::to_vec(task).map_err(|error| NetworkError::step("calibration", error))?;
+        let task =
+            serde_json::to_vec(task).map_err(|error| NetworkError::step("calibration", error))?;
         if let Some(mut stdin) = child.stdin.take() {
             // If it ended early, it has nothing to say, which is noticed.
             let _ = stdin.write_all(&task);
@@ -321,7 +335,8 @@ mod tests {
     #[test]
     fn the_nearest_try_counts_and_all_are_kept() {
         let best =
-            nearest(vec![path(9e6, 20_000, 0), path(9.9e6, 20_100, 0), path(10e6, 20_000, 3)]).unwrap();
+            nearest(vec![path(9e6, 20_000, 0), path(9.9e6, 20_100, 0), path(10e6, 20_000, 3)])
+                .unwrap();
         assert_eq!(best.round_trip_us, 20_100);
         assert_eq!(best.tries, [(9e6, 20_000), (9.9e6, 20_100), (10e6, 20_000)]);
         assert!(nearest(Vec::new()).is_none());

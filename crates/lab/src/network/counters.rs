@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{NetworkError, host_number};
 
-/// Says that it is where it should be, and stays until its input ends, as it does with whoever started it.
+/// Says that it is where it should be, and stays until its input ends, as it does with whoever
+/// started it.
 const STAY: &str = "echo ready; exec cat >/dev/null";
 /// What the kernel says of a thousand interfaces is shorter.
 const MOST: u64 = 1 << 20;
@@ -30,7 +31,8 @@ pub struct Counters {
     pub received_frames: u64,
 }
 
-/// Reads the counters of all hosts, often and at little cost. Holds a process in the switches' namespace, through which it looks in.
+/// Reads the counters of all hosts, often and at little cost. Holds a process in the switches'
+/// namespace, through which it looks in.
 #[derive(Debug)]
 pub struct CounterReader {
     holder: Child,
@@ -79,7 +81,8 @@ pub(super) fn counters_of(text: &str) -> BTreeMap<String, Counters> {
         let (name, numbers) = line.split_once(':')?;
         let name = name.trim();
         host_number(name)?;
-        let numbers: Vec<u64> = numbers.split_ascii_whitespace().map_while(|n| n.parse().ok()).collect();
+        let numbers: Vec<u64> =
+            numbers.split_ascii_whitespace().map_while(|n| n.parse().ok()).collect();
         let counters = Counters {
             sent_bytes: *numbers.first()?,
             sent_frames: *numbers.get(1)?,

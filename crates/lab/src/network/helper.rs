@@ -1,4 +1,5 @@
-//! The processes of ours that run inside a lab, by role. The command line that starts them is no business of users.
+//! The processes of ours that run inside a lab, by role. The command line that starts them is no
+//! business of users.
 
 use std::io::{self, Read as _};
 
@@ -9,8 +10,8 @@ use super::{probe, relay};
 /// A task is a list of links at most: a thousand of them.
 const MAX_TASK: u64 = 1 << 20;
 
-/// Does what a role asks for, with its task as JSON on standard input: `relay` delays frames, `listen` and `measure` are the ends of a
-/// calibration.
+/// Does what a role asks for, with its task as JSON on standard input: `relay` delays frames,
+/// `listen` and `measure` are the ends of a calibration.
 ///
 /// # Errors
 /// When the role is unknown, the task cannot be read, or it cannot be done.
@@ -19,7 +20,9 @@ pub fn run(role: &str) -> io::Result<()> {
         "relay" => relay::run(&task()?),
         "listen" => probe::listen(&task()?),
         "measure" => probe::measure(&task()?),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no helper `{role}`"))),
+        _ => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no helper `{role}`")))
+        }
     }
 }
 

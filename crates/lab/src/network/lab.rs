@@ -37,7 +37,8 @@ pub enum DelayMethod {
     Relay,
 }
 
-/// A network that is up. It is taken down when this is dropped, unless it was [kept](Lab::keep) or only [opened](Lab::open).
+/// A network that is up. It is taken down when this is dropped, unless it was [kept](Lab::keep) or
+/// only [opened](Lab::open).
 #[derive(Debug)]
 pub struct Lab {
     state: State,
@@ -47,13 +48,19 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Builds a network. `program` is the path of `sow`, which runs the helpers inside; `stop` ends the building early.
+    /// Builds a network. `program` is the path of `sow`, which runs the helpers inside; `stop` ends
+    /// the building early.
     ///
-    /// What an earlier lab of that name left behind, when it was not built to its end, is swept away first. When building fails, nothing is left.
+    /// What an earlier lab of that name left behind, when it was not built to its end, is swept
+    /// away first. When building fails, nothing is left.
     ///
     /// # Errors
     /// When a lab of that name is up, the topology cannot be, this user may not, or a step fails.
-    pub fn up(topology: &Topology, program: &Path, stop: &AtomicBool) -> Result<Self, NetworkError> {
+    pub fn up(
+        topology: &Topology,
+        program: &Path,
+        stop: &AtomicBool,
+    ) -> Result<Self, NetworkError> {
         topology.check()?;
         let name = &topology.name;
         let _lock = Lock::take(name)?;
@@ -81,7 +88,9 @@ impl Lab {
         let was_busy = Lock::is_held(name);
         let state = State::read(name)?;
         match state {
-            Some(state) if is_whole(&state) => Ok(Self { state, program: program.to_owned(), owned: None }),
+            Some(state) if is_whole(&state) => {
+                Ok(Self { state, program: program.to_owned(), owned: None })
+            }
             _ if was_busy || Lock::is_held(name) => Err(NetworkError::Busy(name.to_string())),
             Some(_) => Err(NetworkError::Broken(name.to_string())),
             None => Err(NetworkError::NoSuchLab(name.to_string())),
@@ -106,8 +115,8 @@ impl Lab {
         Ok(ipv4(self.state.topology.host(host)?))
     }
 
-    /// A program on a host (`h1`, …). Everything but the network is as it is here; it leads a process group of its own, so that a signal to
-    /// the group reaches whatever it starts.
+    /// A program on a host (`h1`, …). Everything but the network is as it is here; it leads a
+    /// process group of its own, so that a signal to the group reaches whatever it starts.
     ///
     /// # Errors
     /// When there is no such host.
@@ -147,7 +156,11 @@ impl Lab {
     /// When it cannot be read.
     pub fn all_counters(&self) -> Result<BTreeMap<String, Counters>, NetworkError> {
         let name = &self.state.topology.name;
-        let text = self.state.realm.run_script(name, Some(&switch_namespace(name)), "cat /proc/net/dev")?;
+        let text = self.state.realm.run_script(
+            name,
+            Some(&switch_namespace(name)),
+            "cat /proc/net/dev",
+        )?;
         Ok(counters_of(&text))
     }
 
@@ -157,10 +170,16 @@ impl Lab {
     /// When the network is gone.
     pub fn counter_reader(&self) -> Result<CounterReader, NetworkError> {
         let name = &self.state.topology.name;
-        CounterReader::start(self.state.realm.enter(name, &switch_namespace(name), "counters", "sh"))
+        CounterReader::start(self.state.realm.enter(
+            name,
+            &switch_namespace(name),
+            "counters",
+            "sh",
+        ))
     }
 
-    /// Measures what the links really do: rate, round trip, loss. Takes a few seconds for each path; nothing else should be running.
+    /// Measures what the links really do: rate, round trip, loss. Takes a few seconds for each
+    /// path; nothing else should be running.
     ///
     /// # Errors
     /// When a measurement comes to no result.
@@ -191,7 +210,8 @@ impl Lab {
 
     pub(super) fn start_probe(&self, host: usize, role: &str) -> Result<Child, NetworkError> {
         let name = &self.state.topology.name;
-        let command = self.state.realm.enter(name, &host_namespace(name, host), "probe", &self.program);
+        let command =
+            self.state.realm.enter(name, &host_namespace(name, host), "probe", &self.program);
         start_helper(command, role, name)
     }
 }
@@ -199,7 +219,8 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if let Some(children) = self.owned.take() {
-            // There is nobody to tell. What is left now is swept by the next command with this name.
+            // There is nobody to tell. What is left now is swept by the next command with this
+            // name.
             let _ = super::down(&self.state.topology.name);
             reap(children);
         }
@@ -209,9 +230,13 @@ impl Drop for Lab {
 /// Whether a lab was built to its end and is still there.
 pub(super) fn is_whole(state: &State) -> bool {
     let name = &state.topology.name;
-    let relay_runs = state.relay.is_none_or(|(pid, started)| processes::started(pid) == Some(started));
+    let relay_runs =
+        state.relay.is_none_or(|(pid, started)| processes::started(pid) == Some(started));
     let parts = || state.realm.ids(|namespace| is_namespace_of(name, namespace)).len();
-    state.delay.is_some() && relay_runs && state.realm.is_there() && parts() == state.topology.links.len() + 1
+    state.delay.is_some()
+        && relay_runs
+        && state.realm.is_there()
+        && parts() == state.topology.links.len() + 1
 }
 
 /// Waits for processes that were killed.

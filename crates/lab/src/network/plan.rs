@@ -1,4 +1,5 @@
-//! A topology as the input of `ip`, `tc` and `bridge`: pure text, one script for each namespace. Nothing is run here.
+//! A topology as the input of `ip`, `tc` and `bridge`: pure text, one script for each namespace.
+//! Nothing is run here.
 //!
 //! Scripts are for `sh -es`; a line of a batch that fails ends them.
 
@@ -11,7 +12,8 @@ use super::{
     shaping,
 };
 
-/// Up to so many hosts know all others from the beginning. With more, they ask (ARP) when they need to.
+/// Up to so many hosts know all others from the beginning. With more, they ask (ARP) when they need
+/// to.
 const ALL_NEIGHBOURS: usize = 256;
 
 /// The name of the trunk's end at each switch.
@@ -31,11 +33,13 @@ impl<'a> Plan<'a> {
     /// Makes the namespaces.
     pub(super) fn namespaces(topology: &Topology) -> String {
         let hosts = (1..=topology.links.len()).map(|host| host_namespace(&topology.name, host));
-        let lines = hosts.chain([switch_namespace(&topology.name)]).map(|name| format!("netns add {name}"));
+        let lines =
+            hosts.chain([switch_namespace(&topology.name)]).map(|name| format!("netns add {name}"));
         batch("ip", lines)
     }
 
-    /// Makes the switches and every link, with its port shaped; for the switches' namespace. The relay, if there is one, has made its ends.
+    /// Makes the switches and every link, with its port shaped; for the switches' namespace. The
+    /// relay, if there is one, has made its ends.
     pub(super) fn switches(&self) -> String {
         let mut script = quiet_ipv6();
         script += &batch("ip", self.bridges().chain(self.trunk()).chain(self.ports()));
@@ -48,11 +52,13 @@ impl<'a> Plan<'a> {
     pub(super) fn host(&self, host: usize) -> String {
         let link = &self.topology.links[host - 1];
         let hosts = self.topology.links.len();
-        let neighbours = || (1..=hosts).filter(move |other| *other != host && hosts <= ALL_NEIGHBOURS);
+        let neighbours =
+            || (1..=hosts).filter(move |other| *other != host && hosts <= ALL_NEIGHBOURS);
         let neighbour = |address: String, other| {
             format!("neighbour add {address} lladdr {} dev eth0 nud permanent", mac(other))
         };
-        let mut first = vec!["link set lo up".to_owned(), "link set eth0 gso_max_segs 1".to_owned()];
+        let mut first =
+            vec!["link set lo up".to_owned(), "link set eth0 gso_max_segs 1".to_owned()];
         if self.delay == DelayMethod::Relay {
             first.push(format!("link set eth0 address {}", mac(host)));
         }
@@ -63,7 +69,8 @@ impl<'a> Plan<'a> {
         let own_ipv6 = format!("address add {}/64 dev eth0 nodad", ipv6(host));
 
         let mut script =
-            "[ ! -d /proc/sys/net/ipv6 ] || echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_ra\n".to_owned();
+            "[ ! -d /proc/sys/net/ipv6 ] || echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_ra\n"
+                .to_owned();
         script += &batch("ip", first.into_iter().chain(ipv4_neighbours));
         script += "if [ -d /proc/sys/net/ipv6 ]; then\n";
         script += &batch("ip", [own_ipv6].into_iter().chain(ipv6_neighbours));
@@ -75,7 +82,8 @@ impl<'a> Plan<'a> {
              control {0}' >&2; exit 1; }}",
             self.topology.congestion_control
         );
-        // What one connection learned of a path must not change the next one: runs are compared with each other.
+        // What one connection learned of a path must not change the next one: runs are compared
+        // with each other.
         script += "echo 1 >/proc/sys/net/ipv4/tcp_no_metrics_save\n";
         script
     }
@@ -97,7 +105,9 @@ impl<'a> Plan<'a> {
         };
         (1..=count).flat_map(|number| {
             [
-                format!("link add s{number} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"),
+                format!(
+                    "link add s{number} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
+                ),
                 format!("link set s{number} up"),
             ]
         })
@@ -121,23 +131,31 @@ impl<'a> Plan<'a> {
             let namespace = host_namespace(&self.topology.name, host);
             let (port, mac) = (port(host), mac(host));
             let link = match self.delay {
-                DelayMethod::Relay => format!("link set {} netns {namespace} name eth0", relayed(host)),
+                DelayMethod::Relay => {
+                    format!("link set {} netns {namespace} name eth0", relayed(host))
+                }
                 DelayMethod::Netem | DelayMethod::None => {
-                    format!("link add {port} type veth peer name eth0 netns {namespace} address {mac}")
+                    format!(
+                        "link add {port} type veth peer name eth0 netns {namespace} address {mac}"
+                    )
                 }
             };
             let switch = self.topology.switch_of(host);
-            // One segment in each buffer, as on a wire: the token bucket must not see the kernel's bundles of segments.
+            // One segment in each buffer, as on a wire: the token bucket must not see the kernel's
+            // bundles of segments.
             [link, format!("link set {port} gso_max_segs 1 master s{switch} up")]
         })
     }
 
     fn port_queues(&self) -> impl Iterator<Item = String> {
         let links = self.topology.links.iter().enumerate();
-        let ports = links.flat_map(|(index, link)| self.queues(&port(index + 1), link.down, link.delay_us));
+        let ports =
+            links.flat_map(|(index, link)| self.queues(&port(index + 1), link.down, link.delay_us));
         let trunk = match self.topology.switches {
             Switches::One => Vec::new(),
-            Switches::Two { trunk } => TRUNK.iter().flat_map(|end| self.queues(end, trunk, 0)).collect(),
+            Switches::Two { trunk } => {
+                TRUNK.iter().flat_map(|end| self.queues(end, trunk, 0)).collect()
+            }
         };
         ports.chain(trunk)
     }
@@ -223,11 +241,16 @@ mod tests {
             assert!(lines(&script).contains(&line), "no `{line}` in:\n{script}");
         }
         assert!(
-            script.contains("\n{ echo cubic >/proc/sys/net/ipv4/tcp_congestion_control; } 2>/dev/null || "),
+            script.contains(
+                "\n{ echo cubic >/proc/sys/net/ipv4/tcp_congestion_control; } 2>/dev/null || "
+            ),
             "{script}"
         );
         assert!(!script.contains("netem"), "{script}");
-        assert!(!script.contains("neighbour add 10.0.0.2 "), "a host is no neighbour of itself:\n{script}");
+        assert!(
+            !script.contains("neighbour add 10.0.0.2 "),
+            "a host is no neighbour of itself:\n{script}"
+        );
     }
 
     #[test]
@@ -250,8 +273,12 @@ mod tests {
     fn the_kernel_delays_at_both_ends_of_a_link() {
         let topology = topology(1);
         let plan = Plan::new(&topology, DelayMethod::Netem);
-        assert!(plan.host(1).contains("qdisc add dev eth0 parent 1:1 handle 2: netem delay 5000us"));
-        assert!(plan.switches().contains("qdisc add dev h1 parent 1:1 handle 2: netem delay 5000us"));
+        assert!(
+            plan.host(1).contains("qdisc add dev eth0 parent 1:1 handle 2: netem delay 5000us")
+        );
+        assert!(
+            plan.switches().contains("qdisc add dev h1 parent 1:1 handle 2: netem delay 5000us")
+        );
     }
 
     #[test]
@@ -259,7 +286,8 @@ mod tests {
         let mut topology = topology(2);
         topology.links[1].delay_us = 0;
         let task = Plan::relay(&topology);
-        let ends: Vec<_> = task.links.iter().map(|link| (&*link.host, &*link.port, link.delay_us)).collect();
+        let ends: Vec<_> =
+            task.links.iter().map(|link| (&*link.host, &*link.port, link.delay_us)).collect();
         assert_eq!(ends, [("x1", "h1", 5000), ("x2", "h2", 0)]);
         let script = Plan::new(&topology, DelayMethod::Relay).switches();
         assert!(lines(&script).contains(&"link set x2 netns sow-lab-h2 name eth0"), "{script}");
@@ -290,6 +318,9 @@ mod tests {
             Plan::new(&topology(256), DelayMethod::None).host(1).matches("neighbour add").count(),
             510
         );
-        assert_eq!(Plan::new(&topology(257), DelayMethod::None).host(1).matches("neighbour add").count(), 0);
+        assert_eq!(
+            Plan::new(&topology(257), DelayMethod::None).host(1).matches("neighbour add").count(),
+            0
+        );
     }
 }

@@ -1,6 +1,8 @@
-//! The two ends of a measurement, each a process on a host. They find out; what it means is decided in `calibrate`.
+//! The two ends of a measurement, each a process on a host. They find out; what it means is decided
+//! in `calibrate`.
 //!
-//! The rate is taken from the receiving interface's counter, not from what TCP delivers: after a loss, that comes in lumps.
+//! The rate is taken from the receiving interface's counter, not from what TCP delivers: after a
+//! loss, that comes in lumps.
 
 use std::{
     fs,
@@ -127,7 +129,8 @@ fn congestion_control() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")?.trim().to_owned())
 }
 
-/// Round trips in microseconds, and how many pings were lost. The first one finds the way, and is not counted.
+/// Round trips in microseconds, and how many pings were lost. The first one finds the way, and is
+/// not counted.
 fn ping(to: SocketAddr, patience: Duration) -> io::Result<(Vec<u64>, u32)> {
     let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
     let socket = UdpSocket::bind(any)?;
@@ -149,10 +152,12 @@ fn ping(to: SocketAddr, patience: Duration) -> io::Result<(Vec<u64>, u32)> {
     Ok((times, lost))
 }
 
-/// When the answer to a ping came; `None` when it did not in time. Late answers to others are passed over.
+/// When the answer to a ping came; `None` when it did not in time. Late answers to others are
+/// passed over.
 fn answered(socket: &UdpSocket, number: u32, deadline: Instant) -> Option<Instant> {
     loop {
-        let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+        let left =
+            deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
         socket.set_read_timeout(Some(left)).ok()?;
         let mut answer = [0; 4];
         if socket.recv(&mut answer).is_ok() && u32::from_be_bytes(answer) == number {
@@ -206,7 +211,9 @@ fn segments() -> io::Result<(u64, u64)> {
         pairs.find(|(name, _)| *name == wanted).and_then(|(_, value)| value.parse().ok())
     };
     let both = value("OutSegs").zip(value("RetransSegs"));
-    both.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/net/snmp has no TCP segments"))
+    both.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, "/proc/net/snmp has no TCP segments")
+    })
 }
 
 /// Ends this process when it was forgotten.

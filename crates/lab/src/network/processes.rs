@@ -1,4 +1,5 @@
-//! Which processes belong to a lab, and their end. Found by what the kernel says of them, not by what was noted down.
+//! Which processes belong to a lab, and their end. Found by what the kernel says of them, not by
+//! what was noted down.
 
 use std::{
     collections::BTreeSet,
@@ -24,16 +25,19 @@ pub(super) fn namespace_of(pid: u32, kind: &str) -> Option<NamespaceId> {
     namespace_id(Path::new(&format!("/proc/{pid}/ns/{kind}")))
 }
 
-/// All processes that belong to us, by id; for root, everybody's. One that has ended is none of them, though its parent has not waited for it
-/// yet: it cannot be ended again, and its parent may be who asks.
+/// All processes that belong to us, by id; for root, everybody's. One that has ended is none of
+/// them, though its parent has not waited for it yet: it cannot be ended again, and its parent may
+/// be who asks.
 pub(super) fn ours() -> Vec<u32> {
     let me = geteuid().as_raw();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid: &u32| (me == 0 || owner(*pid) == Some(me)) && started(*pid).is_some()).collect()
+    pids.filter(|pid: &u32| (me == 0 || owner(*pid) == Some(me)) && started(*pid).is_some())
+        .collect()
 }
 
-/// Whether a process was started for the lab, by us. It stays so through fork and exec, unless the program empties its environment.
+/// Whether a process was started for the lab, by us. It stays so through fork and exec, unless the
+/// program empties its environment.
 pub(super) fn is_marked(pid: u32, name: &LabName) -> bool {
     if owner(pid) != Some(geteuid().as_raw()) {
         return false;
@@ -53,8 +57,8 @@ pub(super) fn self_and_ancestors() -> BTreeSet<u32> {
     line
 }
 
-/// When a process was started, in clock ticks since boot: tells it from a later one with the same id. `None` when there is no such
-/// process, or it has ended and nobody has asked how.
+/// When a process was started, in clock ticks since boot: tells it from a later one with the same
+/// id. `None` when there is no such process, or it has ended and nobody has asked how.
 pub(super) fn started(pid: u32) -> Option<u64> {
     let ended = stat(pid)?.1.starts_with(['Z', 'X']);
     if ended { None } else { stat_field(pid, 22) }
@@ -78,8 +82,9 @@ pub(super) fn kill(pid: u32) {
 /// The names of what is in a folder; none when it cannot be read.
 pub(super) fn names_in(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<_> =
-        entries.map(|entry| String::from_utf8_lossy(entry.file_name().as_bytes()).into_owned()).collect();
+    let mut names: Vec<_> = entries
+        .map(|entry| String::from_utf8_lossy(entry.file_name().as_bytes()).into_owned())
+        .collect();
     names.sort();
     names
 }
@@ -93,7 +98,8 @@ fn stat_field(pid: u32, number: usize) -> Option<u64> {
     stat(pid)?.1.split_ascii_whitespace().nth(number - 3)?.parse().ok()
 }
 
-/// The name of a process, and what follows it in its `stat`. The name may contain anything, so the last parenthesis counts.
+/// The name of a process, and what follows it in its `stat`. The name may contain anything, so the
+/// last parenthesis counts.
 fn stat(pid: u32) -> Option<(String, String)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (name, rest) = text.rsplit_once(") ")?;
@@ -121,8 +127,12 @@ mod tests {
         while !is_marked(pid, &mine) && std::time::Instant::now() < patience {
             std::thread::yield_now();
         }
-        let seen =
-            (is_marked(pid, &mine), is_marked(pid, &other), ours().contains(&pid), started(pid).is_some());
+        let seen = (
+            is_marked(pid, &mine),
+            is_marked(pid, &other),
+            ours().contains(&pid),
+            started(pid).is_some(),
+        );
         let line = command_line(pid);
         kill(pid);
         let patience = std::time::Instant::now() + std::time::Duration::from_secs(10);

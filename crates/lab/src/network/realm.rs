@@ -1,4 +1,5 @@
-//! Where the namespaces live: those of the whole machine when we are root, or those that a keeper holds inside a user namespace.
+//! Where the namespaces live: those of the whole machine when we are root, or those that a keeper
+//! holds inside a user namespace.
 //!
 //! Here is how a command gets to where it is to run; what runs there is said elsewhere.
 
@@ -22,7 +23,8 @@ use super::{
 /// Where `ip netns` keeps the names of namespaces.
 const NETNS: &str = "/run/netns";
 
-/// The keeper makes a /run/netns of its own, which nobody else sees, and holds it until it is killed.
+/// The keeper makes a /run/netns of its own, which nobody else sees, and holds it until it is
+/// killed.
 const KEEP: &str = "\
 set -e
 if [ -d /run/netns ]; then mount -t tmpfs sow-lab /run/netns; else mount -t tmpfs sow-lab /run; mkdir /run/netns; fi
@@ -71,15 +73,17 @@ impl Realm {
         let mut said = String::new();
         let ready = keeper.stdout.take().map(|stdout| BufReader::new(stdout).read_line(&mut said));
         let pid = keeper.id();
-        let realm = processes::started(pid)
-            .zip(namespace_of(pid, "user"))
-            .map(|(started, (_, inode))| Self::User { keeper: pid, started, user_namespace: inode });
+        let realm =
+            processes::started(pid).zip(namespace_of(pid, "user")).map(|(started, (_, inode))| {
+                Self::User { keeper: pid, started, user_namespace: inode }
+            });
         match (ready, said.trim(), realm) {
             (Some(Ok(_)), "ready", Some(realm)) => Ok((realm, Some(keeper))),
             _ => {
                 processes::kill(pid);
                 let ended = keeper.wait_with_output();
-                let error = ended.map(|output| String::from_utf8_lossy(&output.stderr).trim().to_owned());
+                let error =
+                    ended.map(|output| String::from_utf8_lossy(&output.stderr).trim().to_owned());
                 Err(NetworkError::NotPermitted(error.unwrap_or_default()))
             }
         }
@@ -109,7 +113,8 @@ impl Realm {
         }
     }
 
-    /// A program in a network namespace, with everything else as it is here. `member` says what for.
+    /// A program in a network namespace, with everything else as it is here. `member` says what
+    /// for.
     pub(super) fn enter(
         &self,
         name: &LabName,
@@ -121,7 +126,10 @@ impl Realm {
         if let Self::User { keeper, .. } = self {
             command.args(["--user", "--preserve-credentials", "--target", &keeper.to_string()]);
         }
-        command.arg(format!("--net={}", self.namespaces().join(namespace).display())).arg("--").arg(program);
+        command
+            .arg(format!("--net={}", self.namespaces().join(namespace).display()))
+            .arg("--")
+            .arg(program);
         command
     }
 
@@ -135,7 +143,8 @@ impl Realm {
         namespace: Option<&str>,
         script: &str,
     ) -> Result<String, NetworkError> {
-        let net = namespace.map(|namespace| format!("--net={}", self.namespaces().join(namespace).display()));
+        let net = namespace
+            .map(|namespace| format!("--net={}", self.namespaces().join(namespace).display()));
         let mut command = match (self, net) {
             (Self::Machine, None) => marked("sh", name, "setup"),
             (Self::Machine, Some(net)) => {
@@ -156,7 +165,11 @@ impl Realm {
                 command
             }
         };
-        run_with_input(command.args(["-e", "-s"]), script, namespace.unwrap_or("the lab's namespaces"))
+        run_with_input(
+            command.args(["-e", "-s"]),
+            script,
+            namespace.unwrap_or("the lab's namespaces"),
+        )
     }
 
     /// What marks a process as one of this realm whatever became of its environment.
@@ -170,7 +183,10 @@ impl Realm {
     }
 
     /// The ids of namespaces that are there, of those that `wanted` names.
-    pub(super) fn ids(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, processes::NamespaceId)> {
+    pub(super) fn ids(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Vec<(String, processes::NamespaceId)> {
         let folder = self.namespaces();
         let names = processes::names_in(&folder).into_iter().filter(|name| wanted(name));
         names.filter_map(|name| namespace_id(&folder.join(&name)).map(|id| (name, id))).collect()
@@ -184,11 +200,16 @@ pub(super) fn marked(program: &str, name: &LabName, member: &str) -> Command {
     command
 }
 
-/// Starts a helper of ours that outlives this process and its terminal: `program lab helper ROLE NAME`, in a namespace.
+/// Starts a helper of ours that outlives this process and its terminal: `program lab helper ROLE
+/// NAME`, in a namespace.
 ///
 /// # Errors
 /// When it does not start.
-pub(super) fn start_helper(mut command: Command, role: &str, name: &LabName) -> Result<Child, NetworkError> {
+pub(super) fn start_helper(
+    mut command: Command,
+    role: &str,
+    name: &LabName,
+) -> Result<Child, NetworkError> {
     command
         .args(["lab", "helper", role, name.as_str()])
         .stdin(Stdio::piped())
@@ -210,11 +231,14 @@ fn not_started(program: &'static str) -> impl FnOnce(io::Error) -> NetworkError 
 
 /// Runs a command to its end with `input` as standard input, and returns its standard output.
 fn run_with_input(command: &mut Command, input: &str, what: &str) -> Result<String, NetworkError> {
-    let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let spawned =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = spawned.map_err(not_started("nsenter"))?;
     // A script that fails stops reading; what it says counts, not that the pipe broke.
     if let Some(mut stdin) = child.stdin.take() {
-        let _ = stdin.write_all(SYSTEM_PROGRAMS.as_bytes()).and_then(|()| stdin.write_all(input.as_bytes()));
+        let _ = stdin
+            .write_all(SYSTEM_PROGRAMS.as_bytes())
+            .and_then(|()| stdin.write_all(input.as_bytes()));
     }
     let output = child.wait_with_output().map_err(NetworkError::io(what))?;
     if output.status.success() {

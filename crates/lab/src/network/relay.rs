@@ -1,7 +1,9 @@
-//! The delay where the kernel has no netem: a process that stands between hosts and switch and holds every frame for a while.
+//! The delay where the kernel has no netem: a process that stands between hosts and switch and
+//! holds every frame for a while.
 //!
-//! Each link is a pair of TAP devices, one the host's `eth0`, the other a port of the switch. Rates are the business of the queues in
-//! front of both; what comes out of one is written to the other when its time has come. Nothing is reordered or changed.
+//! Each link is a pair of TAP devices, one the host's `eth0`, the other a port of the switch. Rates
+//! are the business of the queues in front of both; what comes out of one is written to the other
+//! when its time has come. Nothing is reordered or changed.
 
 use std::{
     cmp::Reverse,
@@ -14,8 +16,8 @@ use rustix::{
     event::{Timespec, epoll},
     io::{Errno, read, write},
     time::{
-        ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, clock_gettime, timerfd_create,
-        timerfd_settime,
+        ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, clock_gettime,
+        timerfd_create, timerfd_settime,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -27,8 +29,8 @@ const MAX_FRAME: usize = 1518;
 const MAX_HELD: usize = 1 << 17;
 /// So many frames are taken from one device before the others, and what is due, have their turn.
 const TURN: usize = 32;
-/// What is due within this time goes out: about what it takes to be woken, twice, by a frame that comes and by the timer. It also
-/// lets frames that are due one after the other share a wake-up.
+/// What is due within this time goes out: about what it takes to be woken, twice, by a frame that
+/// comes and by the timer. It also lets frames that are due one after the other share a wake-up.
 const EARLY_NS: u64 = 80_000;
 /// The events' tag for the timer; devices have their index.
 const TIMER: u64 = u64::MAX;
@@ -51,7 +53,8 @@ pub(super) struct RelayLink {
     pub(super) delay_us: u64,
 }
 
-/// Makes the devices in the namespace that this process is in, says `ready` on standard output, and relays until the devices are gone.
+/// Makes the devices in the namespace that this process is in, says `ready` on standard output, and
+/// relays until the devices are gone.
 ///
 /// # Errors
 /// When a device cannot be made, or the system fails.
@@ -79,7 +82,8 @@ struct Device {
     delay_ns: u64,
 }
 
-/// A frame that waits for its time. Earlier ones are the greater for the heap; those of one time keep their order.
+/// A frame that waits for its time. Earlier ones are the greater for the heap; those of one time
+/// keep their order.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Held {
     due: Reverse<u64>,
@@ -104,12 +108,25 @@ impl Relay {
     fn new(devices: Vec<Device>) -> io::Result<Self> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (index, device) in (0..).zip(&devices) {
-            epoll::add(&poll, &device.tap, epoll::EventData::new_u64(index), epoll::EventFlags::IN)?;
+            epoll::add(
+                &poll,
+                &device.tap,
+                epoll::EventData::new_u64(index),
+                epoll::EventFlags::IN,
+            )?;
         }
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         epoll::add(&poll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN)?;
-        Ok(Self { devices, poll, timer, held: BinaryHeap::new(), order: 0, spare: Vec::new(), armed: 0 })
+        Ok(Self {
+            devices,
+            poll,
+            timer,
+            held: BinaryHeap::new(),
+            order: 0,
+            spare: Vec::new(),
+            armed: 0,
+        })
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -125,7 +142,8 @@ impl Relay {
             };
             for event in events {
                 let tag = event.data.u64();
-                let Some(index) = usize::try_from(tag).ok().filter(|index| *index < self.devices.len())
+                let Some(index) =
+                    usize::try_from(tag).ok().filter(|index| *index < self.devices.len())
                 else {
                     // The timer: that it has gone off is all it has to say.
                     let _ = read(&self.timer, &mut [0; 8]);
@@ -190,7 +208,8 @@ impl Relay {
 
     /// Has the timer go off when the next frame is due.
     fn arm(&mut self) -> io::Result<()> {
-        let Some(next) = self.held.peek().map(|held| held.due.0).filter(|due| *due != self.armed) else {
+        let Some(next) = self.held.peek().map(|held| held.due.0).filter(|due| *due != self.armed)
+        else {
             return Ok(());
         };
         let wake = next.saturating_sub(EARLY_NS);
@@ -218,9 +237,15 @@ mod tests {
 
     #[test]
     fn frames_leave_by_time_and_then_in_the_order_they_came() {
-        let held = |due, order| Held { due: Reverse(due), order: Reverse(order), to: 0, frame: Vec::new() };
+        let held = |due, order| Held {
+            due: Reverse(due),
+            order: Reverse(order),
+            to: 0,
+            frame: Vec::new(),
+        };
         let mut heap: BinaryHeap<_> = [held(20, 1), held(10, 2), held(20, 3), held(10, 4)].into();
-        let left: Vec<_> = std::iter::from_fn(|| heap.pop()).map(|held| (held.due.0, held.order.0)).collect();
+        let left: Vec<_> =
+            std::iter::from_fn(|| heap.pop()).map(|held| (held.due.0, held.order.0)).collect();
         assert_eq!(left, [(10, 2), (10, 4), (20, 1), (20, 3)]);
     }
 }

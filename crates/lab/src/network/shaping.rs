@@ -5,14 +5,16 @@ pub(super) const FRAME: u64 = 1514;
 
 /// How late the kernel's timer may be on a busy machine without the link losing some of its rate.
 const BURST_US: u64 = 4000;
-/// A faster link may send this much at once. Timers are later in bytes there, and a burst matters less.
+/// A faster link may send this much at once. Timers are later in bytes there, and a burst matters
+/// less.
 const LEAST_BURST: u64 = 4 * FRAME;
 /// What fits in front of the slowest link: the first flight of a few connections.
 const LEAST_QUEUE: u64 = 20 * FRAME;
 
 /// The root queue of an interface: `rate` in bits per second, at most `queue_us` of waiting.
 ///
-/// tbf counts whole Ethernet frames. Its bucket is small, so that a transfer gains next to nothing from a link that was idle.
+/// tbf counts whole Ethernet frames. Its bucket is small, so that a transfer gains next to nothing
+/// from a link that was idle.
 pub(super) fn tbf(interface: &str, rate: u64, queue_us: u64) -> String {
     format!(
         "qdisc add dev {interface} root handle 1: tbf rate {rate}bit burst {} limit {}",
@@ -21,10 +23,13 @@ pub(super) fn tbf(interface: &str, rate: u64, queue_us: u64) -> String {
     )
 }
 
-/// The kernel's delay, as the queue inside the token bucket. It holds what is under way and what waits.
+/// The kernel's delay, as the queue inside the token bucket. It holds what is under way and what
+/// waits.
 pub(super) fn netem(interface: &str, rate: u64, queue_us: u64, delay_us: u64) -> String {
     let frames = (queue(rate, queue_us) + bytes_in(rate, delay_us)).div_ceil(FRAME) + 20;
-    format!("qdisc add dev {interface} parent 1:1 handle 2: netem delay {delay_us}us limit {frames}")
+    format!(
+        "qdisc add dev {interface} parent 1:1 handle 2: netem delay {delay_us}us limit {frames}"
+    )
 }
 
 fn burst(rate: u64) -> u64 {

@@ -1,4 +1,5 @@
-//! What is noted down of each lab: one file, and a lock that is held while a lab is built or taken down.
+//! What is noted down of each lab: one file, and a lock that is held while a lab is built or taken
+//! down.
 //!
 //! The notes say what a lab was meant to be. Whether it is there is asked of the system.
 
@@ -14,7 +15,8 @@ use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DelayMethod, LabName, NetworkError, Topology, address::lab_of, processes::names_in, realm::Realm,
+    DelayMethod, LabName, NetworkError, Topology, address::lab_of, processes::names_in,
+    realm::Realm,
 };
 use crate::lock;
 
@@ -52,7 +54,8 @@ impl State {
         let path = folder.join(format!("{name}.json"));
         let next = folder.join(format!("{name}.json.new"));
         let bytes = serde_json::to_vec_pretty(self).map_err(io::Error::other);
-        let written = bytes.and_then(|bytes| fs::write(&next, bytes)).and_then(|()| fs::rename(&next, &path));
+        let written =
+            bytes.and_then(|bytes| fs::write(&next, bytes)).and_then(|()| fs::rename(&next, &path));
         written.map_err(NetworkError::io(path.display()))
     }
 
@@ -74,7 +77,8 @@ impl State {
 
 /// Held while a lab is built or taken down. The file goes with it.
 ///
-/// A process that was forked and has not become its program yet holds it, too: with the lock, nothing of an earlier command is about to appear.
+/// A process that was forked and has not become its program yet holds it, too: with the lock,
+/// nothing of an earlier command is about to appear.
 #[derive(Debug)]
 pub(super) struct Lock {
     _lock: lock::Lock,
@@ -86,7 +90,9 @@ impl Lock {
         let path = folder()?.join(format!("{name}.lock"));
         let deadline = Instant::now() + LOCK_PATIENCE;
         loop {
-            if let Some(lock) = lock::Lock::try_take(&path).map_err(NetworkError::io(path.display()))? {
+            if let Some(lock) =
+                lock::Lock::try_take(&path).map_err(NetworkError::io(path.display()))?
+            {
                 return Ok(Self { _lock: lock });
             }
             if Instant::now() >= deadline {
@@ -118,13 +124,15 @@ pub fn names() -> Result<Vec<LabName>, NetworkError> {
     Ok(names)
 }
 
-/// Where the notes are: /run/sow-lab for root, $XDG_RUNTIME_DIR/sow-lab for others, or a folder of one's own in /tmp.
+/// Where the notes are: /run/sow-lab for root, $XDG_RUNTIME_DIR/sow-lab for others, or a folder of
+/// one's own in /tmp.
 ///
 /// # Errors
 /// When it cannot be made, or is somebody else's.
 pub(crate) fn folder() -> Result<PathBuf, NetworkError> {
     let me = geteuid();
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+    let runtime =
+        std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let path = match runtime {
         _ if me.is_root() => PathBuf::from("/run/sow-lab"),
         Some(runtime) if owner(&runtime) == Some(me.as_raw()) => runtime.join("sow-lab"),

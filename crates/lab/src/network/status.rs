@@ -82,8 +82,10 @@ pub(super) fn of(state: &State) -> LabStatus {
     let topology = &state.topology;
     let name = &topology.name;
     let namespaces = state.realm.ids(|namespace| is_namespace_of(name, namespace));
-    let all: Vec<_> =
-        processes::ours().into_iter().filter_map(|pid| Some((pid, namespace_of(pid, "net")?))).collect();
+    let all: Vec<_> = processes::ours()
+        .into_iter()
+        .filter_map(|pid| Some((pid, namespace_of(pid, "net")?)))
+        .collect();
     let hosts = topology.links.iter().enumerate().map(|(index, link)| {
         let host = index + 1;
         let namespace = host_namespace(name, host);

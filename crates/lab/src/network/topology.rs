@@ -8,7 +8,8 @@ use super::NetworkError;
 
 /// A bridge of Linux has 1,023 ports.
 const MAX_HOSTS: usize = 1000;
-/// In bits per second: below, a single frame takes longer than a second; above, this machine is the limit and not the link.
+/// In bits per second: below, a single frame takes longer than a second; above, this machine is the
+/// limit and not the link.
 const RATES: std::ops::RangeInclusive<u64> = 16_000..=100_000_000_000;
 const MAX_DELAY_US: u64 = 10_000_000;
 const MAX_QUEUE_US: u64 = 10_000_000;
@@ -60,15 +61,16 @@ impl fmt::Display for LabName {
     }
 }
 
-/// The line between a host and the switch. Rates are bits per second of whole Ethernet frames (14 bytes of header, no
-/// check sum): TCP over IPv4 carries 1,448 of every 1,514 bytes.
+/// The line between a host and the switch. Rates are bits per second of whole Ethernet frames (14
+/// bytes of header, no check sum): TCP over IPv4 carries 1,448 of every 1,514 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     /// What the host can send.
     pub up: u64,
     /// What the host can receive.
     pub down: u64,
-    /// How long a frame is under way on this link, each way, in microseconds; what its queue and its length take is added.
+    /// How long a frame is under way on this link, each way, in microseconds; what its queue and
+    /// its length take is added.
     pub delay_us: u64,
 }
 
@@ -107,7 +109,8 @@ pub struct Topology {
     pub links: Vec<Link>,
     /// How they are joined.
     pub switches: Switches,
-    /// The longest queue in front of each link, as the time that it takes to drain, in microseconds.
+    /// The longest queue in front of each link, as the time that it takes to drain, in
+    /// microseconds.
     pub queue_us: u64,
     /// TCP's congestion control on every host.
     pub congestion_control: String,
@@ -146,7 +149,9 @@ impl Topology {
         };
         let rates = self.links.iter().flat_map(|link| [link.up, link.down]).chain(trunk);
         if let Some(rate) = rates.into_iter().find(|rate| !RATES.contains(rate)) {
-            return refuse(format!("a link of {rate} bit/s: from 16 kbit/s to 100 Gbit/s can be built"));
+            return refuse(format!(
+                "a link of {rate} bit/s: from 16 kbit/s to 100 Gbit/s can be built"
+            ));
         }
         if self.links.iter().any(|link| link.delay_us > MAX_DELAY_US) {
             return refuse("a delay is 10 s at most".to_owned());
@@ -173,12 +178,15 @@ impl Topology {
     pub fn path_rate(&self, from: usize, to: usize) -> u64 {
         let ends = self.links[from - 1].up.min(self.links[to - 1].down);
         match self.switches {
-            Switches::Two { trunk } if self.switch_of(from) != self.switch_of(to) => ends.min(trunk),
+            Switches::Two { trunk } if self.switch_of(from) != self.switch_of(to) => {
+                ends.min(trunk)
+            }
             _ => ends,
         }
     }
 
-    /// The time from one host to another and back, without queues, in microseconds. Hosts count from 1.
+    /// The time from one host to another and back, without queues, in microseconds. Hosts count
+    /// from 1.
     pub fn round_trip_us(&self, from: usize, to: usize) -> u64 {
         2 * (self.links[from - 1].delay_us + self.links[to - 1].delay_us)
     }
@@ -193,9 +201,9 @@ impl Topology {
     /// # Errors
     /// When it has none of that name.
     pub fn host(&self, name: &str) -> Result<usize, NetworkError> {
-        host_number(name)
-            .filter(|number| *number <= self.links.len())
-            .ok_or_else(|| NetworkError::NoSuchHost { host: name.to_owned(), hosts: self.links.len() })
+        host_number(name).filter(|number| *number <= self.links.len()).ok_or_else(|| {
+            NetworkError::NoSuchHost { host: name.to_owned(), hosts: self.links.len() }
+        })
     }
 }
 
@@ -223,7 +231,9 @@ mod tests {
         for name in ["lab", "a", "cs-vs-p2p-5", "abcdefghijklmnopqrstuvwx"] {
             assert_eq!(name.parse::<LabName>().unwrap().as_str(), name);
         }
-        for name in ["", "1a", "-a", "Lab", "a/b", "a b", "ä", "abcdefghijklmnopqrstuvwxy", "..", "a\n"] {
+        for name in
+            ["", "1a", "-a", "Lab", "a/b", "a b", "ä", "abcdefghijklmnopqrstuvwxy", "..", "a\n"]
+        {
             assert!(name.parse::<LabName>().is_err(), "{name:?}");
             assert!(serde_json::from_str::<LabName>(&format!("{name:?}")).is_err(), "{name:?}");
         }
@@ -233,7 +243,9 @@ mod tests {
     fn hosts_are_counted_from_one() {
         assert_eq!(host_number("h1"), Some(1));
         assert_eq!(host_number("h1000"), Some(1000));
-        for name in ["", "h", "1", "h0", "h01", "h+1", "h-1", "H1", "h1 ", "h99999999999999999999999"] {
+        for name in
+            ["", "h", "1", "h0", "h01", "h+1", "h-1", "H1", "h1 ", "h99999999999999999999999"]
+        {
             assert_eq!(host_number(name), None, "{name:?}");
         }
         assert_eq!(star(3).host("h3").unwrap(), 3);
@@ -270,7 +282,10 @@ mod tests {
         assert_eq!(topology.path_rate(5, 1), 1_000_000);
         assert_eq!(topology.round_trip_us(1, 5), 12_000);
         topology.switches = Switches::Two { trunk: 500_000 };
-        assert_eq!((1..=5).map(|host| topology.switch_of(host)).collect::<Vec<_>>(), [1, 1, 1, 2, 2]);
+        assert_eq!(
+            (1..=5).map(|host| topology.switch_of(host)).collect::<Vec<_>>(),
+            [1, 1, 1, 2, 2]
+        );
         assert_eq!(topology.path_rate(1, 5), 500_000);
         assert_eq!(topology.path_rate(1, 3), 10_000_000);
     }

@@ -1,4 +1,5 @@
-//! Reads a directory of records: bounded, with line numbers in what it complains about, and blind to what it does not know.
+//! Reads a directory of records: bounded, with line numbers in what it complains about, and blind
+//! to what it does not know.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -76,17 +77,22 @@ pub struct Records {
 impl Records {
     /// The failures that still stand: no such run was made later.
     pub fn standing_failures(&self) -> impl Iterator<Item = &Failure> {
-        let made: BTreeSet<_> =
-            self.runs.iter().map(|run| (&run.mode, run.users, run.repetition, &run.file.name)).collect();
+        let made: BTreeSet<_> = self
+            .runs
+            .iter()
+            .map(|run| (&run.mode, run.users, run.repetition, &run.file.name))
+            .collect();
         self.failures.iter().filter(move |failure| {
             !made.contains(&(&failure.mode, failure.users, failure.repetition, &failure.file))
         })
     }
 
-    /// The programs that are still missing: of a mode that has runs, the program was there at another time.
+    /// The programs that are still missing: of a mode that has runs, the program was there at
+    /// another time.
     pub fn still_missing(&self) -> impl Iterator<Item = &Missing> {
         // A label may go on after the name of the mode.
-        let made: BTreeSet<_> = self.runs.iter().filter_map(|run| run.mode.split(", ").next()).collect();
+        let made: BTreeSet<_> =
+            self.runs.iter().filter_map(|run| run.mode.split(", ").next()).collect();
         self.missing.iter().filter(move |missing| !made.contains(&*missing.mode))
     }
 }
@@ -108,8 +114,8 @@ pub struct SeriesPoint {
 /// Reads `records.jsonl` in `dir`, within [`LIMITS`].
 ///
 /// # Errors
-/// If it cannot be read, a line is not what it should be, or there is too much of anything. A last line that was cut off
-/// (by a kill) is passed over with a warning.
+/// If it cannot be read, a line is not what it should be, or there is too much of anything. A last
+/// line that was cut off (by a kill) is passed over with a warning.
 pub fn read(dir: &Path) -> Result<Records, RecordError> {
     let path = dir.join(FILE_NAME);
     match File::open(&path) {
@@ -122,7 +128,11 @@ pub fn read(dir: &Path) -> Result<Records, RecordError> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_with(mut source: impl BufRead, path: &Path, limits: Limits) -> Result<Records, RecordError> {
+pub fn read_with(
+    mut source: impl BufRead,
+    path: &Path,
+    limits: Limits,
+) -> Result<Records, RecordError> {
     let mut reading = Reading { limits, ..Reading::default() };
     let mut text = Vec::new();
     for line in 1.. {
@@ -144,7 +154,9 @@ pub fn read_with(mut source: impl BufRead, path: &Path, limits: Limits) -> Resul
             Ok(()) => {}
             // What a killed writer leaves.
             Err(_) if !whole && length <= limits.line_bytes && reading.header.is_some() => {
-                reading.warnings.push(format!("Line {line}, the last one, is cut off and was passed over."));
+                reading
+                    .warnings
+                    .push(format!("Line {line}, the last one, is cut off and was passed over."));
             }
             Err(reason) => return Err(RecordError::Line { path: path.to_owned(), line, reason }),
         }
@@ -206,8 +218,10 @@ impl Reading {
                 Ok(())
             }
             _ => {
-                // A bounded number of names, so that a wrong file does not become a long list of complaints.
-                let key = if self.unknown.len() < 8 { quoted(&record) } else { "others".to_owned() };
+                // A bounded number of names, so that a wrong file does not become a long list of
+                // complaints.
+                let key =
+                    if self.unknown.len() < 8 { quoted(&record) } else { "others".to_owned() };
                 *self.unknown.entry(key).or_default() += 1;
                 Ok(())
             }
@@ -260,7 +274,8 @@ impl Reading {
             number("finished_seconds", receiver.finished_seconds)?;
             number("left_seconds", receiver.left_seconds)?;
             number("cpu_seconds", receiver.cpu_seconds)?;
-            if receiver.finished_seconds.is_some_and(|finished| finished < receiver.started_seconds) {
+            if receiver.finished_seconds.is_some_and(|finished| finished < receiver.started_seconds)
+            {
                 return Err(format!("{} finished before it started", receiver.host));
             }
             self.few("sources", receiver.from_bytes.len())?;
@@ -304,7 +319,8 @@ impl Reading {
     fn finish(mut self) -> Result<Records, String> {
         let header = self.header.ok_or("there is no header; is this a file of records?")?;
         for (kind, count) in &self.unknown {
-            self.warnings.push(format!("Records of an unknown kind were passed over: {count} of {kind}."));
+            self.warnings
+                .push(format!("Records of an unknown kind were passed over: {count} of {kind}."));
         }
         for series in self.series.values_mut().flat_map(BTreeMap::values_mut) {
             series.sort_by(|one, other| one.t.total_cmp(&other.t));
@@ -395,10 +411,12 @@ mod tests {
         let again = read(dir.path()).unwrap();
         assert_eq!((&again.header, &again.runs), (&from.header, &from.runs));
         assert_eq!((again.failures, again.missing), (vec![failure], vec![missing]));
-        let times: Vec<_> = again.series[&0]["h1"].iter().map(|point| (point.t, point.up_bytes)).collect();
+        let times: Vec<_> =
+            again.series[&0]["h1"].iter().map(|point| (point.t, point.up_bytes)).collect();
         assert_eq!(times, [(0.25, 10), (0.5, 20)]);
         assert!(again.warnings.is_empty());
-        let taken = crate::record::Writer::create(dir.path(), &from.header).expect_err("there are records");
+        let taken =
+            crate::record::Writer::create(dir.path(), &from.header).expect_err("there are records");
         assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
     }
 
@@ -407,7 +425,10 @@ mod tests {
         let run = RUN.replacen('{', r#"{"colour":{"deep":[1,2]},"#, 1);
         let records = lines(&[HEADER, &run, r#"{"record":"weather","rain":true}"#, ""]).unwrap();
         assert_eq!(records.runs.len(), 1);
-        assert_eq!(records.warnings, [r#"Records of an unknown kind were passed over: 1 of "weather"."#]);
+        assert_eq!(
+            records.warnings,
+            [r#"Records of an unknown kind were passed over: 1 of "weather"."#]
+        );
     }
 
     #[test]
@@ -446,7 +467,11 @@ mod tests {
         for (from, to, says) in [
             (r#""bytes":5"#, r#""bytes":0"#, "a file of 0 bytes"),
             (r#""bytes":5"#, r#""bytes":-5"#, "invalid value"),
-            (r#""bytes":5"#, r#""bytes":18446744073709551615"#, "a file of 18446744073709551615 bytes"),
+            (
+                r#""bytes":5"#,
+                r#""bytes":18446744073709551615"#,
+                "a file of 18446744073709551615 bytes",
+            ),
             ("1.5", "-1.5", "finished_seconds is -1.5"),
             ("1.5", "1e999", "number out of range"),
             (r#""started_seconds":0.0"#, r#""started_seconds":2"#, "h2 finished before it started"),
@@ -469,7 +494,10 @@ mod tests {
         let limits = Limits { line_bytes: HEADER.len() + 1, ..LIMITS };
         assert!(HEADER.len() > RUN.len() && text(&whole, limits).is_ok());
         let limits = Limits { line_bytes: HEADER.len(), ..LIMITS };
-        assert_eq!(complaint(text(&whole, limits)), format!("r, line 1: longer than {} bytes", HEADER.len()));
+        assert_eq!(
+            complaint(text(&whole, limits)),
+            format!("r, line 1: longer than {} bytes", HEADER.len())
+        );
         let limits = Limits { records: 0, ..LIMITS };
         assert_eq!(complaint(text(&whole, limits)), "r, line 2: more than 0 records");
         let limits = Limits { samples: 0, ..LIMITS };

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::{FILE_NAME, Failure, Header, Missing, Run, Sample};
 
-/// Writes the records of one experiment. Every line is handed to the system at once, so that a kill loses none.
+/// Writes the records of one experiment. Every line is handed to the system at once, so that a kill
+/// loses none.
 #[derive(Debug)]
 pub struct Writer {
     file: File,
@@ -30,7 +31,8 @@ impl Writer {
     /// Begins a new file in `dir`, which is made if it is not there.
     ///
     /// # Errors
-    /// If `dir` cannot be made or written to, or has records already ([`io::ErrorKind::AlreadyExists`]).
+    /// If `dir` cannot be made or written to, or has records already
+    /// ([`io::ErrorKind::AlreadyExists`]).
     pub fn create(dir: &Path, header: &Header) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let file = OpenOptions::new().append(true).create_new(true).open(dir.join(FILE_NAME))?;
@@ -128,7 +130,10 @@ mod tests {
             writer.missing(&missing).unwrap();
             let text = fs::read_to_string(&path).unwrap();
             let added = text.strip_prefix(after).unwrap();
-            assert!(added.starts_with("{\"record\":\"missing\"") && added.ends_with("}\n"), "{added}");
+            assert!(
+                added.starts_with("{\"record\":\"missing\"") && added.ends_with("}\n"),
+                "{added}"
+            );
         }
         fs::remove_file(&path).unwrap();
         assert_eq!(Writer::go_on(dir.path()).unwrap_err().kind(), io::ErrorKind::NotFound);

@@ -46,8 +46,8 @@ impl Axis {
         }
         let (low, high) = (low / 1.1, high * 1.1);
         let powers = low.log10().floor() as i32..=high.log10().floor() as i32;
-        let values =
-            powers.flat_map(|power| (1..10).map(move |factor| f64::from(factor) * 10f64.powi(power)));
+        let values = powers
+            .flat_map(|power| (1..10).map(move |factor| f64::from(factor) * 10f64.powi(power)));
         let values: Vec<f64> = values.filter(|value| (low..=high).contains(value)).collect();
         // Where even the decades and their halves are few, there is room for all.
         let named = |value: f64| values.len() < 8 || [1, 2, 5].contains(&leading_digit(value));
@@ -58,8 +58,11 @@ impl Axis {
 
     /// A place for each of `values`, evenly: the n-th at n, with half a place at both ends.
     pub(crate) fn listed(label: &str, values: &[u32]) -> Self {
-        let ticks =
-            values.iter().enumerate().map(|(place, value)| (place as f64, value.to_string())).collect();
+        let ticks = values
+            .iter()
+            .enumerate()
+            .map(|(place, value)| (place as f64, value.to_string()))
+            .collect();
         let high = values.len().max(1) as f64 - 0.5;
         Self { label: label.to_owned(), low: -0.5, high, ticks, logarithmic: false }
     }
@@ -89,8 +92,10 @@ fn plain(value: f64) -> String {
 /// 1, 2 or 5 times a power of ten, not below `step`.
 fn round_step(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
-    let factor =
-        [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= step * (1.0 - 1e-9)).unwrap_or(10.0);
+    let factor = [1.0, 2.0, 5.0]
+        .into_iter()
+        .find(|factor| factor * power >= step * (1.0 - 1e-9))
+        .unwrap_or(10.0);
     factor * power
 }
 
@@ -115,14 +120,18 @@ mod tests {
     fn every_value_lies_within() {
         for high in [0.003, 0.7, 1.0, 8.77, 9.999_999, 10.0, 123.0, 5e6] {
             let axis = Axis::rounded("", 0.0, high, 5);
-            assert!(axis.low == 0.0 && axis.high >= high && axis.high <= high * 2.5, "{high}: {axis:?}");
+            assert!(
+                axis.low == 0.0 && axis.high >= high && axis.high <= high * 2.5,
+                "{high}: {axis:?}"
+            );
             assert!((4..=9).contains(&axis.ticks.len()), "{high}: {axis:?}");
         }
     }
 
     #[test]
     fn what_is_far_apart_is_shown_as_ratios() {
-        let texts = |axis: &Axis| axis.ticks.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
+        let texts =
+            |axis: &Axis| axis.ticks.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
         let far = Axis::around("", 9.0, 44.0);
         assert!(far.logarithmic && far.low < 9.0 && far.high > 44.0);
         assert_eq!(texts(&far), ["9", "10", "20", "30", "40"]);
@@ -140,7 +149,10 @@ mod tests {
     #[test]
     fn listed_values_stand_evenly() {
         let axis = Axis::listed("users", &[1, 2, 50]);
-        assert_eq!(axis.ticks.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["1", "2", "50"]);
+        assert_eq!(
+            axis.ticks.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(),
+            ["1", "2", "50"]
+        );
         assert_eq!(
             [-0.5, 0.0, 2.5, 99.0].map(|value| axis.place(value, (0.0, 30.0))),
             [0.0, 5.0, 30.0, 30.0]

@@ -1,4 +1,5 @@
-//! Bars that lie on their side, a row for each name, with ranges and numbers; upright lines for bounds.
+//! Bars that lie on their side, a row for each name, with ranges and numbers; upright lines for
+//! bounds.
 
 use std::ops::Range;
 
@@ -27,7 +28,8 @@ pub(crate) struct Bars {
     pub(crate) marks: Vec<Mark>,
 }
 
-/// What rows are to be compared with: one line from top to bottom if it is the same for all that have it, else one for each row.
+/// What rows are to be compared with: one line from top to bottom if it is the same for all that
+/// have it, else one for each row.
 #[derive(Debug, Clone)]
 pub(crate) struct Mark {
     pub(crate) name: String,
@@ -47,8 +49,12 @@ impl Bars {
     pub(crate) fn draw(&self, medium: Medium) -> String {
         let mut canvas = Canvas::new(medium);
         let top = headline(&mut canvas, &self.title, &self.subtitle);
-        let names =
-            self.rows.iter().map(|row| font::width(&row.name, TICK_SIZE)).fold(0.0, f64::max).min(NAMES);
+        let names = self
+            .rows
+            .iter()
+            .map(|row| font::width(&row.name, TICK_SIZE))
+            .fold(0.0, f64::max)
+            .min(NAMES);
         let numbers: Vec<String> =
             self.rows.iter().map(|row| format!("{:.*}", self.places, row.value.median)).collect();
         let number = numbers.iter().map(|text| font::width(text, TICK_SIZE)).fold(0.0, f64::max);
@@ -68,7 +74,8 @@ impl Bars {
             for (rows, value) in mark.stretches(self.rows.len()) {
                 let x = axis.place(value, across);
                 let [start, end] = [rows.start, rows.end].map(|row| top + row as f64 * ROW);
-                canvas.line(&[(x, start), (x, end)], Stroke { color: mark.look.color, width, dash });
+                canvas
+                    .line(&[(x, start), (x, end)], Stroke { color: mark.look.color, width, dash });
             }
         }
         let below = bottom + 8.0 + TICK_SIZE + GAP + LABEL_SIZE + GAP;
@@ -101,7 +108,10 @@ impl Mark {
 fn draw_axis(canvas: &mut Canvas, axis: &Axis, across: (f64, f64), (top, bottom): (f64, f64)) {
     for (value, text) in &axis.ticks {
         let x = axis.place(*value, across);
-        canvas.line(&[(x, top), (x, bottom)], Stroke { color: Color::Grid, width: 1.0, dash: Dash::Solid });
+        canvas.line(
+            &[(x, top), (x, bottom)],
+            Stroke { color: Color::Grid, width: 1.0, dash: Dash::Solid },
+        );
         canvas.text((x, bottom + 8.0 + TICK_SIZE), text, TICK_SIZE, Anchor::Middle, Color::Ink);
     }
     let ink = Stroke { color: Color::Ink, width: 1.2, dash: Dash::Solid };
@@ -113,12 +123,19 @@ fn draw_axis(canvas: &mut Canvas, axis: &Axis, across: (f64, f64), (top, bottom)
     canvas.text((middle, baseline), &label, LABEL_SIZE, Anchor::Middle, Color::Ink);
 }
 
-fn draw_row(canvas: &mut Canvas, row: &Row, number: &str, axis: &Axis, across: (f64, f64), middle: f64) {
+fn draw_row(
+    canvas: &mut Canvas,
+    row: &Row,
+    number: &str,
+    axis: &Axis,
+    across: (f64, f64),
+    middle: f64,
+) {
     let baseline = middle + TICK_SIZE * font::CAP_HEIGHT / 2.0;
     let name = font::fitted(&row.name, TICK_SIZE, NAMES);
     canvas.text((across.0 - GAP * 0.7, baseline), &name, TICK_SIZE, Anchor::End, Color::Ink);
-    let [start, end, least, most] =
-        [axis.low, row.value.median, row.value.least, row.value.most].map(|value| axis.place(value, across));
+    let [start, end, least, most] = [axis.low, row.value.median, row.value.least, row.value.most]
+        .map(|value| axis.place(value, across));
     canvas.rectangle((start, middle - BAR / 2.0), (end - start, BAR), row.color);
     if row.value.count > 1 {
         let ink = Stroke { color: Color::Ink, width: 1.2, dash: Dash::Solid };

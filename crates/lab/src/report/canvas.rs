@@ -1,15 +1,17 @@
-//! A drawing surface that becomes SVG: texts, lines, markers, and what colours mean on paper and on a page.
-//! It knows nothing of axes or data.
+//! A drawing surface that becomes SVG: texts, lines, markers, and what colours mean on paper and on
+//! a page. It knows nothing of axes or data.
 //!
-//! Why no plotting library: `plotters` draws its legends over the data and needs C libraries to measure text; `kuva` has both
-//! legends and metrics, yet writes black numbers on dark cells, knows no line with a marker in a legend, and starts dashes
-//! anew at every point of a PNG. What a report needs is little, and this way one SVG is the source of every picture.
+//! Why no plotting library: `plotters` draws its legends over the data and needs C libraries to
+//! measure text; `kuva` has both legends and metrics, yet writes black numbers on dark cells, knows
+//! no line with a marker in a legend, and starts dashes anew at every point of a PNG. What a report
+//! needs is little, and this way one SVG is the source of every picture.
 
 use std::fmt::Write as _;
 
 use super::{font, page::escaped};
 
-/// What a colour is for. Series take Okabe and Ito's palette, which people with any colour vision tell apart.
+/// What a colour is for. Series take Okabe and Ito's palette, which people with any colour vision
+/// tell apart.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Color {
     /// Texts, axes, bounds.
@@ -50,7 +52,8 @@ const PAPER: (&str, &str) = ("#ffffff", "#1c1c1e");
 pub(crate) enum Medium {
     /// A file of its own: fixed colours on white.
     Paper,
-    /// A part of a page that has the variables of [`page_variables`], so that it follows light and dark.
+    /// A part of a page that has the variables of [`page_variables`], so that it follows light and
+    /// dark.
     Page,
 }
 
@@ -58,7 +61,10 @@ pub(crate) enum Medium {
 pub(crate) fn page_variables() -> [String; 2] {
     let mut sides = [String::new(), String::new()];
     let named = [("ink", INK), ("muted", MUTED), ("grid", GRID), ("paper", PAPER)];
-    let series = SERIES_COLORS.iter().enumerate().map(|(place, colors)| (format!("series-{place}"), *colors));
+    let series = SERIES_COLORS
+        .iter()
+        .enumerate()
+        .map(|(place, colors)| (format!("series-{place}"), *colors));
     for (name, (light, dark)) in
         named.map(|(name, colors)| (name.to_owned(), colors)).into_iter().chain(series)
     {
@@ -87,7 +93,9 @@ impl Color {
                 let [red, green, blue] = heat(value);
                 format!("#{red:02x}{green:02x}{blue:02x}")
             }
-            Self::OnHeat(value) => if is_dark(heat(value)) { "#ffffff" } else { "#1a1a1a" }.to_owned(),
+            Self::OnHeat(value) => {
+                if is_dark(heat(value)) { "#ffffff" } else { "#1a1a1a" }.to_owned()
+            }
         }
     }
 }
@@ -100,7 +108,8 @@ fn heat(value: f64) -> [u8; 3] {
     let stop = (at.floor() as usize).min(2);
     let part = at - stop as f64;
     std::array::from_fn(|channel| {
-        (STOPS[stop][channel] + (STOPS[stop + 1][channel] - STOPS[stop][channel]) * part).round() as u8
+        (STOPS[stop][channel] + (STOPS[stop + 1][channel] - STOPS[stop][channel]) * part).round()
+            as u8
     })
 }
 
@@ -163,8 +172,14 @@ pub(crate) enum Marker {
 }
 
 /// All forms, in the order in which series take them.
-pub(crate) const MARKERS: [Marker; 6] =
-    [Marker::Circle, Marker::Square, Marker::Triangle, Marker::Diamond, Marker::TriangleDown, Marker::Cross];
+pub(crate) const MARKERS: [Marker; 6] = [
+    Marker::Circle,
+    Marker::Square,
+    Marker::Triangle,
+    Marker::Diamond,
+    Marker::TriangleDown,
+    Marker::Cross,
+];
 
 /// What has been drawn so far. Units are pixels at a scale of one; y grows downwards.
 #[derive(Debug)]
@@ -179,7 +194,14 @@ impl Canvas {
     }
 
     /// Writes `text` with its baseline at `y`.
-    pub(crate) fn text(&mut self, (x, y): (f64, f64), text: &str, size: f64, anchor: Anchor, color: Color) {
+    pub(crate) fn text(
+        &mut self,
+        (x, y): (f64, f64),
+        text: &str,
+        size: f64,
+        anchor: Anchor,
+        color: Color,
+    ) {
         self.text_turned((x, y), text, size, anchor, color, "");
     }
 
@@ -217,8 +239,11 @@ impl Canvas {
         }
         let places: Vec<String> =
             points.iter().map(|(x, y)| format!("{},{}", short(*x), short(*y))).collect();
-        let dash =
-            stroke.dash.pattern().map(|dash| format!(" stroke-dasharray=\"{dash}\"")).unwrap_or_default();
+        let dash = stroke
+            .dash
+            .pattern()
+            .map(|dash| format!(" stroke-dasharray=\"{dash}\""))
+            .unwrap_or_default();
         self.add(format_args!(
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" stroke-linejoin=\"round\"{dash}/>",
             places.join(" "),
@@ -228,7 +253,12 @@ impl Canvas {
     }
 
     /// Fills a rectangle.
-    pub(crate) fn rectangle(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), color: Color) {
+    pub(crate) fn rectangle(
+        &mut self,
+        (x, y): (f64, f64),
+        (width, height): (f64, f64),
+        color: Color,
+    ) {
         let (x, y, width, height) = (short(x), short(y), short(width), short(height));
         let color = color.on(self.medium);
         self.add(format_args!(
@@ -237,12 +267,20 @@ impl Canvas {
     }
 
     /// Sets a point; a hollow one shows the ground within.
-    pub(crate) fn marker(&mut self, (x, y): (f64, f64), marker: Marker, color: Color, hollow: bool) {
+    pub(crate) fn marker(
+        &mut self,
+        (x, y): (f64, f64),
+        marker: Marker,
+        color: Color,
+        hollow: bool,
+    ) {
         let edge = color.on(self.medium);
         let fill = if hollow { Color::Paper.on(self.medium) } else { edge.clone() };
         let path = |points: &[(f64, f64)]| {
-            let all: Vec<String> =
-                points.iter().map(|(dx, dy)| format!("{} {}", short(x + dx), short(y + dy))).collect();
+            let all: Vec<String> = points
+                .iter()
+                .map(|(dx, dy)| format!("{} {}", short(x + dx), short(y + dy)))
+                .collect();
             format!("<path d=\"M{}Z\"", all.join("L"))
         };
         let shape = match marker {
@@ -337,6 +375,8 @@ mod tests {
     #[test]
     fn heat_grows_darker() {
         let light = |value| heat(value).map(u32::from).iter().sum::<u32>();
-        assert!((1..=20).all(|step| light(f64::from(step) / 20.0) < light(f64::from(step - 1) / 20.0)));
+        assert!(
+            (1..=20).all(|step| light(f64::from(step) / 20.0) < light(f64::from(step - 1) / 20.0))
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Charts of values over an axis: panels one above the other that share it, and a legend below. It lays out and draws; what
-//! is shown is for `figures`.
+//! Charts of values over an axis: panels one above the other that share it, and a legend below. It
+//! lays out and draws; what is shown is for `figures`.
 
 use super::{
     axis::Axis,
@@ -7,7 +7,8 @@ use super::{
     font,
 };
 
-/// Width of all pictures in pixels; at the width of one column of a paper (8.5 cm), texts are 5.6 points high.
+/// Width of all pictures in pixels; at the width of one column of a paper (8.5 cm), texts are 5.6
+/// points high.
 pub(crate) const WIDTH: f64 = 560.0;
 pub(crate) const TITLE_SIZE: f64 = 15.0;
 pub(crate) const LABEL_SIZE: f64 = 14.0;
@@ -114,7 +115,9 @@ impl Chart {
             Color::Ink,
         );
         for series in &panel.series {
-            draw_series(canvas, series, |x, y| (self.x.place(x, across), panel.y.place(y, upwards)));
+            draw_series(canvas, series, |x, y| {
+                (self.x.place(x, across), panel.y.place(y, upwards))
+            });
         }
     }
 
@@ -147,7 +150,13 @@ impl Chart {
 pub(crate) fn headline(canvas: &mut Canvas, title: &str, subtitle: &str) -> f64 {
     let room = WIDTH - 2.0 * GAP;
     let mut y = GAP + TITLE_SIZE;
-    canvas.text((GAP, y), &font::fitted(title, TITLE_SIZE, room), TITLE_SIZE, Anchor::Start, Color::Ink);
+    canvas.text(
+        (GAP, y),
+        &font::fitted(title, TITLE_SIZE, room),
+        TITLE_SIZE,
+        Anchor::Start,
+        Color::Ink,
+    );
     if !subtitle.is_empty() {
         y += GAP / 2.0 + TICK_SIZE;
         canvas.text(
@@ -178,7 +187,12 @@ pub(crate) fn draw_legend(canvas: &mut Canvas, legend: &[(String, Look)], top: f
             canvas.line(&ends, Stroke { color: look.color, width, dash });
         }
         if let Some((marker, hollow)) = look.marker {
-            canvas.marker((f64::midpoint(sample[0].x, sample[1].x), middle), marker, look.color, hollow);
+            canvas.marker(
+                (f64::midpoint(sample[0].x, sample[1].x), middle),
+                marker,
+                look.color,
+                hollow,
+            );
         }
         let baseline = middle + TICK_SIZE * font::CAP_HEIGHT / 2.0;
         canvas.text((x + LEGEND_SAMPLE, baseline), text, TICK_SIZE, Anchor::Start, Color::Ink);
@@ -189,7 +203,8 @@ pub(crate) fn draw_legend(canvas: &mut Canvas, legend: &[(String, Look)], top: f
 fn draw_series(canvas: &mut Canvas, series: &Series, place: impl Fn(f64, f64) -> (f64, f64)) {
     let look = series.look;
     if let Some((width, dash)) = look.line {
-        let points: Vec<(f64, f64)> = series.points.iter().map(|point| place(point.x, point.y)).collect();
+        let points: Vec<(f64, f64)> =
+            series.points.iter().map(|point| place(point.x, point.y)).collect();
         canvas.line(&points, Stroke { color: look.color, width, dash });
     }
     let whisker = Stroke { color: look.color, width: LINE, dash: Dash::Solid };

@@ -1,4 +1,5 @@
-//! What stands at the head of a report and at its end: what was done where, remarks, and the commands.
+//! What stands at the head of a report and at its end: what was done where, remarks, and the
+//! commands.
 
 use super::tables::receivers_of;
 use crate::record::Records;
@@ -49,17 +50,19 @@ impl<'a> Facts<'a> {
         // Earlier versions noted what two modes have in common twice.
         remarks.dedup();
         remarks.extend(records.warnings.iter().cloned());
-        let missing = records.still_missing().map(|missing| format!("{} is not installed.", missing.program));
+        let missing =
+            records.still_missing().map(|missing| format!("{} is not installed.", missing.program));
         remarks.extend(missing);
         let count = records.standing_failures().count();
         if count > 0 {
             let runs = if count == 1 { "run" } else { "runs" };
-            remarks.push(format!("{count} {runs} could not be carried out; see what was not measured."));
+            remarks.push(format!(
+                "{count} {runs} could not be carried out; see what was not measured."
+            ));
         }
-        let noted = records
-            .runs
-            .iter()
-            .filter_map(|run| Some(format!("Run {} ({}): {}", run.run, run.mode, run.note.as_ref()?)));
+        let noted = records.runs.iter().filter_map(|run| {
+            Some(format!("Run {} ({}): {}", run.run, run.mode, run.note.as_ref()?))
+        });
         remarks.extend(noted);
         if records.runs.is_empty() {
             remarks.push("There is no run in these records.".into());
@@ -74,7 +77,8 @@ impl<'a> Facts<'a> {
 
     /// A title and the commands of the first repetition of every kind of run.
     pub(crate) fn run_commands(&self) -> Vec<(String, &'a [String])> {
-        let runs = self.records.runs.iter().filter(|run| run.repetition == 0 && !run.commands.is_empty());
+        let runs =
+            self.records.runs.iter().filter(|run| run.repetition == 0 && !run.commands.is_empty());
         runs.map(|run| {
             let title = format!("{}, {}, {}", run.mode, run.file.name, receivers_of(run.users));
             (title, run.commands.as_slice())

@@ -1,4 +1,5 @@
-//! Which pictures a report has, and what is in them. How they are drawn is for `chart`, `bars` and `matrix`.
+//! Which pictures a report has, and what is in them. How they are drawn is for `chart`, `bars` and
+//! `matrix`.
 
 mod crowd;
 mod hosts;
@@ -67,8 +68,10 @@ pub(crate) fn all(summary: &Summary<'_>) -> Vec<Figure> {
 /// What is left of `text` in the name of a file.
 pub(crate) fn slug(text: &str) -> String {
     let letters = text.to_lowercase();
-    let letters: String =
-        letters.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { ' ' }).collect();
+    let letters: String = letters
+        .chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { ' ' })
+        .collect();
     let mut slug = letters.split_whitespace().collect::<Vec<_>>().join("-");
     slug.truncate(SLUG);
     if slug.is_empty() { "unnamed".to_owned() } else { slug.trim_end_matches('-').to_owned() }
@@ -93,7 +96,8 @@ fn look_of(place: Place, solid: bool) -> Look {
     if solid { Look { line: Some((1.8, Dash::Solid)), ..look } } else { look }
 }
 
-/// No two of the first 36 are alike, in colour or without. A variant has the same colour in another form.
+/// No two of the first 36 are alike, in colour or without. A variant has the same colour in another
+/// form.
 fn numbered_look(number: usize, variant: usize) -> Look {
     let round = number / SERIES;
     let form = number + round + variant;

@@ -1,4 +1,5 @@
-//! The typeface of all pictures, a part of DejaVu Sans that travels with the program, and how wide a text is in it.
+//! The typeface of all pictures, a part of DejaVu Sans that travels with the program, and how wide
+//! a text is in it.
 
 use std::sync::OnceLock;
 
@@ -7,7 +8,8 @@ use skrifa::{
     instance::{LocationRef, Size},
 };
 
-/// Latin letters, Greek letters, arrows and the signs that reports use. `fonts/LICENSE` has its terms.
+/// Latin letters, Greek letters, arrows and the signs that reports use. `fonts/LICENSE` has its
+/// terms.
 pub(crate) const BYTES: &[u8] = include_bytes!("../../fonts/DejaVuSans-subset.ttf");
 
 /// Its name, and what stands in for it where a picture is shown without it.
@@ -51,7 +53,8 @@ mod tests {
     #[test]
     fn widths_are_the_fonts() {
         // DejaVu Sans: a digit is 1303 of 2048 units wide, an m 1995, an i 569.
-        for (text, units) in [("0", 1303.0), ("m", 1995.0), ("i", 569.0), ("m0", 3298.0), ("", 0.0)] {
+        for (text, units) in [("0", 1303.0), ("m", 1995.0), ("i", 569.0), ("m0", 3298.0), ("", 0.0)]
+        {
             assert!((width(text, 2048.0) - units).abs() < 0.5, "{text}: {}", width(text, 2048.0));
         }
         assert_eq!(width("漢", 10.0), 10.0);

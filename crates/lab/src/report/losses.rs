@@ -1,5 +1,6 @@
-//! Where the time beyond the bound went, by what the origin's interface counted: it is the origin's link that makes the bound of a flash
-//! crowd of equals, so every second beyond it is one in which that link carried nothing, carried something else, or had nothing left to do.
+//! Where the time beyond the bound went, by what the origin's interface counted: it is the origin's
+//! link that makes the bound of a flash crowd of equals, so every second beyond it is one in which
+//! that link carried nothing, carried something else, or had nothing left to do.
 
 use super::summary::{Group, Spread, Summary};
 use crate::{
@@ -7,9 +8,11 @@ use crate::{
     record::{Model, Records, Run, SeriesPoint, Topology},
 };
 
-/// What the origin sent before it is under way: less than a piece, more than a greeting. Bytes on the wire.
+/// What the origin sent before it is under way: less than a piece, more than a greeting. Bytes on
+/// the wire.
 const UNDER_WAY: f64 = 32_768.0;
-/// When no more than this is left of all that it sent, it counts as done; what follows are farewells. Bytes on the wire.
+/// When no more than this is left of all that it sent, it counts as done; what follows are
+/// farewells. Bytes on the wire.
 const FAREWELL: f64 = 32_768.0;
 /// Bounds that differ by less are the same.
 const SAME: f64 = 0.001;
@@ -21,7 +24,8 @@ pub(crate) struct Losses {
     pub(crate) start: f64,
     /// It carried parts of the file once more.
     pub(crate) again: f64,
-    /// It carried something else: messages, acknowledgements, heads of short packets, what was lost.
+    /// It carried something else: messages, acknowledgements, heads of short packets, what was
+    /// lost.
     pub(crate) other: f64,
     /// It carried nothing, though it was not done.
     pub(crate) idle: f64,
@@ -33,13 +37,17 @@ pub(crate) struct Losses {
 pub(crate) const CAUSES: [&str; 5] = ["start", "sent again", "sent besides", "idle", "tail"];
 
 impl Losses {
-    /// The median of each cause over the complete runs of a group. `None` when its bound is not that of one origin's link, or a
-    /// run was not counted.
+    /// The median of each cause over the complete runs of a group. `None` when its bound is not
+    /// that of one origin's link, or a run was not counted.
     pub(crate) fn of(group: &Group<'_>, summary: &Summary<'_>) -> Option<Self> {
-        let runs: Option<Vec<[f64; 5]>> =
-            group.complete_runs().map(|run| Some(Self::of_counted(run, summary.records)?.list())).collect();
+        let runs: Option<Vec<[f64; 5]>> = group
+            .complete_runs()
+            .map(|run| Some(Self::of_counted(run, summary.records)?.list()))
+            .collect();
         let runs = runs?;
-        let median = |cause: usize| Spread::of(runs.iter().map(|run| run[cause])).map(|spread| spread.median);
+        let median = |cause: usize| {
+            Spread::of(runs.iter().map(|run| run[cause])).map(|spread| spread.median)
+        };
         Some(Self {
             start: median(0)?,
             again: median(1)?,
@@ -56,7 +64,11 @@ impl Losses {
 
     fn of_counted(run: &Run, records: &Records) -> Option<Self> {
         let [origin] = run.origins.as_slice() else { return None };
-        Self::of_run(run, &records.header.topology, records.series.get(&run.run)?.get(&origin.host)?)
+        Self::of_run(
+            run,
+            &records.header.topology,
+            records.series.get(&run.run)?.get(&origin.host)?,
+        )
     }
 
     /// Of a run with one origin, whose samples are `points`.
@@ -78,7 +90,8 @@ impl Losses {
         let sent = origin.payload_up_bytes? as f64;
         let began = run.began()?;
         let last = run.last_seconds()?;
-        // From when on the link must have carried at its rate to be this far; what it carried before was greetings.
+        // From when on the link must have carried at its rate to be this far; what it carried
+        // before was greetings.
         let under_way = points.iter().find(|point| point.up_bytes as f64 > UNDER_WAY)?;
         let start = under_way.t - under_way.up_bytes as f64 / rate - began;
         let done = time_of(points, all - FAREWELL)? + FAREWELL / rate - began;
@@ -97,7 +110,9 @@ impl Losses {
 fn time_of(points: &[SeriesPoint], bytes: f64) -> Option<f64> {
     let after = points.iter().position(|point| point.up_bytes as f64 >= bytes)?;
     let point = points[after];
-    let Some(before) = after.checked_sub(1).map(|before| points[before]) else { return Some(point.t) };
+    let Some(before) = after.checked_sub(1).map(|before| points[before]) else {
+        return Some(point.t);
+    };
     let part = (bytes - before.up_bytes as f64) / (point.up_bytes - before.up_bytes).max(1) as f64;
     Some(before.t + (point.t - before.t) * part)
 }
@@ -156,10 +171,15 @@ mod tests {
 
     /// Samples every 0.1 s of a link that is busy in these spans of time, until `end`.
     fn samples(busy: &[(f64, f64)], end: f64) -> Vec<SeriesPoint> {
-        let carried = |t: f64| busy.iter().map(|&(from, to)| (t.min(to) - from).max(0.0)).sum::<f64>();
+        let carried =
+            |t: f64| busy.iter().map(|&(from, to)| (t.min(to) - from).max(0.0)).sum::<f64>();
         let times = (0..=(end * 10.0).round() as u32).map(|tick| f64::from(tick) / 10.0);
         times
-            .map(|t| SeriesPoint { t, up_bytes: (carried(t) * 1_514_000.0).round() as u64, down_bytes: 0 })
+            .map(|t| SeriesPoint {
+                t,
+                up_bytes: (carried(t) * 1_514_000.0).round() as u64,
+                down_bytes: 0,
+            })
             .collect()
     }
 
@@ -176,7 +196,11 @@ mod tests {
     fn every_second_has_its_cause() {
         assert_losses(&run(10.0, FILE), &samples(&[(0.0, 10.0)], 10.0), [0.0; 5]);
         // Begins between two samples.
-        assert_losses(&run(10.3, FILE), &samples(&[(0.25, 10.3)], 10.3), [0.25, 0.0, 0.05, 0.0, 0.0]);
+        assert_losses(
+            &run(10.3, FILE),
+            &samples(&[(0.25, 10.3)], 10.3),
+            [0.25, 0.0, 0.05, 0.0, 0.0],
+        );
         let again = FILE + FILE / 10;
         assert_losses(&run(11.0, again), &samples(&[(0.0, 11.0)], 11.0), [0.0, 1.0, 0.0, 0.0, 0.0]);
         assert_losses(&run(10.5, FILE), &samples(&[(0.0, 10.5)], 10.5), [0.0, 0.0, 0.5, 0.0, 0.0]);
@@ -201,11 +225,8 @@ mod tests {
 
     #[test]
     fn a_time_between_two_samples() {
-        let points = [(0.0, 0), (1.0, 100), (2.0, 100), (3.0, 300)].map(|(t, up_bytes)| SeriesPoint {
-            t,
-            up_bytes,
-            down_bytes: 0,
-        });
+        let points = [(0.0, 0), (1.0, 100), (2.0, 100), (3.0, 300)]
+            .map(|(t, up_bytes)| SeriesPoint { t, up_bytes, down_bytes: 0 });
         assert_eq!(time_of(&points, 50.0), Some(0.5));
         assert_eq!(time_of(&points, 100.0), Some(1.0));
         assert_eq!(time_of(&points, 200.0), Some(2.5));

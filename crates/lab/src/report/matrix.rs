@@ -43,7 +43,12 @@ impl Matrix {
     pub(crate) fn draw(&self, medium: Medium) -> String {
         let mut canvas = Canvas::new(medium);
         let top = headline(&mut canvas, &self.title, &self.subtitle);
-        let names = self.rows.iter().map(|name| font::width(name, TICK_SIZE)).fold(0.0, f64::max).min(140.0);
+        let names = self
+            .rows
+            .iter()
+            .map(|name| font::width(name, TICK_SIZE))
+            .fold(0.0, f64::max)
+            .min(140.0);
         let left = GAP + LABEL_SIZE + GAP + names + GAP;
         let width = ((WIDTH - GAP - left) / self.columns.len().max(1) as f64).min(CELL_MOST.0);
         let height = (width * 0.75).clamp(5.0, CELL_MOST.1);
@@ -81,11 +86,14 @@ impl Matrix {
             LABEL_SIZE,
             Color::Ink,
         );
-        let widest = self.columns.iter().map(|name| font::width(name, TICK_SIZE)).fold(0.0, f64::max);
+        let widest =
+            self.columns.iter().map(|name| font::width(name, TICK_SIZE)).fold(0.0, f64::max);
         // Rows and columns are mostly the same hosts, and those that are named should be.
         let every = every((widest + 4.0) / grid.width).max(every(TICK_SIZE * 1.2 / grid.height));
         let mut free_from = f64::NEG_INFINITY;
-        for (place, name) in self.columns.iter().enumerate().filter(|(_, name)| is_named(name, every)) {
+        for (place, name) in
+            self.columns.iter().enumerate().filter(|(_, name)| is_named(name, every))
+        {
             let x = grid.left + (place as f64 + 0.5) * grid.width;
             let half = font::width(name, TICK_SIZE) / 2.0;
             if x - half >= free_from && x + half <= WIDTH {
@@ -111,11 +119,14 @@ impl Matrix {
         let widest = texts.map(|text| font::width(&text, 1.0)).fold(0.1, f64::max);
         let size = ((grid.width - 6.0) / widest).min(grid.height * 0.7).min(TICK_SIZE);
         let (rows, columns) = (self.rows.len(), self.columns.len());
-        // Most cells of a large crowd are empty: one ground for all of them, and no zeros to read over.
+        // Most cells of a large crowd are empty: one ground for all of them, and no zeros to read
+        // over.
         let area = (columns as f64 * grid.width, rows as f64 * grid.height);
         canvas.rectangle((grid.left, grid.top), area, Color::Heat(0.0));
-        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
-            let (x, y) = (grid.left + column as f64 * grid.width, grid.top + row as f64 * grid.height);
+        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)))
+        {
+            let (x, y) =
+                (grid.left + column as f64 * grid.width, grid.top + row as f64 * grid.height);
             let Some(value) = self.values[row][column] else {
                 canvas.rectangle((x, y), (grid.width - 1.0, grid.height - 1.0), Color::Grid);
                 continue;
@@ -126,7 +137,8 @@ impl Matrix {
             }
             canvas.rectangle((x, y), (grid.width - 1.0, grid.height - 1.0), Color::Heat(part));
             if size >= NUMBER_LEAST {
-                let middle = (x + grid.width / 2.0, y + grid.height / 2.0 + size * font::CAP_HEIGHT / 2.0);
+                let middle =
+                    (x + grid.width / 2.0, y + grid.height / 2.0 + size * font::CAP_HEIGHT / 2.0);
                 canvas.text(middle, &number(value), size, Anchor::Middle, Color::OnHeat(part));
             }
         }
@@ -158,7 +170,11 @@ fn draw_scale(canvas: &mut Canvas, unit: &str, most: f64, top: f64) {
     for place in 0..STEPS {
         let x = GAP + place as f64 * step;
         // A little wider than a step, lest seams show.
-        canvas.rectangle((x, y), (step + 0.3, SCALE.1), Color::Heat((place as f64 + 0.5) / STEPS as f64));
+        canvas.rectangle(
+            (x, y),
+            (step + 0.3, SCALE.1),
+            Color::Heat((place as f64 + 0.5) / STEPS as f64),
+        );
     }
     let below = y + SCALE.1 + GAP / 2.0 + TICK_SIZE * 0.8;
     canvas.text((GAP, below), "0", TICK_SIZE, Anchor::Start, Color::Ink);
@@ -181,7 +197,9 @@ mod tests {
     #[test]
     fn names_are_as_many_as_there_is_room_for() {
         assert_eq!([0.4, 1.0, 1.3, 2.7, 5.5, 1000.0].map(every), [1, 1, 2, 5, 10, 100]);
-        let named = |every| (1..=21).filter(|host| is_named(&format!("h{host}"), every)).collect::<Vec<_>>();
+        let named = |every| {
+            (1..=21).filter(|host| is_named(&format!("h{host}"), every)).collect::<Vec<_>>()
+        };
         assert_eq!(named(5), [5, 10, 15, 20]);
         assert_eq!(named(1).len(), 21);
     }

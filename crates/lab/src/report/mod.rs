@@ -1,8 +1,8 @@
-//! The report of an experiment: tables (Markdown, CSV), plots (SVG, PNG) and one page of HTML, from a directory of records.
-//! It computes from records alone and runs nothing.
+//! The report of an experiment: tables (Markdown, CSV), plots (SVG, PNG) and one page of HTML, from
+//! a directory of records. It computes from records alone and runs nothing.
 //!
-//! `summary` brings repetitions together, `modes` puts them in order; `tables` and `figures` say what is shown; `table`, `chart`, `bars`, `matrix`, `canvas`,
-//! `raster` and `page` say how.
+//! `summary` brings repetitions together, `modes` puts them in order; `tables` and `figures` say
+//! what is shown; `table`, `chart`, `bars`, `matrix`, `canvas`, `raster` and `page` say how.
 
 mod axis;
 mod bars;
@@ -26,7 +26,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::{canvas::Medium, facts::Facts, figures::Figure, summary::Summary, table::Table, tables::raw};
+use self::{
+    canvas::Medium, facts::Facts, figures::Figure, summary::Summary, table::Table, tables::raw,
+};
 use crate::record::{self, RecordError, Records};
 
 /// Why there is no report.
@@ -66,8 +68,8 @@ pub struct Written {
     pub warnings: Vec<String>,
 }
 
-/// Makes the report of the records in `dir`, in the folder `out`, which is made if it is not there; what an earlier report left
-/// there under the same names is replaced.
+/// Makes the report of the records in `dir`, in the folder `out`, which is made if it is not there;
+/// what an earlier report left there under the same names is replaced.
 ///
 /// # Errors
 /// If records cannot be read, or a file cannot be written.
@@ -78,30 +80,38 @@ pub fn write(dir: &Path, out: &Path) -> Result<Written, ReportError> {
     let network = network(&records);
     let results = results(&summary);
     let figures = figures::all(&summary);
-    fs::create_dir_all(out).map_err(|source| ReportError::Write { path: out.to_owned(), source })?;
+    fs::create_dir_all(out)
+        .map_err(|source| ReportError::Write { path: out.to_owned(), source })?;
     let mut files = Vec::new();
     let mut put = |name: &str, bytes: &[u8]| {
         let path = out.join(name);
-        fs::write(&path, bytes).map_err(|source| ReportError::Write { path: path.clone(), source })?;
+        fs::write(&path, bytes)
+            .map_err(|source| ReportError::Write { path: path.clone(), source })?;
         files.push(path);
         Ok::<(), ReportError>(())
     };
     put("report.html", page::page(&facts, &network, &results, &figures).as_bytes())?;
     put("report.md", markdown(&facts, &network, &results, &figures).as_bytes())?;
     let numbers = [raw::medians(&summary), raw::receivers(&summary), raw::sources(&summary)];
-    let named = network.iter().chain(&results).chain(&numbers).filter(|table| !table.name.is_empty());
+    let named =
+        network.iter().chain(&results).chain(&numbers).filter(|table| !table.name.is_empty());
     for table in named {
         put(&format!("{}.csv", table.name), table.csv().as_bytes())?;
     }
     for figure in &figures {
         let svg = figure.svg(Medium::Paper);
         put(&format!("{}.svg", figure.name), svg.as_bytes())?;
-        let png =
-            raster::png(&svg).map_err(|reason| ReportError::Draw { name: figure.name.clone(), reason })?;
+        let png = raster::png(&svg)
+            .map_err(|reason| ReportError::Draw { name: figure.name.clone(), reason })?;
         put(&format!("{}.png", figure.name), &png)?;
     }
     let main: Vec<_> = tables::short(&summary).iter().map(Table::text).collect();
-    Ok(Written { files, runs: records.runs.len(), main: main.join("\n"), warnings: facts.remarks() })
+    Ok(Written {
+        files,
+        runs: records.runs.len(),
+        main: main.join("\n"),
+        warnings: facts.remarks(),
+    })
 }
 
 /// What the network was asked to be, and was.
@@ -120,7 +130,8 @@ fn results(summary: &Summary<'_>) -> Vec<Table> {
         let users = summary.users(file).last().copied();
         let groups = summary.of_file(file).filter(|group| Some(group.users) == users);
         results.extend(groups.filter_map(|group| {
-            let name = format!("shares-{}-{}", figures::slug(&file.name), figures::slug(group.mode));
+            let name =
+                format!("shares-{}-{}", figures::slug(&file.name), figures::slug(group.mode));
             tables::shares(group.typical()?, name)
         }));
     }

@@ -1,5 +1,5 @@
-//! In which order modes stand in tables and plots, and which place among colours and forms each has. What the places look like is for
-//! `figures`.
+//! In which order modes stand in tables and plots, and which place among colours and forms each
+//! has. What the places look like is for `figures`.
 
 use std::collections::BTreeSet;
 
@@ -17,8 +17,8 @@ pub(crate) struct Place {
 /// Places of modes that are not known here begin at this.
 const UNKNOWN: usize = 12;
 
-/// Puts modes into the order of `wanted`, then that of [`Mode::ALL`]; what is not known comes last, as it came. Of one mode, fewer origins
-/// come first.
+/// Puts modes into the order of `wanted`, then that of [`Mode::ALL`]; what is not known comes last,
+/// as it came. Of one mode, fewer origins come first.
 pub(crate) fn sort(modes: &mut [&str], wanted: &[String]) {
     modes.sort_by_key(|label| {
         let (mode, origins) = parts(label);
@@ -58,7 +58,8 @@ fn parts(label: &str) -> (&str, u32) {
     (label[..label.len() - origins.len()].trim_end_matches(", "), number.unwrap_or_default())
 }
 
-/// Our own have a colour each. Others share them, in other forms: what is alike in kind, as far as there is such a pair.
+/// Our own have a colour each. Others share them, in other forms: what is alike in kind, as far as
+/// there is such a pair.
 fn number_of(mode: Mode) -> usize {
     match mode {
         Mode::Swarm => 0,
@@ -89,7 +90,8 @@ mod tests {
         let ran = ["framed", "zeta", "raw", "alpha, with a comma", "swarm"];
         assert_eq!(sorted(&ran, &[]), ["raw", "framed", "swarm", "zeta", "alpha, with a comma"]);
         assert_eq!(sorted(&ran, &["swarm", "zeta"])[..3], ["swarm", "zeta", "raw"]);
-        let origins = ["swarm, 8 origins", "chunk, 2 origins", "swarm, 10 origins", "swarm, 1 origin"];
+        let origins =
+            ["swarm, 8 origins", "chunk, 2 origins", "swarm, 10 origins", "swarm, 1 origin"];
         assert_eq!(
             sorted(&origins, &["swarm"]),
             ["swarm, 1 origin", "swarm, 8 origins", "swarm, 10 origins", "chunk, 2 origins"]

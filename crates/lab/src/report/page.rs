@@ -11,7 +11,12 @@ use super::{
 };
 
 /// The page.
-pub(crate) fn page(facts: &Facts<'_>, network: &[Table], results: &[Table], figures: &[Figure]) -> String {
+pub(crate) fn page(
+    facts: &Facts<'_>,
+    network: &[Table],
+    results: &[Table],
+    figures: &[Figure],
+) -> String {
     let [light, dark] = page_variables();
     let mut text = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -35,7 +40,8 @@ pub(crate) fn page(facts: &Facts<'_>, network: &[Table], results: &[Table], figu
     network.iter().for_each(|table| text += &table.html());
     text += "</div>\n<h2>Results</h2>\n";
     // The tables that have no file of their own are as wide as the page.
-    let (wide, narrow): (Vec<&Table>, Vec<&Table>) = results.iter().partition(|table| table.name.is_empty());
+    let (wide, narrow): (Vec<&Table>, Vec<&Table>) =
+        results.iter().partition(|table| table.name.is_empty());
     wide.iter().for_each(|table| text += &table.html());
     text += "<div class=\"beside\">\n";
     narrow.iter().for_each(|table| text += &table.html());
@@ -89,7 +95,8 @@ summary{cursor:pointer}
 @media print{.plot,tr{break-inside:avoid}}
 ";
 
-/// `text` as it may stand in HTML or SVG, in an attribute or out of one. What XML cannot hold becomes a space.
+/// `text` as it may stand in HTML or SVG, in an attribute or out of one. What XML cannot hold
+/// becomes a space.
 pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {

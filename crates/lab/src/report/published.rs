@@ -1,4 +1,5 @@
-//! The figures that document 1 gives in its section 3.4, and to which experiments they may be compared.
+//! The figures that document 1 gives in its section 3.4, and to which experiments they may be
+//! compared.
 
 use crate::record::{File, Model, Topology};
 
@@ -36,7 +37,9 @@ pub(crate) fn is_network_of_document_1(topology: &Topology) -> bool {
 pub(crate) fn mean_seconds(model: Model, file: &File, users: u32) -> Option<f64> {
     let place = (users as usize).checked_sub(1)?;
     match model {
-        _ if is_like(file, TEXT_FILE) => (model == Model::ClientServer && users == 5).then_some(58.2),
+        _ if is_like(file, TEXT_FILE) => {
+            (model == Model::ClientServer && users == 5).then_some(58.2)
+        }
         _ if !is_like(file, RANDOM_FILE) => None,
         Model::ClientServer => CLIENT_SERVER.get(place).copied(),
         Model::PeerToPeer => PEER_TO_PEER.get(place).copied(),
@@ -91,8 +94,11 @@ mod tests {
             up_bits_per_second: Some(up),
             down_bits_per_second: Some(BITS_PER_SECOND),
         };
-        let topology =
-            |up, delay_seconds| Topology { hosts: vec![host(up)], delay_seconds, ..Topology::default() };
+        let topology = |up, delay_seconds| Topology {
+            hosts: vec![host(up)],
+            delay_seconds,
+            ..Topology::default()
+        };
         assert!(is_network_of_document_1(&topology(BITS_PER_SECOND, 0.005)));
         assert!(!is_network_of_document_1(&topology(BITS_PER_SECOND, 0.0)));
         assert!(!is_network_of_document_1(&topology(2_000_000, 0.005)));

@@ -19,7 +19,8 @@ const SCALE: f32 = 3.0;
 pub(crate) fn png(svg: &str) -> Result<Vec<u8>, String> {
     let tree = tree(svg)?;
     let size = tree.size().to_int_size().scale_by(SCALE).ok_or("a picture without a size")?;
-    let mut pixels = Pixmap::new(size.width(), size.height()).ok_or("a picture that is too large")?;
+    let mut pixels =
+        Pixmap::new(size.width(), size.height()).ok_or("a picture that is too large")?;
     resvg::render(&tree, Transform::from_scale(SCALE, SCALE), &mut pixels.as_mut());
     pixels.encode_png().map_err(|error| error.to_string())
 }

@@ -1,5 +1,6 @@
-//! What the runs amount to: repetitions of the same run brought together, medians and ranges, and the bounds beside them.
-//! Numbers only; how they are written or drawn is for `tables` and `figures`.
+//! What the runs amount to: repetitions of the same run brought together, medians and ranges, and
+//! the bounds beside them. Numbers only; how they are written or drawn is for `tables` and
+//! `figures`.
 
 use std::collections::BTreeMap;
 
@@ -72,7 +73,8 @@ impl<'a> Summary<'a> {
             let file = place(&mut files, &run.file);
             gathered.entry((file, mode, run.users)).or_default().push(run);
         }
-        let groups = gathered.into_values().map(|runs| Group::new(runs, &records.header.topology)).collect();
+        let groups =
+            gathered.into_values().map(|runs| Group::new(runs, &records.header.topology)).collect();
         Self { records, groups, modes, files }
     }
 
@@ -110,7 +112,9 @@ impl<'a> Group<'a> {
         let complete: Vec<&Run> = runs.iter().copied().filter(|run| is_complete(run)).collect();
         let bounds = Bounds::of_run(first, topology);
         let own = bounds.map(|bounds| bounds.of(first.model));
-        let over = |of: &dyn Fn(&Run) -> Option<f64>| Spread::of(complete.iter().filter_map(|run| of(run)));
+        let over = |of: &dyn Fn(&Run) -> Option<f64>| {
+            Spread::of(complete.iter().filter_map(|run| of(run)))
+        };
         let ratio = |bound: Option<f64>| {
             let bound = bound.filter(|&bound| bound > 0.0)?;
             over(&|run| run.last_seconds().map(|last| last / bound))
@@ -124,7 +128,9 @@ impl<'a> Group<'a> {
             last: over(&Run::last_seconds),
             mean: over(&mean_seconds),
             speed: over(&|run| {
-                mean_seconds(run).filter(|&mean| mean > 0.0).map(|mean| run.file.bytes as f64 / mean)
+                mean_seconds(run)
+                    .filter(|&mean| mean > 0.0)
+                    .map(|mean| run.file.bytes as f64 / mean)
             }),
             origin_files: over(&origin_files),
             wire: over(&wire_per_byte),
@@ -135,7 +141,8 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// The complete run whose last receiver stands in the middle: the one to show when only one can be shown.
+    /// The complete run whose last receiver stands in the middle: the one to show when only one can
+    /// be shown.
     pub(crate) fn typical(&self) -> Option<&'a Run> {
         let mut runs: Vec<(f64, &Run)> =
             self.complete_runs().filter_map(|run| Some((run.last_seconds()?, run))).collect();

@@ -58,11 +58,17 @@ impl Table {
         };
         text += &line(&mut self.columns.iter().map(|column| cell(&column.head)));
         text += &line(
-            &mut self.columns.iter().map(|column| if column.numbers { "---:" } else { "---" }.to_owned()),
+            &mut self
+                .columns
+                .iter()
+                .map(|column| if column.numbers { "---:" } else { "---" }.to_owned()),
         );
         for row in &self.rows {
-            text +=
-                &line(&mut row.iter().map(|text| if text.is_empty() { "–".to_owned() } else { cell(text) }));
+            text += &line(
+                &mut row
+                    .iter()
+                    .map(|text| if text.is_empty() { "–".to_owned() } else { cell(text) }),
+            );
         }
         if !self.note.is_empty() {
             text += &format!("\n{}\n", self.note);
@@ -105,8 +111,10 @@ impl Table {
 
     /// A figure of HTML.
     pub(crate) fn html(&self) -> String {
-        let mut text =
-            format!("<figure class=\"table\"><h3>{}</h3><div><table><thead><tr>", escaped(&self.title));
+        let mut text = format!(
+            "<figure class=\"table\"><h3>{}</h3><div><table><thead><tr>",
+            escaped(&self.title)
+        );
         for column in &self.columns {
             text += &format!("<th{}>{}</th>", class(column), escaped(&column.head));
         }
@@ -143,7 +151,11 @@ pub(crate) fn cell(text: &str) -> String {
 fn field(text: &str) -> String {
     // A spreadsheet takes what begins like this for a formula.
     let text = if text.starts_with(['=', '@', '+']) { format!("'{text}") } else { text.to_owned() };
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]

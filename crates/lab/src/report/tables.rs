@@ -25,8 +25,9 @@ pub(crate) fn network(topology: &Topology) -> Table {
             None => kinds.push((host, vec![&host.name])),
         }
     }
-    let rate =
-        |bits: Option<u64>| bits.map_or_else(|| "unlimited".to_owned(), |bits| decimals(bits as f64 / 1e6));
+    let rate = |bits: Option<u64>| {
+        bits.map_or_else(|| "unlimited".to_owned(), |bits| decimals(bits as f64 / 1e6))
+    };
     let mut rows: Vec<Vec<String>> = kinds
         .into_iter()
         .map(|(host, names)| {
@@ -56,7 +57,8 @@ pub(crate) fn network(topology: &Topology) -> Table {
 pub(crate) fn calibration(measures: &[Calibration]) -> Option<Table> {
     let row = |measure: &Calibration| {
         let rate = |rate: Option<f64>| optional(rate, |rate| format!("{:.4}", rate / 1e6));
-        let trip = |seconds: Option<f64>| optional(seconds, |seconds| format!("{:.2}", seconds * 1e3));
+        let trip =
+            |seconds: Option<f64>| optional(seconds, |seconds| format!("{:.2}", seconds * 1e3));
         let pair = measure.payload_bytes_per_second.zip(measure.expected_payload_bytes_per_second);
         let off = pair.filter(|&(_, due)| due > 0.0).map(|(is, due)| (is / due - 1.0) * 100.0);
         vec![
@@ -107,7 +109,8 @@ pub(crate) fn completion(summary: &Summary<'_>) -> Vec<Table> {
                 columns: completion_columns(),
                 rows: Vec::new(),
             };
-            table.rows = summary.of_file(file).map(|group| completion_row(group, beside_document)).collect();
+            table.rows =
+                summary.of_file(file).map(|group| completion_row(group, beside_document)).collect();
             table.without_empty_columns()
         })
         .collect()
@@ -128,8 +131,15 @@ pub(crate) fn short(summary: &Summary<'_>) -> Vec<Table> {
         ]
     };
     let columns = || {
-        let heads =
-            ["users", "mean (s)", "last (s)", "bound (s)", "last ÷ bound", "origin sent (files)", "runs"];
+        let heads = [
+            "users",
+            "mean (s)",
+            "last (s)",
+            "bound (s)",
+            "last ÷ bound",
+            "origin sent (files)",
+            "runs",
+        ];
         [words("mode")].into_iter().chain(heads.map(numbers)).collect()
     };
     let table = |file: &&File| Table {
@@ -204,11 +214,14 @@ fn runs_of(group: &Group<'_>) -> String {
     }
 }
 
-/// Who got which part from whom in one run, in per cent of the file. `None` if nobody could tell, all came from one, or
-/// there are too many.
+/// Who got which part from whom in one run, in per cent of the file. `None` if nobody could tell,
+/// all came from one, or there are too many.
 pub(crate) fn shares(run: &Run, name: String) -> Option<Table> {
-    let sources: BTreeSet<&str> =
-        run.receivers.iter().flat_map(|receiver| receiver.from_bytes.keys().map(String::as_str)).collect();
+    let sources: BTreeSet<&str> = run
+        .receivers
+        .iter()
+        .flat_map(|receiver| receiver.from_bytes.keys().map(String::as_str))
+        .collect();
     if sources.len() < 2 || sources.len().max(run.receivers.len()) > HOSTS_IN_A_TABLE {
         return None;
     }
@@ -232,14 +245,16 @@ pub(crate) fn shares(run: &Run, name: String) -> Option<Table> {
 
 /// Where the time beyond the bound went. `None` if that cannot be told of any mode.
 pub(crate) fn losses(summary: &Summary<'_>) -> Option<Table> {
-    let mut columns = vec![words("file"), words("mode"), numbers("users"), numbers("beyond the bound (s)")];
+    let mut columns =
+        vec![words("file"), words("mode"), numbers("users"), numbers("beyond the bound (s)")];
     columns.extend(CAUSES.map(numbers));
     let row = |group: &Group<'_>| {
         let losses = Losses::of(group, summary)?.list();
         let mut row = vec![group.file.name.clone(), group.mode.to_owned(), group.users.to_string()];
         row.push(format!("{:.2}", losses.iter().sum::<f64>()));
         // Nothing has no sign.
-        let text = |seconds: f64| format!("{seconds:.2}").replace("-0.00", "0.00").replace('-', "−");
+        let text =
+            |seconds: f64| format!("{seconds:.2}").replace("-0.00", "0.00").replace('-', "−");
         row.extend(losses.map(text));
         Some(row)
     };
@@ -268,8 +283,12 @@ pub(crate) fn gaps(summary: &Summary<'_>) -> Option<Table> {
         ]);
     }
     for failure in summary.records.standing_failures() {
-        let which =
-            format!("{}, {}, repetition {}", failure.file, users_of(failure.users), failure.repetition);
+        let which = format!(
+            "{}, {}, repetition {}",
+            failure.file,
+            users_of(failure.users),
+            failure.repetition
+        );
         rows.push(vec![failure.mode.clone(), which, failure.message.clone()]);
     }
     for run in &summary.records.runs {
@@ -297,8 +316,8 @@ pub(crate) fn gaps(summary: &Summary<'_>) -> Option<Table> {
 
 fn spread(spread: Option<Spread>, unit: f64, places: usize) -> String {
     optional(spread, |spread| {
-        let [median, least, most] =
-            [spread.median, spread.least, spread.most].map(|value| format!("{:.places$}", value / unit));
+        let [median, least, most] = [spread.median, spread.least, spread.most]
+            .map(|value| format!("{:.places$}", value / unit));
         if least == most { median } else { format!("{median} ({least}–{most})") }
     })
 }
@@ -339,8 +358,9 @@ pub(crate) fn grouped(number: u64) -> String {
 /// `h1 to h6` of what is numbered without a gap, else all names up to six.
 fn listed(names: &[&str]) -> String {
     let parts: Vec<_> = names.iter().map(|name| natural(name)).collect();
-    let run =
-        parts.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[0].1.checked_add(1) == Some(pair[1].1));
+    let run = parts
+        .windows(2)
+        .all(|pair| pair[0].0 == pair[1].0 && pair[0].1.checked_add(1) == Some(pair[1].1));
     match names {
         [first, _, .., last] if run => format!("{first} to {last}"),
         [first, ..] if names.len() > 6 => format!("{first} and {} more", names.len() - 1),

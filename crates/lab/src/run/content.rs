@@ -1,4 +1,5 @@
-//! The files that are sent: made from a seed, so that another machine sends the same, or copied from where they are.
+//! The files that are sent: made from a seed, so that another machine sends the same, or copied
+//! from where they are.
 
 use std::{
     fs::{self, File},
@@ -56,7 +57,8 @@ pub(super) fn length(content: &Content) -> io::Result<u64> {
         Content::Random { bytes } | Content::Text { bytes } => Ok(*bytes),
         Content::Path(path) => {
             let metadata = fs::metadata(path)?;
-            let empty = || io::Error::new(io::ErrorKind::InvalidInput, "it is no file with bytes in it");
+            let empty =
+                || io::Error::new(io::ErrorKind::InvalidInput, "it is no file with bytes in it");
             Some(metadata.len()).filter(|&bytes| metadata.is_file() && bytes > 0).ok_or_else(empty)
         }
     }
@@ -92,7 +94,10 @@ pub(super) fn write(content: &Content, bytes: u64, seed: u64, path: &Path) -> io
         Content::Path(from) => {
             let copied = io::copy(&mut File::open(from)?.take(bytes + 1), &mut out)?;
             if copied != bytes {
-                return Err(io::Error::other(format!("{} changes while it is read", from.display())));
+                return Err(io::Error::other(format!(
+                    "{} changes while it is read",
+                    from.display()
+                )));
             }
         }
     }
@@ -146,7 +151,8 @@ mod tests {
             ("text", Content::Text { bytes: 200_000 }),
             ("path", Content::Path(dir.path().join("random-1"))),
         ] {
-            let [one, again, other] = ["1", "2", "3"].map(|n| dir.path().join(format!("{kind}-{n}")));
+            let [one, again, other] =
+                ["1", "2", "3"].map(|n| dir.path().join(format!("{kind}-{n}")));
             assert_eq!(length(&content).unwrap(), 200_000);
             for (path, seed) in [(&one, 7), (&again, 7), (&other, 8)] {
                 write(&content, 200_000, seed, path).unwrap();
@@ -158,7 +164,9 @@ mod tests {
         }
         let text = fs::read_to_string(dir.path().join("text-1")).unwrap();
         assert!(text.lines().count() > 2000 && text.contains(" bandwidth "), "{}", &text[..200]);
-        assert!(write(&Content::Path("/proc/self/stat".into()), 3, 0, &dir.path().join("x")).is_err());
+        assert!(
+            write(&Content::Path("/proc/self/stat".into()), 3, 0, &dir.path().join("x")).is_err()
+        );
         for bad in ["/proc/self/stat", "/", "/no/such/file"] {
             assert!(length(&Content::Path(bad.into())).is_err(), "{bad}");
         }

@@ -1,5 +1,6 @@
-//! The records of an experiment while it goes on: a new file, or one that an interrupted experiment left, which is gone on with when it
-//! is of the same experiment. Which runs are there already is found out here; how to make one is not known.
+//! The records of an experiment while it goes on: a new file, or one that an interrupted experiment
+//! left, which is gone on with when it is of the same experiment. Which runs are there already is
+//! found out here; how to make one is not known.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +15,8 @@ use crate::{
     lock::Lock,
     network::{Link, Switches, Topology},
     record::{
-        self, FILE_NAME, Failure, Header, Host, Missing, RecordError, Run, Sample, TrunkLink, VERSION, Writer,
+        self, FILE_NAME, Failure, Header, Host, Missing, RecordError, Run, Sample, TrunkLink,
+        VERSION, Writer,
     },
     scenario::{Action, Content, Scenario},
 };
@@ -79,7 +81,8 @@ pub(super) struct Ledger {
     _lock: Lock,
 }
 
-/// Makes the folder for records ours alone. To be done before what is there is read: who writes meanwhile would number runs alike.
+/// Makes the folder for records ours alone. To be done before what is there is read: who writes
+/// meanwhile would number runs alike.
 ///
 /// # Errors
 /// If another has it, or it cannot be made.
@@ -131,8 +134,8 @@ impl Before {
         })
     }
 
-    /// Whether what is wanted can go on with these. The number of users and repetitions and the modes may be others, as long as the
-    /// network stays as it is.
+    /// Whether what is wanted can go on with these. The number of users and repetitions and the
+    /// modes may be others, as long as the network stays as it is.
     ///
     /// # Errors
     /// If it is another experiment; says in what.
@@ -141,7 +144,9 @@ impl Before {
         let dir = dir.to_owned();
         match difference("records", &identity(there), &identity(wanted)) {
             Some((what, there, here)) => Err(LedgerError::Other { dir, what, there, here }),
-            None if there.settings[BUILD] != wanted.settings[BUILD] => Err(LedgerError::Build { dir }),
+            None if there.settings[BUILD] != wanted.settings[BUILD] => {
+                Err(LedgerError::Build { dir })
+            }
             None => Ok(()),
         }
     }
@@ -167,28 +172,36 @@ fn identity(header: &Header) -> Value {
 
 /// The first difference within a value that is called `name`: what differs, and the two.
 fn difference(name: &str, there: &Value, here: &Value) -> Option<(String, String, String)> {
-    let longer =
-        |name: &str, part: &str| if name == "records" { part.to_owned() } else { format!("{name}, {part}") };
+    let longer = |name: &str, part: &str| {
+        if name == "records" { part.to_owned() } else { format!("{name}, {part}") }
+    };
     match (there, here) {
         _ if there == here => None,
         (Value::Object(one), Value::Object(other)) => {
             let keys: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
-            let of =
-                |object: &serde_json::Map<String, Value>, key| object.get(key).cloned().unwrap_or_default();
-            keys.into_iter().find_map(|key| difference(&longer(name, key), &of(one, key), &of(other, key)))
+            let of = |object: &serde_json::Map<String, Value>, key| {
+                object.get(key).cloned().unwrap_or_default()
+            };
+            keys.into_iter()
+                .find_map(|key| difference(&longer(name, key), &of(one, key), &of(other, key)))
         }
-        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => (1..)
-            .zip(one.iter().zip(other))
-            .find_map(|(place, (one, other))| difference(&longer(name, &place.to_string()), one, other)),
-        (Value::Array(one), Value::Array(other)) => {
-            Some((name.to_owned(), format!("{} of them", one.len()), format!("{} of them", other.len())))
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
+            (1..).zip(one.iter().zip(other)).find_map(|(place, (one, other))| {
+                difference(&longer(name, &place.to_string()), one, other)
+            })
         }
+        (Value::Array(one), Value::Array(other)) => Some((
+            name.to_owned(),
+            format!("{} of them", one.len()),
+            format!("{} of them", other.len()),
+        )),
         _ => Some((name.to_owned(), there.to_string(), here.to_string())),
     }
 }
 
 impl Ledger {
-    /// Opens the records in `dir`, of which this is the lock: new ones with this header, or what is there already.
+    /// Opens the records in `dir`, of which this is the lock: new ones with this header, or what is
+    /// there already.
     ///
     /// # Errors
     /// If they cannot be written.
@@ -252,8 +265,8 @@ fn shorten(text: &mut String) {
     text.truncate(end.unwrap_or_default());
 }
 
-/// What is known of an experiment before its network is up: how delays are made, and what the links do, is missing. `build` tells
-/// the program from others of its version.
+/// What is known of an experiment before its network is up: how delays are made, and what the links
+/// do, is missing. `build` tells the program from others of its version.
 pub(super) fn header(
     scenario: &Scenario,
     setup: &Setup,
@@ -441,10 +454,14 @@ mod tests {
             (vec!["raw".into(), "swarm".into()], &["aria2".to_owned()][..])
         );
         assert_eq!(before.incomplete, 1);
-        let mut ledger = Ledger::open(dir.path(), hold(dir.path()).unwrap(), &head, &before).unwrap();
+        let mut ledger =
+            Ledger::open(dir.path(), hold(dir.path()).unwrap(), &head, &before).unwrap();
         let mut next = run("chunk");
         ledger.run(&mut next, &mut [sample()]).unwrap();
-        assert_eq!(next.run, 3, "its samples must not be mixed with those of the run that was cut off");
+        assert_eq!(
+            next.run, 3,
+            "its samples must not be mixed with those of the run that was cut off"
+        );
         let records = record::read(dir.path()).unwrap();
         assert_eq!(records.runs[1].receivers[0].error.as_ref().map(String::len), Some(SAID));
         assert_eq!(records.runs.iter().map(|run| run.run).collect::<Vec<_>>(), [0, 1, 3]);
@@ -456,14 +473,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (scenario, setup) = smoke();
         let first = head(&scenario, &setup);
-        drop(Ledger::open(dir.path(), hold(dir.path()).unwrap(), &first, &Before::default()).unwrap());
+        drop(
+            Ledger::open(dir.path(), hold(dir.path()).unwrap(), &first, &Before::default())
+                .unwrap(),
+        );
         let before = Before::read(dir.path()).unwrap();
 
         let mut same = scenario.clone();
         same.repeat = 9;
         same.modes.truncate(1);
-        let mut later =
-            head(&same, &Setup { date: "2026-02-02T00:00:00Z".to_owned(), jobs: 4, ..setup.clone() });
+        let mut later = head(
+            &same,
+            &Setup { date: "2026-02-02T00:00:00Z".to_owned(), jobs: 4, ..setup.clone() },
+        );
         later.topology.delay_by = "relay".to_owned();
         before.check(dir.path(), &later).unwrap();
 
@@ -473,7 +495,9 @@ mod tests {
         others[2].users = vec![3];
         others[3].piece_length = None;
         others[4].network.link.up += 1;
-        for (other, what) in others.iter().zip(["seed", "experiment", "network", "scenario", "network"]) {
+        for (other, what) in
+            others.iter().zip(["seed", "experiment", "network", "scenario", "network"])
+        {
             let error = before.check(dir.path(), &head(other, &setup)).unwrap_err().to_string();
             assert!(error.contains(&format!("; {what}")), "{error}");
         }
@@ -483,7 +507,11 @@ mod tests {
         assert!(error.contains("another build of sow"), "{error}");
         let newer = Setup { version: "sow 2".to_owned(), ..setup };
         assert!(
-            before.check(dir.path(), &head(&scenario, &newer)).unwrap_err().to_string().contains("sow 2")
+            before
+                .check(dir.path(), &head(&scenario, &newer))
+                .unwrap_err()
+                .to_string()
+                .contains("sow 2")
         );
     }
 }

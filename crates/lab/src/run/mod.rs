@@ -1,7 +1,9 @@
-//! Runs an experiment: makes the transfers of a scenario on a network that is built for them, and records what they did.
+//! Runs an experiment: makes the transfers of a scenario on a network that is built for them, and
+//! records what they did.
 //!
-//! `plan` says which runs there are, `slot` what part of the machine is ours, `stand` is a network with its files on which runs are made one
-//! after the other, `transfer` is a run, `programs` are those that are compared, `ledger` keeps the records. Here results come together.
+//! `plan` says which runs there are, `slot` what part of the machine is ours, `stand` is a network
+//! with its files on which runs are made one after the other, `transfer` is a run, `programs` are
+//! those that are compared, `ledger` keeps the records. Here results come together.
 
 mod content;
 mod ledger;
@@ -60,7 +62,8 @@ pub struct Setup {
     pub command: Vec<String>,
     /// Now: RFC 3339 in UTC.
     pub date: String,
-    /// The folder for the records. It is made if it is not there; an experiment that was interrupted there is gone on with.
+    /// The folder for the records. It is made if it is not there; an experiment that was
+    /// interrupted there is gone on with.
     pub out: PathBuf,
     /// How many labs are run side by side, 1 to [`MAX_JOBS`].
     pub jobs: u16,
@@ -79,7 +82,8 @@ pub enum News<'a> {
     Made {
         /// What came out.
         run: &'a Run,
-        /// The least time possible, in seconds from the start of the run, in its own model; `None` if nothing limits it.
+        /// The least time possible, in seconds from the start of the run, in its own model; `None`
+        /// if nothing limits it.
         bound: Option<f64>,
     },
     /// A run could not be made.
@@ -91,7 +95,8 @@ pub enum News<'a> {
 pub struct Outcome {
     /// Runs that were made now, whatever came out.
     pub made: usize,
-    /// Runs in the records, made now or before, in which a receiver that was to get a copy has not got a right one.
+    /// Runs in the records, made now or before, in which a receiver that was to get a copy has not
+    /// got a right one.
     pub incomplete: usize,
     /// Runs that could not be made.
     pub failed: usize,
@@ -129,11 +134,12 @@ pub enum RunError {
     Interrupted,
 }
 
-/// Carries an experiment out and returns when everything is done, or soon after `stop` is set. What was recorded so far stays in
-/// `setup.out`; the same call goes on from there.
+/// Carries an experiment out and returns when everything is done, or soon after `stop` is set. What
+/// was recorded so far stays in `setup.out`; the same call goes on from there.
 ///
 /// # Errors
-/// When it cannot begin, or not go on: no network, no place for files or records, other records in the folder. A run that fails is none.
+/// When it cannot begin, or not go on: no network, no place for files or records, other records in
+/// the folder. A run that fails is none.
 pub fn run(
     scenario: &Scenario,
     setup: &Setup,
@@ -166,7 +172,8 @@ pub fn run(
     missing.iter().for_each(|missing| tell(News::Missing(missing)));
     let planned = plan.tasks.len();
     let (missing_modes, incomplete) = (missing.len(), before.incomplete);
-    let mut outcome = Outcome { missing: missing_modes, incomplete, left: planned, ..Outcome::default() };
+    let mut outcome =
+        Outcome { missing: missing_modes, incomplete, left: planned, ..Outcome::default() };
     if planned == 0 && before.header.is_some() {
         return Ok(outcome);
     }
@@ -216,7 +223,8 @@ struct Crew<'a> {
 }
 
 impl Crew<'_> {
-    /// Makes all runs, each stand one at a time, and takes the stands down. `note` is called for each run, by this thread.
+    /// Makes all runs, each stand one at a time, and takes the stands down. `note` is called for
+    /// each run, by this thread.
     fn work(
         &self,
         stands: Vec<Stand>,
@@ -249,7 +257,9 @@ impl Crew<'_> {
             let message = match self.make(stand, &task) {
                 Ok(made) => Message::Made(Box::new(made)),
                 Err(Trouble::Program(ProgramError::Interrupted)) => break,
-                Err(Trouble::Program(ProgramError::Network(error))) => Message::Broken(error.into()),
+                Err(Trouble::Program(ProgramError::Network(error))) => {
+                    Message::Broken(error.into())
+                }
                 Err(Trouble::Program(error)) => Message::Failed(task, error.to_string()),
                 Err(Trouble::File(source)) => {
                     let name = self.scenario.files[task.file].name.clone();
@@ -317,7 +327,8 @@ fn note(
     Ok(())
 }
 
-/// The MD5 sum of a program, in hexadecimal: two builds of a version may differ in what is measured.
+/// The MD5 sum of a program, in hexadecimal: two builds of a version may differ in what is
+/// measured.
 fn build_of(program: &Path) -> io::Result<String> {
     let mut file = File::open(program)?;
     let mut md5 = Md5::new();
@@ -334,7 +345,8 @@ fn build_of(program: &Path) -> io::Result<String> {
 
 fn lengths(scenario: &Scenario) -> Result<Vec<u64>, RunError> {
     let length = |file: &crate::scenario::FileSpec| {
-        content::length(&file.content).map_err(|source| RunError::File { name: file.name.clone(), source })
+        content::length(&file.content)
+            .map_err(|source| RunError::File { name: file.name.clone(), source })
     };
     scenario.files.iter().map(length).collect()
 }

@@ -1,4 +1,5 @@
-//! Which runs a scenario consists of, in which order, and how long they should take. Nothing is run here.
+//! Which runs a scenario consists of, in which order, and how long they should take. Nothing is run
+//! here.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -33,7 +34,8 @@ pub struct Task {
     pub file: usize,
     /// Which repetition, from 0.
     pub repetition: u16,
-    /// From which the file is drawn. The same for all runs of a repetition, so that all send the same.
+    /// From which the file is drawn. The same for all runs of a repetition, so that all send the
+    /// same.
     pub seed: u64,
     /// The least time possible in the mode's model, in seconds, as if nobody left or joined late.
     pub bound: f64,
@@ -64,26 +66,30 @@ impl Task {
 
     /// About how long it takes from start to start.
     pub(super) fn expected(&self, scenario: &Scenario) -> Duration {
-        // Measured: ours are within a tenth or two of the bound, others take up to five times as long.
+        // Measured: ours are within a tenth or two of the bound, others take up to five times as
+        // long.
         let slack = match (self.mode, self.mode.model()) {
             (_, Model::ClientServer) => 1.02,
             (Mode::Swarm | Mode::Chunk | Mode::JsonTorrent, _) => 1.15,
             _ => 2.0,
         };
-        let last_event = scenario.events_for(self.users).map(|event| event.at).max().unwrap_or_default();
+        let last_event =
+            scenario.events_for(self.users).map(|event| event.at).max().unwrap_or_default();
         Duration::from_secs_f64((self.bound * slack).min(LONGEST)) + last_event + AROUND_A_RUN
     }
 }
 
-/// The hosts that all runs of a scenario take place on: as many as the largest needs. Smaller runs leave some of them idle, so that
-/// every run has the same links and a host the same name everywhere.
+/// The hosts that all runs of a scenario take place on: as many as the largest needs. Smaller runs
+/// leave some of them idle, so that every run has the same links and a host the same name
+/// everywhere.
 pub(super) fn whole_shape(scenario: &Scenario) -> Shape {
     let most = |numbers: &[u16]| numbers.iter().copied().max().unwrap_or(1);
     Shape { origins: most(&scenario.origins), users: most(&scenario.users) }
 }
 
-/// All runs of a scenario whose `bytes` are the lengths of its files. In each repetition another mode comes first, so that neither a
-/// drift of the machine nor what the one before left behind always hits the same.
+/// All runs of a scenario whose `bytes` are the lengths of its files. In each repetition another
+/// mode comes first, so that neither a drift of the machine nor what the one before left behind
+/// always hits the same.
 pub(super) fn tasks(scenario: &Scenario, bytes: &[u64], topology: &Topology) -> Vec<Task> {
     let mut tasks = Vec::new();
     for repetition in 0..scenario.repeat {
@@ -93,7 +99,8 @@ pub(super) fn tasks(scenario: &Scenario, bytes: &[u64], topology: &Topology) -> 
             for &users in &scenario.users {
                 for (file, &bytes) in bytes.iter().enumerate() {
                     let crowd = crowd(scenario, topology, Shape { origins, users }, bytes);
-                    let able = modes.iter().filter(|mode| origins == 1 || mode.takes_many_origins());
+                    let able =
+                        modes.iter().filter(|mode| origins == 1 || mode.takes_many_origins());
                     tasks.extend(able.map(|&mode| Task {
                         mode,
                         label: label(scenario, mode, origins),
@@ -115,10 +122,17 @@ pub(super) fn tasks(scenario: &Scenario, bytes: &[u64], topology: &Topology) -> 
     tasks
 }
 
-/// What is left of `tasks` when those in `done` are there, and how long that takes with so many labs.
-pub(super) fn left(scenario: &Scenario, tasks: Vec<Task>, done: &BTreeMap<Key, usize>, labs: usize) -> Plan {
+/// What is left of `tasks` when those in `done` are there, and how long that takes with so many
+/// labs.
+pub(super) fn left(
+    scenario: &Scenario,
+    tasks: Vec<Task>,
+    done: &BTreeMap<Key, usize>,
+    labs: usize,
+) -> Plan {
     let all = tasks.len();
-    let tasks: Vec<_> = tasks.into_iter().filter(|task| !done.contains_key(&task.key(scenario))).collect();
+    let tasks: Vec<_> =
+        tasks.into_iter().filter(|task| !done.contains_key(&task.key(scenario))).collect();
     let sum: Duration = tasks.iter().map(|task| task.expected(scenario)).sum();
     let expected = sum / u32::try_from(labs.max(1)).unwrap_or(1);
     Plan { done: all - tasks.len(), tasks, expected }
@@ -132,7 +146,8 @@ fn label(scenario: &Scenario, mode: Mode, origins: u16) -> String {
     }
 }
 
-/// Who wants how much from whom. Origins are the first hosts, receivers come after as many as the largest run has.
+/// Who wants how much from whom. Origins are the first hosts, receivers come after as many as the
+/// largest run has.
 fn crowd(scenario: &Scenario, topology: &Topology, shape: Shape, bytes: u64) -> Crowd {
     let rate = |bits: u64| payload_rate(bits as f64);
     let first_receiver = usize::from(whole_shape(scenario).origins);
@@ -159,12 +174,13 @@ fn crowd(scenario: &Scenario, topology: &Topology, shape: Shape, bytes: u64) -> 
 
 fn limit(scenario: &Scenario, users: u16, client_server: f64) -> Duration {
     let last_event = scenario.events_for(users).map(|event| event.at).max().unwrap_or_default();
-    let patience = || Duration::from_secs_f64((PATIENCE * client_server).min(LONGEST)) + MORE_PATIENCE;
+    let patience =
+        || Duration::from_secs_f64((PATIENCE * client_server).min(LONGEST)) + MORE_PATIENCE;
     scenario.limit.unwrap_or_else(patience) + last_event
 }
 
-/// A seed for each repetition, by SplitMix64 (Steele, Lea, Flood 2014): neighbours have nothing in common. It has 53 bits, as many as every
-/// reader of JSON keeps.
+/// A seed for each repetition, by SplitMix64 (Steele, Lea, Flood 2014): neighbours have nothing in
+/// common. It has 53 bits, as many as every reader of JSON keeps.
 fn mixed(seed: u64, repetition: u16) -> u64 {
     let mut z = seed.wrapping_add((u64::from(repetition) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -196,8 +212,11 @@ mod tests {
     fn another_mode_comes_first_in_each_repetition() {
         let tasks = all(&scenario(), &[MIB_10, 2 * MIB_10]);
         assert_eq!(tasks.len(), 2 * 2 * 2 * 3);
-        let first: Vec<_> =
-            tasks.iter().take(4).map(|task| (task.mode, task.users, task.file, task.repetition)).collect();
+        let first: Vec<_> = tasks
+            .iter()
+            .take(4)
+            .map(|task| (task.mode, task.users, task.file, task.repetition))
+            .collect();
         use Mode::{Chunk, Raw, Swarm};
         assert_eq!(first, [(Raw, 1, 0, 0), (Chunk, 1, 0, 0), (Swarm, 1, 0, 0), (Raw, 1, 1, 0)]);
         assert_eq!((tasks[12].mode, tasks[12].repetition), (Chunk, 1));
@@ -213,14 +232,23 @@ mod tests {
         let mut scenario = scenario();
         scenario.limit = None;
         let tasks = all(&scenario, &[MIB_10]);
-        let bound =
-            |mode, users| tasks.iter().find(|task| task.mode == mode && task.users == users).unwrap().bound;
-        for (mode, users, due) in
-            [(Mode::Raw, 1, 8.771), (Mode::Raw, 5, 43.855), (Mode::Swarm, 1, 8.771), (Mode::Chunk, 5, 8.771)]
-        {
-            assert!((bound(mode, users) - due).abs() < 0.01, "{mode} {users}: {}", bound(mode, users));
+        let bound = |mode, users| {
+            tasks.iter().find(|task| task.mode == mode && task.users == users).unwrap().bound
+        };
+        for (mode, users, due) in [
+            (Mode::Raw, 1, 8.771),
+            (Mode::Raw, 5, 43.855),
+            (Mode::Swarm, 1, 8.771),
+            (Mode::Chunk, 5, 8.771),
+        ] {
+            assert!(
+                (bound(mode, users) - due).abs() < 0.01,
+                "{mode} {users}: {}",
+                bound(mode, users)
+            );
         }
-        // Three times five and once one of 8.8 s client/server, and so on, in two repetitions: about 2 × 95 s.
+        // Three times five and once one of 8.8 s client/server, and so on, in two repetitions:
+        // about 2 × 95 s.
         let expected = left(&scenario, tasks.clone(), &BTreeMap::new(), 1).expected.as_secs();
         assert!((180..220).contains(&expected), "{expected}");
         assert!(tasks.iter().all(|task| task.limit.as_secs_f64() > 4.0 * task.bound));

@@ -1,5 +1,6 @@
-//! Where an experiment takes place on this machine: the name of a lab and a folder for its files, both held by a lock that dies with
-//! us. So the next experiment knows what a killed one left behind, and removes it.
+//! Where an experiment takes place on this machine: the name of a lab and a folder for its files,
+//! both held by a lock that dies with us. So the next experiment knows what a killed one left
+//! behind, and removes it.
 
 use std::{
     fs::{self, DirBuilder},
@@ -18,7 +19,8 @@ use crate::{
     network::{self, LabName},
 };
 
-/// What the names of labs begin with that experiments build for themselves, and take down without being asked.
+/// What the names of labs begin with that experiments build for themselves, and take down without
+/// being asked.
 pub const LAB_PREFIX: &str = "experiment-";
 /// In memory, so that disks are not what is measured.
 const IN_MEMORY: &str = "/dev/shm";
@@ -34,12 +36,14 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Removes what killed experiments left, and takes a free slot where there is room for so many bytes.
+    /// Removes what killed experiments left, and takes a free slot where there is room for so many
+    /// bytes.
     ///
     /// # Errors
     /// When there is no room, or what is left cannot be removed.
     pub(super) fn take(bytes: u64) -> io::Result<Self> {
-        // One place for all experiments of this user, wherever their files are: names of labs are the machine's.
+        // One place for all experiments of this user, wherever their files are: names of labs are
+        // the machine's.
         let locks = network::notes().map_err(io::Error::other)?;
         // First of all slots: what is left there takes room.
         for number in (1..=SLOTS).filter(|&number| is_left(&locks, number)) {
@@ -87,7 +91,8 @@ fn lab_name(number: u32) -> io::Result<LabName> {
 
 /// Whether there is anything of a slot, held or not.
 fn is_left(locks: &Path, number: u32) -> bool {
-    lock_path(locks, number).exists() || bases().iter().any(|base| base.join(number.to_string()).exists())
+    lock_path(locks, number).exists()
+        || bases().iter().any(|base| base.join(number.to_string()).exists())
 }
 
 /// Takes away the lab and the folders of a slot. To be called by who has its lock.
@@ -118,10 +123,13 @@ fn base(bytes: u64) -> io::Result<PathBuf> {
         match own_folder(&base).and_then(|()| room(&base)) {
             Ok(room) if room >= bytes => return Ok(base),
             Ok(room) => {
-                let said = format!("{} has room for {room} bytes, and {bytes} are needed", base.display());
+                let said =
+                    format!("{} has room for {room} bytes, and {bytes} are needed", base.display());
                 why = io::Error::new(io::ErrorKind::StorageFull, said);
             }
-            Err(error) => why = io::Error::new(error.kind(), format!("{}: {error}", base.display())),
+            Err(error) => {
+                why = io::Error::new(error.kind(), format!("{}: {error}", base.display()))
+            }
         }
     }
     Err(why)
@@ -140,7 +148,8 @@ fn own_folder(path: &Path) -> io::Result<()> {
 }
 
 fn is_own(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|there| there.is_dir() && there.uid() == geteuid().as_raw())
+    fs::symlink_metadata(path)
+        .is_ok_and(|there| there.is_dir() && there.uid() == geteuid().as_raw())
 }
 
 fn room(path: &Path) -> io::Result<u64> {

@@ -1,4 +1,5 @@
-//! A network that is up and the files beside it, on which runs are made one after the other. What a run is, is not known here.
+//! A network that is up and the files beside it, on which runs are made one after the other. What a
+//! run is, is not known here.
 
 use std::{
     fs, io,
@@ -94,11 +95,17 @@ impl Stand {
             .collect();
     }
 
-    /// The file that a run sends, which is made unless the run before had the same. It has a folder of its own.
+    /// The file that a run sends, which is made unless the run before had the same. It has a folder
+    /// of its own.
     ///
     /// # Errors
     /// If it cannot be made.
-    pub(super) fn content(&mut self, scenario: &Scenario, task: &Task, bytes: u64) -> io::Result<PathBuf> {
+    pub(super) fn content(
+        &mut self,
+        scenario: &Scenario,
+        task: &Task,
+        bytes: u64,
+    ) -> io::Result<PathBuf> {
         let all = self.slot.folder().join("files");
         if self.seed != Some(task.seed) {
             self.seed = None;
@@ -141,7 +148,8 @@ impl Stand {
     }
 }
 
-/// The bytes that a stand needs for the files of a scenario: all originals, a copy for each host of the largest run, and more.
+/// The bytes that a stand needs for the files of a scenario: all originals, a copy for each host of
+/// the largest run, and more.
 pub(super) fn room(scenario: &Scenario, bytes: &[u64]) -> u64 {
     let originals = bytes.iter().fold(0_u64, |sum, &bytes| sum.saturating_add(bytes));
     let largest = bytes.iter().copied().max().unwrap_or_default();

@@ -1,5 +1,6 @@
-//! One run: origins are made ready, receivers join, the experiment does to them what the scenario says, copies are compared. How a
-//! program does its part is its adapter's; where the run's files are is the caller's.
+//! One run: origins are made ready, receivers join, the experiment does to them what the scenario
+//! says, copies are compared. How a program does its part is its adapter's; where the run's files
+//! are is the caller's.
 
 mod seat;
 mod watch;
@@ -57,7 +58,8 @@ impl Site<'_> {
     /// Makes a run. A receiver that does not get its copy is part of what comes out.
     ///
     /// # Errors
-    /// When a program does not begin, an origin ends early, or it was asked to stop. Nothing of the run is left then.
+    /// When a program does not begin, an origin ends early, or it was asked to stop. Nothing of the
+    /// run is left then.
     pub(super) fn run(&self, task: &Task, version: Option<&str>) -> Result<Made, ProgramError> {
         let mut stage = self.stage(task)?;
         let made = self.on_stage(task, &mut stage, version);
@@ -128,7 +130,9 @@ impl Site<'_> {
             match content::is_same(self.content, seat.copy()) {
                 Ok(same) => receiver.verified = same,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => receiver.verified = false,
-                Err(source) => return Err(ProgramError::File { path: seat.copy().to_owned(), source }),
+                Err(source) => {
+                    return Err(ProgramError::File { path: seat.copy().to_owned(), source });
+                }
             }
             if !receiver.verified {
                 receiver.error = Some("its copy is not what was sent".to_owned());

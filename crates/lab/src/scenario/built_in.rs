@@ -32,7 +32,9 @@ pub const NAMES: [&str; FILES.len()] = {
 /// When there is none of this name.
 pub fn built_in_text(name: &str) -> Result<&'static str, ScenarioError> {
     let found = FILES.iter().find(|(other, _)| *other == name);
-    found.map(|&(_, text)| text).ok_or_else(|| ScenarioError::NoSuchName(name.chars().take(64).collect()))
+    found
+        .map(|&(_, text)| text)
+        .ok_or_else(|| ScenarioError::NoSuchName(name.chars().take(64).collect()))
 }
 
 /// A built-in experiment.
@@ -54,6 +56,9 @@ mod tests {
             assert_eq!(scenario.name, name);
         }
         let error = built_in("cs-vs-p3p").unwrap_err().to_string();
-        assert!(error.contains("`cs-vs-p3p`") && error.contains("half-and-half, engines"), "{error}");
+        assert!(
+            error.contains("`cs-vs-p3p`") && error.contains("half-and-half, engines"),
+            "{error}"
+        );
     }
 }

@@ -10,7 +10,8 @@ pub const MAX_RUNS: u64 = 100_000;
 const FOREIGN_PIECES: std::ops::RangeInclusive<u32> = 16 << 10..=16 << 20;
 
 impl Scenario {
-    /// Whether it can be run. A scenario that was read has been checked; one that was changed afterwards should be.
+    /// Whether it can be run. A scenario that was read has been checked; one that was changed
+    /// afterwards should be.
     ///
     /// # Errors
     /// The first thing that does not fit.
@@ -26,8 +27,10 @@ impl Scenario {
         for receiver in 1..=most {
             check_events(receiver, &self.events)?;
         }
-        let leavers = |users| self.events_for(users).filter(|event| event.action == Action::Leave).count();
-        if let Some(&users) = self.users.iter().find(|&&users| leavers(users) >= usize::from(users)) {
+        let leavers =
+            |users| self.events_for(users).filter(|event| event.action == Action::Leave).count();
+        if let Some(&users) = self.users.iter().find(|&&users| leavers(users) >= usize::from(users))
+        {
             return Err(Misfit::NobodyStays(users));
         }
         let most_origins = self.origins.iter().copied().max().unwrap_or_default();
@@ -41,26 +44,37 @@ impl Scenario {
 
     /// How many runs it has in all.
     pub fn runs(&self) -> u64 {
-        [self.users.len(), self.origins.len(), self.modes.len(), self.files.len(), usize::from(self.repeat)]
-            .into_iter()
-            .fold(1, |runs, count| runs * count as u64)
+        [
+            self.users.len(),
+            self.origins.len(),
+            self.modes.len(),
+            self.files.len(),
+            usize::from(self.repeat),
+        ]
+        .into_iter()
+        .fold(1, |runs, count| runs * count as u64)
     }
 
     fn check_mode(&self, mode: Mode) -> Result<(), Misfit> {
         if !mode.takes_many_origins() && !self.origins.contains(&1) {
             return Err(Misfit::ManyOrigins(mode));
         }
-        let foreign =
-            matches!(mode, Mode::Aria2 | Mode::Transmission | Mode::Libtorrent | Mode::LibtorrentSuper);
+        let foreign = matches!(
+            mode,
+            Mode::Aria2 | Mode::Transmission | Mode::Libtorrent | Mode::LibtorrentSuper
+        );
         match self.piece_length {
-            Some(bytes) if foreign && !(bytes.is_power_of_two() && FOREIGN_PIECES.contains(&bytes)) => {
+            Some(bytes)
+                if foreign && !(bytes.is_power_of_two() && FOREIGN_PIECES.contains(&bytes)) =>
+            {
                 Err(Misfit::PieceLength { mode, bytes })
             }
             _ => Ok(()),
         }
     }
 
-    /// Every link that some run has, each by itself: that is cheaper than every run's network, and no link depends on another.
+    /// Every link that some run has, each by itself: that is cheaper than every run's network, and
+    /// no link depends on another.
     fn check_network(&self) -> Result<(), NetworkError> {
         let network = &self.network;
         let plain = Network { exceptions: Vec::new(), ..network.clone() };
@@ -80,17 +94,23 @@ fn check_events(receiver: u16, events: &[Event]) -> Result<(), Misfit> {
     let mut last = None;
     for event in events.iter().filter(|event| event.receiver == receiver) {
         if gone {
-            return wrong("nothing can happen after \"leave\"; write \"kill\" if it is to come back");
+            return wrong(
+                "nothing can happen after \"leave\"; write \"kill\" if it is to come back",
+            );
         }
         if last.replace(event.at) == Some(event.at) {
             return wrong("two events at the same time have no order; move one of them");
         }
         match (event.action, running) {
-            (Action::Start, true) if !first => return wrong("\"start\" while it runs; \"kill\" it before"),
+            (Action::Start, true) if !first => {
+                return wrong("\"start\" while it runs; \"kill\" it before");
+            }
             (Action::Start, _) => running = true,
             (Action::Kill, true) => running = false,
             (Action::Leave, true) => gone = true,
-            (_, false) => return wrong("\"kill\" or \"leave\" while it does not run; \"start\" it before"),
+            (_, false) => {
+                return wrong("\"kill\" or \"leave\" while it does not run; \"start\" it before");
+            }
         }
         first = false;
     }

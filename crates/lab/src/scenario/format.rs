@@ -1,4 +1,5 @@
-//! The keys of a scenario's TOML file. Values stay as they are written, with their places, until `values` reads them.
+//! The keys of a scenario's TOML file. Values stay as they are written, with their places, until
+//! `values` reads them.
 
 use std::collections::BTreeMap;
 

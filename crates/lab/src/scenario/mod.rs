@@ -1,7 +1,8 @@
-//! What an experiment is: which programs send which files over which network to how many users, and what happens meanwhile.
-//! Plain data with every unit resolved; nothing here runs anything.
+//! What an experiment is: which programs send which files over which network to how many users, and
+//! what happens meanwhile. Plain data with every unit resolved; nothing here runs anything.
 //!
-//! A scenario is written as a TOML file. Those that come with the program are such files too ([`built_in`]), and good ones to start from.
+//! A scenario is written as a TOML file. Those that come with the program are such files too
+//! ([`built_in`]), and good ones to start from.
 
 mod built_in;
 mod check;
@@ -27,13 +28,16 @@ pub use self::{
 /// An experiment, ready to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
-    /// What its results are called: a built-in name, or that of the file without `.toml`. Fit to be part of a path.
+    /// What its results are called: a built-in name, or that of the file without `.toml`. Fit to be
+    /// part of a path.
     pub name: String,
     /// One line that says what it shows.
     pub title: String,
-    /// How many receivers there are: each number is a run of its own. Ascending, none twice, 1 to [`MAX_USERS`].
+    /// How many receivers there are: each number is a run of its own. Ascending, none twice, 1 to
+    /// [`MAX_USERS`].
     pub users: Vec<u16>,
-    /// How many hosts have the file at the start: each number is a run of its own. Ascending, none twice, 1 to [`MAX_USERS`].
+    /// How many hosts have the file at the start: each number is a run of its own. Ascending, none
+    /// twice, 1 to [`MAX_USERS`].
     pub origins: Vec<u16>,
     /// What is compared, in the order of the tables, none twice.
     pub modes: Vec<Mode>,
@@ -61,7 +65,8 @@ pub const MAX_REPEAT: u16 = 1000;
 /// A file that is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSpec {
-    /// Its name, as tables show it and as it is called on the disk: letters, digits, `.`, `-` and `_`.
+    /// Its name, as tables show it and as it is called on the disk: letters, digits, `.`, `-` and
+    /// `_`.
     pub name: String,
     /// Where its bytes come from.
     pub content: Content,
@@ -102,7 +107,8 @@ pub enum Action {
     Leave,
     /// Its program is killed; a later [`Action::Start`] is sure to follow.
     Kill,
-    /// Its program is started: for the first time, so that it joins late, or after [`Action::Kill`], so that it goes on.
+    /// Its program is started: for the first time, so that it joins late, or after
+    /// [`Action::Kill`], so that it goes on.
     Start,
 }
 
@@ -122,6 +128,8 @@ impl Scenario {
 
     /// Every combination of origins and users, origins first: a lab each.
     pub fn shapes(&self) -> impl Iterator<Item = Shape> {
-        self.origins.iter().flat_map(|&origins| self.users.iter().map(move |&users| Shape { origins, users }))
+        self.origins
+            .iter()
+            .flat_map(|&origins| self.users.iter().map(move |&users| Shape { origins, users }))
     }
 }

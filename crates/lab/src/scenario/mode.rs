@@ -1,4 +1,5 @@
-//! What can be compared: our own programs' modes and other programs, by the names that files, tables and the command line use.
+//! What can be compared: our own programs' modes and other programs, by the names that files,
+//! tables and the command line use.
 
 use std::{fmt, str::FromStr};
 

@@ -1,4 +1,5 @@
-//! The network of a scenario: the same for every number of users, with exceptions by role; and the hosts that a run of it has.
+//! The network of a scenario: the same for every number of users, with exceptions by role; and the
+//! hosts that a run of it has.
 
 use std::fmt;
 
@@ -130,11 +131,14 @@ impl LinkException {
 }
 
 impl Network {
-    /// The network for a run of this shape; it may yet be one that cannot be built ([`Topology::check`]).
+    /// The network for a run of this shape; it may yet be one that cannot be built
+    /// ([`Topology::check`]).
     pub fn topology(&self, name: LabName, shape: Shape) -> Topology {
         let mut topology = Topology::star(name, shape.hosts(), self.link);
         for (place, link) in topology.links.iter_mut().enumerate() {
-            for exception in self.exceptions.iter().filter(|exception| shape.has(exception.part, place)) {
+            for exception in
+                self.exceptions.iter().filter(|exception| shape.has(exception.part, place))
+            {
                 *link = exception.apply(*link);
             }
         }
@@ -182,7 +186,12 @@ mod tests {
         };
         let topology = network.topology("l".parse().unwrap(), Shape { origins: 2, users: 3 });
         assert_eq!(topology.links.iter().map(|link| link.up).collect::<Vec<_>>(), [1, 3, 5, 2, 6]);
-        assert!(topology.links.iter().all(|link| link.down == LINK.down && link.delay_us == LINK.delay_us));
+        assert!(
+            topology
+                .links
+                .iter()
+                .all(|link| link.down == LINK.down && link.delay_us == LINK.delay_us)
+        );
         assert_eq!(
             (topology.queue_us, &*topology.congestion_control, topology.switches),
             (50_000, "reno", Switches::Two { trunk: 7 })

@@ -5,8 +5,8 @@ use std::{fs::File, io::Read as _, path::Path, time::Duration};
 use toml::Spanned;
 
 use super::{
-    Action, Content, Event, FileSpec, HostPart, LinkException, MAX_REPEAT, MAX_USERS, Mode, Network,
-    Scenario, ScenarioError, Shape,
+    Action, Content, Event, FileSpec, HostPart, LinkException, MAX_REPEAT, MAX_USERS, Mode,
+    Network, Scenario, ScenarioError, Shape,
     format::{EventTable, FileTable, Leaf, LinkTable, NetworkTable, ScenarioTable},
     values::{Values, short},
 };
@@ -33,7 +33,9 @@ pub fn read(path: &Path) -> Result<Scenario, ScenarioError> {
         return Err(refused("is no file"));
     }
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_TEXT + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    File::open(path)
+        .and_then(|file| file.take(MAX_TEXT + 1).read_to_end(&mut bytes))
+        .map_err(failed)?;
     if bytes.len() as u64 > MAX_TEXT {
         return Err(refused("is longer than 1 MiB, which no scenario is"));
     }
@@ -42,8 +44,8 @@ pub fn read(path: &Path) -> Result<Scenario, ScenarioError> {
 }
 
 impl Scenario {
-    /// Reads a scenario from the text of its file. `path` is what errors call it; its stem is the scenario's name, and paths
-    /// in the text are relative to its folder. It is not opened.
+    /// Reads a scenario from the text of its file. `path` is what errors call it; its stem is the
+    /// scenario's name, and paths in the text are relative to its folder. It is not opened.
     ///
     /// # Errors
     /// The first thing that is wrong, where it is, and what to write.
@@ -55,7 +57,9 @@ impl Scenario {
             said: error.message().to_owned(),
         })?;
         let scenario = values.scenario(table)?;
-        scenario.check().map_err(|source| ScenarioError::Together { path: path.to_owned(), source })?;
+        scenario
+            .check()
+            .map_err(|source| ScenarioError::Together { path: path.to_owned(), source })?;
         Ok(scenario)
     }
 }
@@ -94,7 +98,8 @@ impl Values<'_> {
         for leaf in list.get_ref() {
             let wrong = |said: String| self.wrong(leaf.span().start, "modes", said);
             let name = self.text("modes", leaf, "swarm")?;
-            let mode: Mode = name.parse().map_err(|error: super::UnknownMode| wrong(error.to_string()))?;
+            let mode: Mode =
+                name.parse().map_err(|error: super::UnknownMode| wrong(error.to_string()))?;
             if modes.contains(&mode) {
                 return Err(wrong(format!("`{mode}` stands here twice; once is enough")));
             }
@@ -110,13 +115,19 @@ impl Values<'_> {
         Ok(modes)
     }
 
-    fn network(&self, table: NetworkTable, origins: u16, users: u16) -> Result<Network, ScenarioError> {
+    fn network(
+        &self,
+        table: NetworkTable,
+        origins: u16,
+        users: u16,
+    ) -> Result<Network, ScenarioError> {
         let rate = self.rate("network.rate", &table.rate)?;
-        let micros =
-            |key, leaf: Option<Leaf>, otherwise| leaf.map_or(Ok(otherwise), |leaf| self.micros(key, &leaf));
+        let micros = |key, leaf: Option<Leaf>, otherwise| {
+            leaf.map_or(Ok(otherwise), |leaf| self.micros(key, &leaf))
+        };
         let algorithm = table.congestion_control.as_ref();
-        let algorithm =
-            algorithm.map_or(Ok("cubic"), |leaf| self.text("network.congestion-control", leaf, "cubic"))?;
+        let algorithm = algorithm
+            .map_or(Ok("cubic"), |leaf| self.text("network.congestion-control", leaf, "cubic"))?;
         let mut exceptions = Vec::new();
         for (part, link) in table.hosts {
             let key = format!("network.hosts.{}", short(part.get_ref()));
@@ -151,8 +162,11 @@ impl Values<'_> {
             leaf.as_ref().map(|leaf| self.rate(&format!("{key}.{name}"), leaf)).transpose()
         };
         let both = rate("rate", &table.rate)?;
-        let delay =
-            table.delay.as_ref().map(|leaf| self.micros(&format!("{key}.delay"), leaf)).transpose()?;
+        let delay = table
+            .delay
+            .as_ref()
+            .map(|leaf| self.micros(&format!("{key}.delay"), leaf))
+            .transpose()?;
         Ok(LinkException {
             part,
             up: rate("up", &table.up)?.or(both),
@@ -190,7 +204,8 @@ impl Values<'_> {
             }
             (None, Some(size), Some(kind)) => {
                 let bytes = self.size("file.size", size, 1..=MAX_FILE_BYTES)?;
-                let kinds = [("random", Content::Random { bytes }), ("text", Content::Text { bytes })];
+                let kinds =
+                    [("random", Content::Random { bytes }), ("text", Content::Text { bytes })];
                 let place = self.word("file.kind", kind, &[("random", 0), ("text", 1)])?;
                 kinds[place].1.clone()
             }
@@ -201,12 +216,13 @@ impl Values<'_> {
             (None, Content::Path(path)) => {
                 path.file_name().unwrap_or_default().to_string_lossy().into_owned()
             }
-            (None, _) => return Err(self.wrong(start, "file", "needs a `name`, such as \"random-10MiB\"")),
+            (None, _) => {
+                return Err(self.wrong(start, "file", "needs a `name`, such as \"random-10MiB\""));
+            }
         };
         if !is_plain(&name) {
             let at = table.name.as_ref().map_or(start, |leaf| leaf.span().start);
-            let said =
-                "has to be 1 to 64 letters, digits, `.`, `-` and `_`, and begin with a letter or digit";
+            let said = "has to be 1 to 64 letters, digits, `.`, `-` and `_`, and begin with a letter or digit";
             return Err(self.wrong(at, "file.name", format!("{:?} {said}", short(&name))));
         }
         Ok(FileSpec { name, content })
@@ -214,14 +230,19 @@ impl Values<'_> {
 
     fn events(&self, tables: Vec<EventTable>, users: u16) -> Result<Vec<Event>, ScenarioError> {
         if tables.len() > MAX_EVENTS {
-            return Err(self.wrong(0, "event", format!("there are {}; at most {MAX_EVENTS}", tables.len())));
+            return Err(self.wrong(
+                0,
+                "event",
+                format!("there are {}; at most {MAX_EVENTS}", tables.len()),
+            ));
         }
         let actions = [("leave", Action::Leave), ("kill", Action::Kill), ("start", Action::Start)];
         let mut events = Vec::new();
         for table in tables {
             events.push(Event {
                 at: self.time("event.at", &table.at, Duration::from_millis(1)..=DAY)?,
-                receiver: self.number("event.receiver", &table.receiver, 1..=u64::from(users))? as u16,
+                receiver: self.number("event.receiver", &table.receiver, 1..=u64::from(users))?
+                    as u16,
                 action: self.word("event.do", &table.action, &actions)?,
             });
         }
@@ -235,7 +256,11 @@ fn name_of(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
     let name: String = stem.chars().take(64).map(plain).collect();
-    if name.starts_with(|c: char| c.is_ascii_alphanumeric()) { name } else { format!("scenario{name}") }
+    if name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        name
+    } else {
+        format!("scenario{name}")
+    }
 }
 
 /// Whether a name is fit to be one of a file on a disk and in a URL.

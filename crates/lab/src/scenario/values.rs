@@ -1,4 +1,5 @@
-//! Single values of a scenario's file: numbers, lists of numbers, amounts with units. All are bounded here.
+//! Single values of a scenario's file: numbers, lists of numbers, amounts with units. All are
+//! bounded here.
 
 use std::{collections::BTreeSet, ops::RangeInclusive, path::Path, time::Duration};
 
@@ -11,16 +12,20 @@ const MAX_COUNTS: usize = 1000;
 
 /// A text that is no list of numbers of hosts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}`: no numbers of hosts from 1 to {MAX_USERS}; write for example 5, \"1-5\" or \"1,5,20\"")]
+#[error(
+    "`{0}`: no numbers of hosts from 1 to {MAX_USERS}; write for example 5, \"1-5\" or \"1,5,20\""
+)]
 pub struct CountsError(String);
 
-/// Reads numbers of hosts as they are typed: `5`, `1-5`, `1,5,20`. They come back ascending, none twice.
+/// Reads numbers of hosts as they are typed: `5`, `1-5`, `1,5,20`. They come back ascending, none
+/// twice.
 ///
 /// # Errors
 /// When it is none, or one is not from 1 to [`MAX_USERS`].
 pub fn counts(text: &str) -> Result<Vec<u16>, CountsError> {
     let wrong = || CountsError(short(text));
-    let number = |text: &str| text.trim().parse().ok().filter(|number| (1..=MAX_USERS).contains(number));
+    let number =
+        |text: &str| text.trim().parse().ok().filter(|number| (1..=MAX_USERS).contains(number));
     if text.len() > MAX_COUNTS {
         return Err(wrong());
     }
@@ -53,7 +58,12 @@ impl Values<'_> {
     /// The error for a value.
     pub(super) fn wrong(&self, at: usize, key: &str, said: impl ToString) -> ScenarioError {
         let said = said.to_string();
-        ScenarioError::Value { path: self.path.to_owned(), line: self.line(at), key: key.to_owned(), said }
+        ScenarioError::Value {
+            path: self.path.to_owned(),
+            line: self.line(at),
+            key: key.to_owned(),
+            said,
+        }
     }
 
     /// A text.
@@ -75,7 +85,11 @@ impl Values<'_> {
     pub(super) fn number(&self, key: &str, leaf: &Leaf, range: RangeInclusive<u64>) -> Read<u64> {
         let number = leaf.get_ref().as_integer().and_then(|number| u64::try_from(number).ok());
         number.filter(|number| range.contains(number)).ok_or_else(|| {
-            self.refuse(key, leaf, &format!("a whole number from {} to {}", range.start(), range.end()))
+            self.refuse(
+                key,
+                leaf,
+                &format!("a whole number from {} to {}", range.start(), range.end()),
+            )
         })
     }
 
@@ -85,7 +99,8 @@ impl Values<'_> {
             Value::Integer(number) => number.to_string(),
             Value::String(text) => text.clone(),
             Value::Array(numbers) => {
-                let whole = |number: &Value| number.as_integer().map_or("?".to_owned(), |n| n.to_string());
+                let whole =
+                    |number: &Value| number.as_integer().map_or("?".to_owned(), |n| n.to_string());
                 numbers.iter().map(whole).collect::<Vec<_>>().join(",")
             }
             _ => return Err(self.refuse(key, leaf, "for example 5, \"1-5\" or [1, 5, 20]")),
@@ -96,7 +111,8 @@ impl Values<'_> {
     /// A rate in bits per second.
     pub(super) fn rate(&self, key: &str, leaf: &Leaf) -> Read<u64> {
         let text = self.text(key, leaf, "10mbit")?;
-        let rate = sow_quantity::rate(text).map_err(|error| self.wrong(leaf.span().start, key, error))?;
+        let rate =
+            sow_quantity::rate(text).map_err(|error| self.wrong(leaf.span().start, key, error))?;
         Ok(rate.0.saturating_mul(8))
     }
 
@@ -106,18 +122,25 @@ impl Values<'_> {
             Value::Integer(number) => number.to_string(),
             _ => self.text(key, leaf, "5ms")?.to_owned(),
         };
-        sow_quantity::short_time(&text).map_err(|error| self.wrong(leaf.span().start, key, error))?;
+        sow_quantity::short_time(&text)
+            .map_err(|error| self.wrong(leaf.span().start, key, error))?;
         let time = self.time(key, leaf, Duration::ZERO..=Duration::from_secs(10))?;
         Ok(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
     }
 
     /// A time: a text with a unit, or a number of seconds.
-    pub(super) fn time(&self, key: &str, leaf: &Leaf, range: RangeInclusive<Duration>) -> Read<Duration> {
+    pub(super) fn time(
+        &self,
+        key: &str,
+        leaf: &Leaf,
+        range: RangeInclusive<Duration>,
+    ) -> Read<Duration> {
         let text = match leaf.get_ref() {
             Value::Integer(seconds) => seconds.to_string(),
             _ => self.text(key, leaf, "10s")?.to_owned(),
         };
-        let span = sow_quantity::time(&text).map_err(|error| self.wrong(leaf.span().start, key, error))?;
+        let span =
+            sow_quantity::time(&text).map_err(|error| self.wrong(leaf.span().start, key, error))?;
         if !range.contains(&span.0) {
             let limits = format!("a time from {:?} to {:?}", range.start(), range.end());
             return Err(self.refuse(key, leaf, &limits));
@@ -131,9 +154,11 @@ impl Values<'_> {
             Value::Integer(bytes) => bytes.to_string(),
             _ => self.text(key, leaf, "10MiB")?.to_owned(),
         };
-        let size = sow_quantity::size(&text).map_err(|error| self.wrong(leaf.span().start, key, error))?;
+        let size =
+            sow_quantity::size(&text).map_err(|error| self.wrong(leaf.span().start, key, error))?;
         if !range.contains(&size.0) {
-            let ends = [*range.start(), *range.end()].map(|bytes| sow_quantity::Size(bytes).to_string());
+            let ends =
+                [*range.start(), *range.end()].map(|bytes| sow_quantity::Size(bytes).to_string());
             return Err(self.refuse(key, leaf, &format!("a size from {} to {}", ends[0], ends[1])));
         }
         Ok(size.0)

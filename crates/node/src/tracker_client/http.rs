@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use reqwest::{Response, Url};
+use sow_engine::AnnounceError;
 use sow_wire::{
     tracker::{AnnounceRequest, AnnounceResponse},
     tracker_http::{Announce, MAX_RESPONSE, ResponseError, decode_announce},
 };
 
-use super::{TrackerClient, remember};
+use super::{TrackerClient, remember, unreachable};
 use crate::http_client::{http_client, http_error};
 
 /// For the request as a whole, from the name's look-up to the answer's last byte.
@@ -21,30 +22,38 @@ impl TrackerClient {
         tracker: &Url,
         name: &str,
         request: AnnounceRequest,
-    ) -> Result<AnnounceResponse, String> {
+    ) -> Result<AnnounceResponse, AnnounceError> {
         let tracker_id = self.with_memory(|memory| memory.tracker_ids.get(name).cloned());
         let url = Announce::new(request, tracker_id).url(tracker.as_str());
-        let client = http_client(tracker, self.bind, TIMEOUT).map_err(|error| http_error(&error))?;
-        let mut response = client.get(url).send().await.map_err(|error| http_error(&error))?;
+        let client = http_client(tracker, self.bind, TIMEOUT).map_err(|error| failed(&error))?;
+        let mut response = client.get(url).send().await.map_err(|error| failed(&error))?;
         let body = read(&mut response).await?;
         let answer = match decode_announce(&body) {
             // Many trackers refuse with a status other than 200, and say why nonetheless.
-            Err(ResponseError::Refused(reason)) => return Err(reason),
-            Err(_) if !response.status().is_success() => return Err(format!("HTTP {}", response.status())),
-            answer => answer.map_err(|error| error.to_string())?,
+            Err(ResponseError::Refused(reason)) => return Err(AnnounceError::Refused(reason)),
+            Err(_) if !response.status().is_success() => {
+                return Err(AnnounceError::InvalidResponse(format!("HTTP {}", response.status())));
+            }
+            answer => answer.map_err(|error| AnnounceError::InvalidResponse(error.to_string()))?,
         };
         if let Some(id) = &answer.tracker_id {
-            self.with_memory(|memory| remember(&mut memory.tracker_ids, name.to_owned(), id.clone()));
+            self.with_memory(|memory| {
+                remember(&mut memory.tracker_ids, name.to_owned(), id.clone())
+            });
         }
         Ok(answer)
     }
 }
 
-async fn read(response: &mut Response) -> Result<Vec<u8>, String> {
+fn failed(error: &reqwest::Error) -> AnnounceError {
+    if error.is_timeout() { AnnounceError::Timeout } else { unreachable(http_error(error)) }
+}
+
+async fn read(response: &mut Response) -> Result<Vec<u8>, AnnounceError> {
     let mut body = Vec::new();
-    while let Some(part) = response.chunk().await.map_err(|error| http_error(&error))? {
+    while let Some(part) = response.chunk().await.map_err(|error| failed(&error))? {
         if body.len() + part.len() > MAX_RESPONSE {
-            return Err(ResponseError::TooLong.to_string());
+            return Err(AnnounceError::InvalidResponse(ResponseError::TooLong.to_string()));
         }
         body.extend_from_slice(&part);
     }

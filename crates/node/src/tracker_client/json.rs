@@ -1,5 +1,5 @@
-//! An announce as document 2's tracker takes it. It knows joining and leaving and nothing else, and what it calls
-//! `completed` is leaving: whoever has everything and serves on says nothing of it.
+//! An announce as document 2's tracker takes it. It knows joining and leaving and nothing else, and
+//! what it calls `completed` is leaving: whoever has everything and serves on says nothing of it.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -7,11 +7,11 @@ use std::{
 };
 
 use reqwest::Url;
-use sow_engine::{Announce, AnnounceEvent, AnnounceReply};
+use sow_engine::{Announce, AnnounceError, AnnounceEvent, AnnounceReply};
 use sow_wire::json_torrent::tracker::{Event, Reply, Request};
 use tokio::net::{UdpSocket, lookup_host};
 
-use super::Announcer;
+use super::{AnnounceIdentity, unreachable};
 use crate::json_tracker_client::announce_json;
 
 /// The tracker names no interval; it lists nobody whom it has not heard of for half an hour.
@@ -23,22 +23,30 @@ const DEFAULT_PORT: u16 = 6666;
 /// Announces to one tracker and waits for its answer.
 ///
 /// # Errors
-/// What the tracker said when it refused, or what went wrong on the way, in words for people.
+/// The failure reason of the tracker, or why it was not reached.
 pub(super) async fn announce(
     url: &Url,
     bind: Option<IpAddr>,
-    announcer: &Announcer,
+    announcer: &AnnounceIdentity,
     announce: &Announce,
-) -> Result<AnnounceReply, String> {
-    let host = url.host_str().ok_or("the tracker has no host")?.trim_matches(['[', ']']).to_owned();
+) -> Result<AnnounceReply, AnnounceError> {
+    let host = url
+        .host_str()
+        .ok_or(AnnounceError::IncompleteUrl("host"))?
+        .trim_matches(['[', ']'])
+        .to_owned();
     let port = url.port().unwrap_or(DEFAULT_PORT);
     let event = match announce.event {
         AnnounceEvent::Stopped => Event::Completed,
-        AnnounceEvent::Started | AnnounceEvent::Periodic | AnnounceEvent::Completed => Event::Started,
+        AnnounceEvent::Started | AnnounceEvent::Periodic | AnnounceEvent::Completed => {
+            Event::Started
+        }
     };
     let ours = match bind {
         Some(bind) => bind.to_canonical(),
-        None => seen_from(&host, port).await.ok_or("no way to the tracker")?,
+        None => {
+            seen_from(&host, port).await.ok_or_else(|| unreachable("no route to the tracker"))?
+        }
     };
     // Some trackers take the name for the key to what they know.
     let peer_id = SocketAddr::new(ours, announcer.port).to_string();
@@ -47,10 +55,13 @@ pub(super) async fn announce(
         Reply::Joined(peers) => {
             Ok(AnnounceReply { interval: INTERVAL, peers, complete: None, incomplete: None })
         }
-        Reply::Left => {
-            Ok(AnnounceReply { interval: INTERVAL, peers: Vec::new(), complete: None, incomplete: None })
-        }
-        Reply::Refused(reason) => Err(reason),
+        Reply::Left => Ok(AnnounceReply {
+            interval: INTERVAL,
+            peers: Vec::new(),
+            complete: None,
+            incomplete: None,
+        }),
+        Reply::Refused(reason) => Err(AnnounceError::Refused(reason)),
     }
 }
 

@@ -1,4 +1,5 @@
-//! An announce over UDP: a socket for the exchange that [`sow_wire::tracker_udp::Exchange`] decides.
+//! An announce over UDP: a socket for the exchange that [`sow_wire::tracker_udp::Exchange`]
+//! decides.
 
 use std::{
     io,
@@ -7,7 +8,7 @@ use std::{
 };
 
 use reqwest::Url;
-use sow_engine::Time;
+use sow_engine::{AnnounceError, Time};
 use sow_wire::{
     tracker::{AnnounceRequest, AnnounceResponse},
     tracker_udp::{Exchange, Family, Step},
@@ -17,9 +18,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{TrackerClient, remember};
+use super::{TrackerClient, remember, unreachable};
 
-/// The longest datagram that is read, in bytes: 900 peers of IPv6, which is more than any tracker sends.
+/// The longest datagram that is read, in bytes: 900 peers of IPv6, which is more than any tracker
+/// sends.
 const MAX_DATAGRAM: usize = 16 * 1024;
 
 /// For the look-up of the tracker's name.
@@ -30,7 +32,7 @@ impl TrackerClient {
         &self,
         tracker: &Url,
         request: AnnounceRequest,
-    ) -> Result<AnnounceResponse, String> {
+    ) -> Result<AnnounceResponse, AnnounceError> {
         let (socket, addr) = self.connect(tracker).await?;
         let mut exchange = self.with_memory(|memory| {
             let kept = memory.connections.get(&addr).copied();
@@ -47,53 +49,56 @@ impl TrackerClient {
         &self,
         socket: &UdpSocket,
         exchange: &mut Exchange,
-    ) -> Result<AnnounceResponse, String> {
+    ) -> Result<AnnounceResponse, AnnounceError> {
         let mut datagram = vec![0; MAX_DATAGRAM];
         loop {
             let now = self.clock.now().since(Time::default());
             match self.with_memory(|memory| exchange.step(now, &mut memory.rng)) {
                 Step::Send(bytes) => {
-                    socket.send(&bytes).await.map_err(|error| error.to_string())?;
+                    socket.send(&bytes).await.map_err(unreachable)?;
                 }
                 Step::Wait(until) => {
-                    let Ok(received) = timeout(until.saturating_sub(now), socket.recv(&mut datagram)).await
+                    let Ok(received) =
+                        timeout(until.saturating_sub(now), socket.recv(&mut datagram)).await
                     else {
                         continue;
                     };
-                    let length = received.map_err(|error| error.to_string())?;
+                    let length = received.map_err(unreachable)?;
                     let now = self.clock.now().since(Time::default());
-                    let end = self
-                        .with_memory(|memory| exchange.receive(now, &datagram[..length], &mut memory.rng));
+                    let end = self.with_memory(|memory| {
+                        exchange.receive(now, &datagram[..length], &mut memory.rng)
+                    });
                     if let Some(end) = end {
-                        return end.map_err(|refused| refused.0);
+                        return end.map_err(|refused| AnnounceError::Refused(refused.0));
                     }
                 }
-                Step::GiveUp => return Err("no answer in time".to_owned()),
+                Step::GiveUp => return Err(AnnounceError::Timeout),
             }
         }
     }
 
     /// A socket towards the first of the tracker's addresses that there is a route to.
-    async fn connect(&self, tracker: &Url) -> Result<(UdpSocket, SocketAddr), String> {
+    async fn connect(&self, tracker: &Url) -> Result<(UdpSocket, SocketAddr), AnnounceError> {
         let host = tracker.host_str().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = tracker.port().ok_or("the tracker's URL has no port")?;
+        let port = tracker.port().ok_or(AnnounceError::IncompleteUrl("port"))?;
         let found = timeout(LOOKUP, lookup_host((host, port)))
             .await
-            .map_err(|_| "its name was not looked up in time")?;
+            .map_err(|_| unreachable("its name was not resolved in time"))?;
         let mut problem = "its name has no address".to_owned();
-        for addr in found.map_err(|error| error.to_string())? {
+        for addr in found.map_err(unreachable)? {
             match open(self.bind, addr).await {
                 Ok(socket) => return Ok((socket, addr)),
                 Err(error) => problem = error.to_string(),
             }
         }
-        Err(problem)
+        Err(unreachable(problem))
     }
 }
 
 async fn open(bind: Option<IpAddr>, tracker: SocketAddr) -> io::Result<UdpSocket> {
-    let any = if tracker.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any =
+        if tracker.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((bind.unwrap_or(any), 0)).await?;
     socket.connect(tracker).await?;
     Ok(socket)

@@ -1,4 +1,5 @@
-//! What the tests of swarms need: content in a folder of its own, an origin that has it, receivers that want it.
+//! What the tests of swarms need: content in a folder of its own, an origin that has it, receivers
+//! that want it.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::{
@@ -61,7 +62,8 @@ pub(crate) fn tree(files: &[(&str, Vec<u8>)], piece_length: u32) -> Original {
     let plan = scan(&path).unwrap();
     let hashes = hash_content(&plan, piece_length, 2, &|_| {}, &AtomicBool::new(false)).unwrap();
     let geometry = Geometry::new(plan.total(), piece_length.into()).unwrap();
-    let info = Info::from_parts(plan.name(), geometry, plan.files().clone(), hashes, false).unwrap();
+    let info =
+        Info::from_parts(plan.name(), geometry, plan.files().clone(), hashes, false).unwrap();
     Original { folder, path, metainfo: Metainfo::new(info) }
 }
 
@@ -94,14 +96,24 @@ impl Original {
     }
 
     /// One who knows what it wants.
-    pub(crate) fn receiver(&self, options: NodeOptions, config: Config, peers: Vec<SocketAddr>) -> Member {
+    pub(crate) fn receiver(
+        &self,
+        options: NodeOptions,
+        config: Config,
+        peers: Vec<SocketAddr>,
+    ) -> Member {
         let target = self.target(config.peer_id);
         let content = self.receiving(&target);
         self.member(options, config, Some(content), peers, target)
     }
 
     /// One who knows the swarm's name alone.
-    pub(crate) fn stranger(&self, options: NodeOptions, config: Config, peers: Vec<SocketAddr>) -> Member {
+    pub(crate) fn stranger(
+        &self,
+        options: NodeOptions,
+        config: Config,
+        peers: Vec<SocketAddr>,
+    ) -> Member {
         let target = self.target(config.peer_id);
         self.member(options, config, None, peers, target)
     }
@@ -132,8 +144,11 @@ impl Original {
                 info_hash,
                 content,
                 config,
-                answers: sow_node::Answers::BITTORRENT,
-                peers: peers.into_iter().map(|addr| (addr, sow_engine::Dialect::BitTorrent)).collect(),
+                answers: sow_node::AcceptedDialects::BITTORRENT,
+                peers: peers
+                    .into_iter()
+                    .map(|addr| (addr, sow_engine::Dialect::BitTorrent))
+                    .collect(),
             })
             .unwrap();
         Member { node, swarm, events, target }
@@ -147,7 +162,11 @@ impl Original {
                 ours.push(path.as_path());
                 theirs.push(path.as_path());
             }
-            assert!(fs::read(&ours).unwrap() == fs::read(&theirs).unwrap(), "{} differs", theirs.display());
+            assert!(
+                fs::read(&ours).unwrap() == fs::read(&theirs).unwrap(),
+                "{} differs",
+                theirs.display()
+            );
         }
     }
 }
@@ -158,7 +177,10 @@ impl Member {
     }
 
     /// The next event for which `pick` has something.
-    pub(crate) async fn wait_for<T>(&mut self, mut pick: impl FnMut(&SwarmEvent) -> Option<T>) -> T {
+    pub(crate) async fn wait_for<T>(
+        &mut self,
+        mut pick: impl FnMut(&SwarmEvent) -> Option<T>,
+    ) -> T {
         let waiting = async {
             loop {
                 let event = self.events.recv().await.expect("the swarm has ended");
@@ -172,7 +194,8 @@ impl Member {
 
     /// Waits for the last piece and puts the content in place.
     pub(crate) async fn complete(&mut self) {
-        self.wait_for(|event| matches!(event, SwarmEvent::Engine(Event::Complete)).then_some(())).await;
+        self.wait_for(|event| matches!(event, SwarmEvent::Engine(Event::Complete)).then_some(()))
+            .await;
         let place = self.swarm.finish().await.unwrap();
         assert_eq!(place.as_deref(), Some(&*self.target));
     }

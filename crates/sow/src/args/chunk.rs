@@ -82,16 +82,19 @@ pub(crate) struct ChunkServerArgs {
     /// How many random bytes to share, without a file [default: 10MiB].
     #[arg(long, env = "SOW_SIZE", value_name = "SIZE", conflicts_with = "file", value_parser = quantity::size)]
     size: Option<Size>,
-    /// The length of a chunk, from 512 bytes to 64MiB [default: 128KiB; more for files of more than 128 MiB].
+    /// The length of a chunk, from 512 bytes to 64MiB [default: 128KiB; more for files of more than
+    /// 128 MiB].
     #[arg(long, env = "SOW_CHUNK_SIZE", value_name = "SIZE", value_parser = chunk_size)]
     chunk_size: Option<Size>,
-    /// How messages are spelled that are sent: as the document has it, or as its original programs understand it.
+    /// How messages are spelled that are sent: as the document has it, or as its original programs
+    /// understand it.
     #[arg(long, env = "SOW_COMPAT", value_name = "SPELLING", default_value = "documented")]
     compat: Compat,
     /// The configuration [default: config.ini in the current folder, when it is there].
     #[arg(long, env = "SOW_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// End with exit code 0 as soon as N clients hold verified whole copies, with 7 when stopped before.
+    /// End with exit code 0 as soon as N clients hold verified whole copies, with 7 when stopped
+    /// before.
     #[arg(short = 'n', long, env = "SOW_EXPECT", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     expect: Option<u32>,
     /// Listen on this address alone.
@@ -130,7 +133,8 @@ pub(crate) struct ChunkClientArgs {
     /// The configuration [default: config.ini in the current folder, when it is there].
     #[arg(long, env = "SOW_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// How messages are spelled that are sent: as the document has it, or as its original programs understand it.
+    /// How messages are spelled that are sent: as the document has it, or as its original programs
+    /// understand it.
     #[arg(long, env = "SOW_COMPAT", value_name = "SPELLING", default_value = "documented")]
     compat: Compat,
     /// Replace a target that is there and differs.
@@ -218,7 +222,8 @@ impl ChunkArgs {
 }
 
 impl ChunkServerArgs {
-    /// What is meant: the command line before the environment, that before the configuration, that before the defaults.
+    /// What is meant: the command line before the environment, that before the configuration, that
+    /// before the defaults.
     pub(crate) fn plan(self, config: ConfigIni) -> ChunkServerPlan {
         let section = config.server;
         let size = self.size.map(|size| size.0);
@@ -230,7 +235,9 @@ impl ChunkServerArgs {
             port: self.port.or(section.port).unwrap_or(DEFAULT_PORT),
             source: file.map_or(Source::Random(size), Source::File),
             // Checked where it was typed.
-            chunk_size: self.chunk_size.map(|size| u32::try_from(size.0).unwrap_or(MAX_PIECE_LENGTH)),
+            chunk_size: self
+                .chunk_size
+                .map(|size| u32::try_from(size.0).unwrap_or(MAX_PIECE_LENGTH)),
             spelling: self.compat.into(),
             expect: self.expect,
             up_limit: self.up_limit.map(|rate| rate.0),
@@ -239,8 +246,8 @@ impl ChunkServerArgs {
 }
 
 impl ChunkClientArgs {
-    /// What is meant: the command line before the environment, that before the configuration, that before the defaults.
-    /// `json` is whether standard output belongs to JSON events.
+    /// What is meant: the command line before the environment, that before the configuration, that
+    /// before the defaults. `json` is whether standard output belongs to JSON events.
     ///
     /// # Errors
     /// When a server is no host, the flags do not go together, or OUT is no place for a file.
@@ -282,14 +289,19 @@ impl From<Compat> for Spelling {
     }
 }
 
-/// The command line with `-sp`, which is really two letters in document 1, written as `--server-port`; only where
-/// `sow chunk client` is called.
+/// The command line with `-sp`, which is really two letters in document 1, written as
+/// `--server-port`; only where `sow chunk client` is called.
 pub(super) fn spelled_out(line: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut line: Vec<_> = line.into_iter().collect();
-    let mut words =
-        line.iter().enumerate().skip(1).filter(|(_, word)| !word.as_encoded_bytes().starts_with(b"-"));
+    let mut words = line
+        .iter()
+        .enumerate()
+        .skip(1)
+        .filter(|(_, word)| !word.as_encoded_bytes().starts_with(b"-"));
     let group = words.next().is_some_and(|(_, word)| word == "chunk" || word == "p2p");
-    let Some((client, _)) = words.next().filter(|(_, word)| group && *word == "client") else { return line };
+    let Some((client, _)) = words.next().filter(|(_, word)| group && *word == "client") else {
+        return line;
+    };
     for word in line.iter_mut().skip(client + 1).take_while(|word| word.as_os_str() != "--") {
         if let Some(rest) = word.to_str().and_then(|word| word.strip_prefix("-sp"))
             && (rest.is_empty() || rest.starts_with('='))
@@ -300,11 +312,14 @@ pub(super) fn spelled_out(line: impl IntoIterator<Item = OsString>) -> Vec<OsStr
     line
 }
 
-/// Where the file goes: to memory when nobody says it, and never to a folder, as its name is not told.
+/// Where the file goes: to memory when nobody says it, and never to a folder, as its name is not
+/// told.
 fn nameless(out: Option<PathBuf>, json: bool) -> Result<Destination, Failure> {
     match out.map_or(Ok(Destination::Memory), |out| destination(Some(out)))? {
-        Destination::Stdout if json => Err(Failure::usage("--json and -o - both want standard output")
-            .tip("write to a file, or leave --json away")),
+        Destination::Stdout if json => {
+            Err(Failure::usage("--json and -o - both want standard output")
+                .tip("write to a file, or leave --json away"))
+        }
         Destination::Folder(folder) => Err(Failure::usage(format!(
             "{} is a folder, and the protocol does not tell the file's name",
             folder.display()
@@ -343,7 +358,9 @@ mod tests {
 
     fn command(line: &[&str]) -> ChunkCommand {
         let line = spelled_out(["sow"].iter().chain(line).map(OsString::from));
-        let Command::Chunk(args) = Cli::try_parse_from(line).unwrap().command else { unreachable!() };
+        let Command::Chunk(args) = Cli::try_parse_from(line).unwrap().command else {
+            unreachable!()
+        };
         args.command
     }
 
@@ -368,7 +385,10 @@ mod tests {
         assert_eq!((plan.chunk_size, plan.spelling), (None, Spelling::Documented));
         let plan = client(&["p2p", "client"], ConfigIni::default()).unwrap();
         assert_eq!((servers(&plan).as_str(), plan.ports), ("10.0.0.1:52000", 51000..=51100));
-        assert_eq!((plan.destination, plan.seed_for), (Destination::Memory, Duration::from_secs(600)));
+        assert_eq!(
+            (plan.destination, plan.seed_for),
+            (Destination::Memory, Duration::from_secs(600))
+        );
     }
 
     #[test]
@@ -388,11 +408,18 @@ mod tests {
 
     #[test]
     fn the_command_line_goes_before_the_configuration() {
-        let line = ["chunk", "server", "-p", "70", "-f", "c.iso", "--bind", "::1", "--compat", "original"];
+        let line =
+            ["chunk", "server", "-p", "70", "-f", "c.iso", "--bind", "::1", "--compat", "original"];
         let plan = server(&line, config());
         assert_eq!((plan.port, plan.bind), (70, Some("::1".parse().unwrap())));
-        assert_eq!((plan.source, plan.spelling), (Source::File("c.iso".into()), Spelling::Original));
-        assert_eq!(server(&["chunk", "server", "--size", "1KiB"], config()).source, Source::Random(1024));
+        assert_eq!(
+            (plan.source, plan.spelling),
+            (Source::File("c.iso".into()), Spelling::Original)
+        );
+        assert_eq!(
+            server(&["chunk", "server", "--size", "1KiB"], config()).source,
+            Source::Random(1024)
+        );
         let line = [
             "chunk",
             "client",
@@ -421,7 +448,10 @@ mod tests {
         };
         for (line, due) in [
             ("sow chunk client -sp 1", "sow chunk client --server-port 1"),
-            ("sow -v p2p --json client -s a -sp=1", "sow -v p2p --json client -s a --server-port=1"),
+            (
+                "sow -v p2p --json client -s a -sp=1",
+                "sow -v p2p --json client -s a --server-port=1",
+            ),
             ("sow chunk client -spare -- -sp", "sow chunk client -spare -- -sp"),
             ("sow chunk server -sp 1", "sow chunk server -sp 1"),
             ("sow raw client -sp 1", "sow raw client -sp 1"),
@@ -430,18 +460,28 @@ mod tests {
         ] {
             assert_eq!(rewritten(line), due);
         }
-        let alias = client(&["chunk", "client", "--server_port", "6"], ConfigIni::default()).unwrap();
+        let alias =
+            client(&["chunk", "client", "--server_port", "6"], ConfigIni::default()).unwrap();
         assert_eq!(servers(&alias), "10.0.0.1:6");
     }
 
     #[test]
     fn what_does_not_go_together_is_refused() {
-        for line in [&["-s", "a b"][..], &["-s", "a:99999"], &["-o", "/"], &["-o", "/no/such/folder/x"]] {
+        for line in
+            [&["-s", "a b"][..], &["-s", "a:99999"], &["-o", "/"], &["-o", "/no/such/folder/x"]]
+        {
             let line: Vec<_> = ["chunk", "client"].iter().chain(line).copied().collect();
-            assert_eq!(client(&line, ConfigIni::default()).unwrap_err().exit(), Exit::Usage, "{line:?}");
+            assert_eq!(
+                client(&line, ConfigIni::default()).unwrap_err().exit(),
+                Exit::Usage,
+                "{line:?}"
+            );
         }
-        let parsed = |line: &[&str]| Cli::try_parse_from(["sow", "chunk"].iter().chain(line)).is_ok();
+        let parsed =
+            |line: &[&str]| Cli::try_parse_from(["sow", "chunk"].iter().chain(line)).is_ok();
         assert!(!parsed(&["server", "-f", "a", "--size", "1"]));
-        assert!(!parsed(&["server", "--chunk-size", "100"]) && !parsed(&["client", "--compat", "both"]));
+        assert!(
+            !parsed(&["server", "--chunk-size", "100"]) && !parsed(&["client", "--compat", "both"])
+        );
     }
 }

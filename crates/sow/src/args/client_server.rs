@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Subcommand, builder::FalseyValueParser};
 use sow_content::ticket::Address;
-use sow_engine::cs::Framing;
+use sow_engine::client_server::ClientServerDialect;
 
 use super::get::{Destination, destination};
 use crate::{
@@ -113,7 +113,8 @@ struct ServerArgs {
     /// Listen on this address alone.
     #[arg(long, env = "SOW_BIND", value_name = "ADDR")]
     bind: Option<IpAddr>,
-    /// End with exit code 0 when N clients have taken everything and closed the connection, with 7 when stopped before.
+    /// End with exit code 0 when N clients have taken everything and closed the connection, with 7
+    /// when stopped before.
     #[arg(short = 'n', long, env = "SOW_EXPECT", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     expect: Option<u32>,
     /// Send at most this fast, to all clients together: 10mbit, 1.2MB/s, 5MiB/s.
@@ -169,7 +170,8 @@ struct ClientArgs {
     /// Where it goes: a file name, or `-` for standard output [default: memory].
     #[arg(short, long, env = "SOW_OUT", value_name = "OUT")]
     out: Option<PathBuf>,
-    /// Take no longer file (exit code 4) [default: as much as the disk, or half of the memory, has room for].
+    /// Take no longer file (exit code 4) [default: as much as the disk, or half of the memory, has
+    /// room for].
     #[arg(long, env = "SOW_MAX_SIZE", value_name = "SIZE", value_parser = quantity::size)]
     max_size: Option<Size>,
     /// Replace a target that is there and differs.
@@ -190,7 +192,7 @@ struct ClientArgs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerPlan {
     /// What is said before the file.
-    pub(crate) framing: Framing,
+    pub(crate) framing: ClientServerDialect,
     /// The address to listen on; `None` for all.
     pub(crate) bind: Option<IpAddr>,
     /// The port to listen on; 0 for any.
@@ -216,7 +218,7 @@ pub(crate) enum Source {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClientPlan {
     /// What the server says before the file.
-    pub(crate) framing: Framing,
+    pub(crate) framing: ClientServerDialect,
     /// The server; `None` for this machine.
     pub(crate) host: Option<String>,
     /// Its port.
@@ -255,19 +257,19 @@ impl RawServerArgs {
     /// What is meant.
     pub(crate) fn plan(self) -> ServerPlan {
         let source = self.file.map_or(Source::Random(self.size.0), Source::File);
-        self.common.plan(Framing::Raw, self.port, source)
+        self.common.plan(ClientServerDialect::Raw, self.port, source)
     }
 }
 
 impl FramedServerArgs {
     /// What is meant.
     pub(crate) fn plan(self) -> ServerPlan {
-        self.common.plan(Framing::Framed, self.port, Source::File(self.file))
+        self.common.plan(ClientServerDialect::Framed, self.port, Source::File(self.file))
     }
 }
 
 impl ServerArgs {
-    fn plan(self, framing: Framing, port: u16, source: Source) -> ServerPlan {
+    fn plan(self, framing: ClientServerDialect, port: u16, source: Source) -> ServerPlan {
         ServerPlan {
             framing,
             bind: self.bind,
@@ -285,7 +287,7 @@ impl RawClientArgs {
     /// # Errors
     /// When the flags do not go together, or OUT is no place for a file.
     pub(crate) fn plan(self, json: bool) -> Result<ClientPlan, Failure> {
-        self.common.plan(Framing::Raw, Some(self.server), self.port, self.size, json)
+        self.common.plan(ClientServerDialect::Raw, Some(self.server), self.port, self.size, json)
     }
 }
 
@@ -295,14 +297,14 @@ impl FramedClientArgs {
     /// # Errors
     /// When the flags do not go together, or OUT is no place for a file.
     pub(crate) fn plan(self, json: bool) -> Result<ClientPlan, Failure> {
-        self.common.plan(Framing::Framed, self.server, self.port, None, json)
+        self.common.plan(ClientServerDialect::Framed, self.server, self.port, None, json)
     }
 }
 
 impl ClientArgs {
     fn plan(
         self,
-        framing: Framing,
+        framing: ClientServerDialect,
         server: Option<String>,
         port: u16,
         size: Option<Size>,
@@ -345,7 +347,9 @@ fn host_alone(text: &str) -> Result<String, Failure> {
         Ok(address) if address.host == bare => Ok(address.host),
         Ok(address) => Err(Failure::usage(format!("`{text}` is a host with a port"))
             .tip(format!("-s {} -p {}", address.host, address.port))),
-        Err(error) => Err(Failure::usage(crate::exit::chain(&error)).tip("-s takes a name or an IP address")),
+        Err(error) => {
+            Err(Failure::usage(crate::exit::chain(&error)).tip("-s takes a name or an IP address"))
+        }
     }
 }
 
@@ -378,9 +382,15 @@ mod tests {
     #[test]
     fn the_documents_defaults() {
         let plan = server(&["cs", "server"]);
-        assert_eq!((plan.framing, plan.port, plan.source), (Framing::Raw, 52000, Source::Random(10 << 20)));
+        assert_eq!(
+            (plan.framing, plan.port, plan.source),
+            (ClientServerDialect::Raw, 52000, Source::Random(10 << 20))
+        );
         let plan = server(&["framed", "server", "-f", "a"]);
-        assert_eq!((plan.framing, plan.port, plan.source), (Framing::Framed, 6666, Source::File("a".into())));
+        assert_eq!(
+            (plan.framing, plan.port, plan.source),
+            (ClientServerDialect::Framed, 6666, Source::File("a".into()))
+        );
         let plan = client(&["raw", "client"], false).unwrap();
         assert_eq!(
             (plan.host.as_deref(), plan.port, plan.place),
@@ -401,6 +411,9 @@ mod tests {
             assert_eq!(client(line, json).unwrap_err().exit(), Exit::Usage, "{line:?}");
         }
         assert!(Cli::try_parse_from(["sow", "framed", "server"]).is_err());
-        assert_eq!(client(&["raw", "client", "-s", "[::1]"], false).unwrap().host.as_deref(), Some("::1"));
+        assert_eq!(
+            client(&["raw", "client", "-s", "[::1]"], false).unwrap().host.as_deref(),
+            Some("::1")
+        );
     }
 }

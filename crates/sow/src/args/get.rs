@@ -29,11 +29,12 @@ pub(crate) struct GetArgs {
                 magnet:…, the path or URL of a .torrent; or chunk://HOST[:PORT], raw://HOST[:PORT], framed://HOST[:PORT], which need -o"
     )]
     pub(crate) what: Vec<String>,
-    /// Where it goes: a file name, a folder that exists, or `-` for standard output (it gathers in TMPDIR then)
-    /// [default: its name, here].
+    /// Where it goes: a file name, a folder that exists, or `-` for standard output (it gathers in
+    /// TMPDIR then) [default: its name, here].
     #[arg(short, long, env = "SOW_OUT", value_name = "OUT")]
     pub(crate) out: Option<PathBuf>,
-    /// Replace a target that is there and differs; a folder is replaced whole, with whatever else is in it.
+    /// Replace a target that is there and differs; a folder is replaced whole, with whatever else
+    /// is in it.
     #[arg(long, env = "SOW_OVERWRITE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(crate) overwrite: bool,
     /// When complete, serve those who still need it for at most this long.
@@ -57,10 +58,12 @@ pub(crate) struct GetArgs {
     /// Listen on this address alone.
     #[arg(long, env = "SOW_BIND", value_name = "ADDR")]
     pub(crate) bind: Option<IpAddr>,
-    /// Share uploads as among strangers on the Internet: four peers at a time, by what they send (BEP 3).
+    /// Share uploads as among strangers on the Internet: four peers at a time, by what they send
+    /// (BEP 3).
     #[arg(long, env = "SOW_TIT_FOR_TAT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(crate) tit_for_tat: bool,
-    /// Take from the machines that WHAT names alone, not from other receivers: plain client/server, for comparison.
+    /// Take from the machines that WHAT names alone, not from other receivers: plain client/server,
+    /// for comparison.
     #[arg(long, env = "SOW_ONLY_ORIGIN", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(crate) only_origin: bool,
 }
@@ -140,8 +143,9 @@ impl GetArgs {
             }
             _ => {}
         }
-        let nameless =
-            what.iter().find(|(_, what)| matches!(what, What::Raw(_) | What::Framed(_) | What::Chunk(_)));
+        let nameless = what
+            .iter()
+            .find(|(_, what)| matches!(what, What::Raw(_) | What::Framed(_) | What::Chunk(_)));
         if let (Some((text, _)), Destination::Folder(_)) = (nameless, &destination) {
             return Err(Failure::usage(format!("{text} does not tell the name of the file"))
                 .tip("name the file with -o, or - for standard output"));
@@ -186,8 +190,10 @@ pub(super) fn destination(out: Option<PathBuf>) -> Result<Destination, Failure> 
         path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.is_dir())
     };
     match missing {
-        Some(folder) => Err(Failure::usage(format!("the folder {} does not exist", folder.display()))
-            .tip(format!("mkdir -p '{}'", folder.display()))),
+        Some(folder) => {
+            Err(Failure::usage(format!("the folder {} does not exist", folder.display()))
+                .tip(format!("mkdir -p '{}'", folder.display())))
+        }
         None => Ok(Destination::Path(path)),
     }
 }
@@ -203,7 +209,9 @@ mod tests {
 
     fn plan(line: &[&str], json: bool) -> Result<GetPlan, Failure> {
         let words = ["sow", "get"].iter().chain(line);
-        let Command::Get(args) = Cli::try_parse_from(words).unwrap().command else { unreachable!() };
+        let Command::Get(args) = Cli::try_parse_from(words).unwrap().command else {
+            unreachable!()
+        };
         args.plan(json)
     }
 
@@ -211,7 +219,10 @@ mod tests {
     fn the_destination_is_a_folder_a_path_or_standard_output() {
         let here = Destination::Folder(PathBuf::from("."));
         assert_eq!(plan(&[TICKET], false).unwrap().destination, here);
-        assert_eq!(plan(&[TICKET, "-o", "/"], false).unwrap().destination, Destination::Folder("/".into()));
+        assert_eq!(
+            plan(&[TICKET, "-o", "/"], false).unwrap().destination,
+            Destination::Folder("/".into())
+        );
         assert_eq!(plan(&[TICKET, "-o", "-"], false).unwrap().destination, Destination::Stdout);
         assert_eq!(
             plan(&[TICKET, "-o", "x.iso"], false).unwrap().destination,
@@ -239,6 +250,9 @@ mod tests {
     fn the_last_word_on_seeding_wins() {
         assert_eq!(plan(&[TICKET], false).unwrap().seed_for, Duration::from_secs(600));
         assert_eq!(plan(&[TICKET, "--no-seed"], false).unwrap().seed_for, Duration::ZERO);
-        assert_eq!(plan(&[TICKET, "--seed-for", "5s"], false).unwrap().seed_for, Duration::from_secs(5));
+        assert_eq!(
+            plan(&[TICKET, "--seed-for", "5s"], false).unwrap().seed_for,
+            Duration::from_secs(5)
+        );
     }
 }

@@ -66,13 +66,21 @@ pub(crate) struct JsonCreateArgs {
     /// The length of a piece, from 1 byte to 64MiB; whole pieces are what peers ask for.
     #[arg(long, env = "SOW_PIECE_LENGTH", value_name = "SIZE", default_value = "3000", value_parser = piece_length)]
     pub(crate) piece_length: Size,
-    /// How hashes are written: as the original programs do, or as hexadecimal digits, which they do not read.
+    /// How hashes are written: as the original programs do, or as hexadecimal digits, which they do
+    /// not read.
     #[arg(long, env = "SOW_HASHES", value_name = "FORM", default_value = "python")]
     pub(crate) hashes: Hashes,
     /// A comment for those who read it.
-    #[arg(long, env = "SOW_COMMENT", value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "SOW_COMMENT",
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) comment: String,
-    /// Write the torrent here; `-` is standard output [default: NAME.torrent in the current folder].
+    /// Write the torrent here; `-` is standard output [default: NAME.torrent in the current
+    /// folder].
     #[arg(short, long, env = "SOW_OUT", value_name = "TORRENT")]
     pub(crate) out: Option<PathBuf>,
     /// Replace a torrent file that is there already.
@@ -130,8 +138,8 @@ pub(crate) struct JsonPeerArgs {
     /// Listen on this address alone.
     #[arg(long, env = "SOW_BIND", value_name = "ADDR")]
     pub(crate) bind: Option<IpAddr>,
-    /// When complete, serve those who still need it for at most this long [default: 10m; what was there before it began is
-    /// served until this is stopped].
+    /// When complete, serve those who still need it for at most this long [default: 10m; what was
+    /// there before it began is served until this is stopped].
     #[arg(long, env = "SOW_SEED_FOR", value_name = "TIME", value_parser = quantity::time)]
     pub(crate) seed_for: Option<Span>,
     /// Exit as soon as it is complete; the same as --seed-for 0.
@@ -189,15 +197,18 @@ impl JsonTorrentArgs {
 }
 
 impl JsonPeerArgs {
-    /// What is meant: the command line before the environment, that before the configuration, that before the defaults.
+    /// What is meant: the command line before the environment, that before the configuration, that
+    /// before the defaults.
     ///
     /// # Errors
     /// When OUT is no place for a file that can be served.
     pub(crate) fn plan(self, config: &ClientConfig) -> Result<JsonPeerPlan, Failure> {
         let destination = destination(self.out)?;
         if destination == Destination::Stdout {
-            return Err(Failure::usage("a peer serves what it has from the disk, not from standard output")
-                .tip("name a file with -o"));
+            return Err(Failure::usage(
+                "a peer serves what it has from the disk, not from standard output",
+            )
+            .tip("name a file with -o"));
         }
         let typed = self.seed_for.map(|span| span.0);
         let seed_for = if self.no_seed { Some(Duration::ZERO) } else { typed };
@@ -230,7 +241,9 @@ fn tracker_host(text: &str) -> Result<String, String> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     match is_host(bare) {
         true => Ok(bare.to_owned()),
-        false => Err("a host name or an IP address belongs there; its port goes with --port".to_owned()),
+        false => {
+            Err("a host name or an IP address belongs there; its port goes with --port".to_owned())
+        }
     }
 }
 
@@ -254,15 +267,20 @@ mod tests {
 
     fn plan(line: &[&str], config: &ClientConfig) -> Result<JsonPeerPlan, Failure> {
         let words = ["sow", "json-torrent", "peer", "a.torrent"].iter().chain(line);
-        let Command::JsonTorrent(args) = Cli::try_parse_from(words).unwrap().command else { unreachable!() };
+        let Command::JsonTorrent(args) = Cli::try_parse_from(words).unwrap().command else {
+            unreachable!()
+        };
         let JsonTorrentCommand::Peer(peer) = args.command else { unreachable!() };
         peer.plan(config)
     }
 
     #[test]
     fn the_command_line_goes_before_the_configuration() {
-        let config =
-            ClientConfig { client_port: Some(7), client_listen_max: Some(3), ..ClientConfig::default() };
+        let config = ClientConfig {
+            client_port: Some(7),
+            client_listen_max: Some(3),
+            ..ClientConfig::default()
+        };
         let plain = plan(&[], &ClientConfig::default()).unwrap();
         assert_eq!((plain.port, plain.max_connections), (5555, None));
         assert_eq!(
@@ -282,7 +300,8 @@ mod tests {
             Cli::try_parse_from(["sow", "json-torrent", "create", "a"].iter().chain(line)).is_ok()
         };
         assert!(
-            create(&["--announce", "10.0.0.1"]) && create(&["--announce", "[::1]", "--piece-length", "1"])
+            create(&["--announce", "10.0.0.1"])
+                && create(&["--announce", "[::1]", "--piece-length", "1"])
         );
         for line in [
             &[][..],

@@ -48,13 +48,15 @@ pub(crate) enum LabCommand {
     Calibrate(CalibrateArgs),
     /// Take a network down, with everything that runs in it.
     Down(DownArgs),
-    /// Carry out an experiment: programs that send files over a network that is built for it, side by side.
+    /// Carry out an experiment: programs that send files over a network that is built for it, side
+    /// by side.
     Run(run::RunArgs),
     /// Write a scenario to start from: a commented TOML file that says what an experiment does.
     New(new::NewArgs),
     /// Make tables, plots and a page of what an experiment recorded.
     ///
-    /// Writes report.html (everything on one page), report.md, a CSV file for each table, and each plot as SVG and PNG.
+    /// Writes report.html (everything on one page), report.md, a CSV file for each table, and each
+    /// plot as SVG and PNG.
     #[command(after_help = "Example:\n  sow lab report results --out docs/results")]
     Report(ReportArgs),
     /// What runs inside a lab; started by the other commands.
@@ -161,7 +163,12 @@ pub(crate) struct ExecArgs {
     #[arg(value_name = "HOST")]
     pub(crate) host: String,
     /// The program and its arguments.
-    #[arg(value_name = "CMD", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "CMD",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     pub(crate) command: Vec<OsString>,
 }
 
@@ -222,7 +229,8 @@ impl UpArgs {
     /// The network that is meant.
     ///
     /// # Errors
-    /// When the name is kept for experiments, a host is named that is not there, or a figure is out of range.
+    /// When the name is kept for experiments, a host is named that is not there, or a figure is out
+    /// of range.
     pub(crate) fn topology(&self) -> Result<Topology, Failure> {
         if self.named.name.as_str().starts_with(LAB_PREFIX) {
             return Err(Failure::usage(format!(
@@ -249,9 +257,8 @@ impl UpArgs {
             (2, trunk) => Switches::Two { trunk: trunk.map_or(rate, bits) },
             (_, None) => Switches::One,
             (_, Some(_)) => {
-                return Err(
-                    Failure::usage("--trunk is the line between two switches").tip("add --switches 2")
-                );
+                return Err(Failure::usage("--trunk is the line between two switches")
+                    .tip("add --switches 2"));
             }
         };
         topology.queue_us = micros(self.queue);
@@ -278,7 +285,9 @@ fn once<T>(option: &str, given: &[(usize, T)]) -> Result<(), Failure> {
 fn link_of(topology: &mut Topology, host: usize) -> Result<&mut Link, Failure> {
     let hosts = topology.links.len();
     let link = topology.links.get_mut(host - 1);
-    link.ok_or_else(|| Failure::usage(format!("there are {hosts} hosts, and no h{host}")).tip("see --hosts"))
+    link.ok_or_else(|| {
+        Failure::usage(format!("there are {hosts} hosts, and no h{host}")).tip("see --hosts")
+    })
 }
 
 fn bits(rate: Rate) -> u64 {
@@ -317,7 +326,9 @@ mod tests {
     fn up(words: &str) -> Result<Topology, String> {
         let line = ["sow", "lab", "up"].into_iter().chain(words.split_ascii_whitespace());
         let cli = Cli::try_parse_from(line).map_err(|error| error.to_string())?;
-        let Command::Lab(LabArgs { command: LabCommand::Up(up) }) = cli.command else { panic!("not lab up") };
+        let Command::Lab(LabArgs { command: LabCommand::Up(up) }) = cli.command else {
+            panic!("not lab up")
+        };
         up.topology().map_err(|failure| failure.message().to_owned())
     }
 
@@ -328,7 +339,8 @@ mod tests {
              --delay-of h2=50ms --queue 50ms --congestion-control reno --name a-b",
         )
         .unwrap();
-        let figures: Vec<_> = topology.links.iter().map(|link| (link.up, link.down, link.delay_us)).collect();
+        let figures: Vec<_> =
+            topology.links.iter().map(|link| (link.up, link.down, link.delay_us)).collect();
         assert_eq!(
             figures,
             [
@@ -346,7 +358,10 @@ mod tests {
     #[test]
     fn two_switches_share_a_trunk() {
         assert_eq!(up("--switches 2").unwrap().switches, Switches::Two { trunk: 10_000_000 });
-        assert_eq!(up("--switches 2 --trunk 5mbit").unwrap().switches, Switches::Two { trunk: 5_000_000 });
+        assert_eq!(
+            up("--switches 2 --trunk 5mbit").unwrap().switches,
+            Switches::Two { trunk: 5_000_000 }
+        );
         assert!(up("--trunk 5mbit").unwrap_err().contains("two switches"));
     }
 

@@ -1,5 +1,5 @@
-//! The command line as it is typed: commands, flags, their environment variables, their help. What a command line
-//! *means* is worked out in the second step, by each command's `…Plan`.
+//! The command line as it is typed: commands, flags, their environment variables, their help. What
+//! a command line *means* is worked out in the second step, by each command's `…Plan`.
 
 pub(crate) mod chunk;
 pub(crate) mod client_server;
@@ -21,7 +21,8 @@ use clap_complete::Shell;
 
 use crate::exit;
 
-/// Reads the command line of this process. On wrong usage, and for `--help`, it says so and ends the process.
+/// Reads the command line of this process. On wrong usage, and for `--help`, it says so and ends
+/// the process.
 pub(crate) fn parse() -> Cli {
     let matches = Cli::command().get_matches_from(chunk::spelled_out(std::env::args_os()));
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
@@ -38,7 +39,10 @@ pub(crate) fn parse() -> Cli {
 }
 
 /// `--no-seed` of a command that has it, and what was typed for that command.
-fn seeding<'a>(command: &'a mut Command, typed: &'a ArgMatches) -> Option<(&'a mut bool, &'a ArgMatches)> {
+fn seeding<'a>(
+    command: &'a mut Command,
+    typed: &'a ArgMatches,
+) -> Option<(&'a mut bool, &'a ArgMatches)> {
     let (_, typed) = typed.subcommand()?;
     let below = || typed.subcommand().map(|(_, typed)| typed);
     match command {
@@ -51,8 +55,9 @@ fn seeding<'a>(command: &'a mut Command, typed: &'a ArgMatches) -> Option<(&'a m
 
 /// Put one file on every machine in the time it takes to put it on one.
 ///
-/// `sow send` shares a file or a folder and prints one line to paste on every other machine. Each of them fetches from
-/// all the others at once (BitTorrent), verifies every piece, and ends with the same bytes.
+/// `sow send` shares a file or a folder and prints one line to paste on every other machine. Each
+/// of them fetches from all the others at once (BitTorrent), verifies every piece, and ends with
+/// the same bytes.
 #[derive(Debug, Parser)]
 #[command(
     name = "sow",
@@ -96,7 +101,8 @@ pub(crate) enum Command {
     Tracker(tracker::TrackerArgs),
     /// Create, show and check .torrent files.
     Torrent(torrent::TorrentArgs),
-    /// Show on this machine what sow does: one origin, five receivers, client/server beside peer-to-peer.
+    /// Show on this machine what sow does: one origin, five receivers, client/server beside
+    /// peer-to-peer.
     Demo(demo::DemoArgs),
     /// Client/server without any protocol (document 1): the bytes of a file, and nothing else.
     #[command(visible_alias = "cs")]
@@ -108,7 +114,8 @@ pub(crate) enum Command {
     Chunk(chunk::ChunkArgs),
     /// Peer-to-peer with JSON torrents and a tracker (document 2).
     JsonTorrent(json_torrent::JsonTorrentArgs),
-    /// Networks of shaped links on this machine, to try things out and to measure them, and reports of what was measured.
+    /// Networks of shaped links on this machine, to try things out and to measure them, and reports
+    /// of what was measured.
     Lab(lab::LabArgs),
     /// Print a completion script for a shell.
     #[command(
@@ -119,7 +126,9 @@ pub(crate) enum Command {
         shell: Shell,
     },
     /// Print the manual page, or write one page for each command.
-    #[command(after_help = "Examples:\n  sow man | man -l -\n  sow man -o /usr/local/share/man/man1")]
+    #[command(
+        after_help = "Examples:\n  sow man | man -l -\n  sow man -o /usr/local/share/man/man1"
+    )]
     Man(ManArgs),
 }
 
@@ -141,7 +150,8 @@ pub(crate) struct Output {
 /// `sow man`.
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// Write sow.1 and a page for each command into this folder, instead of one page to standard output.
+    /// Write sow.1 and a page for each command into this folder, instead of one page to standard
+    /// output.
     #[arg(short, long, env = "SOW_OUT", value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 }
@@ -160,7 +170,11 @@ mod tests {
         fn visit(command: &clap::Command) {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Example"), "{} has no example", command.get_name());
-            assert!(help.contains("  sow "), "{}: the example is no command line", command.get_name());
+            assert!(
+                help.contains("  sow "),
+                "{}: the example is no command line",
+                command.get_name()
+            );
             command.get_subcommands().for_each(visit);
         }
         visit(&Cli::command());

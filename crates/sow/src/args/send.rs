@@ -29,7 +29,8 @@ pub(crate) struct SendArgs {
     /// Listen on this address alone, and put it into the ticket.
     #[arg(long, env = "SOW_BIND", value_name = "ADDR")]
     pub(crate) bind: Option<IpAddr>,
-    /// End with exit code 0 as soon as N receivers hold verified whole copies, with 7 when stopped before.
+    /// End with exit code 0 as soon as N receivers hold verified whole copies, with 7 when stopped
+    /// before.
     #[arg(short = 'n', long, env = "SOW_EXPECT", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) expect: Option<u32>,
     /// Send at most this fast, to all receivers together: 10mbit, 1.2MB/s, 5MiB/s.
@@ -38,12 +39,13 @@ pub(crate) struct SendArgs {
     /// Announce to this tracker too; repeat for more.
     #[arg(long, env = "SOW_TRACKER", value_name = "URL", value_delimiter = ',', value_parser = tracker_url)]
     pub(crate) tracker: Vec<String>,
-    /// Share uploads as among strangers on the Internet: four peers at a time, by what they send (BEP 3).
+    /// Share uploads as among strangers on the Internet: four peers at a time, by what they send
+    /// (BEP 3).
     #[arg(long, env = "SOW_TIT_FOR_TAT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(crate) tit_for_tat: bool,
-    /// Serve the file in other dialects too: raw:PORT and framed:PORT, each on a port of its own, chunk and json-torrent on
-    /// the main one. --expect counts chunk clients once their MD5 fits; in raw, framed and json-torrent nobody tells that he has
-    /// a verified copy.
+    /// Serve the file in other dialects too: raw:PORT and framed:PORT, each on a port of its own,
+    /// chunk and json-torrent on the main one. --expect counts chunk clients once their MD5 fits;
+    /// in raw, framed and json-torrent nobody tells that he has a verified copy.
     #[arg(long, env = "SOW_ALSO", value_name = "DIALECT", value_delimiter = ',', value_parser = also)]
     pub(crate) also: Vec<Also>,
     /// Write a .torrent file: NAME.torrent in the current folder, or FILE.
@@ -127,7 +129,9 @@ fn also(text: &str) -> Result<Also, String> {
         ("raw", Some(port)) => Ok(Also::Raw(port)),
         ("framed", Some(port)) => Ok(Also::Framed(port)),
         ("raw" | "framed", None) => Err(format!("{name} needs a port of its own: {name}:PORT")),
-        ("chunk" | "json-torrent", Some(_)) => Err(format!("{name} is served on the main port (--port)")),
+        ("chunk" | "json-torrent", Some(_)) => {
+            Err(format!("{name} is served on the main port (--port)"))
+        }
         _ => Err("a dialect is chunk, json-torrent, raw:PORT or framed:PORT".to_owned()),
     }
 }
@@ -141,7 +145,9 @@ pub(crate) fn tracker_url(text: &str) -> Result<String, String> {
     let host = rest.split(['/', '?']).next().unwrap_or_default();
     let known = matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https" | "udp");
     if !known || host.is_empty() || host.starts_with(':') {
-        return Err("a tracker is http://HOST:PORT/announce, https://… or udp://HOST:PORT".to_owned());
+        return Err(
+            "a tracker is http://HOST:PORT/announce, https://… or udp://HOST:PORT".to_owned()
+        );
     }
     Ok(text.to_owned())
 }
@@ -181,9 +187,11 @@ mod tests {
 
     #[test]
     fn trackers_are_urls() {
-        for good in
-            ["http://10.0.0.1:6969/announce", "udp://tracker.example:80", "HTTPS://t.example/announce?k=1"]
-        {
+        for good in [
+            "http://10.0.0.1:6969/announce",
+            "udp://tracker.example:80",
+            "HTTPS://t.example/announce?k=1",
+        ] {
             assert_eq!(tracker_url(good).as_deref(), Ok(good));
         }
         for bad in ["10.0.0.1:6969", "ftp://a/b", "http://", "udp://:80", "http:///announce"] {

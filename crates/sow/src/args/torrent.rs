@@ -41,7 +41,8 @@ pub(crate) struct CreateArgs {
     /// The file or folder.
     #[arg(value_name = "PATH")]
     pub(crate) path: PathBuf,
-    /// Write the torrent here; `-` is standard output [default: NAME.torrent in the current folder].
+    /// Write the torrent here; `-` is standard output [default: NAME.torrent in the current
+    /// folder].
     #[arg(short, long, env = "SOW_OUT", value_name = "TORRENT")]
     pub(crate) out: Option<PathBuf>,
     /// The URL of a tracker; repeat for more.

@@ -67,7 +67,8 @@ fn check(args: CheckArgs, report: &Report, stop: &Stop) -> Result<Exit, Failure>
     let metainfo = torrent_file::read(&args.torrent)?;
     let info = &metainfo.info;
     let path = args.path.unwrap_or_else(|| PathBuf::from(&info.name));
-    let progress = Progress::start(report, format!("checking {}", path.display()), info.geometry.total());
+    let progress =
+        Progress::start(report, format!("checking {}", path.display()), info.geometry.total());
     let verified = verify(info, &path, 0, &|done| progress.set(done), stop.flag())?;
     drop(progress);
     let bad = bad_pieces(&verified);
@@ -97,7 +98,9 @@ fn in_short(metainfo: &Metainfo) -> String {
     let geometry = &metainfo.info.geometry;
     let files = match &metainfo.info.files {
         Files::Single => String::new(),
-        Files::Multi(entries) => format!("{} files, ", entries.iter().filter(|entry| !entry.padding).count()),
+        Files::Multi(entries) => {
+            format!("{} files, ", entries.iter().filter(|entry| !entry.padding).count())
+        }
     };
     let pieces = if geometry.pieces() == 1 { "piece" } else { "pieces" };
     format!("{files}{} in {} {pieces}", Size(geometry.total()), geometry.pieces())

@@ -24,7 +24,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// When the port is not to be had.
 pub(crate) async fn run(args: TrackerArgs, report: &Report) -> Result<Exit, Failure> {
     let stop = Stop::listen(report)?;
-    let node = Node::bind(NodeOptions { bind: args.bind, port: args.port, ..NodeOptions::default() })?;
+    let node =
+        Node::bind(NodeOptions { bind: args.bind, port: args.port, ..NodeOptions::default() })?;
     let tracker = TrackerService::new(Mode::Open, Limits::default());
     node.serve_http(tracker.router());
     let announce = format!("http://{}/announce", reach::address_of(args.bind, node.port()));
@@ -84,7 +85,10 @@ mod tests {
         assert_eq!(news(&mut told, vec![swarm(1, 0)]).len(), 1);
         assert_eq!(news(&mut told, vec![swarm(1, 0)]).len(), 0);
         let lines = news(&mut told, vec![swarm(1, 2)]);
-        assert!(lines[0].ends_with("1 with everything, 2 fetching, 0 completed so far"), "{lines:?}");
+        assert!(
+            lines[0].ends_with("1 with everything, 2 fetching, 0 completed so far"),
+            "{lines:?}"
+        );
         assert!(news(&mut told, vec![])[0].ends_with("nobody any more"));
         assert!(told.is_empty());
     }

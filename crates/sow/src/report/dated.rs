@@ -1,5 +1,5 @@
-//! Log lines in the form of document 1 (section 3.2): `18:24:43[INFO] - accept connection from 10.0.0.2`. The time is the
-//! local one.
+//! Log lines in the form of document 1 (section 3.2): `18:24:43[INFO] - accept connection from
+//! 10.0.0.2`. The time is the local one.
 
 use std::fmt;
 
@@ -30,8 +30,9 @@ mod tests {
     #[test]
     fn the_time_is_as_in_the_document() {
         let now = now().to_string();
-        let is_digit =
-            |(at, byte): (usize, u8)| if at % 3 == 2 { byte == b':' } else { byte.is_ascii_digit() };
+        let is_digit = |(at, byte): (usize, u8)| {
+            if at % 3 == 2 { byte == b':' } else { byte.is_ascii_digit() }
+        };
         assert!(now.len() == 8 && now.bytes().enumerate().all(is_digit), "{now}");
     }
 }

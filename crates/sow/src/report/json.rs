@@ -1,4 +1,5 @@
-//! The events of `--json`: one object a line, each with `event` and `t`, in the words of the contract.
+//! The events of `--json`: one object a line, each with `event` and `t`, in the words of the
+//! contract.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -138,7 +139,8 @@ struct Line<'a> {
     t: f64,
 }
 
-/// An event as it is printed, without the newline. `t` is seconds since start, `what` which of several downloads is meant.
+/// An event as it is printed, without the newline. `t` is seconds since start, `what` which of
+/// several downloads is meant.
 pub(super) fn line(t: f64, what: Option<&str>, event: &Event<'_>) -> String {
     let line = Line { event, what, t: (t * 1000.0).round() / 1000.0 };
     serde_json::to_string(&line).expect("numbers, texts and maps of texts become JSON")
@@ -160,19 +162,32 @@ mod tests {
             line(0.12345, None, &ready),
             r#"{"event":"ready","ticket":"10.0.0.1:52000/abc","magnet":"magnet:?x","torrent":null,"port":52000,"t":0.123}"#
         );
-        let progress =
-            Event::Progress { bytes: 1, total: Some(2), rate_down: 3, rate_up: 4, peers: 5, sent: None };
+        let progress = Event::Progress {
+            bytes: 1,
+            total: Some(2),
+            rate_down: 3,
+            rate_up: 4,
+            peers: 5,
+            sent: None,
+        };
         assert_eq!(
             line(1.0, None, &progress),
             r#"{"event":"progress","bytes":1,"total":2,"rate_down":3,"rate_up":4,"peers":5,"t":1.0}"#
         );
-        let passing_on =
-            Event::Progress { bytes: 1, total: None, rate_down: 3, rate_up: 4, peers: 5, sent: Some(6) };
+        let passing_on = Event::Progress {
+            bytes: 1,
+            total: None,
+            rate_down: 3,
+            rate_up: 4,
+            peers: 5,
+            sent: Some(6),
+        };
         assert_eq!(
             line(1.0, None, &passing_on),
             r#"{"event":"progress","bytes":1,"total":null,"rate_down":3,"rate_up":4,"peers":5,"sent":6,"t":1.0}"#
         );
-        let receiver = Event::Receiver { peer: "[::1]:9", bytes: 7, state: ReceiverState::Complete };
+        let receiver =
+            Event::Receiver { peer: "[::1]:9", bytes: 7, state: ReceiverState::Complete };
         assert_eq!(
             line(2.0, None, &receiver),
             r#"{"event":"receiver","peer":"[::1]:9","bytes":7,"state":"complete","t":2.0}"#

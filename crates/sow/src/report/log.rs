@@ -1,4 +1,5 @@
-//! The log of `-v`: tracing events to standard error, between the progress bars. No log without `-v` or `SOW_LOG`.
+//! The log of `-v`: tracing events to standard error, between the progress bars. No log without
+//! `-v` or `SOW_LOG`.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -8,8 +9,8 @@ use sow_engine::Event;
 
 use super::Report;
 
-/// Starts the log: `-v` for what this program does, `-vv` for details, `-vvv` for its libraries too. `SOW_LOG` sets a
-/// filter of its own (`SOW_LOG=sow_engine=trace`).
+/// Starts the log: `-v` for what this program does, `-vv` for details, `-vvv` for its libraries
+/// too. `SOW_LOG` sets a filter of its own (`SOW_LOG=sow_engine=trace`).
 pub(crate) fn start(verbose: u8, report: &Report) {
     let directives = match verbose {
         0 => "off",
@@ -31,31 +32,39 @@ pub(crate) fn start(verbose: u8, report: &Report) {
 /// Logs what a swarm reports.
 pub(crate) fn swarm_event(event: &Event) {
     match event {
-        Event::PeerConnected { addr, peer_id, .. } => tracing::info!(%addr, %peer_id, "a peer is there"),
-        Event::PeerGone { addr, peer_id, reason, .. } => {
+        Event::PeerConnected { addr, peer_id, .. } => {
+            tracing::info!(%addr, %peer_id, "a peer is there")
+        }
+        Event::PeerDisconnected { addr, peer_id, reason, .. } => {
             let reason = reason.as_ref().map_or_else(|| "it left".to_owned(), ToString::to_string);
             tracing::info!(%addr, %peer_id, reason, "a peer is gone");
         }
-        Event::GivenUp { addr, reason } => tracing::warn!(%addr, %reason, "an address is given up"),
-        Event::PeerComplete { addr, peer_id } => tracing::info!(%addr, %peer_id, "a peer has everything"),
+        Event::PeerGivenUp { addr, misbehavior } => {
+            tracing::warn!(%addr, %misbehavior, "an address is given up")
+        }
+        Event::PeerComplete { addr, peer_id } => {
+            tracing::info!(%addr, %peer_id, "a peer has everything")
+        }
         Event::Metadata(bytes) => {
             tracing::info!(bytes = bytes.len(), "the description of the content is there")
         }
-        Event::Described { addr, geometry } => {
+        Event::GeometryLearned { addr, geometry } => {
             let (bytes, chunk) = (geometry.total(), geometry.piece_length());
             tracing::info!(%addr, bytes, chunk, "a server said what it has");
         }
-        Event::Unprovable => {
+        Event::FileMismatch => {
             tracing::warn!("every chunk was fetched again, and the checksum still does not fit")
         }
-        Event::PieceVerified { piece, .. } => tracing::trace!(piece, "a piece is verified and stored"),
+        Event::PieceVerified { piece, .. } => {
+            tracing::trace!(piece, "a piece is verified and stored")
+        }
         Event::PieceCorrupt { piece } => tracing::warn!(piece, "a piece does not verify"),
         Event::Banned { addr, piece } => tracing::warn!(%addr, piece, "a peer is banned"),
-        Event::Refused { addr, asked, answer } => {
+        Event::RequestRefused { addr, asked, answer } => {
             tracing::info!(%addr, asked, answer, "answered with an ERROR")
         }
         Event::Complete => tracing::info!("everything is verified"),
-        Event::TrackerFailed { url, reason } => tracing::warn!(url, reason, "a tracker failed"),
+        Event::TrackerFailed { url, error } => tracing::warn!(url, %error, "a tracker failed"),
         Event::TrackerAnswered { url, peers } => tracing::debug!(url, peers, "a tracker answered"),
     }
 }

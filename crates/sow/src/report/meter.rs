@@ -33,7 +33,8 @@ impl Meter {
         let style = ProgressStyle::with_template("{prefix} {bar:20.cyan/dim} {wide_msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("━━─");
-        let bar = ProgressBar::new(1000).with_style(style).with_prefix(shortened(&printable(&label), 28));
+        let bar =
+            ProgressBar::new(1000).with_style(style).with_prefix(shortened(&printable(&label), 28));
         Self(Kind::Bar(bars.add(bar)))
     }
 
@@ -64,7 +65,8 @@ impl Meter {
                 bar.set_message(text());
             }
             Kind::Lines { report, label, last } => {
-                // Progress comes from several threads when files are hashed: whoever is not first does not wait.
+                // Progress comes from several threads when files are hashed: whoever is not first
+                // does not wait.
                 let Ok(mut last) = last.try_lock() else { return };
                 if last.at.elapsed() >= LINE_EVERY {
                     let text = format!("{label}: {}", text());
@@ -88,7 +90,8 @@ impl Drop for Meter {
     }
 }
 
-/// A share in per cent, one digit after the point, rounded down: 100.0 % is everything. Of nothing, all is done.
+/// A share in per cent, one digit after the point, rounded down: 100.0 % is everything. Of nothing,
+/// all is done.
 pub(crate) fn percent(done: u64, total: u64) -> String {
     let permille = if total == 0 { 1000 } else { permille(done, total) };
     format!("{}.{} %", permille / 10, permille % 10)

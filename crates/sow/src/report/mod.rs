@@ -1,5 +1,5 @@
-//! What a run shows while it lasts: notes and progress on standard error, the ticket line or JSON events on standard
-//! output. It shows what it is given; it decides nothing.
+//! What a run shows while it lasts: notes and progress on standard error, the ticket line or JSON
+//! events on standard output. It shows what it is given; it decides nothing.
 
 mod dated;
 mod json;
@@ -53,8 +53,8 @@ enum View {
 impl Report {
     /// The voice that the flags and the terminal ask for.
     pub(crate) fn new(output: &Output) -> Self {
-        let drawable =
-            io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let drawable = io::stderr().is_terminal()
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let view = match (output.quiet || output.json, drawable) {
             (true, _) => View::Nothing,
             (false, true) => {
@@ -149,8 +149,8 @@ impl Report {
 }
 
 impl Inner {
-    /// Writes lines for people between the bars. Names and reasons come from strangers: what would steer the terminal is
-    /// escaped.
+    /// Writes lines for people between the bars. Names and reasons come from strangers: what would
+    /// steer the terminal is escaped.
     fn on_stderr(&self, text: fmt::Arguments<'_>) {
         let text = text.to_string();
         let lines: Vec<_> = text.split('\n').map(printable).collect();

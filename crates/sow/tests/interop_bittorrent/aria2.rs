@@ -26,7 +26,8 @@ const COMMON: [&str; 12] = [
     "--listen-port=6881",
 ];
 
-/// Starts a download that ends by itself, with success, when it is complete. `what` is a .torrent file or a magnet link.
+/// Starts a download that ends by itself, with success, when it is complete. `what` is a .torrent
+/// file or a magnet link.
 pub(crate) fn download(world: &World, host: u8, what: &str, folder: &Path) -> Process {
     start(world, host, what, folder, "--seed-time=0")
 }

@@ -1,5 +1,5 @@
-//! Something to share: a file or a folder, its .torrent made by neither `sow` nor a program that it meets, and whether a
-//! copy is the same.
+//! Something to share: a file or a folder, its .torrent made by neither `sow` nor a program that it
+//! meets, and whether a copy is the same.
 
 use std::{
     collections::BTreeMap,
@@ -37,11 +37,13 @@ impl Content {
     /// A single file.
     pub(crate) fn file() -> Self {
         let content = Self::named("shared.bin");
-        fs::write(&content.path, random_bytes(1, FILE_BYTES)).expect("a temporary file can be written");
+        fs::write(&content.path, random_bytes(1, FILE_BYTES))
+            .expect("a temporary file can be written");
         content
     }
 
-    /// A folder with what makes folders difficult: nesting, an empty file, spaces, UTF-8, files smaller and larger than a piece.
+    /// A folder with what makes folders difficult: nesting, an empty file, spaces, UTF-8, files
+    /// smaller and larger than a piece.
     pub(crate) fn folder() -> Self {
         let content = Self::named("shared folder");
         let files: [(&str, usize); 6] = [
@@ -76,8 +78,13 @@ impl Content {
         if let Some(tracker) = tracker {
             command.args(["--tracker", tracker]);
         }
-        let output = command.output().unwrap_or_else(|error| panic!("{PYTHON} (package python3): {error}"));
-        assert!(output.status.success(), "torrent_file.py: {}", String::from_utf8_lossy(&output.stderr));
+        let output =
+            command.output().unwrap_or_else(|error| panic!("{PYTHON} (package python3): {error}"));
+        assert!(
+            output.status.success(),
+            "torrent_file.py: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Torrent { path, info_hash: String::from_utf8_lossy(&output.stdout).trim().to_owned() }
     }
 
@@ -86,7 +93,8 @@ impl Content {
         self.path.parent().expect("content is in a folder")
     }
 
-    /// Whether `folder` has every file that is not empty, exactly. For Transmission, which leaves empty files out.
+    /// Whether `folder` has every file that is not empty, exactly. For Transmission, which leaves
+    /// empty files out.
     pub(crate) fn is_copied_but_for_empty_files_to(&self, folder: &Path) -> bool {
         let [copy, original] = [self.copy_in(folder), tree(&self.path)].map(|mut tree| {
             tree.retain(|_, bytes| !bytes.is_empty());
@@ -104,8 +112,9 @@ impl Content {
     pub(crate) fn assert_copied_to(&self, folder: &Path) {
         let copy = self.copy_in(folder);
         let original = tree(&self.path);
-        let sizes =
-            |tree: &Tree| tree.iter().map(|(path, bytes)| (path.clone(), bytes.len())).collect::<Vec<_>>();
+        let sizes = |tree: &Tree| {
+            tree.iter().map(|(path, bytes)| (path.clone(), bytes.len())).collect::<Vec<_>>()
+        };
         assert_eq!(sizes(&copy), sizes(&original), "names and sizes in {}", folder.display());
         assert!(copy == original, "the bytes in {} differ", folder.display());
     }
@@ -117,7 +126,8 @@ impl Content {
     fn named(name: &str) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let path = folder.path().join("original").join(name);
-        fs::create_dir(path.parent().expect("it is in a folder")).expect("a temporary folder can be made");
+        fs::create_dir(path.parent().expect("it is in a folder"))
+            .expect("a temporary folder can be made");
         Self { folder, path }
     }
 }
@@ -136,7 +146,8 @@ impl Torrent {
 
 type Tree = BTreeMap<PathBuf, Vec<u8>>;
 
-/// Every file below `path` with its bytes; a single file has the empty name. Empty when there is nothing.
+/// Every file below `path` with its bytes; a single file has the empty name. Empty when there is
+/// nothing.
 fn tree(path: &Path) -> Tree {
     let mut files = Tree::new();
     let mut left = vec![path.to_owned()];

@@ -89,13 +89,17 @@ fn libtorrent_by_magnet() {
 fn send_ends_when_the_expected_strangers_have_it() {
     let (world, content) = (World::new(3), Content::file());
     let mut origin = sow::send(&world, 1, &content, &["--expect", "2"]);
-    let (to_libtorrent, to_transmission) = (content.room("libtorrent"), content.room("transmission"));
+    let (to_libtorrent, to_transmission) =
+        (content.room("libtorrent"), content.room("transmission"));
     let mut libtorrent = libtorrent::download(&world, 2, &origin.magnet, &to_libtorrent);
-    let mut transmission = transmission::download(&world, 3, &content, &origin.torrent, &to_transmission);
+    let mut transmission =
+        transmission::download(&world, 3, &content, &origin.torrent, &to_transmission);
     origin.process.wait_success();
     libtorrent.wait_event("complete");
     libtorrent.finish();
     transmission.wait_complete();
     content.assert_copied_to(&to_libtorrent);
-    wait_until("Transmission's copy", || content.is_copied_but_for_empty_files_to(&to_transmission));
+    wait_until("Transmission's copy", || {
+        content.is_copied_but_for_empty_files_to(&to_transmission)
+    });
 }

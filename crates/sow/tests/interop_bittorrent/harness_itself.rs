@@ -18,7 +18,9 @@ fn aria2_and_transmission_fetch_a_folder_from_libtorrent_by_torrent() {
     aria2.wait_success();
     transmission.wait_complete();
     content.assert_copied_to(&to_aria2);
-    wait_until("Transmission's copy", || content.is_copied_but_for_empty_files_to(&to_transmission));
+    wait_until("Transmission's copy", || {
+        content.is_copied_but_for_empty_files_to(&to_transmission)
+    });
 }
 
 #[test]
@@ -31,7 +33,8 @@ fn libtorrent_fetches_a_file_from_transmission_and_aria2_by_magnet() {
     tracker.wait_announce(&world, 2);
     tracker.wait_announce(&world, 3);
     let folder = content.room("libtorrent");
-    let mut libtorrent = libtorrent::download(&world, 4, &torrent.magnet(&[], &[&tracker.url]), &folder);
+    let mut libtorrent =
+        libtorrent::download(&world, 4, &torrent.magnet(&[], &[&tracker.url]), &folder);
     libtorrent.wait_event("complete");
     libtorrent.finish();
     content.assert_copied_to(&folder);

@@ -11,7 +11,8 @@ use crate::{
 /// Where it listens.
 pub(crate) const PORT: u16 = 6881;
 
-/// Starts a download; event `complete` says that it has everything. `what` is a .torrent file or a magnet link.
+/// Starts a download; event `complete` says that it has everything. `what` is a .torrent file or a
+/// magnet link.
 pub(crate) fn download(world: &World, host: u8, what: &str, folder: &Path) -> Process {
     let kind = if what.starts_with("magnet:") { "--magnet" } else { "--torrent" };
     start(world, host, &[kind, what, "--save", &folder.display().to_string()])
@@ -30,8 +31,15 @@ pub(crate) fn download_from(
 }
 
 /// Serves content that is complete; `more` are further options of the script.
-pub(crate) fn seed(world: &World, host: u8, content: &Content, torrent: &Torrent, more: &[&str]) -> Process {
-    let (torrent, save) = (torrent.path.display().to_string(), content.parent().display().to_string());
+pub(crate) fn seed(
+    world: &World,
+    host: u8,
+    content: &Content,
+    torrent: &Torrent,
+    more: &[&str],
+) -> Process {
+    let (torrent, save) =
+        (torrent.path.display().to_string(), content.parent().display().to_string());
     let mut arguments = vec!["--torrent", &torrent, "--save", &save, "--seed"];
     arguments.extend(more);
     start(world, host, &arguments)

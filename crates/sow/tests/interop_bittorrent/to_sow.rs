@@ -48,12 +48,16 @@ fn from_aria2_by_torrent() {
 
 #[test]
 fn from_aria2_by_magnet() {
-    get_by_magnet(aria2::PORT, |world, content, torrent| aria2::seed(world, SEED, content, torrent));
+    get_by_magnet(aria2::PORT, |world, content, torrent| {
+        aria2::seed(world, SEED, content, torrent)
+    });
 }
 
 #[test]
 fn from_transmission_by_torrent() {
-    get_by_torrent(|world, content, torrent| transmission::seed(world, SEED, content, torrent).process);
+    get_by_torrent(|world, content, torrent| {
+        transmission::seed(world, SEED, content, torrent).process
+    });
 }
 
 #[test]

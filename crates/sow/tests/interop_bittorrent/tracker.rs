@@ -30,7 +30,10 @@ impl Tracker {
     pub(crate) fn wait_announce(&mut self, world: &World, host: u8) {
         let address = format!("{}:", world.address(host));
         self.process.wait_for(&format!("announce of host {host}"), |lines| {
-            lines.iter().any(|line| line.contains("announce") && line.contains(&address)).then_some(())
+            lines
+                .iter()
+                .any(|line| line.contains("announce") && line.contains(&address))
+                .then_some(())
         });
     }
 }

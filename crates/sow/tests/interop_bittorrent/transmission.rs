@@ -36,7 +36,12 @@ pub(crate) fn download<'a>(
 }
 
 /// Serves content that is complete, once it has verified that.
-pub(crate) fn seed<'a>(world: &'a World, host: u8, content: &Content, torrent: &Torrent) -> Transmission<'a> {
+pub(crate) fn seed<'a>(
+    world: &'a World,
+    host: u8,
+    content: &Content,
+    torrent: &Torrent,
+) -> Transmission<'a> {
     let torrent = torrent.path.display().to_string();
     let mut daemon = download(world, host, content, &torrent, content.parent());
     daemon.remote(&["--torrent", "all", "--verify"]);
@@ -51,7 +56,9 @@ impl<'a> Transmission<'a> {
             assert!(self.process.runs(), "transmission-daemon ended");
             let report = self.remote(&["--torrent", "all", "--info"]);
             report.iter().any(|line| line.trim() == "Percent Done: 100%")
-                && report.iter().any(|line| line.contains("State: Idle") || line.contains("State: Seeding"))
+                && report
+                    .iter()
+                    .any(|line| line.contains("State: Idle") || line.contains("State: Seeding"))
         });
     }
 
@@ -60,18 +67,23 @@ impl<'a> Transmission<'a> {
         require("transmission-remote", "transmission-cli");
         let address = world.address(host).to_string();
         let settings = content.room(&format!("transmission{host}"));
-        fs::write(settings.join("settings.json"), settings_json(&address)).expect("settings can be written");
+        fs::write(settings.join("settings.json"), settings_json(&address))
+            .expect("settings can be written");
         let folder = settings.display().to_string();
-        let command = ["transmission-daemon", "--foreground", "--log-info", "--config-dir", &folder];
+        let command =
+            ["transmission-daemon", "--foreground", "--log-info", "--config-dir", &folder];
         let process = world.start(host, "transmission-daemon", &command);
         let daemon = Self { world, host, control: format!("{address}:9091"), process };
-        wait_until("transmission-daemon answers", || daemon.try_remote(&["--session-info"]).is_some());
+        wait_until("transmission-daemon answers", || {
+            daemon.try_remote(&["--session-info"]).is_some()
+        });
         daemon
     }
 
     /// What the remote control prints; fails the test when it fails.
     fn remote(&self, arguments: &[&str]) -> Vec<String> {
-        self.try_remote(arguments).unwrap_or_else(|| panic!("transmission-remote {arguments:?} failed"))
+        self.try_remote(arguments)
+            .unwrap_or_else(|| panic!("transmission-remote {arguments:?} failed"))
     }
 
     fn try_remote(&self, arguments: &[&str]) -> Option<Vec<String>> {

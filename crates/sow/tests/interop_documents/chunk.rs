@@ -1,4 +1,5 @@
-//! `chunk`: document 1's P2P protocol, `sow` and naive programs as server and as clients of one swarm.
+//! `chunk`: document 1's P2P protocol, `sow` and naive programs as server and as clients of one
+//! swarm.
 
 use std::path::Path;
 
@@ -26,7 +27,13 @@ pub(crate) enum Kind {
 }
 
 /// Starts a server; `spelling` may be followed by more options.
-pub(crate) fn serve(kind: Kind, world: &World, host: u8, shared: &Shared, spelling: &str) -> Process {
+pub(crate) fn serve(
+    kind: Kind,
+    world: &World,
+    host: u8,
+    shared: &Shared,
+    spelling: &str,
+) -> Process {
     let line = format!("chunk server -f {}", shared.path.display());
     match kind {
         Kind::Sow => sow::serve(world, host, &format!("{line} --compat {spelling}")),
@@ -34,8 +41,16 @@ pub(crate) fn serve(kind: Kind, world: &World, host: u8, shared: &Shared, spelli
     }
 }
 
-/// Starts a client of the server on host `server`, which saves to `out`; `spelling` may be followed by more options.
-pub(crate) fn fetch(kind: Kind, world: &World, host: u8, server: u8, out: &Path, spelling: &str) -> Process {
+/// Starts a client of the server on host `server`, which saves to `out`; `spelling` may be followed
+/// by more options.
+pub(crate) fn fetch(
+    kind: Kind,
+    world: &World,
+    host: u8,
+    server: u8,
+    out: &Path,
+    spelling: &str,
+) -> Process {
     let line = format!("chunk client -s {}", world.address(server));
     match kind {
         Kind::Sow => sow::fetch(world, host, &format!("{line} --compat {spelling}"), out),
@@ -54,7 +69,8 @@ pub(crate) fn server_name(world: &World) -> String {
 
 /// The bytes in every progress event.
 fn progress(lines: &[String]) -> impl Iterator<Item = u64> {
-    let events = lines.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let events =
+        lines.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     events.filter(|event| event["event"] == "progress").filter_map(|event| event["bytes"].as_u64())
 }
 
@@ -68,7 +84,8 @@ fn one_client(sizes: &[usize], server: Kind, client: Kind) {
             let out = shared.out("copy");
             // `sow` leaves at once; the naive client does so by itself.
             let option = if client == Kind::Sow { " --no-seed" } else { "" };
-            let mut process = fetch(client, &world, 2, SERVER, &out, &format!("{spelling}{option}"));
+            let mut process =
+                fetch(client, &world, 2, SERVER, &out, &format!("{spelling}{option}"));
             process.wait_success();
             shared.assert_copied_to(&out);
             assert!(serving.runs(), "the server ended");
@@ -101,7 +118,8 @@ fn a_hundred_mebibytes_from_a_naive_server() {
     one_client(&[100 * MIB], Kind::Naive, Kind::Sow);
 }
 
-/// Three clients of `sow` and two naive ones at once, from a server that is slower than they are, so that they need each other.
+/// Three clients of `sow` and two naive ones at once, from a server that is slower than they are,
+/// so that they need each other.
 fn mixed_swarm(server: Kind, spelling: &str) {
     let (world, shared) = (World::new(6), Shared::file(10 * MIB));
     let slow = if server == Kind::Sow { "--up-limit 8MB/s" } else { "--rate 8e6" };
@@ -142,14 +160,18 @@ fn a_mixed_swarm_around_a_naive_server() {
     SPELLINGS.into_iter().for_each(|spelling| mixed_swarm(Kind::Naive, spelling));
 }
 
-/// A list of all 512 chunks is far over 1,024 bytes, which ends the thread that reads it in an original.
+/// A list of all 512 chunks is far over 1,024 bytes, which ends the thread that reads it in an
+/// original.
 #[test]
 fn an_original_understands_the_lists_of_a_client_with_many_chunks() {
     let (world, shared) = (World::new(3), Shared::file(2 * MIB));
-    let _server = serve(Kind::Naive, &world, SERVER, &shared, "original --chunk-size 4096 --rate 3e5");
+    let _server =
+        serve(Kind::Naive, &world, SERVER, &shared, "original --chunk-size 4096 --rate 3e5");
     let (first, second) = (shared.out("sow"), shared.out("naive"));
     let mut sow = fetch(Kind::Sow, &world, 2, SERVER, &first, "original --seed-for 60s");
-    sow.wait_for("300 chunks", |lines| progress(lines).any(|bytes| bytes > 300 * 4096).then_some(()));
+    sow.wait_for("300 chunks", |lines| {
+        progress(lines).any(|bytes| bytes > 300 * 4096).then_some(())
+    });
     let mut naive = fetch(Kind::Naive, &world, 3, SERVER, &second, "original");
     let complete = naive.wait_event("complete");
     sow.wait_event("complete");
@@ -169,7 +191,8 @@ fn who_comes_late_is_met_from_both_sides() {
         // Slow enough that the other has started long before the first is complete.
         let _server = serve(Kind::Sow, &world, SERVER, &shared, "documented --up-limit 1MB/s");
         let room = format!("naive_first_{naive_first}");
-        let (to_sow, to_naive) = (shared.out(&format!("{room}_sow")), shared.out(&format!("{room}_naive")));
+        let (to_sow, to_naive) =
+            (shared.out(&format!("{room}_sow")), shared.out(&format!("{room}_naive")));
         let sow = || fetch(Kind::Sow, &world, 2, SERVER, &to_sow, "documented --seed-for 60s");
         let naive = || fetch(Kind::Naive, &world, 3, SERVER, &to_naive, "documented --linger 60");
         let (mut sow, mut naive) = if naive_first {
@@ -181,13 +204,19 @@ fn who_comes_late_is_met_from_both_sides() {
             (sow, naive())
         };
         naive.wait_for("the call of sow", |lines| {
-            lines.iter().any(|line| line.contains("called") && line.contains(&names[0])).then_some(())
+            lines
+                .iter()
+                .any(|line| line.contains("called") && line.contains(&names[0]))
+                .then_some(())
         });
         let complete = naive.wait_event("complete");
         sow.wait_event("complete");
         shared.assert_copied_to(&to_sow);
         shared.assert_copied_to(&to_naive);
-        assert!(complete["from"][&names[0]].as_u64() > Some(0), "naive got nothing from sow: {complete}");
+        assert!(
+            complete["from"][&names[0]].as_u64() > Some(0),
+            "naive got nothing from sow: {complete}"
+        );
     }
 }
 
@@ -209,7 +238,8 @@ fn one_of_two_servers_is_enough() {
     let _server = serve(Kind::Sow, &world, SERVER, &shared, "documented");
     let out = shared.out("copy");
     // Nothing listens on host 3.
-    let line = format!("chunk client -s {} -s {} --no-seed", world.address(3), world.address(SERVER));
+    let line =
+        format!("chunk client -s {} -s {} --no-seed", world.address(3), world.address(SERVER));
     sow::fetch(&world, 2, &line, &out).wait_success();
     shared.assert_copied_to(&out);
 }

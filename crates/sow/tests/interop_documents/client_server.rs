@@ -1,4 +1,5 @@
-//! `raw` and `framed`: one sends the file, the other takes it; `sow` in one role, a naive program in the other.
+//! `raw` and `framed`: one sends the file, the other takes it; `sow` in one role, a naive program
+//! in the other.
 
 use std::path::Path;
 
@@ -43,7 +44,11 @@ fn sow_raw_client(world: &World, out: &Path) -> Process {
 }
 
 fn naive_raw_client(world: &World, out: &Path) -> Process {
-    naive::run(world, CLIENT, &format!("raw client -s {} -o {}", world.address(SERVER), out.display()))
+    naive::run(
+        world,
+        CLIENT,
+        &format!("raw client -s {} -o {}", world.address(SERVER), out.display()),
+    )
 }
 
 fn sow_framed_server(world: &World, shared: &Shared) -> Process {
@@ -59,7 +64,11 @@ fn sow_framed_client(world: &World, out: &Path) -> Process {
 }
 
 fn naive_framed_client(world: &World, out: &Path) -> Process {
-    naive::run(world, CLIENT, &format!("framed client -s {} -o {}", world.address(SERVER), out.display()))
+    naive::run(
+        world,
+        CLIENT,
+        &format!("framed client -s {} -o {}", world.address(SERVER), out.display()),
+    )
 }
 
 #[test]
@@ -117,7 +126,8 @@ fn one_server_serves_five_clients_of_both_kinds() {
 fn a_raw_server_without_a_file_sends_ten_mebibytes() {
     let world = World::new(2);
     let _server = sow::serve(&world, SERVER, "raw server");
-    let mut client = naive::run(&world, CLIENT, &format!("raw client -s {}", world.address(SERVER)));
+    let mut client =
+        naive::run(&world, CLIENT, &format!("raw client -s {}", world.address(SERVER)));
     assert_eq!(client.wait_event("complete")["bytes"], 10 * MIB);
 }
 
@@ -125,7 +135,8 @@ fn a_raw_server_without_a_file_sends_ten_mebibytes() {
 fn a_raw_client_without_a_path_reports_the_md5() {
     let (world, shared) = (World::new(2), Shared::file(10 * MIB));
     let _server = naive_raw_server(&world, &shared);
-    let mut client = sow::start(&world, CLIENT, &format!("raw client -s {}", world.address(SERVER)));
+    let mut client =
+        sow::start(&world, CLIENT, &format!("raw client -s {}", world.address(SERVER)));
     let md5 = shared.md5();
     client.wait_for("MD5", |lines| lines.iter().any(|line| line.contains(&md5)).then_some(()));
     client.wait_success();

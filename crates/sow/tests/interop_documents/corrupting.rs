@@ -1,4 +1,5 @@
-//! A peer that passes on nothing without one bit wrong. Every honest client of `sow` ends with the right file.
+//! A peer that passes on nothing without one bit wrong. Every honest client of `sow` ends with the
+//! right file.
 
 use crate::{
     chunk::{self, Kind},
@@ -17,14 +18,21 @@ fn assert_lied(liar: &Process) {
     assert!(!liar.events("lied").is_empty(), "nobody asked the liar, so nothing was shown");
 }
 
-/// There is no hash of a chunk: only the check at the end tells that something is wrong, and honest clients pass it on until then.
+/// There is no hash of a chunk: only the check at the end tells that something is wrong, and honest
+/// clients pass it on until then.
 fn a_chunk_client_lies(server: Kind, spelling: &str) {
     let (world, shared) = (World::new(5), Shared::file(4 * MIB));
     let slow = if server == Kind::Sow { "--up-limit 2MB/s" } else { "--rate 2e6" };
     let _server = chunk::serve(server, &world, 1, &shared, &format!("{spelling} {slow}"));
     let out = shared.out("liar");
-    let mut liar =
-        chunk::fetch(Kind::Naive, &world, LIAR, 1, &out, &format!("{spelling} --corrupt --linger 600"));
+    let mut liar = chunk::fetch(
+        Kind::Naive,
+        &world,
+        LIAR,
+        1,
+        &out,
+        &format!("{spelling} --corrupt --linger 600"),
+    );
     liar.wait_event("complete");
     let mut honest = HONEST.map(|host| {
         let out = shared.out(&format!("honest{host}"));
@@ -56,7 +64,8 @@ fn in_json_torrent() {
     shared.copy(&format!("host{LIAR}"));
     let liar = network.naive_peer(LIAR, "--corrupt");
     let _seed = network.sow_seed(SEED, "--up-limit 2MB/s");
-    let mut honest = HONEST.map(|host| (network.sow_peer(host, "--seed-for 60s"), network.sow_copy(host)));
+    let mut honest =
+        HONEST.map(|host| (network.sow_peer(host, "--seed-for 60s"), network.sow_copy(host)));
     for (peer, copy) in &mut honest {
         let complete = peer.wait_event("complete");
         shared.assert_copied_to(copy);

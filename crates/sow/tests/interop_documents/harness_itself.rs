@@ -15,7 +15,8 @@ fn client_and_server() {
     for program in ["raw", "framed"] {
         for size in [1, 1024, 1025, 10 * MIB] {
             let shared = Shared::file(size);
-            let _server = naive::serve(&world, 1, &format!("{program} server -f {}", shared.path.display()));
+            let _server =
+                naive::serve(&world, 1, &format!("{program} server -f {}", shared.path.display()));
             let out = shared.out("copy");
             let line = format!("{program} client -s {} -o {}", world.address(1), out.display());
             naive::run(&world, 2, &line).wait_success();
@@ -63,7 +64,8 @@ fn a_naive_chunk_client_ends_with_what_the_liar_passed_on() {
     let (world, shared) = (World::new(3), Shared::file(2 * MIB));
     let _server = chunk::serve(Kind::Naive, &world, 1, &shared, "documented --rate 5e5");
     let (liar, victim) = (shared.out("liar"), shared.out("victim"));
-    let mut liar = chunk::fetch(Kind::Naive, &world, 2, 1, &liar, "documented --corrupt --linger 600");
+    let mut liar =
+        chunk::fetch(Kind::Naive, &world, 2, 1, &liar, "documented --corrupt --linger 600");
     liar.wait_event("complete");
     let mut victim = chunk::fetch(Kind::Naive, &world, 3, 1, &victim, "documented");
     assert_eq!(victim.wait_event("complete")["check"], "ERROR CHECKSUM_NOT_FIT");

@@ -1,4 +1,5 @@
-//! `json-torrent`: document 2's P2P protocol, `sow` and naive programs as torrent maker, tracker, seed and peer.
+//! `json-torrent`: document 2's P2P protocol, `sow` and naive programs as torrent maker, tracker,
+//! seed and peer.
 
 use std::{fs, path::PathBuf};
 
@@ -50,7 +51,8 @@ impl<'a> Network<'a> {
         if !copy.exists() {
             self.shared.copy(&room(host));
         }
-        let line = format!("json-torrent peer {} -o {} {more}", self.torrent.display(), copy.display());
+        let line =
+            format!("json-torrent peer {} -o {} {more}", self.torrent.display(), copy.display());
         sow::serve(self.world, host, &format!("{line} --seed-for 1h"))
     }
 
@@ -69,8 +71,11 @@ impl<'a> Network<'a> {
     /// A naive peer that downloads to [`Network::naive_copy`]; `more` are options.
     pub(crate) fn naive_peer(&self, host: u8, more: &str) -> Process {
         let folder = self.shared.room(&room(host));
-        let line =
-            format!("json_torrent peer {} --folder {} {more}", self.torrent.display(), folder.display());
+        let line = format!(
+            "json_torrent peer {} --folder {} {more}",
+            self.torrent.display(),
+            folder.display()
+        );
         naive::serve(self.world, host, &line)
     }
 
@@ -116,7 +121,8 @@ fn make_torrent(by: &str, world: &World, shared: &Shared, piece: usize) -> PathB
 }
 
 fn json(path: &PathBuf) -> Value {
-    serde_json::from_slice(&fs::read(path).expect("the torrent was made")).expect("a torrent is JSON")
+    serde_json::from_slice(&fs::read(path).expect("the torrent was made"))
+        .expect("a torrent is JSON")
 }
 
 /// 3,496 digests: every way in which Python prints one is among them.
@@ -131,7 +137,8 @@ fn a_torrent_of_sow_is_the_torrent_of_the_original() {
     for field in ["piece_length", "file_name", "file_length"] {
         assert_eq!(mine["info"][field], theirs["info"][field], "{field}");
     }
-    let hashes = |torrent: &Value| torrent["info"]["piece_hash"].as_array().expect("hashes").clone();
+    let hashes =
+        |torrent: &Value| torrent["info"]["piece_hash"].as_array().expect("hashes").clone();
     for (index, (mine, theirs)) in hashes(&mine).iter().zip(&hashes(&theirs)).enumerate() {
         assert_eq!(mine, theirs, "hash {index}");
     }
@@ -204,8 +211,10 @@ fn mixed_swarm(network: &Network<'_>) {
     let _sow = network.sow_seed(2, "--up-limit 6MB/s");
     network.shared.copy(&room(3));
     let _naive = network.naive_peer(3, "--rate 6e6");
-    let mut peers = [4, 5, 6].map(|host| (network.sow_peer(host, "--seed-for 60s"), network.sow_copy(host)));
-    let mut naive = [7, 8].map(|host| (network.naive_peer(host, "--linger 60"), network.naive_copy(host)));
+    let mut peers =
+        [4, 5, 6].map(|host| (network.sow_peer(host, "--seed-for 60s"), network.sow_copy(host)));
+    let mut naive =
+        [7, 8].map(|host| (network.naive_peer(host, "--linger 60"), network.naive_copy(host)));
     for (peer, copy) in peers.iter_mut().chain(&mut naive) {
         peer.wait_event("complete");
         network.shared.assert_copied_to(copy);
@@ -239,7 +248,8 @@ fn assert_shares(network: &Network<'_>, complete: &Value, seeds: &[u8], least: u
     assert!((size..=size + size / 20).contains(&total), "{total} of {size} bytes: {complete}");
 }
 
-/// Document 2's example: peers 1 and 2 have file A, and peer 3 downloads it from both at the same time.
+/// Document 2's example: peers 1 and 2 have file A, and peer 3 downloads it from both at the same
+/// time.
 #[test]
 fn half_from_each_of_two() {
     let (world, shared) = (World::new(4), Shared::file(8 * MIB));

@@ -1,5 +1,6 @@
-//! Anybody is killed at any moment of a transfer to five clients, and some come back: all others finish with the right bytes, and
-//! who comes back goes on. Fifty seeds for each protocol; `KILL_SEED=N` runs one alone, `KILL_SEED=N..M` others.
+//! Anybody is killed at any moment of a transfer to five clients, and some come back: all others
+//! finish with the right bytes, and who comes back goes on. Fifty seeds for each protocol;
+//! `KILL_SEED=N` runs one alone, `KILL_SEED=N..M` others.
 
 use std::{
     env,
@@ -37,7 +38,8 @@ const AWAY_LONG: u64 = 2500;
 struct Member<'a> {
     start: Box<dyn Fn() -> Process + 'a>,
     process: Process,
-    /// Where it saves; none for servers, seeds and trackers, who are always needed and so always come back.
+    /// Where it saves; none for servers, seeds and trackers, who are always needed and so always
+    /// come back.
     out: Option<PathBuf>,
     kind: Kind,
     was_killed: bool,
@@ -96,7 +98,9 @@ fn kill_some(members: &mut [Member<'_>], random: &mut Rng) {
     }
     acts.sort_by_key(|(at, ..)| *at);
     for (at, victim, act) in acts {
-        thread::sleep((began + Duration::from_millis(at)).saturating_duration_since(Instant::now()));
+        thread::sleep(
+            (began + Duration::from_millis(at)).saturating_duration_since(Instant::now()),
+        );
         match act {
             Act::Kill => members[victim].kill(),
             Act::Start => members[victim].start_again(),
@@ -104,8 +108,8 @@ fn kill_some(members: &mut [Member<'_>], random: &mut Rng) {
     }
 }
 
-/// Waits for everybody who can finish; returns the bytes that those who came back did not fetch again. Naive programs may fail when
-/// somebody was lost that they cannot do without.
+/// Waits for everybody who can finish; returns the bytes that those who came back did not fetch
+/// again. Naive programs may fail when somebody was lost that they cannot do without.
 fn all_others_finish(shared: &Shared, members: &mut [Member<'_>]) -> u64 {
     let is_whole = !members.iter().any(|member| member.out.is_none() && member.was_killed);
     let mut resumed = 0;
@@ -151,11 +155,13 @@ fn seeds() -> Range<u64> {
     }
 }
 
-/// Runs every seed, several at once. What was kept by those who came back must not be nothing, all seeds together.
+/// Runs every seed, several at once. What was kept by those who came back must not be nothing, all
+/// seeds together.
 fn for_all_seeds(run: impl Fn(&World, u64) -> u64 + Sync) {
     let Range { start, end } = seeds();
     let is_one = end - start == 1;
-    let (next, resumed, failed) = (AtomicU64::new(start), AtomicU64::new(0), AtomicBool::new(false));
+    let (next, resumed, failed) =
+        (AtomicU64::new(start), AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         for _ in 0..WORLDS {
             scope.spawn(|| {
@@ -195,7 +201,8 @@ fn anybody_in_chunk() {
                 Kind::Sow if random.bool() => "--no-seed",
                 Kind::Sow => "--seed-for 60s",
             };
-            let (out, options) = (shared.out(&format!("host{host}")), format!("{spelling} {option}"));
+            let (out, options) =
+                (shared.out(&format!("host{host}")), format!("{spelling} {option}"));
             let to = out.clone();
             members.push(Member::start(kind, Some(out), move || {
                 chunk::fetch(kind, world, host, 1, &to, &options)
@@ -225,7 +232,9 @@ fn anybody_in_json_torrent() {
                     network.naive_peer(host, "--linger 60")
                 })
             } else {
-                Member::start(Kind::Sow, Some(network.sow_copy(host)), move || network.sow_peer(host, stay))
+                Member::start(Kind::Sow, Some(network.sow_copy(host)), move || {
+                    network.sow_peer(host, stay)
+                })
             });
         }
         kill_some(&mut members, &mut random);
@@ -239,9 +248,11 @@ fn a_tracker_that_is_gone_for_good_ends_nothing() {
     let (world, shared) = (World::new(HOSTS), Shared::file(6 * MIB));
     let mut network = Network::of_sow(&world, &shared, 16 << 10);
     let _seed = network.sow_seed(2, "--up-limit 2MB/s");
-    let mut peers = [3, 4, 5, 6, 7].map(|host| (network.sow_peer(host, "--no-seed"), network.sow_copy(host)));
+    let mut peers =
+        [3, 4, 5, 6, 7].map(|host| (network.sow_peer(host, "--no-seed"), network.sow_copy(host)));
     for (peer, _) in &peers {
-        let has_some = || peer.events("progress").iter().any(|event| event["bytes"].as_u64() > Some(0));
+        let has_some =
+            || peer.events("progress").iter().any(|event| event["bytes"].as_u64() > Some(0));
         wait_until("everybody's first bytes", has_some);
     }
     network.tracker.kill();

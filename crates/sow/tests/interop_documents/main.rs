@@ -1,5 +1,6 @@
-//! `sow` and the two documents' programs, as people run them: whole processes on hosts of their own (network namespaces), in both
-//! roles. The others are naive implementations with the originals' habits (`interop/*.py`). Nothing here looks inside `sow`.
+//! `sow` and the two documents' programs, as people run them: whole processes on hosts of their own
+//! (network namespaces), in both roles. The others are naive implementations with the originals'
+//! habits (`interop/*.py`). Nothing here looks inside `sow`.
 //!
 //! Needs Debian's packages python3 and iproute2; `./test interop` installs them.
 

@@ -1,4 +1,5 @@
-//! The naive programs of `interop/`, started on a host. `line` is a program's name and arguments, split at spaces.
+//! The naive programs of `interop/`, started on a host. `line` is a program's name and arguments,
+//! split at spaces.
 
 use serde_json::Value;
 

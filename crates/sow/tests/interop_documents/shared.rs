@@ -62,8 +62,10 @@ impl Shared {
 
     /// Its MD5, by coreutils.
     pub(crate) fn md5(&self) -> String {
-        let output =
-            Command::new("md5sum").arg(&self.path).output().expect("md5sum (package coreutils) runs");
+        let output = Command::new("md5sum")
+            .arg(&self.path)
+            .output()
+            .expect("md5sum (package coreutils) runs");
         String::from_utf8_lossy(&output.stdout).split(' ').next().unwrap_or_default().to_owned()
     }
 

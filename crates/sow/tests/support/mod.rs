@@ -1,4 +1,5 @@
-//! What the tests of the command line share: running `sow` with a bound on every wait, and content to send.
+//! What the tests of the command line share: running `sow` with a bound on every wait, and content
+//! to send.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part of this")]
 
@@ -95,7 +96,9 @@ impl Running {
             .expect("the binary under test starts");
         let (sender, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
-        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
         let mut stderr = child.stderr.take().expect("stderr is piped");
         let stderr = Some(thread::spawn(move || {
             let mut text = Vec::new();
@@ -194,12 +197,15 @@ impl Running {
             }
         };
         self.kill();
-        let stderr = self.stderr.take().map(|thread| thread.join().unwrap_or_default()).unwrap_or_default();
+        let stderr =
+            self.stderr.take().map(|thread| thread.join().unwrap_or_default()).unwrap_or_default();
         self.stdout.extend(self.lines.iter());
         let stdout = self.stdout.join("\n");
         match status {
             Some(status) => Ended { status, stdout, stderr },
-            None => panic!("it did not end within {patience:?}; stdout:\n{stdout}\nstderr:\n{stderr}"),
+            None => {
+                panic!("it did not end within {patience:?}; stdout:\n{stdout}\nstderr:\n{stderr}")
+            }
         }
     }
 }
@@ -230,8 +236,10 @@ impl Origin {
         let mut command = sow(["send", "--bind", bind, "--port", &port]);
         let mut running = Running::start(command.arg(path).args(more));
         let line = running.line();
-        let ticket =
-            line.strip_prefix("sow get ").unwrap_or_else(|| panic!("not the line: {line}")).to_owned();
+        let ticket = line
+            .strip_prefix("sow get ")
+            .unwrap_or_else(|| panic!("not the line: {line}"))
+            .to_owned();
         Self { running, ticket }
     }
 
@@ -242,7 +250,10 @@ impl Origin {
 
     /// The port.
     pub fn port(&self) -> u16 {
-        self.address().rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a ticket has a port")
+        self.address()
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok())
+            .expect("a ticket has a port")
     }
 }
 
@@ -301,7 +312,10 @@ pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
 }
 
 /// Shared between threads that run receivers at the same time.
-pub fn at_once<T: Send + 'static>(count: usize, work: impl Fn(usize) -> T + Send + Sync + 'static) -> Vec<T> {
+pub fn at_once<T: Send + 'static>(
+    count: usize,
+    work: impl Fn(usize) -> T + Send + Sync + 'static,
+) -> Vec<T> {
     let work = Arc::new(work);
     let threads: Vec<_> = (0..count)
         .map(|index| {
@@ -309,5 +323,8 @@ pub fn at_once<T: Send + 'static>(count: usize, work: impl Fn(usize) -> T + Send
             thread::spawn(move || work(index))
         })
         .collect();
-    threads.into_iter().map(|thread| thread.join().expect("a receiver's thread ends well")).collect()
+    threads
+        .into_iter()
+        .map(|thread| thread.join().expect("a receiver's thread ends well"))
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! Running programs: what they print, waiting for it with a bound, and their end. A program never outlives its [`Process`].
+//! Running programs: what they print, waiting for it with a bound, and their end. A program never
+//! outlives its [`Process`].
 
 #![allow(dead_code, reason = "each group of tests uses its own part of this")]
 
@@ -42,14 +43,19 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("setpriv (package util-linux) for {command:?}: {error}"));
+            .unwrap_or_else(|error| {
+                panic!("setpriv (package util-linux) for {command:?}: {error}")
+            });
         let printed = Arc::<Printed>::default();
-        let readers =
-            vec![printed.clone().collect(child.stdout.take()), printed.clone().collect(child.stderr.take())];
+        let readers = vec![
+            printed.clone().collect(child.stdout.take()),
+            printed.clone().collect(child.stderr.take()),
+        ];
         Self { name: name.to_owned(), child, printed, readers }
     }
 
-    /// Waits until `find` finds something in the lines so far; fails the test when the program ends or time is up before.
+    /// Waits until `find` finds something in the lines so far; fails the test when the program ends
+    /// or time is up before.
     pub(crate) fn wait_for<T>(&mut self, what: &str, find: impl Fn(&[String]) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -173,7 +179,10 @@ impl Drop for Process {
 
 impl Printed {
     /// Collects lines from a pipe on a thread of its own, until its end.
-    fn collect(self: Arc<Self>, pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<()> {
+    fn collect(
+        self: Arc<Self>,
+        pipe: Option<impl Read + Send + 'static>,
+    ) -> thread::JoinHandle<()> {
         let pipe = BufReader::new(pipe.expect("the pipe was asked for"));
         thread::spawn(move || {
             for line in pipe.split(b'\n').map_while(Result::ok) {

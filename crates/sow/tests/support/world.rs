@@ -1,5 +1,6 @@
-//! Hosts for programs to run on: network namespaces with an address each, joined by a bridge, cut off from everything else. They
-//! live inside a namespace that one process holds open, so that they are gone when the test is, whatever ends it.
+//! Hosts for programs to run on: network namespaces with an address each, joined by a bridge, cut
+//! off from everything else. They live inside a namespace that one process holds open, so that they
+//! are gone when the test is, whatever ends it.
 
 use std::{net::Ipv4Addr, process::Command};
 
@@ -13,8 +14,8 @@ pub(crate) struct World {
     _holder: Process,
 }
 
-/// Makes the hosts h1, h2, …; each has its own address, as on a real network: some programs refuse peers on 127.0.0.1, others
-/// take connections from one address for one peer.
+/// Makes the hosts h1, h2, …; each has its own address, as on a real network: some programs refuse
+/// peers on 127.0.0.1, others take connections from one address for one peer.
 const BUILD: &str = r#"
 set -e
 mount -t tmpfs tmpfs /run
@@ -44,7 +45,8 @@ impl World {
         }
         command.extend(["sh", "-c", BUILD, "sh", &hosts_text]);
         let mut holder = Process::start("network of the test", &command);
-        holder.wait_for("its hosts", |lines| lines.iter().any(|line| line == "ready").then_some(()));
+        holder
+            .wait_for("its hosts", |lines| lines.iter().any(|line| line == "ready").then_some(()));
         let mut enter: Vec<String> = vec!["nsenter".into(), "--net".into(), "--mount".into()];
         if !root {
             enter.extend(["--user".into(), "--preserve-credentials".into()]);

@@ -1,13 +1,14 @@
-//! The bytes of a resume journal: a header of 64 bytes, then records of 8. Encoding, decoding and what a journal means
-//! after an interruption; no file is touched here.
+//! The bytes of a resume journal: a header of 64 bytes, then records of 8. Encoding, decoding and
+//! what a journal means after an interruption; no file is touched here.
 //!
 //! ```text
 //! header: magic 8 | info-hash 20 | total 8 | piece length 4 | boot id 16 | check 8
 //! record: kind 2 bits, value 30 bits | check 4
 //! ```
 //!
-//! Numbers are little-endian. A check is the beginning of a SHA-1 over what it protects; a record's covers the info-hash
-//! and the record's place too, so that a record counts only where it was written.
+//! Numbers are little-endian. A check is the beginning of a SHA-1 over what it protects; a record's
+//! covers the info-hash and the record's place too, so that a record counts only where it was
+//! written.
 
 use sow_content::{Bitfield, Geometry, InfoHash, hash::sha1};
 
@@ -30,8 +31,8 @@ pub(crate) struct Identity {
     pub(crate) geometry: Geometry,
 }
 
-/// Which start of the system wrote the journal: with the same one, what was written is there still (if only in the page
-/// cache), whatever became of the process.
+/// Which start of the system wrote the journal: with the same one, what was written is there still
+/// (if only in the page cache), whatever became of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BootId([u8; 16]);
 
@@ -44,7 +45,8 @@ pub(crate) enum Record {
     Lost(u32),
     /// What the first so many records speak of is on the disk.
     Synced(u32),
-    /// All pieces are there; what has this inode number (its low 30 bits) is about to become the target.
+    /// All pieces are there; what has this inode number (its low 30 bits) is about to become the
+    /// target.
     Placing(u32),
 }
 
@@ -55,7 +57,8 @@ pub(crate) struct Replay {
     pub(crate) synced: Bitfield,
     /// Pieces written after it. Disjoint from `synced`.
     pub(crate) later: Bitfield,
-    /// The last record says that the content was about to be put in place: the value of [`Record::Placing`].
+    /// The last record says that the content was about to be put in place: the value of
+    /// [`Record::Placing`].
     pub(crate) placing: Option<u32>,
     /// How many records are intact; what follows them is to be cut off.
     pub(crate) records: u32,
@@ -146,20 +149,24 @@ impl Record {
     }
 }
 
-/// Plays back the bytes after the header, up to the first record that is not intact or says what cannot be.
+/// Plays back the bytes after the header, up to the first record that is not intact or says what
+/// cannot be.
 pub(crate) fn replay(bytes: &[u8], identity: &Identity) -> Replay {
     let pieces = identity.geometry.pieces();
     let mut synced = Bitfield::new(pieces);
     let mut later = Bitfield::new(pieces);
     let mut placing = None;
-    // What happened since the last mark, in order, so that a mark can take over the part that it covers.
+    // What happened since the last mark, in order, so that a mark can take over the part that it
+    // covers.
     let mut open: Vec<(u32, Record)> = Vec::new();
     let mut records = 0;
     for bytes in bytes.as_chunks::<RECORD>().0.iter().take(MOST_RECORDS as usize) {
         let Some(record) = Record::decode(bytes, records, &identity.info_hash) else { break };
         placing = None;
         match record {
-            Record::Verified(piece) | Record::Lost(piece) if piece < pieces => open.push((records, record)),
+            Record::Verified(piece) | Record::Lost(piece) if piece < pieces => {
+                open.push((records, record))
+            }
             Record::Synced(covered) if covered <= records => {
                 let covered = open.partition_point(|(index, _)| *index < covered);
                 open.drain(..covered).for_each(|(_, record)| apply(&mut synced, record));
@@ -213,7 +220,11 @@ mod tests {
 
     fn encode(records: &[Record]) -> Vec<u8> {
         let hash = identity(0).info_hash;
-        records.iter().enumerate().flat_map(|(index, record)| record.encode(index as u32, &hash)).collect()
+        records
+            .iter()
+            .enumerate()
+            .flat_map(|(index, record)| record.encode(index as u32, &hash))
+            .collect()
     }
 
     fn set(of: u32, pieces: &[u32]) -> Bitfield {

@@ -1,7 +1,7 @@
 //! The resume journal as a file: opened, appended to, synced. What its bytes mean is in [`format`].
 //!
-//! It only grows: no record is ever changed, and the header changes in its boot id alone. So at every moment the intact
-//! records at its beginning are the truth.
+//! It only grows: no record is ever changed, and the header changes in its boot id alone. So at
+//! every moment the intact records at its beginning are the truth.
 
 pub(crate) mod format;
 
@@ -21,7 +21,8 @@ use crate::{
     place::Lock,
 };
 
-/// A journal of content with the most pieces that there can be, each lost and written again many times, is shorter.
+/// A journal of content with the most pieces that there can be, each lost and written again many
+/// times, is shorter.
 const LONGEST: u64 = 256 << 20;
 
 /// An open journal that records are appended to.
@@ -84,7 +85,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Goes on with a journal of which the first `records` records are intact; a torn tail is cut off.
+    /// Goes on with a journal of which the first `records` records are intact; a torn tail is cut
+    /// off.
     pub(crate) fn go_on(
         file: Arc<Lock>,
         path: &Path,
@@ -92,7 +94,10 @@ impl Journal {
         records: u32,
     ) -> Result<Self, StoreError> {
         let journal = Self { file, path: path.to_owned(), identity, records };
-        journal.file.set_len(journal.end()).map_err(|e| StoreError::io(Operation::Resize, path, e))?;
+        journal
+            .file
+            .set_len(journal.end())
+            .map_err(|e| StoreError::io(Operation::Resize, path, e))?;
         Ok(journal)
     }
 
@@ -116,12 +121,15 @@ impl Journal {
         self.append_all(&[record])
     }
 
-    /// Appends records in one write. When it fails, none of them counts and the next write takes their place.
+    /// Appends records in one write. When it fails, none of them counts and the next write takes
+    /// their place.
     pub(crate) fn append_all(&mut self, records: &[Record]) -> Result<(), StoreError> {
         let failed = |error| StoreError::io(Operation::Write, &self.path, error);
-        let count = u32::try_from(records.len()).ok().and_then(|count| self.records.checked_add(count));
         let count =
-            count.filter(|count| *count < format::MOST_RECORDS).ok_or_else(|| failed(Errno::FBIG.into()))?;
+            u32::try_from(records.len()).ok().and_then(|count| self.records.checked_add(count));
+        let count = count
+            .filter(|count| *count < format::MOST_RECORDS)
+            .ok_or_else(|| failed(Errno::FBIG.into()))?;
         let hash = &self.identity.info_hash;
         let encode = |(index, record): (u32, &Record)| record.encode(index, hash);
         let bytes: Vec<u8> = (self.records..).zip(records).flat_map(encode).collect();
@@ -138,7 +146,9 @@ impl Journal {
     /// Says that this start of the system vouches for the records now.
     pub(crate) fn write_header(&self, boot: BootId) -> Result<(), StoreError> {
         let header = format::encode_header(&self.identity, boot);
-        self.file.write_all_at(&header, 0).map_err(|e| StoreError::io(Operation::Write, &self.path, e))?;
+        self.file
+            .write_all_at(&header, 0)
+            .map_err(|e| StoreError::io(Operation::Write, &self.path, e))?;
         self.sync()
     }
 
@@ -172,7 +182,9 @@ mod tests {
         journal.append_all(&[Record::Verified(5), Record::Synced(2)]).unwrap();
         file.write_all_at(&[1, 2, 3], journal.end()).unwrap();
 
-        let Contents::Ours { boot, replay } = read(&file, path, &identity(1)).unwrap() else { panic!() };
+        let Contents::Ours { boot, replay } = read(&file, path, &identity(1)).unwrap() else {
+            panic!()
+        };
         assert_eq!((boot, replay.records), (BootId::of(3), 3));
         assert_eq!(replay.synced.iter().collect::<Vec<_>>(), [4, 5]);
         assert!(matches!(read(&file, path, &identity(2)).unwrap(), Contents::Other));
@@ -180,7 +192,9 @@ mod tests {
         let mut journal = Journal::go_on(clone(), path, identity(1), replay.records).unwrap();
         assert_eq!(file.metadata().unwrap().len(), journal.end());
         journal.append(Record::Lost(4)).unwrap();
-        let Contents::Ours { replay, .. } = read(&file, path, &identity(1)).unwrap() else { panic!() };
+        let Contents::Ours { replay, .. } = read(&file, path, &identity(1)).unwrap() else {
+            panic!()
+        };
         assert_eq!(replay.synced.iter().collect::<Vec<_>>(), [5]);
     }
 }

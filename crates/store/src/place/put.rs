@@ -1,4 +1,5 @@
-//! The step that puts a part in the place of its target, in one go that nobody can observe half done.
+//! The step that puts a part in the place of its target, in one go that nobody can observe half
+//! done.
 
 use std::ffi::OsStr;
 
@@ -22,8 +23,8 @@ pub(crate) enum Replaced {
 }
 
 impl Place {
-    /// Makes the part the target, in one step that nobody can observe half done. What was the target before has another
-    /// name afterwards, or none; see [`Place::remove_replaced`].
+    /// Makes the part the target, in one step that nobody can observe half done. What was the
+    /// target before has another name afterwards, or none; see [`Place::remove_replaced`].
     pub(crate) fn put(&self, folder: bool, overwrite: bool) -> Result<Replaced, StoreError> {
         self.check_target(folder, overwrite)?;
         let replaced = if !overwrite {
@@ -32,7 +33,9 @@ impl Place {
             match self.rename(&self.part, &self.target, RenameFlags::EXCHANGE) {
                 Ok(()) => Replaced::HasNameOfPart,
                 Err(error) if is_unsupported(error) => self.put_aside_and_replace()?,
-                Err(error) => return Err(StoreError::io(Operation::Rename, &self.part_path(), error)),
+                Err(error) => {
+                    return Err(StoreError::io(Operation::Rename, &self.part_path(), error));
+                }
             }
         } else {
             self.rename_checked(&self.part, &self.target)?;
@@ -61,7 +64,8 @@ impl Place {
         Ok(Replaced::Nothing)
     }
 
-    /// Where two folders cannot be exchanged: the old one goes aside first, and back when the new one cannot take its name.
+    /// Where two folders cannot be exchanged: the old one goes aside first, and back when the new
+    /// one cannot take its name.
     fn put_aside_and_replace(&self) -> Result<Replaced, StoreError> {
         self.rename_checked(&self.target, &self.aside)?;
         if let Err(error) = self.rename_checked(&self.part, &self.target) {
@@ -102,8 +106,9 @@ mod tests {
         let replaced = place.put_aside_and_replace().unwrap();
         assert_eq!(replaced, Replaced::IsAside);
         place.remove_replaced(replaced).unwrap();
-        let names =
-            |path: &Path| -> Vec<_> { fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name()).collect() };
+        let names = |path: &Path| -> Vec<_> {
+            fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name()).collect()
+        };
         assert_eq!(names(folder.path()), ["x"]);
         assert_eq!(names(&folder.path().join("x")), ["new"]);
         // With nothing to put in its place, the old one comes back.

@@ -1,4 +1,5 @@
-//! A loss of power: the journal was written by another start of the system, and what was not synced may be gone.
+//! A loss of power: the journal was written by another start of the system, and what was not synced
+//! may be gone.
 
 use std::{
     fs::{self, OpenOptions},
@@ -115,7 +116,8 @@ fn interrupted_while_looking_it_looks_again() {
     world.lose(4);
     let cancel = AtomicBool::new(true);
     let options = ReceiveOptions { cancel: &cancel, threads: 1, ..Default::default() };
-    let opened = receive_since(BootId::of(AFTER), &world.info, InfoHash([3; 20]), &world.target(), &options);
+    let opened =
+        receive_since(BootId::of(AFTER), &world.info, InfoHash([3; 20]), &world.target(), &options);
     assert!(matches!(opened, Err(StoreError::Cancelled)));
     let (_store, have, hashed) = world.open(AFTER);
     assert_eq!((have, hashed), (vec![0, 1, 2, 3, 5], 6 * PIECE));

@@ -12,7 +12,8 @@ const CUT: usize = 16 * 1024;
 /// Every kind of store that can receive a sample. The folder is for those on a disk.
 fn stores(sample: &Sample, folder: &Path) -> Vec<(&'static str, Store)> {
     let options = ReceiveOptions::default();
-    let named = DiskStore::receive(&sample.info, sample.info_hash, &folder.join("content"), &options);
+    let named =
+        DiskStore::receive(&sample.info, sample.info_hash, &folder.join("content"), &options);
     let (named, have) = named.unwrap();
     assert!(have.is_empty());
     vec![
@@ -182,7 +183,8 @@ fn padding_that_is_not_zero_is_refused_on_a_disk() {
 
 #[test]
 fn many_threads_at_once() {
-    let sample = Sample::folder(&[("a", 700_000, false), ("b", 3, false), ("c", 900_000, false)], 16_384, 9);
+    let sample =
+        Sample::folder(&[("a", 700_000, false), ("b", 3, false), ("c", 900_000, false)], 16_384, 9);
     let folder = tempfile::tempdir().unwrap();
     let pieces = sample.info.geometry.pieces();
     for (kind, store) in stores(&sample, folder.path()) {
@@ -193,7 +195,11 @@ fn many_threads_at_once() {
                     for piece in (thread..pieces).step_by(4) {
                         store.write_piece(piece, &sample.blocks(piece, 5000)).unwrap();
                         store.journal(piece).unwrap();
-                        check_range(store, sample.info.geometry.range_of(piece), &sample.piece(piece));
+                        check_range(
+                            store,
+                            sample.info.geometry.range_of(piece),
+                            &sample.piece(piece),
+                        );
                         if piece % 16 == thread {
                             store.sync().unwrap();
                         }
@@ -214,8 +220,8 @@ fn any_files() -> impl Strategy<Value = Vec<(u64, bool)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Any layout, any piece length, pieces in any order, cut anywhere: reads and segments are what was written, at every
-    /// moment, and the finished tree is the content.
+    /// Any layout, any piece length, pieces in any order, cut anywhere: reads and segments are what
+    /// was written, at every moment, and the finished tree is the content.
     #[test]
     fn any_layout(
         files in any_files(),

@@ -1,4 +1,5 @@
-//! What counts after an interruption between any two steps, with any tear in the journal, or with files gone.
+//! What counts after an interruption between any two steps, with any tear in the journal, or with
+//! files gone.
 
 use std::{
     fs::{self, OpenOptions},
@@ -11,7 +12,8 @@ use crate::sample::{Sample, copy, names_in, read_tree};
 use sow_content::Bitfield;
 use sow_store::{DiskStore, ReceiveOptions, Store, StoreErrorKind};
 
-/// Bytes before the first record, and of a record. The layout of a journal is a contract with earlier runs.
+/// Bytes before the first record, and of a record. The layout of a journal is a contract with
+/// earlier runs.
 const HEADER: u64 = 64;
 const RECORD: u64 = 8;
 
@@ -28,7 +30,8 @@ fn samples() -> [Sample; 2] {
 
 fn open(sample: &Sample, target: &Path) -> (Store, Bitfield) {
     let (store, have) =
-        DiskStore::receive(&sample.info, sample.info_hash, target, &ReceiveOptions::default()).unwrap();
+        DiskStore::receive(&sample.info, sample.info_hash, target, &ReceiveOptions::default())
+            .unwrap();
     (store.into(), have)
 }
 
@@ -68,8 +71,8 @@ fn journal(target: &Path) -> PathBuf {
     target.with_file_name("content.sow-part.journal")
 }
 
-/// What a `kill -9` at this moment leaves, in a folder of its own: the journal is copied first, so that the copy is never
-/// younger than the bytes it speaks of.
+/// What a `kill -9` at this moment leaves, in a folder of its own: the journal is copied first, so
+/// that the copy is never younger than the bytes it speaks of.
 fn snapshot(target: &Path) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let there = folder.path().join("content");
@@ -199,7 +202,9 @@ fn a_missing_or_short_file_takes_its_pieces_with_it() {
         drop(store);
         let path = if file.is_empty() { part(&target) } else { part(&target).join(file) };
         match length {
-            Some(length) => OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap(),
+            Some(length) => {
+                OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap()
+            }
             None => fs::remove_file(&path).unwrap(),
         }
         for time in 0..2 {
@@ -262,7 +267,8 @@ fn something_else_with_the_name_of_the_part_is_left_alone() {
     fs::remove_dir_all(part(&target)).unwrap();
     std::os::unix::fs::symlink("/etc", part(&target)).unwrap();
     for sample in [sample, folder_sample] {
-        let error = DiskStore::receive(&sample.info, sample.info_hash, &target, &options).unwrap_err();
+        let error =
+            DiskStore::receive(&sample.info, sample.info_hash, &target, &options).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unsuitable, "{error}");
         assert_eq!(names_in(folder.path()), ["content.sow-part"]);
     }
@@ -287,7 +293,8 @@ fn a_part_that_is_tampered_with_is_not_put_in_place() {
     }
 }
 
-/// Copies are taken at random moments while threads write: each copy is what a `kill -9` at that moment would leave.
+/// Copies are taken at random moments while threads write: each copy is what a `kill -9` at that
+/// moment would leave.
 #[test]
 fn at_any_moment_while_threads_write() {
     let sample = Sample::folder(&[("a", 3_000_000, false), ("b", 1_000_000, false)], 16_384, 5);
@@ -304,7 +311,8 @@ fn at_any_moment_while_threads_write() {
                 let (store, sample, midway) = (&store, &sample, &midway);
                 scope.spawn(move || {
                     for piece in (thread..pieces).step_by(3) {
-                        // However slow the copying is, one copy is taken before the last pieces are written.
+                        // However slow the copying is, one copy is taken before the last pieces are
+                        // written.
                         while piece + 3 >= pieces
                             && !midway.load(Ordering::Relaxed)
                             && Instant::now() < deadline
@@ -330,12 +338,15 @@ fn at_any_moment_while_threads_write() {
         }
     });
     assert!(seen.is_sorted(), "what counts only grows: {seen:?}");
-    assert!(seen.iter().any(|count| (1..pieces).contains(count)), "some copy was taken midway: {seen:?}");
+    assert!(
+        seen.iter().any(|count| (1..pieces).contains(count)),
+        "some copy was taken midway: {seen:?}"
+    );
     complete(&store, &Bitfield::full(pieces), &sample);
 }
 
-/// A mark covers the pieces that were journaled before its sync began, not those that came while it went on: their bytes
-/// may be in the page cache alone.
+/// A mark covers the pieces that were journaled before its sync began, not those that came while it
+/// went on: their bytes may be in the page cache alone.
 #[test]
 fn a_mark_does_not_cover_what_is_journaled_while_it_syncs() {
     let sample = Sample::file(400_000, 1_000, 6);
@@ -353,7 +364,8 @@ fn a_mark_does_not_cover_what_is_journaled_while_it_syncs() {
     loop {
         assert!(Instant::now() < deadline, "no piece was ever journaled during a sync");
         std::thread::scope(|scope| {
-            let writer = scope.spawn(|| (0..have.len()).for_each(|piece| put(&store, &sample, piece)));
+            let writer =
+                scope.spawn(|| (0..have.len()).for_each(|piece| put(&store, &sample, piece)));
             while !writer.is_finished() {
                 store.sync().unwrap();
             }

@@ -1,4 +1,5 @@
-//! A receiving process killed with SIGKILL at random moments, again and again, and what the next one finds.
+//! A receiving process killed with SIGKILL at random moments, again and again, and what the next
+//! one finds.
 //!
 //! The process is this test program itself, told by the environment to play the victim.
 
@@ -22,7 +23,12 @@ const KIND: &str = "SOW_STORE_TEST_KIND";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn sample(kind: &str) -> Sample {
-    let files = [("a", 9_000_000, false), ("b/empty", 0, false), ("b/c", 5_000_000, false), ("d", 77, false)];
+    let files = [
+        ("a", 9_000_000, false),
+        ("b/empty", 0, false),
+        ("b/c", 5_000_000, false),
+        ("d", 77, false),
+    ];
     match kind {
         "file" => Sample::file(14_000_077, 32_768, 1),
         "folder" => Sample::folder(&files, 32_768, 2),
@@ -32,11 +38,13 @@ fn sample(kind: &str) -> Sample {
 
 fn open(sample: &Sample, target: &Path) -> (Store, Bitfield) {
     let options = ReceiveOptions { overwrite: true, ..Default::default() };
-    let (store, have) = DiskStore::receive(&sample.info, sample.info_hash, target, &options).unwrap();
+    let (store, have) =
+        DiskStore::receive(&sample.info, sample.info_hash, target, &options).unwrap();
     (store.into(), have)
 }
 
-/// Receives what is missing with three threads, telling of each piece that is journaled, then finishes.
+/// Receives what is missing with three threads, telling of each piece that is journaled, then
+/// finishes.
 fn receive(sample: &Sample, target: &Path, tell: impl Fn(&str) + Sync) {
     let (store, have) = open(sample, target);
     tell("ready");
@@ -141,7 +149,9 @@ fn killed_while_receiving(kind: &str) {
             }
             continue;
         }
-        reported.extend(said.iter().filter_map(|line| line.strip_prefix("journaled ")?.parse::<u32>().ok()));
+        reported.extend(
+            said.iter().filter_map(|line| line.strip_prefix("journaled ")?.parse::<u32>().ok()),
+        );
 
         let (store, have) = open(&sample, &target);
         for piece in &reported {
@@ -150,7 +160,10 @@ fn killed_while_receiving(kind: &str) {
         for piece in have.iter() {
             let mut bytes = vec![0; sample.info.geometry.length_of(piece) as usize];
             store.read(sample.info.geometry.range_of(piece), &mut bytes).unwrap();
-            assert!(bytes == sample.piece(piece), "round {round}: piece {piece} counts but is not there");
+            assert!(
+                bytes == sample.piece(piece),
+                "round {round}: piece {piece} counts but is not there"
+            );
         }
         midway += u32::from(!have.is_empty() && !have.is_full());
     }
@@ -178,7 +191,8 @@ fn a_folder_killed_while_it_is_received() {
     killed_while_receiving("folder");
 }
 
-/// Whatever the moment, the target is the old content or the new, whole; and the next run ends with the new alone.
+/// Whatever the moment, the target is the old content or the new, whole; and the next run ends with
+/// the new alone.
 fn killed_while_finishing(kind: &str) {
     let sample = sample(kind);
     let prepared = tempfile::tempdir().unwrap();
@@ -192,7 +206,11 @@ fn killed_while_finishing(kind: &str) {
         "file" => Sample::file(100, 100, 3),
         _ => {
             let names: Vec<_> = (0..200).map(|at| format!("old {}/{at}", at % 7)).collect();
-            Sample::folder(&names.iter().map(|name| (name.as_str(), 10, false)).collect::<Vec<_>>(), 100, 3)
+            Sample::folder(
+                &names.iter().map(|name| (name.as_str(), 10, false)).collect::<Vec<_>>(),
+                100,
+                3,
+            )
         }
     };
     for _ in 0..25 {

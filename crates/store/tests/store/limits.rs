@@ -9,13 +9,15 @@ use std::{
 use crate::sample::{Sample, names_in, read_tree};
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use sow_store::{
-    DiskStore, ReceiveOptions, Segment, Store, StoreError, StoreErrorKind, hash_content, scan, verify,
+    DiskStore, ReceiveOptions, Segment, Store, StoreError, StoreErrorKind, hash_content, scan,
+    verify,
 };
 
 const ALONE: &str = "SOW_STORE_TEST_ALONE";
 
-/// Runs a test of this file again as a process with mounts of its own, where it may mount as it likes and nothing has to be
-/// cleaned up; in there, does what it is for. Needs root or user namespaces.
+/// Runs a test of this file again as a process with mounts of its own, where it may mount as it
+/// likes and nothing has to be cleaned up; in there, does what it is for. Needs root or user
+/// namespaces.
 fn with_own_mounts(name: &str, test: impl FnOnce()) {
     let rights: &[&str] =
         if geteuid().is_root() { &["--mount"] } else { &["--user", "--map-root-user", "--mount"] };
@@ -34,7 +36,10 @@ fn run_again(mut command: Command, name: &str, test: impl FnOnce()) {
     let done = command.output();
     let done = done.expect("unshare (util-linux) can be run");
     let said = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success() && said.contains("1 passed"), "{name} in a process of its own: {said}");
+    assert!(
+        done.status.success() && said.contains("1 passed"),
+        "{name} in a process of its own: {said}"
+    );
 }
 
 /// A tmpfs, for a test that has its own mounts.
@@ -55,7 +60,8 @@ fn mount(arguments: &[&str], path: &Path) {
 
 fn receive(sample: &Sample, target: &Path) -> Result<Store, StoreError> {
     let options = ReceiveOptions::default();
-    DiskStore::receive(&sample.info, sample.info_hash, target, &options).map(|(store, _)| store.into())
+    DiskStore::receive(&sample.info, sample.info_hash, target, &options)
+        .map(|(store, _)| store.into())
 }
 
 fn put(store: &Store, sample: &Sample, piece: u32) -> Result<(), StoreError> {
@@ -108,7 +114,8 @@ fn fill_up_the_disk() {
 
     fs::remove_file(&hog).unwrap();
     let options = ReceiveOptions::default();
-    let (store, have) = DiskStore::receive(&sample.info, sample.info_hash, &target, &options).unwrap();
+    let (store, have) =
+        DiskStore::receive(&sample.info, sample.info_hash, &target, &options).unwrap();
     let store = Store::from(store);
     assert_eq!(have.iter().collect::<Vec<_>>(), (0..40).collect::<Vec<_>>());
     (40..have.len()).for_each(|piece| put(&store, &sample, piece).unwrap());
@@ -120,7 +127,10 @@ fn fill_up_the_disk() {
 
 #[test]
 fn a_file_system_for_reading_only_is_named_as_that() {
-    with_own_mounts("a_file_system_for_reading_only_is_named_as_that", receive_where_nothing_can_be_written);
+    with_own_mounts(
+        "a_file_system_for_reading_only_is_named_as_that",
+        receive_where_nothing_can_be_written,
+    );
 }
 
 fn receive_where_nothing_can_be_written() {
@@ -148,7 +158,8 @@ fn thousands_of_files_with_few_descriptors() {
 }
 
 fn receive_and_share_thousands_of_files() {
-    let names: Vec<String> = (0..2000).map(|at| format!("some folder {}/näme {at}", at % 37)).collect();
+    let names: Vec<String> =
+        (0..2000).map(|at| format!("some folder {}/näme {at}", at % 37)).collect();
     let files: Vec<_> =
         names.iter().zip(0..).map(|(name, at)| (name.as_str(), at * 7 % 3001, false)).collect();
     let sample = Sample::folder(&files, 16_384, 1);
@@ -165,8 +176,10 @@ fn receive_and_share_thousands_of_files() {
     store.finish().unwrap();
     assert!(read_tree(&target) == sample.tree());
 
-    // Segments hold their files open, however few may be: 25 of them with descriptors for 10 in the cache.
-    let held: Vec<_> = (0..25).map(|at| store.segments(at * 100_000..at * 100_000 + 1).unwrap()).collect();
+    // Segments hold their files open, however few may be: 25 of them with descriptors for 10 in the
+    // cache.
+    let held: Vec<_> =
+        (0..25).map(|at| store.segments(at * 100_000..at * 100_000 + 1).unwrap()).collect();
     assert!(held.iter().flatten().all(|segment| matches!(segment, Segment::File { .. })));
     let mut bytes = vec![0; sample.bytes.len()];
     store.read(0..sample.bytes.len() as u64, &mut bytes).unwrap();

@@ -1,4 +1,5 @@
-//! The store as its users see it: content that is received, interrupted, put in place, served, hashed and verified.
+//! The store as its users see it: content that is received, interrupted, put in place, served,
+//! hashed and verified.
 
 mod conformance;
 mod interruption;

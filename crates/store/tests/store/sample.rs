@@ -62,7 +62,10 @@ impl Sample {
     /// The bytes of a piece, cut into blocks at `cut` bytes.
     pub(crate) fn blocks(&self, piece: u32, cut: usize) -> Vec<Bytes> {
         let piece = self.piece(piece);
-        (0..piece.len()).step_by(cut).map(|at| piece.slice(at..(at + cut).min(piece.len()))).collect()
+        (0..piece.len())
+            .step_by(cut)
+            .map(|at| piece.slice(at..(at + cut).min(piece.len())))
+            .collect()
     }
 
     pub(crate) fn piece(&self, piece: u32) -> Bytes {
@@ -70,7 +73,8 @@ impl Sample {
         self.bytes.slice(range.start as usize..range.end as usize)
     }
 
-    /// What has to be on the disk when the content is in place: relative path (empty for a single file) and bytes.
+    /// What has to be on the disk when the content is in place: relative path (empty for a single
+    /// file) and bytes.
     pub(crate) fn tree(&self) -> BTreeMap<PathBuf, Bytes> {
         let spans = self.info.file_spans().filter(|span| !span.padding);
         spans
@@ -99,7 +103,10 @@ pub(crate) fn read_tree(path: &Path) -> BTreeMap<PathBuf, Bytes> {
                 walk(root, &entry.unwrap().path(), tree);
             }
         } else {
-            tree.insert(path.strip_prefix(root).unwrap().to_owned(), fs::read(path).unwrap().into());
+            tree.insert(
+                path.strip_prefix(root).unwrap().to_owned(),
+                fs::read(path).unwrap().into(),
+            );
         }
     }
     let mut tree = BTreeMap::new();

@@ -55,7 +55,11 @@ fn a_folder_is_walked_in_a_fixed_order() {
     assert_eq!(plan.name(), "shared");
     assert_eq!(plan.total(), 1 + 5 + 3 + 3 + 5 + 1 + 4);
     assert_eq!(plan.empty_folders(), [Path::new("nothing/in here")]);
-    assert_eq!(scan(&path.join("a/..")).unwrap().name(), "shared", "a path that ends in dots has a name too");
+    assert_eq!(
+        scan(&path.join("a/..")).unwrap().name(),
+        "shared",
+        "a path that ends in dots has a name too"
+    );
 }
 
 #[test]
@@ -111,13 +115,19 @@ fn what_cannot_be_shared_is_named() {
     write(path.join("fine"), b"1");
     let _socket = UnixListener::bind(path.join("socket")).unwrap();
     let error = scan(&path).unwrap_err();
-    assert!(error.to_string().ends_with("shared/socket is a socket, not a file or a folder"), "{error}");
+    assert!(
+        error.to_string().ends_with("shared/socket is a socket, not a file or a folder"),
+        "{error}"
+    );
     assert!(matches!(scan(Path::new("/dev/null")), Err(StoreError::WrongKind { .. })));
     fs::remove_file(path.join("socket")).unwrap();
 
     write(path.join(std::ffi::OsStr::from_bytes(b"bad\xff")), b"1");
     let error = scan(&path).unwrap_err();
-    assert!(matches!(&error, StoreError::BadName { .. }) && error.to_string().contains("UTF-8"), "{error}");
+    assert!(
+        matches!(&error, StoreError::BadName { .. }) && error.to_string().contains("UTF-8"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -145,7 +155,10 @@ fn hashing_can_be_called_off_and_tells_how_far_it_is() {
         most.fetch_max(bytes, Ordering::Relaxed);
         cancel.store(true, Ordering::Relaxed);
     };
-    assert!(matches!(hash_content(&plan, 1 << 20, 2, &progress, &cancel), Err(StoreError::Cancelled)));
+    assert!(matches!(
+        hash_content(&plan, 1 << 20, 2, &progress, &cancel),
+        Err(StoreError::Cancelled)
+    ));
     assert!((1..2_000_000).contains(&most.load(Ordering::Relaxed)));
     let progress = |bytes| {
         most.fetch_max(bytes, Ordering::Relaxed);
@@ -202,14 +215,16 @@ fn a_copy_is_compared_file_by_file_and_piece_by_piece() {
     let file = Sample::file(10, 10, 1);
     let error = verify(&file.info, &path, 1, &|_| {}, &AtomicBool::new(false)).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unsuitable, "{error}");
-    let error = verify(&file.info, &path.join("x"), 1, &|_| {}, &AtomicBool::new(false)).unwrap_err();
+    let error =
+        verify(&file.info, &path.join("x"), 1, &|_| {}, &AtomicBool::new(false)).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Missing, "{error}");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Whatever the files, the piece length and the number of threads: the hashes are those of the pieces.
+    /// Whatever the files, the piece length and the number of threads: the hashes are those of the
+    /// pieces.
     #[test]
     fn hashes_are_those_of_the_pieces(
         lengths in prop::collection::vec(prop_oneof![0u64..3, 0u64..600_000], 1..6),

@@ -21,7 +21,8 @@ fn folder() -> Sample {
 
 fn receive(sample: &Sample, target: &Path, overwrite: bool) -> Result<Store, StoreError> {
     let options = ReceiveOptions { overwrite, ..Default::default() };
-    DiskStore::receive(&sample.info, sample.info_hash, target, &options).map(|(store, _)| store.into())
+    DiskStore::receive(&sample.info, sample.info_hash, target, &options)
+        .map(|(store, _)| store.into())
 }
 
 fn fill(store: &Store, sample: &Sample) {
@@ -182,7 +183,8 @@ fn two_at_once_are_one_too_many() {
     }
 }
 
-/// Many that open, fill and finish the same target at the same time: one at a time gets it, and it is right in the end.
+/// Many that open, fill and finish the same target at the same time: one at a time gets it, and it
+/// is right in the end.
 #[test]
 fn a_race_for_one_target() {
     let sample = Arc::new(Sample::file(200_000, 16_384, 3));
@@ -234,7 +236,11 @@ fn leftovers_that_can_be_gone_on_with_are_kept() {
     fs::remove_file(place.path().join("content.sow-part")).unwrap();
     let other = Sample::file(10, 10, 9);
     clear_leftovers(&other.info, other.info_hash, &target).unwrap();
-    assert_eq!(names_in(place.path()), ["content", "content.sow-part.journal"], "not this content's");
+    assert_eq!(
+        names_in(place.path()),
+        ["content", "content.sow-part.journal"],
+        "not this content's"
+    );
     clear_leftovers(&sample.info, sample.info_hash, &target).unwrap();
     assert_eq!(names_in(place.path()), ["content"]);
 }
@@ -249,7 +255,10 @@ fn to_serve_needs_files_of_the_right_lengths() {
         sample.lay_out(&path);
         let store = Store::from(DiskStore::serve(&sample.info, &path).unwrap());
         assert!(matches!(store.journal(0), Err(StoreError::NotWritable { .. })));
-        assert!(matches!(store.write_piece(0, &[sample.piece(0)]), Err(StoreError::NotWritable { .. })));
+        assert!(matches!(
+            store.write_piece(0, &[sample.piece(0)]),
+            Err(StoreError::NotWritable { .. })
+        ));
         assert_eq!(store.finish().unwrap(), Some(path.clone()));
         let first = if path.is_dir() { path.join("b/c") } else { path.clone() };
         fs::write(&first, "short").unwrap();

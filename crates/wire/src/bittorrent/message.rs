@@ -1,15 +1,17 @@
 //! Peer wire messages (BEP 3, BEP 6, the envelope of BEP 10), their decoder and encoder.
 //!
-//! The payload of a `piece` message never passes through here: the decoder announces it, and whoever owns the socket
-//! takes exactly that many bytes from the stream before it decodes on.
+//! The payload of a `piece` message never passes through here: the decoder announces it, and
+//! whoever owns the socket takes exactly that many bytes from the stream before it decodes on.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// The longest control message that is accepted, in bytes: the bitfield of the largest geometry, and room to spare. Only
-/// a bitfield may be that long, and a message that is not known and passed over.
+/// The longest control message that is accepted, in bytes: the bitfield of the largest geometry,
+/// and room to spare. Only a bitfield may be that long, and a message that is not known and passed
+/// over.
 pub const MAX_CONTROL_LENGTH: u32 = 1024 * 1024;
 
-/// The longest message of the extension protocol that is accepted, in bytes: several times what any program sends.
+/// The longest message of the extension protocol that is accepted, in bytes: several times what any
+/// program sends.
 pub const MAX_EXTENDED_LENGTH: u32 = 128 * 1024;
 
 /// The message numbers (BEP 3, BEP 5, BEP 6, BEP 10).
@@ -76,7 +78,8 @@ pub enum Message {
     Reject(BlockRequest),
     /// A piece that may be requested while choked (BEP 6).
     AllowedFast(u32),
-    /// A message of the extension protocol (BEP 10): the receiver's own number for it, and its body.
+    /// A message of the extension protocol (BEP 10): the receiver's own number for it, and its
+    /// body.
     Extended {
         /// 0 for the extension handshake, else the number that the receiver gave to the extension.
         id: u8,
@@ -129,19 +132,22 @@ impl Decoder {
         Self { max_block, skip: 0 }
     }
 
-    /// Takes the next message, or the next block's head, off the front of `stream`. `None`: more bytes are needed; what
-    /// is left in `stream` then is the beginning of one message, [`MAX_CONTROL_LENGTH`] bytes and a prefix at the most.
-    /// Unknown messages are passed over and never gather in `stream`. A bitfield and an extension message are split off
-    /// and not copied, so that they hold on to the memory of `stream`.
+    /// Takes the next message, or the next block's head, off the front of `stream`. `None`: more
+    /// bytes are needed; what is left in `stream` then is the beginning of one message,
+    /// [`MAX_CONTROL_LENGTH`] bytes and a prefix at the most. Unknown messages are passed over and
+    /// never gather in `stream`. A bitfield and an extension message are split off and not copied,
+    /// so that they hold on to the memory of `stream`.
     ///
     /// # Errors
-    /// When the stream is not BitTorrent, or a bound is exceeded. The connection is of no more use then.
+    /// When the stream is not BitTorrent, or a bound is exceeded. The connection is of no more use
+    /// then.
     pub fn decode(&mut self, stream: &mut BytesMut) -> Result<Option<Decoded>, WireError> {
         loop {
             let skipped = stream.len().min(self.skip as usize);
             stream.advance(skipped);
             self.skip -= skipped as u32;
-            let Some(length) = stream.first_chunk().map(|prefix| u32::from_be_bytes(*prefix)) else {
+            let Some(length) = stream.first_chunk().map(|prefix| u32::from_be_bytes(*prefix))
+            else {
                 return Ok(None);
             };
             if length == 0 {
@@ -349,7 +355,10 @@ mod tests {
             decode(&prefixed(limit + 1, b"")).1,
             Some(WireError::TooLong { length: limit + 1, limit })
         );
-        assert_eq!(decode(&prefixed(u32::MAX, b"")).1, Some(WireError::TooLong { length: u32::MAX, limit }));
+        assert_eq!(
+            decode(&prefixed(u32::MAX, b"")).1,
+            Some(WireError::TooLong { length: u32::MAX, limit })
+        );
         let limit = MAX_EXTENDED_LENGTH;
         let too_long = WireError::TooLong { length: limit + 1, limit };
         assert_eq!(decode(&prefixed(limit + 1, &[20])).1, Some(too_long));
@@ -380,7 +389,10 @@ mod tests {
             (17, 1),
             (20, 1),
         ] {
-            assert_eq!(decode(&prefixed(length, &[id])).1, Some(WireError::BadLength { id, length }));
+            assert_eq!(
+                decode(&prefixed(length, &[id])).1,
+                Some(WireError::BadLength { id, length })
+            );
         }
     }
 

@@ -1,5 +1,5 @@
-//! Document 1's messages off a stream, whatever its segmentation. What a message means, and whether its numbers fit the
-//! file, is not known here.
+//! Document 1's messages off a stream, whatever its segmentation. What a message means, and whether
+//! its numbers fit the file, is not known here.
 
 use bytes::{Buf, BytesMut};
 
@@ -9,7 +9,8 @@ use super::{
     json::{self, Broken, Scan},
 };
 
-/// The longest head that is accepted, in bytes without its CR LF: several times the longest that means something.
+/// The longest head that is accepted, in bytes without its CR LF: several times the longest that
+/// means something.
 pub const MAX_HEAD: usize = 256;
 
 /// The longest list of chunk ids that is accepted, in bytes.
@@ -85,20 +86,23 @@ enum Pending {
 }
 
 impl Decoder {
-    /// A decoder that accepts at most `max_data` bytes of data at once; 0: none, from who asks and is not asked.
+    /// A decoder that accepts at most `max_data` bytes of data at once; 0: none, from who asks and
+    /// is not asked.
     pub fn new(max_data: u32) -> Self {
         Self { max_data, pending: Pending::Head }
     }
 
-    /// Takes the next message, or the next head of data, off the front of `stream`. `None`: more bytes are needed; what is
-    /// left in `stream` then is the beginning of a head or of a list, [`MAX_LIST`] bytes at the most, and only this decoder
-    /// may go on with it.
+    /// Takes the next message, or the next head of data, off the front of `stream`. `None`: more
+    /// bytes are needed; what is left in `stream` then is the beginning of a head or of a list,
+    /// [`MAX_LIST`] bytes at the most, and only this decoder may go on with it.
     ///
-    /// An error may come without CR LF. Its text ends where `stream` does, or where a known OP begins in it. What comes in later segments is
-    /// passed over up to there, and never gathers in `stream`.
+    /// An error may come without CR LF. Its text ends where `stream` does, or where a known OP
+    /// begins in it. What comes in later segments is passed over up to there, and never gathers in
+    /// `stream`.
     ///
     /// # Errors
-    /// When the stream is not of this protocol, or a bound is exceeded. The connection is of no more use then.
+    /// When the stream is not of this protocol, or a bound is exceeded. The connection is of no
+    /// more use then.
     pub fn decode(&mut self, stream: &mut BytesMut) -> Result<Option<Decoded>, ChunkError> {
         loop {
             match &mut self.pending {
@@ -112,7 +116,9 @@ impl Decoder {
                         Head::Whole(message) => return Ok(Some(Decoded::Message(message))),
                         Head::Data { offset, size } => return self.data(offset, size).map(Some),
                         Head::Error(id) => return Ok(Some(self.error(id, stream))),
-                        Head::List(list) => self.pending = Pending::List(list, Scan::new(depth(list))),
+                        Head::List(list) => {
+                            self.pending = Pending::List(list, Scan::new(depth(list)))
+                        }
                     }
                 }
                 Pending::List(list, scan) => {
@@ -169,14 +175,22 @@ fn take_head(stream: &mut BytesMut) -> Result<Option<BytesMut>, ChunkError> {
 }
 
 /// Takes a list off the stream, and gives the message that it belongs to. `None`: it has not ended.
-fn take_list(stream: &mut BytesMut, list: List, scan: &mut Scan) -> Result<Option<Message>, ChunkError> {
+fn take_list(
+    stream: &mut BytesMut,
+    list: List,
+    scan: &mut Scan,
+) -> Result<Option<Message>, ChunkError> {
     let (op, limit) = match list {
         List::Peers { .. } => ("SHEL", MAX_PEER_LIST),
         List::Ids => ("CLRSP", MAX_LIST),
     };
     let bad = |Broken| ChunkError::BadList { op };
     let Some(end) = scan.end(&stream[..stream.len().min(limit)]).map_err(bad)? else {
-        return if stream.len() < limit { Ok(None) } else { Err(ChunkError::ListTooLong { limit }) };
+        return if stream.len() < limit {
+            Ok(None)
+        } else {
+            Err(ChunkError::ListTooLong { limit })
+        };
     };
     let text = stream.split_to(end);
     Ok(Some(match list {
@@ -245,8 +259,7 @@ mod tests {
     fn a_segment_may_hold_anything() {
         let peers = vec!["10.0.0.2:51000".parse().unwrap()];
         let hello = Message::ServerHello { file_size: 10_485_760, chunk_size: 131_072, peers };
-        let stream =
-            "SHEL 10485760 131072\r\n[[\"10.0.0.2\", 51000]]CLREQ\r\nCLRSP\r\n[0, 5]CLRES 1\r\n[7]PHEL\r\n";
+        let stream = "SHEL 10485760 131072\r\n[[\"10.0.0.2\", 51000]]CLREQ\r\nCLRSP\r\n[0, 5]CLRES 1\r\n[7]PHEL\r\n";
         let want = [
             hello,
             Message::ListRequest,
@@ -255,7 +268,10 @@ mod tests {
             Message::PeerHello,
         ];
         assert_eq!(messages(stream), want);
-        assert_eq!(messages("CLRSP 9\r\n[]CLRES\r\n[]"), [Message::List(vec![]), Message::List(vec![])]);
+        assert_eq!(
+            messages("CLRSP 9\r\n[]CLRES\r\n[]"),
+            [Message::List(vec![]), Message::List(vec![])]
+        );
     }
 
     #[test]
@@ -276,12 +292,19 @@ mod tests {
             let error = ChunkError::DataLength { size, limit: MAX_DATA };
             assert_eq!(refused(&format!("DATA 0 {size}\r\n")), error);
         }
-        for head in
-            ["DATA", "DATA 1", "DATA 1 1 1", "DATA -1 1", "DATA 0 -131072", "DATA 0 99999999999999999999"]
-        {
+        for head in [
+            "DATA",
+            "DATA 1",
+            "DATA 1 1 1",
+            "DATA -1 1",
+            "DATA 0 -131072",
+            "DATA 0 99999999999999999999",
+        ] {
             assert_eq!(refused(&format!("{head}\r\n")), ChunkError::BadData { head: head.into() });
         }
-        for head in ["DATA 9223372036854775808 1", "DATA 0x10 1", "DATA +1 1", "DATA 1.0 1", "DATA  1 ten"] {
+        for head in
+            ["DATA 9223372036854775808 1", "DATA 0x10 1", "DATA +1 1", "DATA 1.0 1", "DATA  1 ten"]
+        {
             assert_eq!(refused(&format!("{head}\r\n")), ChunkError::BadData { head: head.into() });
         }
     }
@@ -298,7 +321,10 @@ mod tests {
             "SHEL 1 x",
             "SHEL 1 1 1",
         ] {
-            assert_eq!(refused(&format!("{head}\r\n[]")), ChunkError::BadServerHello { head: head.into() });
+            assert_eq!(
+                refused(&format!("{head}\r\n[]")),
+                ChunkError::BadServerHello { head: head.into() }
+            );
         }
         assert_eq!(messages("SHEL 0 4294967295\r\n[]").len(), 1);
     }
@@ -319,7 +345,10 @@ mod tests {
             let stream = |spaces| format!("{head}[{}]", " ".repeat(spaces));
             assert_eq!(messages(&stream(limit - 2)).len(), 1);
             assert_eq!(refused(&stream(limit - 1)), ChunkError::ListTooLong { limit });
-            assert_eq!(refused(&stream(limit - 1)[..head.len() + limit]), ChunkError::ListTooLong { limit });
+            assert_eq!(
+                refused(&stream(limit - 1)[..head.len() + limit]),
+                ChunkError::ListTooLong { limit }
+            );
         }
         for list in [
             "",
@@ -336,7 +365,11 @@ mod tests {
             "[0,]",
         ] {
             let (found, error, _) = decode(&format!("CLRSP\r\n{list}PHEL\r\n"));
-            assert_eq!((&found[..], error), (&[][..], Some(ChunkError::BadList { op: "CLRSP" })), "{list}");
+            assert_eq!(
+                (&found[..], error),
+                (&[][..], Some(ChunkError::BadList { op: "CLRSP" })),
+                "{list}"
+            );
         }
         assert_eq!(refused("SHEL 1 1\r\n[[[]]]"), ChunkError::BadList { op: "SHEL" });
     }
@@ -350,7 +383,9 @@ mod tests {
             assert_eq!(decoder.decode(&mut stream), Ok(None), "after {at} bytes");
             stream.extend_from_slice(&[byte]);
         }
-        let Ok(Some(Decoded::Message(Message::List(ids)))) = decoder.decode(&mut stream) else { panic!() };
+        let Ok(Some(Decoded::Message(Message::List(ids)))) = decoder.decode(&mut stream) else {
+            panic!()
+        };
         assert_eq!((ids.len(), stream.len()), (700_001, 0));
     }
 
@@ -373,7 +408,8 @@ mod tests {
     #[test]
     fn an_error_may_come_without_an_end() {
         let error = |id| Decoded::Message(Message::Error { id, text: String::new() });
-        let (mut decoder, mut stream) = (Decoder::new(1), BytesMut::from("ERROR CHUNK_UNDOWNLOADE"));
+        let (mut decoder, mut stream) =
+            (Decoder::new(1), BytesMut::from("ERROR CHUNK_UNDOWNLOADE"));
         assert_eq!(decoder.decode(&mut stream), Ok(None));
         for (more, want) in [
             ("D", Some(error(ErrorId::ChunkUndownloaded))),
@@ -389,8 +425,10 @@ mod tests {
 
     #[test]
     fn text_that_comes_late_is_passed_over() {
-        let (mut decoder, mut stream) = (Decoder::new(1), BytesMut::from("ERROR X\r\none\r\ntwo\x1b C"));
-        let error = Message::Error { id: ErrorId::Other, text: "one\u{fffd}\u{fffd}two\u{fffd} C".into() };
+        let (mut decoder, mut stream) =
+            (Decoder::new(1), BytesMut::from("ERROR X\r\none\r\ntwo\x1b C"));
+        let error =
+            Message::Error { id: ErrorId::Other, text: "one\u{fffd}\u{fffd}two\u{fffd} C".into() };
         assert_eq!(decoder.decode(&mut stream), Ok(Some(Decoded::Message(error))));
         for late in ["H", "ANCE", "three\r\nDRE", "AM", "CH"] {
             stream.extend_from_slice(late.as_bytes());
@@ -398,7 +436,10 @@ mod tests {
             assert!(stream.len() < 6);
         }
         stream.extend_from_slice(b"EL 51000\r\n");
-        assert_eq!(decoder.decode(&mut stream), Ok(Some(Decoded::Message(Message::Hello { port: 51000 }))));
+        assert_eq!(
+            decoder.decode(&mut stream),
+            Ok(Some(Decoded::Message(Message::Hello { port: 51000 })))
+        );
         assert_eq!(messages(&format!("ERROR X\r\n{}", "x".repeat(5000)))[0], {
             Message::Error { id: ErrorId::Other, text: "x".repeat(MAX_ERROR_TEXT) }
         });

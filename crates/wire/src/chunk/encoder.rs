@@ -1,5 +1,5 @@
-//! Document 1's messages as they travel, in either spelling, and what to leave out of a list that the original programs
-//! could not read.
+//! Document 1's messages as they travel, in either spelling, and what to leave out of a list that
+//! the original programs could not read.
 
 use std::net::SocketAddr;
 
@@ -10,12 +10,13 @@ use super::{
     json::{decimal_length, id_length, peer_length, put, put_ids, put_peers},
 };
 
-/// The longest control message that the original programs can read, in bytes, head and body together.
+/// The longest control message that the original programs can read, in bytes, head and body
+/// together.
 pub const ORIGINAL_LIMIT: usize = 1024;
 
-/// Appends a message as it travels. In [`Spelling::Original`], lists have to be [`fitting_ids`] and [`fitting_peers`]; the
-/// text of an error is cut here. Such a text must not hold an OP. Of a message that is unknown, what is shown of it is
-/// written: that is all there is.
+/// Appends a message as it travels. In [`Spelling::Original`], lists have to be [`fitting_ids`] and
+/// [`fitting_peers`]; the text of an error is cut here. Such a text must not hold an OP. Of a
+/// message that is unknown, what is shown of it is written: that is all there is.
 pub fn encode(message: &Message, spelling: Spelling, out: &mut BytesMut) {
     match message {
         Message::Hello { port } => put(out, format_args!("CHEL {port}\r\n")),
@@ -33,7 +34,9 @@ pub fn encode(message: &Message, spelling: Spelling, out: &mut BytesMut) {
             put_ids(ids, out);
         }
         Message::Request(chunk) => put(out, format_args!("DREQ {chunk}\r\n")),
-        Message::Check(sum) => put(out, format_args!("CHECK {:032x}\r\n", u128::from_be_bytes(*sum))),
+        Message::Check(sum) => {
+            put(out, format_args!("CHECK {:032x}\r\n", u128::from_be_bytes(*sum)))
+        }
         Message::Error { id, text } => {
             let before = out.len();
             put(out, format_args!("ERROR {}\r\n", word(*id)));
@@ -42,8 +45,12 @@ pub fn encode(message: &Message, spelling: Spelling, out: &mut BytesMut) {
                 Spelling::Original => ORIGINAL_LIMIT - (out.len() - before),
             };
             let fits = |end: &usize| *end <= room;
-            let end =
-                text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(fits).last().unwrap_or(0);
+            let end = text
+                .char_indices()
+                .map(|(at, c)| at + c.len_utf8())
+                .take_while(fits)
+                .last()
+                .unwrap_or(0);
             out.extend_from_slice(&text.as_bytes()[..end]);
         }
         Message::Unknown { head } => put(out, format_args!("{head}\r\n")),
@@ -55,8 +62,8 @@ pub fn data_head(offset: u64, size: u32) -> Vec<u8> {
     format!("DATA {offset} {size}\r\n").into_bytes()
 }
 
-/// As many of the ids as a list in [`Spelling::Original`] has room for when the message has at most `limit` bytes: they are
-/// taken in the order given, up to the first that does not fit.
+/// As many of the ids as a list in [`Spelling::Original`] has room for when the message has at most
+/// `limit` bytes: they are taken in the order given, up to the first that does not fit.
 pub fn fitting_ids(ids: impl IntoIterator<Item = u32>, limit: usize) -> Vec<u32> {
     let mut list = 0;
     fitting(ids, |id, count| {
@@ -65,7 +72,8 @@ pub fn fitting_ids(ids: impl IntoIterator<Item = u32>, limit: usize) -> Vec<u32>
     })
 }
 
-/// As many of the peers as a `SHEL` has room for when the message has at most `limit` bytes, in the same way.
+/// As many of the peers as a `SHEL` has room for when the message has at most `limit` bytes, in the
+/// same way.
 pub fn fitting_peers(
     file_size: u64,
     chunk_size: u64,
@@ -130,7 +138,12 @@ mod tests {
             (Message::Hello { port: 51000 }, "CHEL 51000\r\n"),
             (server_hello(&[]), "SHEL 10485760 131072\r\n[]"),
             (
-                server_hello(&["10.0.0.2:51000", "10.0.0.3:51001", "[2001:db8::1]:1", "[::ffff:10.0.0.4]:2"]),
+                server_hello(&[
+                    "10.0.0.2:51000",
+                    "10.0.0.3:51001",
+                    "[2001:db8::1]:1",
+                    "[::ffff:10.0.0.4]:2",
+                ]),
                 "SHEL 10485760 131072\r\n[[\"10.0.0.2\", 51000], [\"10.0.0.3\", 51001], [\"2001:db8::1\", 1], [\"10.0.0.4\", 2]]",
             ),
             (Message::PeerHello, "PHEL\r\n"),
@@ -163,9 +176,13 @@ mod tests {
     #[test]
     fn lists_for_the_original_fit_to_the_last_byte() {
         let ids = fitting_ids(0.., ORIGINAL_LIMIT);
-        let length = |count: u32| encoded(&Message::List((0..count).collect()), Spelling::Original).len();
+        let length =
+            |count: u32| encoded(&Message::List((0..count).collect()), Spelling::Original).len();
         assert_eq!(ids, (0..ids.len() as u32).collect::<Vec<_>>());
-        assert!(length(ids.len() as u32) <= ORIGINAL_LIMIT && length(ids.len() as u32 + 1) > ORIGINAL_LIMIT);
+        assert!(
+            length(ids.len() as u32) <= ORIGINAL_LIMIT
+                && length(ids.len() as u32 + 1) > ORIGINAL_LIMIT
+        );
         assert_eq!(fitting_ids([1, 1_000_000, 2], "CLRES 2\r\n[1, 1000000]".len()), [1, 1_000_000]);
         assert_eq!(fitting_ids([1, 1_000_000, 2], "CLRES 2\r\n[1, 100000]".len()), [1]);
         assert!(fitting_ids([1], 10).is_empty());

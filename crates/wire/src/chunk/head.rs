@@ -1,4 +1,5 @@
-//! The heads of document 1's messages: an OP and its arguments. Lists, and where in a stream a head is, are not known here.
+//! The heads of document 1's messages: an OP and its arguments. Lists, and where in a stream a head
+//! is, are not known here.
 
 use super::{ChunkError, ErrorId, Message};
 
@@ -50,9 +51,9 @@ impl Head {
         let op = words.next().unwrap_or_default();
         let arguments: Vec<_> = words.collect();
         let message = match (op, &arguments[..]) {
-            (b"CHEL", [port]) => {
-                number(port).and_then(|port| port.try_into().ok()).map(|port| Message::Hello { port })
-            }
+            (b"CHEL", [port]) => number(port)
+                .and_then(|port| port.try_into().ok())
+                .map(|port| Message::Hello { port }),
             (b"PHEL", []) => Some(Message::PeerHello),
             (b"CLREQ", []) => Some(Message::ListRequest),
             (b"DREQ", [chunk]) => request(chunk).map(Message::Request),
@@ -63,7 +64,8 @@ impl Head {
             (b"SHEL", _) => return Err(ChunkError::BadServerHello { head: shown(head) }),
             (b"DATA", [offset, size]) => return data(head, offset, size),
             (b"DATA", _) => return Err(ChunkError::BadData { head: shown(head) }),
-            // Never unknown, whatever its arguments: two programs would answer each other's errors for ever.
+            // Never unknown, whatever its arguments: two programs would answer each other's errors
+            // for ever.
             (b"ERROR", ids) => return Ok(Self::Error(error(ids))),
             _ => None,
         };
@@ -71,8 +73,8 @@ impl Head {
     }
 }
 
-/// The error that `stream` begins with, and the length of its head, which need not end with CR LF: nothing but text comes
-/// after it. `None`: another head, or an error that is not known.
+/// The error that `stream` begins with, and the length of its head, which need not end with CR LF:
+/// nothing but text comes after it. `None`: another head, or an error that is not known.
 pub(super) fn known_error(stream: &[u8]) -> Option<(ErrorId, usize)> {
     let word = stream.strip_prefix(b"ERROR ")?;
     let (known, id) = ERRORS.into_iter().find(|(known, _)| word.starts_with(known))?;
@@ -122,13 +124,14 @@ fn is_op(bytes: &[u8]) -> Option<bool> {
     if open { None } else { Some(false) }
 }
 
-/// Text for people: characters that could steer a terminal are replaced, and so are bytes that are none. At most `limit`
-/// bytes; whether that is all.
+/// Text for people: characters that could steer a terminal are replaced, and so are bytes that are
+/// none. At most `limit` bytes; whether that is all.
 pub(super) fn printable(bytes: &[u8], limit: usize) -> (String, bool) {
     // No character has more than four bytes, and none that is replaced becomes shorter than it was.
     let mut text = String::new();
     for character in String::from_utf8_lossy(&bytes[..bytes.len().min(limit + 4)]).chars() {
-        let character = if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
+        let character =
+            if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
         if text.len() + character.len_utf8() > limit {
             return (text, false);
         }
@@ -152,7 +155,8 @@ fn number(word: &[u8]) -> Option<u64> {
     str::from_utf8(word).ok()?.parse().ok()
 }
 
-/// What is too large or too small for the type is the nearest that is not: no chunk has that number either.
+/// What is too large or too small for the type is the nearest that is not: no chunk has that number
+/// either.
 fn request(word: &[u8]) -> Option<i64> {
     let (negative, digits) = match word.strip_prefix(b"-") {
         Some(digits) => (true, digits),
@@ -217,8 +221,10 @@ mod tests {
         assert_eq!(whole("CHEL 0"), Message::Hello { port: 0 });
         assert_eq!(whole("CHEL 65535"), Message::Hello { port: 65535 });
         assert_eq!(whole(" CLREQ "), Message::ListRequest);
-        let sum =
-            [0x9e, 0x10, 0x7d, 0x9d, 0x37, 0x2b, 0xb6, 0x82, 0x6b, 0xd8, 0x1d, 0x35, 0x42, 0xa4, 0x19, 0xd6];
+        let sum = [
+            0x9e, 0x10, 0x7d, 0x9d, 0x37, 0x2b, 0xb6, 0x82, 0x6b, 0xd8, 0x1d, 0x35, 0x42, 0xa4,
+            0x19, 0xd6,
+        ];
         assert_eq!(whole("CHECK 9e107d9d372bb6826bd81d3542a419d6"), Message::Check(sum));
         assert_eq!(whole("CHECK 9E107D9D372BB6826BD81D3542A419D6"), Message::Check(sum));
     }
@@ -306,7 +312,10 @@ mod tests {
     fn a_known_error_is_known_by_its_last_letter() {
         assert_eq!(known_error(b"ERROR OFFSET_OVERFLO"), None);
         assert_eq!(known_error(b"ERROR OFFSET_OVERFLOW"), Some((ErrorId::OffsetOverflow, 21)));
-        assert_eq!(known_error(b"ERROR UNKONWN_COMMAND\r\nCLREQ"), Some((ErrorId::UnknownCommand, 21)));
+        assert_eq!(
+            known_error(b"ERROR UNKONWN_COMMAND\r\nCLREQ"),
+            Some((ErrorId::UnknownCommand, 21))
+        );
         assert_eq!(known_error(b"ERROR OTHER\r\n"), None);
         assert_eq!(known_error(b"ERRORS OFFSET_OVERFLOW"), None);
     }

@@ -1,5 +1,5 @@
-//! The JSON that document 1's messages carry: lists of peers and of chunk ids, found in a stream and read within bounds, and
-//! written as Python's `json.dumps` writes them.
+//! The JSON that document 1's messages carry: lists of peers and of chunk ids, found in a stream
+//! and read within bounds, and written as Python's `json.dumps` writes them.
 
 use std::{
     fmt,
@@ -39,8 +39,8 @@ impl Scan {
         Self { at: 0, depth: 0, max_depth, in_string: false, escaped: false }
     }
 
-    /// The length of the array that `stream` begins with; `None` while its end is not there. `stream` is what the last call
-    /// saw and what came since.
+    /// The length of the array that `stream` begins with; `None` while its end is not there.
+    /// `stream` is what the last call saw and what came since.
     pub(super) fn end(&mut self, stream: &[u8]) -> Result<Option<usize>, Broken> {
         for &byte in &stream[self.at..] {
             self.at += 1;
@@ -55,7 +55,8 @@ impl Scan {
             }
             match byte {
                 b'[' if self.depth < self.max_depth => self.depth += 1,
-                // An object may stand where an entry is expected; it is none, but it ends where it ends.
+                // An object may stand where an entry is expected; it is none, but it ends where it
+                // ends.
                 b'{' if (1..self.max_depth).contains(&self.depth) => self.depth += 1,
                 b'[' | b'{' => return Err(Broken),
                 _ if self.depth == 0 => return Err(Broken),
@@ -76,8 +77,8 @@ pub(super) fn ids(text: &[u8]) -> Result<Vec<u32>, Broken> {
     serde_json::from_slice(text).map_err(|_| Broken)
 }
 
-/// Reads a list of `[ip, port]` pairs. What is none, or what nobody can dial, is left out, and so is what comes after the
-/// first [`MAX_PEERS`].
+/// Reads a list of `[ip, port]` pairs. What is none, or what nobody can dial, is left out, and so
+/// is what comes after the first [`MAX_PEERS`].
 pub(super) fn peers(text: &[u8]) -> Result<Vec<SocketAddr>, Broken> {
     let Peers(peers) = serde_json::from_slice(text).map_err(|_| Broken)?;
     Ok(peers)
@@ -163,8 +164,9 @@ impl<'de> Deserialize<'de> for Peers {
     }
 }
 
-/// Anything that can stand in a list, or in an entry of it; never more than fits here, however long it is. It is read like
-/// everything else where it is ignored too, so that what is no JSON is noticed wherever it stands.
+/// Anything that can stand in a list, or in an entry of it; never more than fits here, however long
+/// it is. It is read like everything else where it is ignored too, so that what is no JSON is
+/// noticed wherever it stands.
 enum Entry {
     Ip(IpAddr),
     Port(u16),
@@ -239,8 +241,9 @@ mod tests {
     fn end(text: &str, max_depth: u8) -> Result<Option<usize>, Broken> {
         let whole = Scan::new(max_depth).end(text.as_bytes());
         let mut scan = Scan::new(max_depth);
-        let bytewise =
-            (0..=text.len()).map(|length| scan.end(&text.as_bytes()[..length])).find(|end| *end != Ok(None));
+        let bytewise = (0..=text.len())
+            .map(|length| scan.end(&text.as_bytes()[..length]))
+            .find(|end| *end != Ok(None));
         assert_eq!(bytewise.unwrap_or(Ok(None)), whole);
         whole
     }
@@ -268,9 +271,18 @@ mod tests {
     fn ids_are_whole_numbers() {
         assert_eq!(ids(b"[]"), Ok(vec![]));
         assert_eq!(ids(b"[0, 5,7 ,\n4294967295]"), Ok(vec![0, 5, 7, u32::MAX]));
-        for text in
-            ["[-1]", "[4294967296]", "[1.0]", "[1e3]", "[\"1\"]", "[null]", "[true]", "[1 2]", "[1,]", "[1}"]
-        {
+        for text in [
+            "[-1]",
+            "[4294967296]",
+            "[1.0]",
+            "[1e3]",
+            "[\"1\"]",
+            "[null]",
+            "[true]",
+            "[1 2]",
+            "[1,]",
+            "[1}",
+        ] {
             assert_eq!(ids(text.as_bytes()), Err(Broken), "{text}");
         }
     }

@@ -1,7 +1,8 @@
-//! Document 1's P2P protocol (section 2.2): a head in text, CR LF, a body. The payload of a `DATA` message never passes
-//! through here.
+//! Document 1's P2P protocol (section 2.2): a head in text, CR LF, a body. The payload of a `DATA`
+//! message never passes through here.
 //!
-//! The protocol has no hashes of chunks, no lengths of bodies and no authentication; nothing here makes up for that.
+//! The protocol has no hashes of chunks, no lengths of bodies and no authentication; nothing here
+//! makes up for that.
 
 mod decoder;
 mod encoder;
@@ -16,7 +17,8 @@ pub use decoder::{ChunkError, Decoder, MAX_ERROR_TEXT, MAX_HEAD, MAX_LIST, MAX_P
 pub use encoder::{ORIGINAL_LIMIT, data_head, encode, fitting_ids, fitting_peers};
 pub use json::MAX_PEERS;
 
-/// How every connection begins: a message that says [`Hello`](Message::Hello). No other dialect's first bytes are these.
+/// How every connection begins: a message that says [`Hello`](Message::Hello). No other dialect's
+/// first bytes are these.
 pub const PREFIX: &[u8] = b"CHEL ";
 
 /// How the answer to `CLREQ` is spelled, and how long control messages may be.
@@ -25,7 +27,8 @@ pub enum Spelling {
     /// As document 1 has it: `CLRSP`, lists as long as they are.
     #[default]
     Documented,
-    /// As the original programs have it: `CLRES <count>`, control messages of at most 1,024 bytes, head and body together.
+    /// As the original programs have it: `CLRES <count>`, control messages of at most 1,024 bytes,
+    /// head and body together.
     Original,
 }
 
@@ -52,8 +55,8 @@ pub enum Message {
     ListRequest,
     /// `CLRSP`, or `CLRES count`: these. Not checked against any geometry.
     List(Vec<u32>),
-    /// `DREQ chunkid`. Negative and absurd numbers are kept as they came, or as the nearest that fits: there is an answer to
-    /// them.
+    /// `DREQ chunkid`. Negative and absurd numbers are kept as they came, or as the nearest that
+    /// fits: there is an answer to them.
     Request(i64),
     /// `CHECK md5`: is this the sum of the file? The answer is the same message, or an error.
     Check([u8; 16]),
@@ -61,11 +64,12 @@ pub enum Message {
     Error {
         /// What is wrong.
         id: ErrorId,
-        /// The body: optional, bounded, printable. The original server puts its MD5 here with `CHECKSUM_NOT_FIT`.
+        /// The body: optional, bounded, printable. The original server puts its MD5 here with
+        /// `CHECKSUM_NOT_FIT`.
         text: String,
     },
-    /// A head that is none of these, or one that its arguments do not fit: there is an answer to it. Nothing after it can
-    /// be made sense of.
+    /// A head that is none of these, or one that its arguments do not fit: there is an answer to
+    /// it. Nothing after it can be made sense of.
     Unknown {
         /// The head, cut short and printable.
         head: String,
@@ -77,7 +81,9 @@ impl Message {
     pub fn head(&self) -> String {
         match self {
             Self::Hello { port } => format!("CHEL {port}"),
-            Self::ServerHello { file_size, chunk_size, .. } => format!("SHEL {file_size} {chunk_size}"),
+            Self::ServerHello { file_size, chunk_size, .. } => {
+                format!("SHEL {file_size} {chunk_size}")
+            }
             Self::PeerHello => "PHEL".to_owned(),
             Self::ListRequest => "CLREQ".to_owned(),
             Self::List(_) => "CLRSP".to_owned(),
@@ -92,7 +98,8 @@ impl Message {
 /// The errors of section 2.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorId {
-    /// `UNKNOWN_COMMAND`: no such command, a bad head, or one out of place. The original spells it `UNKONWN_COMMAND`.
+    /// `UNKNOWN_COMMAND`: no such command, a bad head, or one out of place. The original spells it
+    /// `UNKONWN_COMMAND`.
     UnknownCommand,
     /// `OFFSET_OVERFLOW`: a chunk that does not exist.
     OffsetOverflow,

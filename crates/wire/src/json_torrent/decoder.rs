@@ -1,5 +1,5 @@
-//! Document 2's peer messages off a stream, whatever its segmentation. Nothing here knows a torrent: how many pieces there
-//! are is checked by whoever does.
+//! Document 2's peer messages off a stream, whatever its segmentation. Nothing here knows a
+//! torrent: how many pieces there are is checked by whoever does.
 
 use bytes::{Buf, BytesMut};
 
@@ -66,19 +66,24 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that accepts pieces of at most `max_piece` bytes and bitfields of at most `max_bitfield` pieces.
+    /// A decoder that accepts pieces of at most `max_piece` bytes and bitfields of at most
+    /// `max_bitfield` pieces.
     pub fn new(max_piece: u32, max_bitfield: u32) -> Self {
         Self { max_piece, max_bitfield }
     }
 
-    /// Takes the next message, or the next piece's head, off the front of `stream`. `None`: more bytes are needed; what is
-    /// left in `stream` then is the beginning of one message: `max_bitfield` bytes and 13 before them at the most.
-    /// A bitfield is split off and not copied, so that it holds on to the memory of `stream`.
+    /// Takes the next message, or the next piece's head, off the front of `stream`. `None`: more
+    /// bytes are needed; what is left in `stream` then is the beginning of one message:
+    /// `max_bitfield` bytes and 13 before them at the most. A bitfield is split off and not copied,
+    /// so that it holds on to the memory of `stream`.
     ///
     /// # Errors
-    /// When the stream is not of this protocol, or a bound is exceeded. The connection is of no more use then.
+    /// When the stream is not of this protocol, or a bound is exceeded. The connection is of no
+    /// more use then.
     pub fn decode(&mut self, stream: &mut BytesMut) -> Result<Option<Decoded>, PeerError> {
-        let Some(frame) = stream.first_chunk().map(|head| length_of(*head)) else { return Ok(None) };
+        let Some(frame) = stream.first_chunk().map(|head| length_of(*head)) else {
+            return Ok(None);
+        };
         if frame == 0 {
             // Some would write an empty frame for a message without anything.
             stream.advance(HEAD_LENGTH);
@@ -91,7 +96,8 @@ impl Decoder {
         if frame < LENGTH as u64 {
             return Err(PeerError::LengthsDiffer { frame, length: 0 });
         }
-        let Some(length) = stream[HEAD_LENGTH..].first_chunk().map(|length| i32::from_be_bytes(*length))
+        let Some(length) =
+            stream[HEAD_LENGTH..].first_chunk().map(|length| i32::from_be_bytes(*length))
         else {
             return Ok(None);
         };
@@ -104,7 +110,9 @@ impl Decoder {
             stream.advance(HEAD_LENGTH + LENGTH);
             return Ok(Some(Decoded::Message(Message::KeepAlive)));
         }
-        let Some(id) = stream.get(HEAD_LENGTH + LENGTH).map(|id| *id as i8) else { return Ok(None) };
+        let Some(id) = stream.get(HEAD_LENGTH + LENGTH).map(|id| *id as i8) else {
+            return Ok(None);
+        };
         if closing && id != id::SERVER_CLOSE {
             return Err(PeerError::LengthsDiffer { frame, length });
         }
@@ -115,7 +123,9 @@ impl Decoder {
     /// Whether a message of that number may have that length.
     fn check(&self, id: i8, length: u64) -> Result<(), PeerError> {
         let (shortest, longest) = match id {
-            id::CHOKE | id::UNCHOKE | id::INTERESTED | id::NOT_INTERESTED | id::SERVER_CLOSE => (1, 1),
+            id::CHOKE | id::UNCHOKE | id::INTERESTED | id::NOT_INTERESTED | id::SERVER_CLOSE => {
+                (1, 1)
+            }
             id::HAVE | id::REQUEST => (5, 5),
             id::BITFIELD => (1, self.longest_bitfield()),
             id::PIECE => (6, self.longest_piece()),
@@ -142,7 +152,9 @@ impl Decoder {
 
 /// The head of a piece, whose length is known to fit.
 fn piece(stream: &mut BytesMut) -> Result<Option<Decoded>, PeerError> {
-    let Some(&[a, b, c, d, _, e, f, g, h]) = stream[HEAD_LENGTH..].first_chunk() else { return Ok(None) };
+    let Some(&[a, b, c, d, _, e, f, g, h]) = stream[HEAD_LENGTH..].first_chunk() else {
+        return Ok(None);
+    };
     let index = index(id::PIECE, i32::from_be_bytes([e, f, g, h]))?;
     let size = u32::from_be_bytes([a, b, c, d]) - 5;
     stream.advance(HEAD_LENGTH + 9);
@@ -232,7 +244,8 @@ mod tests {
         assert_eq!(open(3009, 7), Ok(None));
         let small = Decoder::new(10, 100).decode(&mut BytesMut::from(&piece_head(0, 11)[..]));
         assert_eq!(small, Err(PeerError::TooLong { length: 20, limit: 19 }));
-        let huge = Decoder::new(u32::MAX, u32::MAX).decode(&mut BytesMut::from(&framing::head(u64::MAX)[..]));
+        let huge = Decoder::new(u32::MAX, u32::MAX)
+            .decode(&mut BytesMut::from(&framing::head(u64::MAX)[..]));
         assert!(matches!(huge, Err(PeerError::TooLong { .. })));
     }
 
@@ -243,7 +256,10 @@ mod tests {
             assert_eq!(decode(&stream), Err(PeerError::LengthsDiffer { frame: 9, length }));
         }
         for frame in 1..4 {
-            assert_eq!(decode(&framing::head(frame)), Err(PeerError::LengthsDiffer { frame, length: 0 }));
+            assert_eq!(
+                decode(&framing::head(frame)),
+                Err(PeerError::LengthsDiffer { frame, length: 0 })
+            );
         }
         assert_eq!(decode(&framed(0, &[2])), Err(PeerError::LengthsDiffer { frame: 5, length: 0 }));
         let stream = [&framing::head(4)[..], &(-4i32).to_be_bytes()].concat();

@@ -4,8 +4,8 @@ use bytes::{BufMut, BytesMut};
 
 use super::{Message, id};
 
-/// Appends a message as it travels. Piece indexes are below 2^31, and a bitfield has at most as many bytes: there is
-/// nothing to write for others.
+/// Appends a message as it travels. Piece indexes are below 2^31, and a bitfield has at most as
+/// many bytes: there is nothing to write for others.
 pub fn encode(message: &Message, out: &mut BytesMut) {
     match message {
         Message::KeepAlive => length(out, 0),
@@ -23,8 +23,8 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
     }
 }
 
-/// The 17 bytes that go before the `size` bytes of a piece: the frame's head and the message's. `index` is below 2^31,
-/// and `size` at most 2^31 - 6.
+/// The 17 bytes that go before the `size` bytes of a piece: the frame's head and the message's.
+/// `index` is below 2^31, and `size` at most 2^31 - 6.
 pub fn piece_head(index: u32, size: u32) -> [u8; 17] {
     let mut head = [0; 17];
     head[..8].copy_from_slice(&(u64::from(size) + 9).to_be_bytes());

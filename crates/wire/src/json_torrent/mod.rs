@@ -1,5 +1,5 @@
-//! Document 2's P2P protocol (section 2.3): messages between peers, each inside a frame. The data of a `Piece` message
-//! never passes through here.
+//! Document 2's P2P protocol (section 2.3): messages between peers, each inside a frame. The data
+//! of a `Piece` message never passes through here.
 
 mod decoder;
 mod encoder;
@@ -40,7 +40,8 @@ pub enum Message {
     NotInterested,
     /// The sender has a piece. The original programs never say so.
     Have(u32),
-    /// All that the sender has: one byte for each piece, 0 or 1. Its length is not checked against any geometry.
+    /// All that the sender has: one byte for each piece, 0 or 1. Its length is not checked against
+    /// any geometry.
     Bitfield(Bytes),
     /// Asks for a whole piece.
     Request(u32),
@@ -92,9 +93,10 @@ pub enum Opening {
 
 /// Tells who begins a stream with `first`. `None`: that takes more bytes, nine at the most.
 ///
-/// A frame is known by the zeros that its length begins with, since nothing below 2^40 bytes has fewer than three; no text
-/// and no BitTorrent handshake begins with one. JSON is known by its brace, or by white space before it: as the beginning
-/// of a message that would be a length of more than 2^27.
+/// A frame is known by the zeros that its length begins with, since nothing below 2^40 bytes has
+/// fewer than three; no text and no BitTorrent handshake begins with one. JSON is known by its
+/// brace, or by white space before it: as the beginning of a message that would be a length of more
+/// than 2^27.
 pub fn opening(first: &[u8]) -> Option<Opening> {
     if first.iter().take(3).any(|byte| *byte != 0) {
         return Some(Opening::Stranger);

@@ -1,5 +1,5 @@
-//! What peers and the tracker of document 2 say to each other (section 2.2): one JSON request and one JSON reply a
-//! connection. The frames around them are another file's.
+//! What peers and the tracker of document 2 say to each other (section 2.2): one JSON request and
+//! one JSON reply a connection. The frames around them are another file's.
 
 use std::{
     fmt,
@@ -17,7 +17,8 @@ pub const MAX_REQUEST: usize = 4096;
 /// The longest reply that is read, in bytes.
 pub const MAX_REPLY: usize = 1 << 20;
 
-/// How many peers a reply names at most; what follows is passed over. The longest reply that is written has room for them.
+/// How many peers a reply names at most; what follows is passed over. The longest reply that is
+/// written has room for them.
 pub const MAX_PEERS: usize = 4096;
 
 /// The longest name of a peer, in bytes: twice what an IPv6 address and a port take.
@@ -63,7 +64,8 @@ pub enum Reply {
     Joined(Vec<SocketAddr>),
     /// To who leaves.
     Left,
-    /// An error: what the tracker says of it, up to 256 characters, none of them a control character.
+    /// An error: what the tracker says of it, up to 256 characters, none of them a control
+    /// character.
     Refused(String),
 }
 
@@ -108,7 +110,8 @@ impl Request {
     /// Reads the body of a request.
     ///
     /// # Errors
-    /// When it is none: the error names the field. The document allows port 65536, which no machine has.
+    /// When it is none: the error names the field. The document allows port 65536, which no machine
+    /// has.
     pub fn decode(body: &[u8]) -> Result<Self, TrackerError> {
         let object = parse(body, MAX_REQUEST)?;
         let ip = match object.get("ip") {
@@ -133,7 +136,8 @@ impl Request {
 }
 
 impl Reply {
-    /// Reads the body of a reply. Peers that nobody can call are left out, as is what is no peer at all.
+    /// Reads the body of a reply. Peers that nobody can call are left out, as is what is no peer at
+    /// all.
     ///
     /// # Errors
     /// When it is none: the error names the field.
@@ -162,11 +166,14 @@ impl Reply {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Joined(peers) => {
-                let peers: Vec<_> = peers.iter().take(MAX_PEERS).map(|addr| PeerBody::new(*addr)).collect();
+                let peers: Vec<_> =
+                    peers.iter().take(MAX_PEERS).map(|addr| PeerBody::new(*addr)).collect();
                 let (count, peers) = (Some(peers.len()), Some(peers));
                 json(&ReplyBody { error_code: 0, message: STARTED, count, peers })
             }
-            Self::Left => json(&ReplyBody { error_code: 0, message: DISCONNECTED, count: None, peers: None }),
+            Self::Left => {
+                json(&ReplyBody { error_code: 0, message: DISCONNECTED, count: None, peers: None })
+            }
             Self::Refused(reason) => json(&ReplyBody {
                 error_code: 1,
                 message: &text(reason.as_bytes()),
@@ -206,7 +213,11 @@ struct PeerBody {
 
 impl PeerBody {
     fn new(addr: SocketAddr) -> Self {
-        Self { peer_id: peer_id(addr), peer_port: addr.port(), peer_ip: addr.ip().to_canonical().to_string() }
+        Self {
+            peer_id: peer_id(addr),
+            peer_port: addr.port(),
+            peer_ip: addr.ip().to_canonical().to_string(),
+        }
     }
 }
 
@@ -257,7 +268,8 @@ mod tests {
         let due = r#"{"ip":"10.0.0.3","port":5555,"peer_id":"10.0.0.3:5555","event":"started"}"#;
         assert_eq!(String::from_utf8(request.encode()).unwrap(), due);
         assert_eq!(Request::decode(due.as_bytes()), Ok(request));
-        let python = br#"{"port": 5555, "peer_id": "10.0.0.3:5555", "event": "completed", "more": [1]}"#;
+        let python =
+            br#"{"port": 5555, "peer_id": "10.0.0.3:5555", "event": "completed", "more": [1]}"#;
         let request = Request::decode(python).unwrap();
         assert_eq!((request.ip, request.port, request.event), (None, 5555, Event::Completed));
     }
@@ -270,7 +282,10 @@ mod tests {
                 Reply::Joined(peers),
                 r#"{"error_code":0,"message":"started ACK","num-of-peer":2,"peers":[{"peer-id":"10.0.0.1:5555","peer-port":5555,"peer-ip":"10.0.0.1"},{"peer-id":"fd00::2:6","peer-port":6,"peer-ip":"fd00::2"}]}"#,
             ),
-            (Reply::Joined(vec![]), r#"{"error_code":0,"message":"started ACK","num-of-peer":0,"peers":[]}"#),
+            (
+                Reply::Joined(vec![]),
+                r#"{"error_code":0,"message":"started ACK","num-of-peer":0,"peers":[]}"#,
+            ),
             (Reply::Left, r#"{"error_code":0,"message":"disconnect ACK"}"#),
             (Reply::Refused("no".into()), r#"{"error_code":1,"message":"no"}"#),
         ] {
@@ -281,7 +296,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_request_is_named() {
-        let good = r#"{"ip": "10.0.0.3", "port": 5555, "peer_id": "10.0.0.3:5555", "event": "started"}"#;
+        let good =
+            r#"{"ip": "10.0.0.3", "port": 5555, "peer_id": "10.0.0.3:5555", "event": "started"}"#;
         for (from, to, due) in [
             ("5555,", "65536,", "`port` is 65536, where a whole number from 1 to 65535 belongs"),
             ("5555,", "0,", "`port` is 0"),
@@ -289,7 +305,11 @@ mod tests {
             ("5555,", "\"5555\",", "`port` is \"5555\""),
             ("5555,", "5555, \"port\": 5556,", "`port` is there twice"),
             ("\"port\": 5555, ", "", "`port` is missing"),
-            ("\"10.0.0.3\"", "\"10.0.0.256\"", "`ip` is \"10.0.0.256\", where an IPv4 or IPv6 address"),
+            (
+                "\"10.0.0.3\"",
+                "\"10.0.0.256\"",
+                "`ip` is \"10.0.0.256\", where an IPv4 or IPv6 address",
+            ),
             ("\"10.0.0.3\"", "\"010.0.0.3\"", "`ip` is \"010.0.0.3\""),
             ("\"10.0.0.3\"", "10", "`ip` is 10"),
             (
@@ -326,7 +346,8 @@ mod tests {
             "null",
             r#"{"peer-port": 5556, "peer-ip": "::ffff:10.0.0.1"}"#,
         ];
-        let body = format!(r#"{{"error_code": 0, "num-of-peer": -7, "peers": [{}]}}"#, entries.join(","));
+        let body =
+            format!(r#"{{"error_code": 0, "num-of-peer": -7, "peers": [{}]}}"#, entries.join(","));
         let due = ["10.0.0.1:5555", "10.0.0.1:5556"].map(|addr| addr.parse().unwrap());
         assert_eq!(Reply::decode(body.as_bytes()), Ok(Reply::Joined(due.to_vec())));
     }
@@ -364,7 +385,8 @@ mod tests {
         assert_eq!(Reply::decode(&body), Ok(Reply::Joined(peers[..MAX_PEERS].to_vec())));
         // One that names more than it may.
         let entry = r#"{"peer-port": 5555, "peer-ip": "10.0.0.1"}"#;
-        let body = format!(r#"{{"error_code": 0, "peers": [{}]}}"#, vec![entry; MAX_PEERS + 5].join(","));
+        let body =
+            format!(r#"{{"error_code": 0, "peers": [{}]}}"#, vec![entry; MAX_PEERS + 5].join(","));
         let Ok(Reply::Joined(peers)) = Reply::decode(body.as_bytes()) else { panic!("it joins") };
         assert_eq!(peers.len(), MAX_PEERS);
     }

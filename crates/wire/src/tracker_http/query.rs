@@ -1,8 +1,10 @@
-//! Query strings with binary values, and their place in a tracker's URL. What the values mean is said elsewhere.
+//! Query strings with binary values, and their place in a tracker's URL. What the values mean is
+//! said elsewhere.
 
 use sow_content::percent;
 
-/// The longest query string that is read, in bytes: a scrape of the most swarms fits, each byte of their hashes escaped.
+/// The longest query string that is read, in bytes: a scrape of the most swarms fits, each byte of
+/// their hashes escaped.
 pub const MAX_QUERY: usize = 8192;
 
 /// What is wrong with a query string.
@@ -22,15 +24,16 @@ pub enum QueryError {
 /// A name and its value.
 type Parameter = (Vec<u8>, Vec<u8>);
 
-/// The names and values of a query string, unescaped. `+` is a plus sign: in a query that carries binary values nobody
-/// writes a space with it.
+/// The names and values of a query string, unescaped. `+` is a plus sign: in a query that carries
+/// binary values nobody writes a space with it.
 pub(super) fn parameters(
     query: &str,
 ) -> Result<impl Iterator<Item = Result<Parameter, QueryError>>, QueryError> {
     if query.len() > MAX_QUERY {
         return Err(QueryError::TooLong);
     }
-    let unescape = |text: &str| percent::decode(text.as_bytes()).ok_or(QueryError::Malformed("an escape"));
+    let unescape =
+        |text: &str| percent::decode(text.as_bytes()).ok_or(QueryError::Malformed("an escape"));
     Ok(query.split('&').filter(|part| !part.is_empty()).map(move |part| {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         Ok((unescape(name)?, unescape(value)?))
@@ -52,7 +55,8 @@ pub(super) fn push(query: &mut String, name: &str, value: &[u8]) {
     percent::encode_into(query, value, b"");
 }
 
-/// Puts a query into a tracker's URL, behind the query that the URL may have (a passkey, say). A fragment goes.
+/// Puts a query into a tracker's URL, behind the query that the URL may have (a passkey, say). A
+/// fragment goes.
 pub(super) fn append(url: &str, query: &str) -> String {
     let url = url.split('#').next().unwrap_or_default();
     let separator = match url.find('?') {
@@ -71,7 +75,10 @@ mod tests {
     fn parameters_are_split() {
         let all: Result<Vec<_>, _> = parameters("&a=%31&&b=%3D=+&c&=d").unwrap().collect();
         let pair = |name: &[u8], value: &[u8]| (name.to_vec(), value.to_vec());
-        assert_eq!(all.unwrap(), [pair(b"a", b"1"), pair(b"b", b"==+"), pair(b"c", b""), pair(b"", b"d")]);
+        assert_eq!(
+            all.unwrap(),
+            [pair(b"a", b"1"), pair(b"b", b"==+"), pair(b"c", b""), pair(b"", b"d")]
+        );
         let broken = parameters("a=%3").unwrap().next();
         assert_eq!(broken, Some(Err(QueryError::Malformed("an escape"))));
         assert_eq!(parameters(&"a".repeat(MAX_QUERY + 1)).err(), Some(QueryError::TooLong));

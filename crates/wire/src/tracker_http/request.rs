@@ -8,8 +8,8 @@ use crate::{
     tracker::{AnnounceEvent, AnnounceRequest, left_from_wire, left_to_wire},
 };
 
-/// An announce as it travels over HTTP. `ip` is not among its fields: a tracker that believed it would let anybody
-/// point a whole swarm at a stranger.
+/// An announce as it travels over HTTP. `ip` is not among its fields: a tracker that believed it
+/// would let anybody point a whole swarm at a stranger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announce {
     /// What is announced.
@@ -28,10 +28,12 @@ impl Announce {
         Self { request, compact: true, no_peer_id: false, tracker_id }
     }
 
-    /// Reads a query string. Of a parameter that comes twice the first counts; what is not known is passed over.
+    /// Reads a query string. Of a parameter that comes twice the first counts; what is not known is
+    /// passed over.
     ///
     /// # Errors
-    /// When the query is too long, `info_hash`, `peer_id` or `port` is missing, or a number is none.
+    /// When the query is too long, `info_hash`, `peer_id` or `port` is missing, or a number is
+    /// none.
     pub fn parse(query: &str) -> Result<Self, QueryError> {
         let mut fields = Fields::default();
         for parameter in parameters(query)? {
@@ -63,7 +65,8 @@ impl Announce {
         let mut query = String::with_capacity(256);
         push(&mut query, "info_hash", &request.info_hash.0);
         push(&mut query, "peer_id", &request.peer_id.0);
-        let mut number = |name: &str, value: u64| push(&mut query, name, value.to_string().as_bytes());
+        let mut number =
+            |name: &str, value: u64| push(&mut query, name, value.to_string().as_bytes());
         number("port", request.port.into());
         number("uploaded", request.uploaded);
         number("downloaded", request.downloaded);
@@ -128,7 +131,9 @@ impl Fields {
             b"uploaded" => first(&mut self.uploaded, || number(value, "uploaded")),
             b"downloaded" => first(&mut self.downloaded, || number(value, "downloaded")),
             // Some programs write -1 where they do not know.
-            b"left" => first(&mut self.left, || Ok(optional_number(value, "left")?.unwrap_or(u64::MAX))),
+            b"left" => {
+                first(&mut self.left, || Ok(optional_number(value, "left")?.unwrap_or(u64::MAX)))
+            }
             b"numwant" => first(&mut self.numwant, || {
                 let wanted = optional_number(value, "numwant")?;
                 Ok(wanted.map(|wanted| u32::try_from(wanted).unwrap_or(u32::MAX)))
@@ -146,7 +151,10 @@ impl Fields {
     }
 }
 
-fn first<T>(field: &mut Option<T>, read: impl FnOnce() -> Result<T, QueryError>) -> Result<(), QueryError> {
+fn first<T>(
+    field: &mut Option<T>,
+    read: impl FnOnce() -> Result<T, QueryError>,
+) -> Result<(), QueryError> {
     if field.is_none() {
         *field = Some(read()?);
     }
@@ -154,7 +162,8 @@ fn first<T>(field: &mut Option<T>, read: impl FnOnce() -> Result<T, QueryError>)
 }
 
 fn number(value: &[u8], name: &'static str) -> Result<u64, QueryError> {
-    let text = str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let text =
+        str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     text.and_then(|text| text.parse().ok()).ok_or(QueryError::Malformed(name))
 }
 
@@ -176,9 +185,11 @@ fn event(value: &[u8]) -> AnnounceEvent {
     }
 }
 
-/// Eight hexadecimal digits, as most programs and BEP 15's field have it; anything else says nothing.
+/// Eight hexadecimal digits, as most programs and BEP 15's field have it; anything else says
+/// nothing.
 fn key(value: &[u8]) -> u32 {
-    let text = str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let text =
+        str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
     text.and_then(|text| u32::from_str_radix(text, 16).ok()).unwrap_or(0)
 }
 
@@ -207,7 +218,10 @@ mod tests {
             numwant: Some(9),
             key: 255,
         };
-        assert_eq!(announce, Announce { request: want, compact: false, no_peer_id: true, tracker_id: None });
+        assert_eq!(
+            announce,
+            Announce { request: want, compact: false, no_peer_id: true, tracker_id: None }
+        );
     }
 
     #[test]

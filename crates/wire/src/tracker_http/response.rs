@@ -1,5 +1,5 @@
-//! The bencoded answer to an announce, both forms of its peers: compact (BEP 23, BEP 7) and a list of dictionaries
-//! (BEP 3).
+//! The bencoded answer to an announce, both forms of its peers: compact (BEP 23, BEP 7) and a list
+//! of dictionaries (BEP 3).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -39,7 +39,8 @@ pub fn encode_failure(reason: &str) -> Vec<u8> {
     out.finish()
 }
 
-/// The body of an answer: peers in compact form, or as dictionaries, with their names unless `no_peer_id`.
+/// The body of an answer: peers in compact form, or as dictionaries, with their names unless
+/// `no_peer_id`.
 pub fn encode_announce(response: &AnnounceResponse, compact: bool, no_peer_id: bool) -> Vec<u8> {
     let mut out = Encoder::new();
     out.dict(|dict| {
@@ -65,8 +66,8 @@ pub fn encode_announce(response: &AnnounceResponse, compact: bool, no_peer_id: b
     out.finish()
 }
 
-/// Reads the body of an answer. Peers beyond [`MAX_PEERS`], those that nobody can dial and those named by a host name are
-/// left out.
+/// Reads the body of an answer. Peers beyond [`MAX_PEERS`], those that nobody can dial and those
+/// named by a host name are left out.
 ///
 /// # Errors
 /// When the body is too long, cannot be read, or says that the tracker refuses.
@@ -87,7 +88,9 @@ pub fn decode_announce(body: &[u8]) -> Result<AnnounceResponse, ResponseError> {
             b"failure reason" => refused = Some(text(value.bytes()?)),
             b"warning message" => response.warning = Some(text(value.bytes()?)),
             b"interval" => response.interval = interval(value.int()?),
-            b"min interval" => response.min_interval = Some(value.int()?).filter(|n| *n > 0).map(interval),
+            b"min interval" => {
+                response.min_interval = Some(value.int()?).filter(|n| *n > 0).map(interval)
+            }
             b"complete" => response.complete = count(value.int()?),
             b"incomplete" => response.incomplete = count(value.int()?),
             b"tracker id" => response.tracker_id = tracker_id(value.bytes()?),
@@ -101,8 +104,8 @@ pub fn decode_announce(body: &[u8]) -> Result<AnnounceResponse, ResponseError> {
     refused.map_or(Ok(response), |reason| Err(ResponseError::Refused(reason)))
 }
 
-/// A reader over an answer that is not too long. What follows its dictionary (a line break, with some trackers) is
-/// passed over.
+/// A reader over an answer that is not too long. What follows its dictionary (a line break, with
+/// some trackers) is passed over.
 pub(super) fn bounded(body: &[u8]) -> Result<Reader<'_>, ResponseError> {
     if body.len() > MAX_RESPONSE {
         return Err(ResponseError::TooLong);
@@ -231,7 +234,8 @@ mod tests {
     #[test]
     fn odd_answers_are_survived() {
         // Keys out of order, no interval, negative numbers, half an address, a line break behind.
-        let body = b"d5:peers8:\x01\x02\x03\x04\x00\x09\x01\x028:completei-1e12:min intervali-5ee\n";
+        let body =
+            b"d5:peers8:\x01\x02\x03\x04\x00\x09\x01\x028:completei-1e12:min intervali-5ee\n";
         let response = decode_announce(body).unwrap();
         assert_eq!(response.interval, Duration::from_secs(1800));
         assert_eq!((response.complete, response.min_interval), (None, None));
@@ -241,7 +245,9 @@ mod tests {
             b"d5:peersld2:ip11:example.org4:porti1eed2:ip7:1.2.3.44:porti0eed2:ip7:1.2.3.44:porti65536ee\
                      d2:ip7:1.2.3.4ed2:ip7:1.2.3.47:peer id3:abc4:porti5eeee";
         assert_eq!(decode_announce(body).unwrap().peers, [peer("1.2.3.4:5", None)]);
-        for bad in [&b""[..], b"<html>", b"le", b"d5:peersi1ee", b"d8:interval1:xe", b"d5:peersli1eee"] {
+        for bad in
+            [&b""[..], b"<html>", b"le", b"d5:peersi1ee", b"d8:interval1:xe", b"d5:peersli1eee"]
+        {
             assert!(matches!(decode_announce(bad), Err(ResponseError::Bencode(_))));
         }
     }

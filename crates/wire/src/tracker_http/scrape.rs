@@ -20,8 +20,8 @@ pub struct ScrapedSwarm {
     pub count: SwarmCount,
 }
 
-/// Where a tracker is scraped, from where it is announced to: `announce` right after the last slash becomes `scrape`.
-/// `None`: it does not offer it (BEP 48).
+/// Where a tracker is scraped, from where it is announced to: `announce` right after the last slash
+/// becomes `scrape`. `None`: it does not offer it (BEP 48).
 pub fn scrape_url(announce: &str) -> Option<String> {
     let (head, tail) = announce.rsplit_once('/')?;
     tail.strip_prefix("announce").map(|tail| format!("{head}/scrape{tail}"))
@@ -36,7 +36,8 @@ pub fn scrape_request(scrape: &str, info_hashes: &[InfoHash]) -> String {
     append(scrape, &query)
 }
 
-/// Reads the query string of a scrape: the swarms that it asks for, at most [`MAX_SCRAPE`]; none means all.
+/// Reads the query string of a scrape: the swarms that it asks for, at most [`MAX_SCRAPE`]; none
+/// means all.
 ///
 /// # Errors
 /// When the query is too long, or a hash is not of twenty bytes.
@@ -87,7 +88,8 @@ pub fn decode_scrape(body: &[u8]) -> Result<Vec<ScrapedSwarm>, ResponseError> {
             b"failure reason" => refused = Some(text(value.bytes()?)),
             b"files" => value.dict(|hash, value| {
                 if let (Ok(hash), true) = (hash.try_into(), swarms.len() < MAX_SCRAPE) {
-                    let mut swarm = ScrapedSwarm { info_hash: InfoHash(hash), count: SwarmCount::default() };
+                    let mut swarm =
+                        ScrapedSwarm { info_hash: InfoHash(hash), count: SwarmCount::default() };
                     value.dict(|key, value| {
                         let field = match key {
                             b"complete" => &mut swarm.count.complete,
@@ -161,7 +163,9 @@ mod tests {
         let mut many = Encoder::new();
         many.dict(|dict| {
             dict.entry(b"files", |out| {
-                out.dict(|files| (0..=255).for_each(|byte| files.entry(&[byte; 20], |out| out.dict(|_| {}))));
+                out.dict(|files| {
+                    (0..=255).for_each(|byte| files.entry(&[byte; 20], |out| out.dict(|_| {})))
+                });
             });
         });
         assert_eq!(decode_scrape(&many.finish()).unwrap().len(), MAX_SCRAPE);

@@ -1,11 +1,13 @@
-//! The client's side of one announce over UDP as a state machine: connect, announce, and what is lost sent again.
+//! The client's side of one announce over UDP as a state machine: connect, announce, and what is
+//! lost sent again.
 //!
 //! Time and randomness come in as arguments; whoever owns a socket carries the datagrams.
 //!
-//! BEP 15 sends again after 15 · 2ⁿ s, up to an hour. A lost first datagram would keep a receiver from its first byte
-//! for 15 s, so an exchange sends again after 0.5, 1, 2, 4 and 8 s instead, which comes to BEP 15's first time-out, and
-//! then gives up. That is five datagrams of 16 bytes to a tracker that is down. The waits beyond are the announce
-//! schedule's, which treats every failed tracker alike.
+//! BEP 15 sends again after 15 · 2ⁿ s, up to an hour. A lost first datagram would keep a receiver
+//! from its first byte for 15 s, so an exchange sends again after 0.5, 1, 2, 4 and 8 s instead,
+//! which comes to BEP 15's first time-out, and then gives up. That is five datagrams of 16 bytes to
+//! a tracker that is down. The waits beyond are the announce schedule's, which treats every failed
+//! tracker alike.
 
 use std::time::Duration;
 
@@ -71,8 +73,9 @@ enum Phase {
 }
 
 impl Exchange {
-    /// An announce to a tracker that is reached by an address of `family`. `url_data` is the path and query of its URL
-    /// (BEP 41), `connection` what an earlier exchange with the same address left.
+    /// An announce to a tracker that is reached by an address of `family`. `url_data` is the path
+    /// and query of its URL (BEP 41), `connection` what an earlier exchange with the same address
+    /// left.
     pub fn new(
         announce: AnnounceRequest,
         url_data: Vec<u8>,
@@ -94,7 +97,8 @@ impl Exchange {
             return Step::Wait(self.overdue);
         }
         if let Phase::Announcing { connection, reused } = self.phase {
-            // Trackers pass over an id that they do not know: one that was kept gets a single chance.
+            // Trackers pass over an id that they do not know: one that was kept gets a single
+            // chance.
             if !connection.is_good(now) || reused && self.attempt > 0 {
                 self.enter(Phase::Connecting, rng);
             }
@@ -107,8 +111,8 @@ impl Exchange {
         Step::Send(self.datagram())
     }
 
-    /// Takes a datagram from the tracker's address: the end of the exchange, or `None` when it goes on with
-    /// [`Exchange::step`]. What does not answer this exchange is passed over.
+    /// Takes a datagram from the tracker's address: the end of the exchange, or `None` when it goes
+    /// on with [`Exchange::step`]. What does not answer this exchange is passed over.
     pub fn receive(
         &mut self,
         now: Duration,
@@ -232,12 +236,15 @@ mod tests {
         assert_eq!(exchange.step(ms(0), &mut rng), Step::Wait(ms(500)));
         assert_eq!(exchange.receive(ms(20), &answer(&connect).encode(Family::V4), &mut rng), None);
         let announce = sent(exchange.step(ms(20), &mut rng));
-        let Request::Announce { connection: 99, announce: ANNOUNCE, ref url_data, .. } = announce else {
+        let Request::Announce { connection: 99, announce: ANNOUNCE, ref url_data, .. } = announce
+        else {
             panic!("{announce:?}")
         };
         assert_eq!(url_data, b"/announce");
-        let (Request::Connect { transaction: first }, Request::Announce { transaction: second, .. }) =
-            (&connect, &announce)
+        let (
+            Request::Connect { transaction: first },
+            Request::Announce { transaction: second, .. },
+        ) = (&connect, &announce)
         else {
             panic!()
         };
@@ -285,7 +292,10 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(4);
         let kept = Some(Connection { id: 5, since: ms(1000) });
         let mut early = exchange(kept, &mut rng);
-        assert!(matches!(sent(early.step(ms(60_999), &mut rng)), Request::Announce { connection: 5, .. }));
+        assert!(matches!(
+            sent(early.step(ms(60_999), &mut rng)),
+            Request::Announce { connection: 5, .. }
+        ));
         let mut late = exchange(kept, &mut rng);
         assert!(matches!(sent(late.step(ms(61_000), &mut rng)), Request::Connect { .. }));
     }
@@ -296,8 +306,11 @@ mod tests {
         let kept = Some(Connection { id: 5, since: ms(0) });
         // It says so.
         let mut told = exchange(kept, &mut rng);
-        let Request::Announce { transaction, .. } = sent(told.step(ms(10), &mut rng)) else { panic!() };
-        let error = Response::Error { transaction, message: "connection id".into() }.encode(Family::V4);
+        let Request::Announce { transaction, .. } = sent(told.step(ms(10), &mut rng)) else {
+            panic!()
+        };
+        let error =
+            Response::Error { transaction, message: "connection id".into() }.encode(Family::V4);
         assert_eq!(told.receive(ms(20), &error, &mut rng), None);
         assert!(matches!(sent(told.step(ms(20), &mut rng)), Request::Connect { .. }));
         // It says nothing.
@@ -310,7 +323,9 @@ mod tests {
     fn a_refusal_ends_it() {
         let mut rng = fastrand::Rng::with_seed(6);
         let mut exchange = exchange(None, &mut rng);
-        let Request::Connect { transaction } = sent(exchange.step(ms(0), &mut rng)) else { panic!() };
+        let Request::Connect { transaction } = sent(exchange.step(ms(0), &mut rng)) else {
+            panic!()
+        };
         let error = Response::Error { transaction, message: "go away".into() }.encode(Family::V4);
         assert_eq!(exchange.receive(ms(1), &error, &mut rng), Some(Err(Refused("go away".into()))));
     }

@@ -1,7 +1,7 @@
 //! The packets of BEP 15, and the option that carries a tracker URL's path and query (BEP 41).
 //!
-//! Both directions encode and decode, so that a client can be tested against a server. Datagrams are whole: what is
-//! short is refused, what follows a known head is passed over.
+//! Both directions encode and decode, so that a client can be tested against a server. Datagrams
+//! are whole: what is short is refused, what follows a known head is passed over.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,8 +11,8 @@ use crate::{
     bittorrent::PeerId,
     compact,
     tracker::{
-        AnnounceEvent, AnnounceRequest, AnnounceResponse, MAX_PEERS, MAX_SCRAPE, SwarmCount, TrackedPeer,
-        interval, left_from_wire, left_to_wire, text,
+        AnnounceEvent, AnnounceRequest, AnnounceResponse, MAX_PEERS, MAX_SCRAPE, SwarmCount,
+        TrackedPeer, interval, left_from_wire, left_to_wire, text,
     },
 };
 
@@ -32,7 +32,8 @@ const OPTION_URL_DATA: u8 = 2;
 /// The longest path and query of a tracker URL that is sent or kept, in bytes.
 const MAX_URL_DATA: usize = 1024;
 
-/// The kind of address that a tracker is reached by: it is the kind of all addresses in its answer (BEP 15).
+/// The kind of address that a tracker is reached by: it is the kind of all addresses in its answer
+/// (BEP 15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// 6 bytes a peer.
@@ -57,7 +58,8 @@ pub enum Request {
         transaction: u32,
         /// What is announced.
         announce: AnnounceRequest,
-        /// Path and query of the tracker's URL, such as a passkey (BEP 41); at most 1,024 bytes travel.
+        /// Path and query of the tracker's URL, such as a passkey (BEP 41); at most 1,024 bytes
+        /// travel.
         url_data: Vec<u8>,
     },
     /// Asks for the numbers of swarms.
@@ -158,7 +160,12 @@ impl Request {
             CONNECT => Err(PacketError::Protocol),
             ANNOUNCE => {
                 let announce = read_announce(&mut fields)?;
-                Ok(Self::Announce { connection, transaction, announce, url_data: read_url_data(fields.0) })
+                Ok(Self::Announce {
+                    connection,
+                    transaction,
+                    announce,
+                    url_data: read_url_data(fields.0),
+                })
             }
             SCRAPE => {
                 let (hashes, _) = fields.0.as_chunks::<20>();
@@ -181,7 +188,8 @@ impl Response {
             }
             Self::Announce { transaction, response } => {
                 let seconds = u32::try_from(response.interval.as_secs()).unwrap_or(u32::MAX);
-                let (leechers, seeds) = (response.incomplete.unwrap_or(0), response.complete.unwrap_or(0));
+                let (leechers, seeds) =
+                    (response.incomplete.unwrap_or(0), response.complete.unwrap_or(0));
                 put_u32s(&mut out, &[ANNOUNCE, *transaction, seconds, leechers, seeds]);
                 let (mut v4, mut v6) = (Vec::new(), Vec::new());
                 for peer in response.peers.iter().take(MAX_PEERS) {
@@ -212,7 +220,9 @@ impl Response {
         let (action, transaction) = (fields.u32()?, fields.u32()?);
         match action {
             CONNECT => Ok(Self::Connect { transaction, connection: fields.u64()? }),
-            ANNOUNCE => Ok(Self::Announce { transaction, response: read_response(&mut fields, family)? }),
+            ANNOUNCE => {
+                Ok(Self::Announce { transaction, response: read_response(&mut fields, family)? })
+            }
             SCRAPE => {
                 let (entries, _) = fields.0.as_chunks::<12>();
                 let swarms = entries.iter().take(MAX_SCRAPE).map(read_count).collect();
@@ -280,7 +290,8 @@ fn put_announce(out: &mut Vec<u8>, announce: &AnnounceRequest) {
         AnnounceEvent::Started => 2,
         AnnounceEvent::Stopped => 3,
     };
-    // -1 leaves the number to the tracker; what is above the largest signed number would be taken for it.
+    // -1 leaves the number to the tracker; what is above the largest signed number would be taken
+    // for it.
     let numwant = announce.numwant.map_or(u32::MAX, |number| number.min(i32::MAX as u32));
     // The address is 0: the tracker takes the datagram's source.
     put_u32s(out, &[event, 0, announce.key, numwant]);
@@ -289,7 +300,8 @@ fn put_announce(out: &mut Vec<u8>, announce: &AnnounceRequest) {
 
 fn read_announce(fields: &mut Fields<'_>) -> Result<AnnounceRequest, PacketError> {
     let (info_hash, peer_id) = (InfoHash(fields.bytes()?), PeerId(fields.bytes()?));
-    let (downloaded, left, uploaded) = (fields.u64()?, left_from_wire(fields.u64()?), fields.u64()?);
+    let (downloaded, left, uploaded) =
+        (fields.u64()?, left_from_wire(fields.u64()?), fields.u64()?);
     let event = match fields.u32()? {
         1 => AnnounceEvent::Completed,
         2 => AnnounceEvent::Started,
@@ -300,7 +312,17 @@ fn read_announce(fields: &mut Fields<'_>) -> Result<AnnounceRequest, PacketError
     let key = fields.u32()?;
     let numwant = Some(fields.u32()?).filter(|number| i32::try_from(*number).is_ok());
     let port = fields.u16()?;
-    Ok(AnnounceRequest { info_hash, peer_id, port, uploaded, downloaded, left, event, numwant, key })
+    Ok(AnnounceRequest {
+        info_hash,
+        peer_id,
+        port,
+        uploaded,
+        downloaded,
+        left,
+        event,
+        numwant,
+        key,
+    })
 }
 
 fn put_url_data(out: &mut Vec<u8>, url_data: &[u8]) {
@@ -391,8 +413,12 @@ mod tests {
     fn requests_lie_as_bep_15_draws_them() {
         let connect = Request::Connect { transaction: 0x0102_0304 }.encode();
         assert_eq!(connect, [0, 0, 4, 0x17, 0x27, 0x10, 0x19, 0x80, 0, 0, 0, 0, 1, 2, 3, 4]);
-        let request =
-            Request::Announce { connection: 6, transaction: 8, announce: announce(), url_data: vec![] };
+        let request = Request::Announce {
+            connection: 6,
+            transaction: 8,
+            announce: announce(),
+            url_data: vec![],
+        };
         let bytes = request.encode();
         assert_eq!(bytes.len(), 98);
         assert_eq!(bytes[8..16], [0, 0, 0, 1, 0, 0, 0, 8]);
@@ -406,7 +432,8 @@ mod tests {
     fn answers_hold_peers_of_one_family() {
         let response = answer(&["10.0.0.1:80", "[2001:db8::1]:80"]);
         let packet = Response::Announce { transaction: 1, response };
-        for (family, length, kept) in [(Family::V4, 26, "10.0.0.1:80"), (Family::V6, 38, "[2001:db8::1]:80")]
+        for (family, length, kept) in
+            [(Family::V4, 26, "10.0.0.1:80"), (Family::V6, 38, "[2001:db8::1]:80")]
         {
             let bytes = packet.encode(family);
             assert_eq!(bytes.len(), length);
@@ -418,19 +445,31 @@ mod tests {
     #[test]
     fn a_negative_interval_is_nonsense() {
         let bytes = [&[0, 0, 0, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff][..], &[0; 8]].concat();
-        let Ok(Response::Announce { response, .. }) = Response::decode(&bytes, Family::V4) else { panic!() };
+        let Ok(Response::Announce { response, .. }) = Response::decode(&bytes, Family::V4) else {
+            panic!()
+        };
         assert_eq!(response.interval, Duration::from_secs(1800));
     }
 
     #[test]
     fn what_is_short_or_unknown_is_refused() {
-        let bytes =
-            Request::Announce { connection: 6, transaction: 8, announce: announce(), url_data: vec![] }
-                .encode();
+        let bytes = Request::Announce {
+            connection: 6,
+            transaction: 8,
+            announce: announce(),
+            url_data: vec![],
+        }
+        .encode();
         assert_eq!(Request::decode(&bytes[..97]), Err(PacketError::Short));
         assert_eq!(Request::decode(&[0; 16]), Err(PacketError::Protocol));
-        assert_eq!(Response::decode(&[0, 0, 0, 9, 0, 0, 0, 0], Family::V4), Err(PacketError::Action(9)));
-        assert_eq!(Response::decode(&[0, 0, 0, 0, 0, 0, 0, 0, 1], Family::V4), Err(PacketError::Short));
+        assert_eq!(
+            Response::decode(&[0, 0, 0, 9, 0, 0, 0, 0], Family::V4),
+            Err(PacketError::Action(9))
+        );
+        assert_eq!(
+            Response::decode(&[0, 0, 0, 0, 0, 0, 0, 0, 1], Family::V4),
+            Err(PacketError::Short)
+        );
         assert_eq!(Response::decode(&[], Family::V4), Err(PacketError::Short));
     }
 
@@ -452,11 +491,15 @@ mod tests {
     fn a_flood_of_entries_is_cut() {
         let mut bytes = [vec![0; 8], vec![1; 12 * 200]].concat();
         bytes[3] = 2;
-        let Ok(Response::Scrape { swarms, .. }) = Response::decode(&bytes, Family::V4) else { panic!() };
+        let Ok(Response::Scrape { swarms, .. }) = Response::decode(&bytes, Family::V4) else {
+            panic!()
+        };
         assert_eq!(swarms.len(), MAX_SCRAPE);
         bytes = [vec![0; 20], vec![1; 6 * 5000]].concat();
         bytes[3] = 1;
-        let Ok(Response::Announce { response, .. }) = Response::decode(&bytes, Family::V4) else { panic!() };
+        let Ok(Response::Announce { response, .. }) = Response::decode(&bytes, Family::V4) else {
+            panic!()
+        };
         assert_eq!(response.peers.len(), MAX_PEERS);
     }
 }

@@ -1,5 +1,5 @@
-//! Pictures of a whole crowd: completion against users, distance from the bound, what the origin sent, how completion is
-//! distributed.
+//! Pictures of a whole crowd: completion against users, distance from the bound, what the origin
+//! sent, how completion is distributed.
 
 use std::collections::BTreeMap;
 
@@ -48,11 +48,16 @@ pub(super) fn distance(summary: &Summary<'_>, file: &File) -> Vec<Figure> {
         places: 3,
         value: |group| group.distance,
         lines: |_| vec![("bound", Dash::Long, 1.0)],
-        // Its client/server figures are means of clients that were not started together: less than the bound of the last.
+        // Its client/server figures are means of clients that were not started together: less than
+        // the bound of the last.
         document: Some(|model, mean, bound| (model == Model::PeerToPeer).then_some(mean / bound)),
         from: 1.0,
     };
-    if summary.users(file).len() < USERS_FOR_A_LINE { Vec::new() } else { sort.figures(summary, file) }
+    if summary.users(file).len() < USERS_FOR_A_LINE {
+        Vec::new()
+    } else {
+        sort.figures(summary, file)
+    }
 }
 
 /// What origins sent, in files.
@@ -64,7 +69,9 @@ pub(super) fn origin_upload(summary: &Summary<'_>, file: &File) -> Vec<Figure> {
         places: 2,
         value: |group| group.origin_files,
         lines: |group| match group.model {
-            Model::ClientServer => vec![("once for each receiver", Dash::Dotted, f64::from(group.users))],
+            Model::ClientServer => {
+                vec![("once for each receiver", Dash::Dotted, f64::from(group.users))]
+            }
             Model::PeerToPeer => vec![("once", Dash::Long, 1.0)],
         },
         document: None,
@@ -94,7 +101,8 @@ struct Sort {
     from: f64,
 }
 
-/// Places side by side for what belongs to one number of users, so that equal values do not hide each other.
+/// Places side by side for what belongs to one number of users, so that equal values do not hide
+/// each other.
 struct Slots<'a> {
     users: &'a [u32],
     count: f64,
@@ -130,7 +138,8 @@ impl Sort {
         if users.len() >= USERS_FOR_A_LINE {
             return vec![self.against_users(summary, file, &groups, &users)];
         }
-        let of = |users| groups.iter().copied().filter(|group| group.users == users).collect::<Vec<_>>();
+        let of =
+            |users| groups.iter().copied().filter(|group| group.users == users).collect::<Vec<_>>();
         users.iter().map(|&users| self.of_users(summary, file, &of(users), users)).collect()
     }
 
@@ -153,10 +162,17 @@ impl Sort {
         for (place, mode) in modes.iter().enumerate() {
             let point = |group: &Group<'_>| {
                 let spread = (self.value)(group)?;
-                Some(Point { x: slots.x(group.users, place), y: spread.median, range: range(spread) })
+                Some(Point {
+                    x: slots.x(group.users, place),
+                    y: spread.median,
+                    range: range(spread),
+                })
             };
-            let points =
-                groups.iter().filter(|group| group.mode == *mode).filter_map(|group| point(group)).collect();
+            let points = groups
+                .iter()
+                .filter(|group| group.mode == *mode)
+                .filter_map(|group| point(group))
+                .collect();
             let mut look = look_of(summary.place(mode), true);
             look.line = Some((1.2, Dash::Solid));
             series.push(Series { points, look });
@@ -167,8 +183,10 @@ impl Sort {
             for (users, value) in values {
                 let [start, end] = slots.ends(users);
                 // Behind the points.
-                series
-                    .insert(0, Series { points: vec![Point::at(start, value), Point::at(end, value)], look });
+                series.insert(
+                    0,
+                    Series { points: vec![Point::at(start, value), Point::at(end, value)], look },
+                );
             }
             legend.push((name.to_owned(), look));
         }
@@ -230,7 +248,8 @@ impl Sort {
         lines
     }
 
-    /// Document 1's own figures where its network and file are used: name, form, value at each number of users.
+    /// Document 1's own figures where its network and file are used: name, form, value at each
+    /// number of users.
     fn document_1(&self, summary: &Summary<'_>, groups: &[&Group<'_>]) -> Compared<Marker> {
         let Some(of) = self.document else { return Vec::new() };
         if !published::is_network_of_document_1(&summary.records.header.topology) {
@@ -252,7 +271,13 @@ impl Sort {
         kinds.filter(|(_, _, values)| !values.is_empty()).collect()
     }
 
-    fn of_users(&self, summary: &Summary<'_>, file: &File, groups: &[&Group<'_>], users: u32) -> Figure {
+    fn of_users(
+        &self,
+        summary: &Summary<'_>,
+        file: &File,
+        groups: &[&Group<'_>],
+        users: u32,
+    ) -> Figure {
         let mut marks: Vec<Mark> = Vec::new();
         for (row, group) in groups.iter().enumerate() {
             for (name, dash, value) in (self.lines)(group) {
@@ -287,7 +312,8 @@ impl Sort {
 
 /// When how many receivers were ready, of the largest crowd.
 pub(super) fn distribution(summary: &Summary<'_>, file: &File) -> Option<Figure> {
-    let groups: Vec<&Group<'_>> = summary.of_file(file).filter(|group| group.complete > 0).collect();
+    let groups: Vec<&Group<'_>> =
+        summary.of_file(file).filter(|group| group.complete > 0).collect();
     let users = groups.iter().map(|group| group.users).max()?;
     let groups: Vec<&Group<'_>> = groups.into_iter().filter(|group| group.users == users).collect();
     let (mut series, mut legend) = (Vec::new(), Vec::new());
@@ -330,7 +356,8 @@ pub(super) fn distribution(summary: &Summary<'_>, file: &File) -> Option<Figure>
     })
 }
 
-/// Bounds of time with names and looks that tell them apart: where the number of origins varies, there are several of one model.
+/// Bounds of time with names and looks that tell them apart: where the number of origins varies,
+/// there are several of one model.
 fn distinct_bounds(groups: &[&Group<'_>]) -> Vec<(String, Look, f64)> {
     let mut bounds: Vec<(&str, Dash, f64, Vec<&str>)> = Vec::new();
     for group in groups {
@@ -340,7 +367,8 @@ fn distinct_bounds(groups: &[&Group<'_>]) -> Vec<(String, Look, f64)> {
                 bounds.push((name, dash, seconds, Vec::new()));
                 bounds.len() - 1
             });
-            let origins = modes::origins_of(group.mode).filter(|origins| !bounds[at].3.contains(origins));
+            let origins =
+                modes::origins_of(group.mode).filter(|origins| !bounds[at].3.contains(origins));
             bounds[at].3.extend(origins);
         }
     }
@@ -362,7 +390,9 @@ fn finishes(group: &Group<'_>) -> Vec<f64> {
     for run in group.complete_runs() {
         let began = run.began().unwrap_or_default();
         all.extend(
-            run.staying().filter_map(|receiver| receiver.finished_seconds).map(|finished| finished - began),
+            run.staying()
+                .filter_map(|receiver| receiver.finished_seconds)
+                .map(|finished| finished - began),
         );
     }
     all.sort_by(f64::total_cmp);
@@ -372,8 +402,9 @@ fn finishes(group: &Group<'_>) -> Vec<f64> {
 /// A staircase to 100 %, with a point at its end.
 fn steps(times: &[f64], look: Look) -> Vec<Series> {
     let share = |count: usize| count as f64 / times.len() as f64 * 100.0;
-    let stair =
-        |(before, &time): (usize, &f64)| [Point::at(time, share(before)), Point::at(time, share(before + 1))];
+    let stair = |(before, &time): (usize, &f64)| {
+        [Point::at(time, share(before)), Point::at(time, share(before + 1))]
+    };
     let line: Vec<Point> = times.iter().enumerate().flat_map(stair).collect();
     let end = line.last().copied().into_iter().collect();
     vec![

@@ -45,7 +45,12 @@ pub(super) fn throughput(summary: &Summary<'_>, group: &Group<'_>) -> Option<Fig
     let down = Counted {
         label: "received (Mbit/s)",
         counter: |point| point.down_bytes,
-        limits: hosts.limits(links, end, |point| point.down_bytes, |host| host.down_bits_per_second),
+        limits: hosts.limits(
+            links,
+            end,
+            |point| point.down_bytes,
+            |host| host.down_bits_per_second,
+        ),
     };
     let mut legend = hosts.legend();
     match up.limits.len().max(down.limits.len()) {
@@ -75,7 +80,8 @@ const CROWD: Look = Look { color: Color::Series(5), line: Some((0.8, Dash::Solid
 const MEDIAN: Look = Look { color: Color::Series(0), line: Some((2.2, Dash::Solid)), marker: None };
 
 const ORIGINS: Look = Look { color: Color::Muted, line: Some((0.8, Dash::Solid)), marker: None };
-const ORIGINS_MEDIAN: Look = Look { color: Color::Ink, line: Some((2.2, Dash::Solid)), marker: None };
+const ORIGINS_MEDIAN: Look =
+    Look { color: Color::Ink, line: Some((2.2, Dash::Solid)), marker: None };
 
 /// What a panel shows.
 struct Counted {
@@ -97,7 +103,10 @@ impl<'a> Hosts<'a> {
         let mut receivers: Vec<_> =
             run.receivers.iter().filter_map(|receiver| find(&receiver.host)).collect();
         receivers.sort_by_key(|(host, _)| natural(host));
-        Self { origins: run.origins.iter().filter_map(|origin| find(&origin.host)).collect(), receivers }
+        Self {
+            origins: run.origins.iter().filter_map(|origin| find(&origin.host)).collect(),
+            receivers,
+        }
     }
 
     fn told_apart(&self) -> bool {
@@ -115,7 +124,8 @@ impl<'a> Hosts<'a> {
         let (receivers, origins) = (of(&self.receivers), of(&self.origins));
         let medians = [
             (!self.told_apart()).then(|| Series { points: median(&receivers), look: MEDIAN }),
-            (!self.origins_told_apart()).then(|| Series { points: median(&origins), look: ORIGINS_MEDIAN }),
+            (!self.origins_told_apart())
+                .then(|| Series { points: median(&origins), look: ORIGINS_MEDIAN }),
         ];
         let looks = (0..receivers.len()).map(|place| self.receiver_look(place));
         let looks = looks.chain((0..origins.len()).map(|place| self.origin_look(place)));
@@ -124,8 +134,17 @@ impl<'a> Hosts<'a> {
         // Thin lines are behind what stands for them.
         series.sort_by_key(|series| series.look != CROWD && series.look != ORIGINS);
         series.extend(medians.into_iter().flatten());
-        let most = series.iter().flat_map(|series| &series.points).map(|point| point.y).fold(0.0, f64::max);
-        let y = Axis::rounded(counted.label, 0.0, counted.limits.iter().copied().fold(most, f64::max), 6);
+        let most = series
+            .iter()
+            .flat_map(|series| &series.points)
+            .map(|point| point.y)
+            .fold(0.0, f64::max);
+        let y = Axis::rounded(
+            counted.label,
+            0.0,
+            counted.limits.iter().copied().fold(most, f64::max),
+            6,
+        );
         series.extend(counted.limits.iter().map(|&limit| Series {
             points: vec![Point::at(0.0, limit), Point::at(f64::MAX, limit)],
             look: LIMIT,
@@ -133,12 +152,21 @@ impl<'a> Hosts<'a> {
         Panel { y, height: HEIGHT, series }
     }
 
-    /// The rates in Mbit/s that links in one direction have, ascending; none if there are too many. Where they differ, only those of hosts
-    /// that used a tenth of theirs at some time: the others' would be far above all that there is to see.
-    fn limits(&self, links: &[Host], end: f64, counter: Counter, rate: fn(&Host) -> Option<u64>) -> Vec<f64> {
-        let rate_of = |name: &str| Some(rate(links.iter().find(|host| host.name == name)?)? as f64 / 1e6);
+    /// The rates in Mbit/s that links in one direction have, ascending; none if there are too many.
+    /// Where they differ, only those of hosts that used a tenth of theirs at some time: the others'
+    /// would be far above all that there is to see.
+    fn limits(
+        &self,
+        links: &[Host],
+        end: f64,
+        counter: Counter,
+        rate: fn(&Host) -> Option<u64>,
+    ) -> Vec<f64> {
+        let rate_of =
+            |name: &str| Some(rate(links.iter().find(|host| host.name == name)?)? as f64 / 1e6);
         let all = self.origins.iter().chain(&self.receivers);
-        let all: Option<Vec<_>> = all.map(|(name, points)| Some((rate_of(name)?, *points))).collect();
+        let all: Option<Vec<_>> =
+            all.map(|(name, points)| Some((rate_of(name)?, *points))).collect();
         // A host without a limit may be above every line.
         let all = all.unwrap_or_default();
         let same = all.windows(2).all(|pair| pair[0].0 == pair[1].0);
@@ -169,8 +197,9 @@ impl<'a> Hosts<'a> {
 
     fn legend(&self) -> Vec<(String, Look)> {
         let origins = self.origins.iter().enumerate();
-        let mut legend: Vec<_> =
-            origins.map(|(place, (host, _))| (format!("{host} (origin)"), self.origin_look(place))).collect();
+        let mut legend: Vec<_> = origins
+            .map(|(place, (host, _))| (format!("{host} (origin)"), self.origin_look(place)))
+            .collect();
         if !self.origins_told_apart() {
             legend = vec![
                 (format!("{} origins", self.origins.len()), ORIGINS),
@@ -179,8 +208,9 @@ impl<'a> Hosts<'a> {
         }
         if self.told_apart() {
             let receivers = self.receivers.iter().enumerate();
-            legend
-                .extend(receivers.map(|(place, (host, _))| ((*host).to_owned(), self.receiver_look(place))));
+            legend.extend(
+                receivers.map(|(place, (host, _))| ((*host).to_owned(), self.receiver_look(place))),
+            );
         } else {
             legend.push((format!("{} receivers", self.receivers.len()), CROWD));
             legend.push(("median of receivers".into(), MEDIAN));
@@ -196,7 +226,8 @@ fn rates(points: &[SeriesPoint], end: f64, counter: Counter) -> Vec<Point> {
     let between = (last.t - first.t) / points.len().saturating_sub(1).max(1) as f64;
     let steps = (end / (end / STEPS).max(2.0 * between)).floor().clamp(1.0, STEPS) as usize;
     let step = end / steps as f64;
-    let counted: Vec<f64> = (0..=steps).map(|place| bytes_at(points, place as f64 * step, counter)).collect();
+    let counted: Vec<f64> =
+        (0..=steps).map(|place| bytes_at(points, place as f64 * step, counter)).collect();
     let rate = |pair: &[f64]| (pair[1] - pair[0]).max(0.0) * 8.0 / 1e6 / step;
     counted
         .windows(2)
@@ -209,8 +240,9 @@ fn rates(points: &[SeriesPoint], end: f64, counter: Counter) -> Vec<Point> {
 fn bytes_at(points: &[SeriesPoint], t: f64, counter: Counter) -> f64 {
     let after = points.partition_point(|point| point.t < t);
     let value = |point: &SeriesPoint| counter(point) as f64;
-    let (t0, v0) =
-        after.checked_sub(1).map_or((0.0, 0.0), |before| (points[before].t, value(&points[before])));
+    let (t0, v0) = after
+        .checked_sub(1)
+        .map_or((0.0, 0.0), |before| (points[before].t, value(&points[before])));
     match points.get(after) {
         None => v0,
         Some(next) if next.t <= t0 => value(next),
@@ -222,17 +254,22 @@ fn bytes_at(points: &[SeriesPoint], t: f64, counter: Counter) -> f64 {
 fn median(lines: &[Vec<Point>]) -> Vec<Point> {
     let Some(first) = lines.iter().max_by_key(|line| line.len()) else { return Vec::new() };
     let alike: Vec<&Vec<Point>> = lines.iter().filter(|line| line.len() == first.len()).collect();
-    let middle =
-        |place: usize| Spread::of(alike.iter().map(|line| line[place].y)).map(|spread| spread.median);
+    let middle = |place: usize| {
+        Spread::of(alike.iter().map(|line| line[place].y)).map(|spread| spread.median)
+    };
     (0..first.len()).filter_map(|place| Some(Point::at(first[place].x, middle(place)?))).collect()
 }
 
-/// Who got how much from whom in the typical run. `None` if nobody could tell, or all came from one.
+/// Who got how much from whom in the typical run. `None` if nobody could tell, or all came from
+/// one.
 pub(super) fn shares(group: &Group<'_>) -> Option<Figure> {
     let run = group.typical()?;
     let mut rows: Vec<&str> = run.origins.iter().map(|origin| origin.host.as_str()).collect();
-    let mut others: Vec<&str> = run.receivers.iter().map(|receiver| receiver.host.as_str()).collect();
-    others.extend(run.receivers.iter().flat_map(|receiver| receiver.from_bytes.keys().map(String::as_str)));
+    let mut others: Vec<&str> =
+        run.receivers.iter().map(|receiver| receiver.host.as_str()).collect();
+    others.extend(
+        run.receivers.iter().flat_map(|receiver| receiver.from_bytes.keys().map(String::as_str)),
+    );
     others.sort_by_key(|host| natural(host));
     let sources: BTreeSet<&String> =
         run.receivers.iter().flat_map(|receiver| receiver.from_bytes.keys()).collect();
@@ -291,7 +328,10 @@ mod tests {
     use super::*;
 
     fn points(samples: &[(f64, u64)]) -> Vec<SeriesPoint> {
-        samples.iter().map(|&(t, bytes)| SeriesPoint { t, up_bytes: bytes, down_bytes: 0 }).collect()
+        samples
+            .iter()
+            .map(|&(t, bytes)| SeriesPoint { t, up_bytes: bytes, down_bytes: 0 })
+            .collect()
     }
 
     #[test]

@@ -125,10 +125,14 @@ pub(crate) fn medians(summary: &Summary<'_>) -> Table {
             optional(group.bounds, |bounds| format!("{:.4}", bounds.client_server)),
             optional(group.bounds, |bounds| format!("{:.4}", bounds.peer_to_peer)),
         ];
-        for spread in [group.last, group.mean, group.speed, group.origin_files, group.wire, group.distance] {
+        for spread in
+            [group.last, group.mean, group.speed, group.origin_files, group.wire, group.distance]
+        {
             let values = spread.map(|spread| [spread.median, spread.least, spread.most]);
             row.extend(
-                values.map_or_else(Default::default, |values| values.map(|value| format!("{value:.4}"))),
+                values.map_or_else(Default::default, |values| {
+                    values.map(|value| format!("{value:.4}"))
+                }),
             );
         }
         row

@@ -1,4 +1,5 @@
-//! aria2, with a tracker beside the first origin, since aria2 takes peers from nowhere else at the start.
+//! aria2, with a tracker beside the first origin, since aria2 takes peers from nowhere else at the
+//! start.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,7 +18,8 @@ use crate::{record::Missing, scenario::Mode};
 
 const PROGRAM: &str = "aria2c";
 
-/// No discovery that costs time; announces every 2 s; no limit below which it looks for more peers, so that it meets everybody.
+/// No discovery that costs time; announces every 2 s; no limit below which it looks for more peers,
+/// so that it meets everybody.
 const SETTINGS: [&str; 14] = [
     "--no-conf=true",
     "--enable-dht=false",
@@ -68,8 +70,10 @@ impl Program for Aria2 {
         self.torrent = torrent::create(stage, Some(&tracker.url))?;
         let folder = stage.content.parent().unwrap_or(Path::new("/"));
         for place in &stage.origins {
-            let seed =
-                stage.start(place, &self.line(folder).arg("--check-integrity=true").arg(&self.torrent))?;
+            let seed = stage.start(
+                place,
+                &self.line(folder).arg("--check-integrity=true").arg(&self.torrent),
+            )?;
             tracker.wait_for_seed(stage, place)?;
             self.seeds.push(seed);
         }

@@ -18,13 +18,10 @@ pub(super) struct Chunk {
 impl Program for Chunk {
     fn start_origins(&mut self, stage: &Stage<'_>) -> Result<(), ProgramError> {
         for place in &stage.origins {
-            let line = CommandLine::new(stage.sow).args(["chunk", "server", "-f"]).arg(stage.content).args([
-                "-p",
-                PORT,
-                "--bind",
-                &place.address.to_string(),
-                "--json",
-            ]);
+            let line = CommandLine::new(stage.sow)
+                .args(["chunk", "server", "-f"])
+                .arg(stage.content)
+                .args(["-p", PORT, "--bind", &place.address.to_string(), "--json"]);
             let server = stage.start(place, &line)?;
             stage.wait_for_event(&server, "ready")?;
             self.servers.push(server);
@@ -39,7 +36,8 @@ impl Program for Chunk {
     ) -> Result<Box<dyn Receiver>, ProgramError> {
         let place = &stage.receivers[index];
         let copy = place.folder.join(stage.file_name());
-        let servers = stage.origins.iter().flat_map(|origin| ["-s".to_owned(), origin.address.to_string()]);
+        let servers =
+            stage.origins.iter().flat_map(|origin| ["-s".to_owned(), origin.address.to_string()]);
         let line = CommandLine::new(stage.sow)
             .args(["chunk", "client"])
             .args(servers)

@@ -60,8 +60,11 @@ mod tests {
 
     #[test]
     fn it_is_shown_as_it_would_be_typed() {
-        let line =
-            CommandLine::new("sow").args(["get", "10.0.0.1:52000/6hx2"]).arg("a b").arg("").arg("it's");
+        let line = CommandLine::new("sow")
+            .args(["get", "10.0.0.1:52000/6hx2"])
+            .arg("a b")
+            .arg("")
+            .arg("it's");
         assert_eq!(line.to_string(), r"sow get 10.0.0.1:52000/6hx2 'a b' '' 'it'\''s'");
     }
 }

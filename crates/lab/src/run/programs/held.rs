@@ -1,5 +1,5 @@
-//! A receiver of ours, or of any program that begins as soon as it is started: held back in its host until it may go. It says
-//! `complete` as `sow` does.
+//! A receiver of ours, or of any program that begins as soon as it is started: held back in its
+//! host until it may go. It says `complete` as `sow` does.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,8 @@ use std::{
 
 use super::{CommandLine, Place, Process, ProgramError, Receiver, Stage};
 
-/// A receiver that is held until it may go, and then says `complete`. The start of its program counts.
+/// A receiver that is held until it may go, and then says `complete`. The start of its program
+/// counts.
 #[derive(Debug)]
 pub(crate) struct Held {
     process: Arc<Process>,

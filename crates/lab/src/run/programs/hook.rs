@@ -1,5 +1,5 @@
-//! A script for programs that run one when a download is complete: it says `complete` as `sow` does, on the output that it shares with
-//! the program.
+//! A script for programs that run one when a download is complete: it says `complete` as `sow`
+//! does, on the output that it shares with the program.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
@@ -7,7 +7,8 @@ use super::{ProgramError, Stage, torrent::write};
 
 const SCRIPT: &str = "#!/bin/sh\necho '{\"event\":\"complete\"}'\n";
 
-/// The path of the script, which is made if it is not there. One that is there may just be run by somebody, so it is left alone.
+/// The path of the script, which is made if it is not there. One that is there may just be run by
+/// somebody, so it is left alone.
 ///
 /// # Errors
 /// When it cannot be written.

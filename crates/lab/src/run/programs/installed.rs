@@ -23,11 +23,15 @@ pub(super) fn path_of(program: &str) -> PathBuf {
     located(program).unwrap_or_else(|| PathBuf::from(program))
 }
 
-/// The paths of all programs that a mode needs, each given with the package of Debian's that has it.
+/// The paths of all programs that a mode needs, each given with the package of Debian's that has
+/// it.
 ///
 /// # Errors
 /// Which are missing, and their packages.
-pub(super) fn find<const N: usize>(mode: Mode, wanted: [(&str, &str); N]) -> Result<[PathBuf; N], Missing> {
+pub(super) fn find<const N: usize>(
+    mode: Mode,
+    wanted: [(&str, &str); N],
+) -> Result<[PathBuf; N], Missing> {
     let lacking: Vec<_> = wanted.iter().filter(|(program, _)| located(program).is_none()).collect();
     if lacking.is_empty() {
         return Ok(wanted.map(|(program, _)| path_of(program)));
@@ -55,11 +59,18 @@ pub(super) fn missing(mode: Mode, program: &str, package: &str) -> Missing {
 /// The first line of what a program says of its version, wherever it says it; `None` when it fails.
 pub(super) fn version(program: &Path, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new("timeout");
-    let output = command.arg(PATIENCE).arg(program).args(arguments.iter().map(OsStr::new)).output().ok()?;
+    let output =
+        command.arg(PATIENCE).arg(program).args(arguments.iter().map(OsStr::new)).output().ok()?;
     let said = [output.stdout, output.stderr].concat();
-    let line =
-        String::from_utf8_lossy(&said).lines().map(str::trim).find(|line| !line.is_empty())?.to_owned();
-    output.status.success().then(|| line.chars().filter(|c| !c.is_control()).take(LONGEST).collect())
+    let line = String::from_utf8_lossy(&said)
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())?
+        .to_owned();
+    output
+        .status
+        .success()
+        .then(|| line.chars().filter(|c| !c.is_control()).take(LONGEST).collect())
 }
 
 #[cfg(test)]
@@ -69,10 +80,12 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named_with_its_package() {
         assert!(find(Mode::Aria2, [("sh", "dash")]).unwrap()[0].is_absolute());
-        let missing = find(Mode::Aria2, [("no-such-program", "aria2"), ("sh", "dash")]).unwrap_err();
+        let missing =
+            find(Mode::Aria2, [("no-such-program", "aria2"), ("sh", "dash")]).unwrap_err();
         assert_eq!((&*missing.mode, &*missing.program), ("aria2", "no-such-program"));
         assert_eq!(missing.hint.as_deref(), Some("apt install aria2"));
-        let both = find(Mode::NginxCurl, [("no-such-program", "one"), ("nor-this", "two")]).unwrap_err();
+        let both =
+            find(Mode::NginxCurl, [("no-such-program", "one"), ("nor-this", "two")]).unwrap_err();
         assert_eq!(&*both.program, "no-such-program + nor-this");
         assert_eq!(both.hint.as_deref(), Some("apt install one two"));
     }

@@ -50,7 +50,8 @@ impl Program for JsonTorrent {
         let tracker = stage.start(first, &tracker)?;
         stage.wait_for_event(&tracker, "ready")?;
         for place in &stage.origins {
-            let seed = self.peer(stage, place).args(["-p", SEED_PORT, "--json", "-o"]).arg(stage.content);
+            let seed =
+                self.peer(stage, place).args(["-p", SEED_PORT, "--json", "-o"]).arg(stage.content);
             let seed = stage.start(place, &seed)?;
             stage.wait_for_event(&seed, "ready")?;
             self.seeds.push(seed);

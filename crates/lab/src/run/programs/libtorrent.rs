@@ -1,5 +1,6 @@
-//! libtorrent through its Python binding (`interop/libtorrent_peer.py`), with the settings that suit a flash crowd. Every host is told of
-//! every other one, so that nobody waits for a tracker; the start of the interpreter does not count.
+//! libtorrent through its Python binding (`interop/libtorrent_peer.py`), with the settings that
+//! suit a flash crowd. Every host is told of every other one, so that nobody waits for a tracker;
+//! the start of the interpreter does not count.
 
 use std::{
     collections::BTreeMap,
@@ -31,9 +32,10 @@ pub(super) struct Libtorrent {
 /// Whether the binding is installed.
 pub(super) fn look(mode: Mode) -> Result<Facts, Missing> {
     let python = Path::new(PYTHON);
-    let version = installed::version(python, &["-c", "import libtorrent; print(libtorrent.__version__)"]);
     let version =
-        version.ok_or_else(|| installed::missing(mode, "libtorrent for Python", "python3-libtorrent"))?;
+        installed::version(python, &["-c", "import libtorrent; print(libtorrent.__version__)"]);
+    let version = version
+        .ok_or_else(|| installed::missing(mode, "libtorrent for Python", "python3-libtorrent"))?;
     Ok(Facts {
         version: Some(format!("libtorrent {version}")),
         note: Some(
@@ -66,7 +68,8 @@ impl Program for Libtorrent {
         self.torrent = torrent::create(stage, None)?;
         let folder = stage.content.parent().unwrap_or(Path::new("/"));
         for place in &stage.origins {
-            let more = if self.super_seeding { &["--seed", "--super-seed"][..] } else { &["--seed"] };
+            let more =
+                if self.super_seeding { &["--seed", "--super-seed"][..] } else { &["--seed"] };
             let seed = stage.start(place, &self.session(stage, place, folder).args(more))?;
             stage.wait_for_event(&seed, "listening")?;
             self.seeds.push(seed);
@@ -81,7 +84,8 @@ impl Program for Libtorrent {
     ) -> Result<Box<dyn Receiver>, ProgramError> {
         let place = &stage.receivers[index];
         let others = stage.places().filter(|other| *other != place);
-        let connect = others.flat_map(|other| ["--connect".to_owned(), format!("{}:{PORT}", other.address)]);
+        let connect =
+            others.flat_map(|other| ["--connect".to_owned(), format!("{}:{PORT}", other.address)]);
         let line = self.session(stage, place, &place.folder).arg("--wait").args(connect);
         let process = stage.start(place, &line)?;
         stage.wait_for_event(&process, "listening")?;

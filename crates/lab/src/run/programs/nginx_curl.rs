@@ -9,7 +9,8 @@ use std::{
 };
 
 use super::{
-    CommandLine, Facts, Place, Process, Program, ProgramError, Receiver, Stage, installed, torrent::write,
+    CommandLine, Facts, Place, Process, Program, ProgramError, Receiver, Stage, installed,
+    torrent::write,
 };
 use crate::{record::Missing, scenario::Mode};
 
@@ -37,7 +38,8 @@ impl NginxCurl {
     fn settings(&self, stage: &Stage<'_>, place: &Place) -> String {
         let work = stage.work.display();
         let root = stage.content.parent().unwrap_or(Path::new("/")).display();
-        let parts = PARTS.map(|part| format!("  {part}_temp_path \"{work}/nginx-{part}\";\n")).concat();
+        let parts =
+            PARTS.map(|part| format!("  {part}_temp_path \"{work}/nginx-{part}\";\n")).concat();
         format!(
             "daemon off; worker_processes 2; pid \"{work}/nginx.pid\"; error_log stderr error; user root;\n\
              events {{ worker_connections 4096; }}\n\
@@ -96,8 +98,13 @@ impl Program for NginxCurl {
         let place = &stage.receivers[index];
         let origin = &stage.origins[0];
         let copy = place.folder.join(stage.file_name());
-        let line = CommandLine::new("curl").args(["-q", "-sSf", "-o"]).arg(&copy).arg(url(stage, origin));
-        Ok(Box::new(Curl { process: stage.hold(place, &line)?, copy, origin: origin.address.to_string() }))
+        let line =
+            CommandLine::new("curl").args(["-q", "-sSf", "-o"]).arg(&copy).arg(url(stage, origin));
+        Ok(Box::new(Curl {
+            process: stage.hold(place, &line)?,
+            copy,
+            origin: origin.address.to_string(),
+        }))
     }
 
     fn payload_sent(&mut self, _stage: &Stage<'_>) -> Vec<Option<u64>> {

@@ -1,4 +1,5 @@
-//! A program that runs on a host: what it says and when, how it ends. What its words mean is its adapter's.
+//! A program that runs on a host: what it says and when, how it ends. What its words mean is its
+//! adapter's.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,7 +18,8 @@ use rustix::{
 };
 use serde_json::Value;
 
-/// Bytes of a line that are read, more than any event has; the rest of a longer one is a line of its own.
+/// Bytes of a line that are read, more than any event has; the rest of a longer one is a line of
+/// its own.
 const LINE: u64 = 64 << 10;
 /// Names of events that are kept apart. Programs under test have a handful.
 const KINDS: usize = 64;
@@ -31,10 +33,12 @@ const STACK: usize = 256 << 10;
 const HEARING: Duration = Duration::from_secs(1);
 /// How long programs may take to end when they are asked to: some take leave of a tracker.
 const ENDING: Duration = Duration::from_secs(5);
-/// How long a program may take to vanish when it is killed. A kill cannot be refused; a busy machine can be slow.
+/// How long a program may take to vanish when it is killed. A kill cannot be refused; a busy
+/// machine can be slow.
 const VANISHING: Duration = Duration::from_secs(10);
 
-/// A program that was started: the leader of a process group, killed with all of it when this is dropped.
+/// A program that was started: the leader of a process group, killed with all of it when this is
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
     name: String,
@@ -71,7 +75,8 @@ pub(crate) struct Ending {
 }
 
 impl Process {
-    /// Starts a program. `command` leads a process group of its own ([`crate::network::Lab::command`]).
+    /// Starts a program. `command` leads a process group of its own
+    /// ([`crate::network::Lab::command`]).
     ///
     /// # Errors
     /// When it cannot be started.
@@ -80,7 +85,8 @@ impl Process {
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let heard = Arc::new(Heard::default());
         lock(&heard.state).reading = 2;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let pid = Pid::from_child(&child);
         // From here on it is killed when something fails.
         let process = Self {
@@ -125,7 +131,12 @@ impl Process {
     /// Waits until it has said something, has ended, or this long.
     pub(super) fn wait_for_news(&self, patience: Duration) {
         let state = lock(&self.heard.state);
-        drop(self.heard.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner));
+        drop(
+            self.heard
+                .changed
+                .wait_timeout(state, patience)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 
     /// Gives it a line on its standard input.
@@ -153,7 +164,8 @@ impl Process {
         lock(&self.heard.state).ended.as_ref().map(|(_, ending)| ending.clone())
     }
 
-    /// CPU time so far of the program and of its children that have ended, in seconds; `None` once it was killed.
+    /// CPU time so far of the program and of its children that have ended, in seconds; `None` once
+    /// it was killed.
     pub(crate) fn cpu_seconds(&self) -> Option<f64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid.as_raw_nonzero())).ok()?;
         cpu_ticks(&stat).map(|ticks| ticks as f64 / clock_ticks_per_second() as f64)
@@ -263,14 +275,17 @@ fn read_on_a_thread(output: impl Read + Send + 'static, heard: Arc<Heard>) -> io
     thread::Builder::new().stack_size(STACK).spawn(read).map(drop)
 }
 
-/// User and system time of a process and of its children that it has waited for, from proc_pid_stat(5). The name may contain anything.
+/// User and system time of a process and of its children that it has waited for, from
+/// proc_pid_stat(5). The name may contain anything.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(") ")?;
-    let numbers = rest.split_ascii_whitespace().skip(11).take(4).map(|number| number.parse::<u64>().ok());
+    let numbers =
+        rest.split_ascii_whitespace().skip(11).take(4).map(|number| number.parse::<u64>().ok());
     numbers.collect::<Option<Vec<_>>>().filter(|four| four.len() == 4).map(|four| four.iter().sum())
 }
 
-/// What was being done while it was held is not half done: another thread's panic is no reason to stop.
+/// What was being done while it was held is not half done: another thread's panic is no reason to
+/// stop.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -283,7 +298,8 @@ mod tests {
 
     fn start(script: &str) -> Process {
         let mut command = Command::new("sh");
-        Process::start("sh on h1".to_owned(), command.args(["-c", script]).process_group(0)).unwrap()
+        Process::start("sh on h1".to_owned(), command.args(["-c", script]).process_group(0))
+            .unwrap()
     }
 
     fn wait<T>(process: &Process, ready: impl Fn() -> Option<T>) -> T {
@@ -319,7 +335,10 @@ mod tests {
         wait(&process, || process.ended());
         assert_eq!((process.event("big"), process.event("small").is_some()), (None, true));
         let said = process.last_lines();
-        assert!(said.lines().count() > 5 && said.lines().all(|line| line.chars().count() <= 500), "{said}");
+        assert!(
+            said.lines().count() > 5 && said.lines().all(|line| line.chars().count() <= 500),
+            "{said}"
+        );
     }
 
     #[test]
@@ -329,9 +348,14 @@ mod tests {
         // The sleeper holds the outputs, so the end is known by patience.
         wait(&process, || process.ended());
         let sleeper = format!("/proc/{}/cmdline", child["pid"]);
-        assert!(fs::read_to_string(&sleeper).is_ok_and(|line| line.contains("sleep")), "it does not run");
+        assert!(
+            fs::read_to_string(&sleeper).is_ok_and(|line| line.contains("sleep")),
+            "it does not run"
+        );
         process.kill();
-        wait(&process, || fs::read_to_string(&sleeper).unwrap_or_default().is_empty().then_some(()));
+        wait(&process, || {
+            fs::read_to_string(&sleeper).unwrap_or_default().is_empty().then_some(())
+        });
         assert_eq!(process.cpu_seconds(), None);
         process.kill();
     }

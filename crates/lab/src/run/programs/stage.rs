@@ -1,4 +1,5 @@
-//! Where one run takes place: the hosts and their folders, the file, and the programs that run on them. It knows no program by name.
+//! Where one run takes place: the hosts and their folders, the file, and the programs that run on
+//! them. It knows no program by name.
 
 use std::{
     ffi::OsStr,
@@ -22,13 +23,15 @@ use crate::network::{Lab, NetworkError};
 const READY: Duration = Duration::from_secs(60);
 /// How often a wait looks whether it was asked to stop.
 const LOOK: Duration = Duration::from_millis(100);
-/// Waits for a line, then becomes a program that has no input. When whoever should say it is gone, it ends.
+/// Waits for a line, then becomes a program that has no input. When whoever should say it is gone,
+/// it ends.
 const HOLD: &str = r#"read -r go && exec "$@" </dev/null"#;
 /// What a lab's processes are known by; it stays when other variables of ours go.
 const KEPT_VARIABLE: &str = "SOW_LAB_MEMBER";
 
 /// What tells programs to fetch through somebody else; known in capitals, too.
-const PROXY_VARIABLES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
+const PROXY_VARIABLES: [&str; 5] =
+    ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
 
 /// Why a program did not do its part.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +109,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) content: &'a Path,
     /// Bytes of a piece, for programs that are told.
     pub(crate) piece_length: Option<u32>,
-    /// A folder for whatever is neither the file nor a copy: it is where programs run, and was empty when the run began.
+    /// A folder for whatever is neither the file nor a copy: it is where programs run, and was
+    /// empty when the run began.
     pub(crate) work: &'a Path,
     /// Those that have the file; at least one.
     pub(crate) origins: Vec<Place>,
@@ -132,19 +136,29 @@ impl<'a> Stage<'a> {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub(crate) fn start(&self, place: &Place, line: &CommandLine) -> Result<Arc<Process>, ProgramError> {
+    pub(crate) fn start(
+        &self,
+        place: &Place,
+        line: &CommandLine,
+    ) -> Result<Arc<Process>, ProgramError> {
         self.note(place, line);
         self.launch(place, line, line.words())
     }
 
-    /// The same, but the program waits until it is [released](Self::release): all that it takes to get into its host is done by then.
+    /// The same, but the program waits until it is [released](Self::release): all that it takes to
+    /// get into its host is done by then.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub(crate) fn hold(&self, place: &Place, line: &CommandLine) -> Result<Arc<Process>, ProgramError> {
+    pub(crate) fn hold(
+        &self,
+        place: &Place,
+        line: &CommandLine,
+    ) -> Result<Arc<Process>, ProgramError> {
         self.note(place, line);
         let shell = ["sh", "-c", HOLD, "sh"].map(OsStr::new);
-        let words: Vec<_> = shell.into_iter().chain(line.words().iter().map(AsRef::as_ref)).collect();
+        let words: Vec<_> =
+            shell.into_iter().chain(line.words().iter().map(AsRef::as_ref)).collect();
         self.launch(place, line, &words)
     }
 
@@ -170,11 +184,16 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Waits until a program has said an event (a line of JSON with this `event`), and returns that.
+    /// Waits until a program has said an event (a line of JSON with this `event`), and returns
+    /// that.
     ///
     /// # Errors
     /// When it ends before, or takes too long.
-    pub(crate) fn wait_for_event(&self, process: &Process, event: &str) -> Result<Value, ProgramError> {
+    pub(crate) fn wait_for_event(
+        &self,
+        process: &Process,
+        event: &str,
+    ) -> Result<Value, ProgramError> {
         self.wait(process, event, || process.event(event).map(|(_, event)| event))
     }
 
@@ -244,7 +263,8 @@ impl<'a> Stage<'a> {
         self.cast().processes.clone()
     }
 
-    /// Every command line so far, `host: command line`. What lies in the work folder is named from there, which is where it was run.
+    /// Every command line so far, `host: command line`. What lies in the work folder is named from
+    /// there, which is where it was run.
     pub(crate) fn command_lines(&self) -> Vec<String> {
         self.cast().lines.clone()
     }
@@ -289,8 +309,8 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Flags of `sow` can come from the environment; what is meant for this program is not meant for those it runs. Nor can they reach a
-/// proxy from inside a lab.
+/// Flags of `sow` can come from the environment; what is meant for this program is not meant for
+/// those it runs. Nor can they reach a proxy from inside a lab.
 fn without_misleading_variables(command: &mut Command) {
     for name in PROXY_VARIABLES {
         command.env_remove(name).env_remove(name.to_ascii_uppercase());
@@ -304,12 +324,17 @@ fn without_misleading_variables(command: &mut Command) {
 
 /// `sow get on h2`: the program and its first words.
 fn name_of(line: &CommandLine, host: &str) -> String {
-    let file = |word: &OsStr| Path::new(word).file_name().unwrap_or(word).to_string_lossy().into_owned();
+    let file =
+        |word: &OsStr| Path::new(word).file_name().unwrap_or(word).to_string_lossy().into_owned();
     let mut words = line.words().iter();
     let program = words.next().map(|word| file(word)).unwrap_or_default();
-    let plain =
-        |word: &str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') && !word.starts_with('-');
-    let verbs = words.map(|word| word.to_string_lossy().into_owned()).take_while(|word| plain(word)).take(2);
+    let plain = |word: &str| {
+        word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') && !word.starts_with('-')
+    };
+    let verbs = words
+        .map(|word| word.to_string_lossy().into_owned())
+        .take_while(|word| plain(word))
+        .take(2);
     let name: Vec<_> = [program].into_iter().chain(verbs).collect();
     format!("{} on {host}", name.join(" "))
 }

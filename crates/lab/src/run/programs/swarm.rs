@@ -15,7 +15,8 @@ pub(super) struct Swarm {
 
 impl Program for Swarm {
     fn start_origins(&mut self, stage: &Stage<'_>) -> Result<(), ProgramError> {
-        // Each has the file and a tracker of its own; the later ones announce themselves to the first one's.
+        // Each has the file and a tracker of its own; the later ones announce themselves to the
+        // first one's.
         let tracker = format!("http://{}:52000/announce", stage.origins[0].address);
         for place in &stage.origins {
             let mut line = CommandLine::new(stage.sow).arg("send").arg(stage.content).args([
@@ -44,8 +45,10 @@ impl Program for Swarm {
     ) -> Result<Box<dyn Receiver>, ProgramError> {
         let place = &stage.receivers[index];
         let copy = place.folder.join(stage.file_name());
-        let line =
-            CommandLine::new(stage.sow).args(["get", &self.ticket, "-o"]).arg(&copy).args(seeding(stage));
+        let line = CommandLine::new(stage.sow)
+            .args(["get", &self.ticket, "-o"])
+            .arg(&copy)
+            .args(seeding(stage));
         Held::prepare(stage, place, &line, copy)
     }
 
@@ -71,5 +74,8 @@ pub(super) fn sent_by(senders: &[Arc<Process>]) -> Vec<Option<u64>> {
 }
 
 fn no_ticket(origin: &Process) -> ProgramError {
-    ProgramError::Senseless { program: origin.name().to_owned(), said: "no ticket in `ready`".to_owned() }
+    ProgramError::Senseless {
+        program: origin.name().to_owned(),
+        said: "no ticket in `ready`".to_owned(),
+    }
 }

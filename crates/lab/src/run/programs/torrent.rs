@@ -1,5 +1,6 @@
-//! What BitTorrent programs of others need beside themselves: a .torrent that none of them made, and a tracker for those that find
-//! peers in no other way. Both are Python scripts that are carried along; the interop tests use the same.
+//! What BitTorrent programs of others need beside themselves: a .torrent that none of them made,
+//! and a tracker for those that find peers in no other way. Both are Python scripts that are
+//! carried along; the interop tests use the same.
 
 use std::{
     fs,
@@ -28,7 +29,10 @@ const WANTED_PIECES: u64 = 256;
 ///
 /// # Errors
 /// When it cannot be written.
-pub(super) fn script(stage: &Stage<'_>, (name, text): (&str, &str)) -> Result<PathBuf, ProgramError> {
+pub(super) fn script(
+    stage: &Stage<'_>,
+    (name, text): (&str, &str),
+) -> Result<PathBuf, ProgramError> {
     let path = stage.work.join(name);
     write(&path, text)?;
     Ok(path)
@@ -98,7 +102,11 @@ impl Tracker {
     ///
     /// # Errors
     /// When it does not.
-    pub(super) fn wait_for_seed(&self, stage: &Stage<'_>, place: &Place) -> Result<(), ProgramError> {
+    pub(super) fn wait_for_seed(
+        &self,
+        stage: &Stage<'_>,
+        place: &Place,
+    ) -> Result<(), ProgramError> {
         stage.wait(&self.process, "announce of a seed", || {
             let announce = self.process.latest("announce")?;
             let peer = announce["peer"].as_str()?;
@@ -122,7 +130,8 @@ mod tests {
 
     #[test]
     fn pieces_are_neither_few_nor_tiny() {
-        for (bytes, length) in [(1, 16 << 10), (4 << 20, 16 << 10), (10 << 20, 64 << 10), (1 << 40, 16 << 20)]
+        for (bytes, length) in
+            [(1, 16 << 10), (4 << 20, 16 << 10), (10 << 20, 64 << 10), (1 << 40, 16 << 20)]
         {
             assert_eq!(piece_length(bytes), length, "{bytes}");
         }

@@ -1,5 +1,5 @@
-//! Transmission's daemon, with a tracker beside the first origin. Each has a folder for its settings, where the .torrent lies already, and no
-//! remote control.
+//! Transmission's daemon, with a tracker beside the first origin. Each has a folder for its
+//! settings, where the .torrent lies already, and no remote control.
 
 use std::{
     fs,
@@ -44,14 +44,24 @@ pub(super) fn look(mode: Mode) -> Result<Facts, Missing> {
 
 impl Transmission {
     /// A daemon with its settings. One that was killed finds its folder as it left it.
-    fn line(&self, stage: &Stage<'_>, place: &Place, downloads: &Path) -> Result<CommandLine, ProgramError> {
+    fn line(
+        &self,
+        stage: &Stage<'_>,
+        place: &Place,
+        downloads: &Path,
+    ) -> Result<CommandLine, ProgramError> {
         let folder = folder_of(stage, place);
         let torrents = folder.join("torrents");
         fs::create_dir_all(&torrents)
             .and_then(|()| fs::copy(&self.torrent, torrents.join("content.torrent")))
             .map_err(|source| ProgramError::File { path: torrents, source })?;
-        write(&folder.join("settings.json"), &settings(place, downloads, &hook(stage)?).to_string())?;
-        Ok(CommandLine::new(PROGRAM).args(["--foreground", "--log-error", "--config-dir"]).arg(folder))
+        write(
+            &folder.join("settings.json"),
+            &settings(place, downloads, &hook(stage)?).to_string(),
+        )?;
+        Ok(CommandLine::new(PROGRAM)
+            .args(["--foreground", "--log-error", "--config-dir"])
+            .arg(folder))
     }
 }
 

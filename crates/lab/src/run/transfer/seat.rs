@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, path::Path, time::Instant};
 use super::super::programs::{ProgramError, Receiver};
 use crate::record;
 
-/// A receiver: its program, which may be another one after a kill, and what is known of it. Times are seconds since the run began.
+/// A receiver: its program, which may be another one after a kill, and what is known of it. Times
+/// are seconds since the run began.
 pub(super) struct Seat {
     program: Box<dyn Receiver>,
     state: State,
@@ -110,7 +111,8 @@ impl Seat {
         self.program.copy()
     }
 
-    /// What is recorded of it, except what its interface counted, and whether its copy is right. `host_of` names the host of an address.
+    /// What is recorded of it, except what its interface counted, and whether its copy is right.
+    /// `host_of` names the host of an address.
     pub(super) fn record<'a>(
         &mut self,
         host: &str,
@@ -160,7 +162,9 @@ fn said_in_the_end(program: &dyn Receiver) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::process::CommandExt as _, process::Command, sync::Arc, thread, time::Duration};
+    use std::{
+        os::unix::process::CommandExt as _, process::Command, sync::Arc, thread, time::Duration,
+    };
 
     use super::*;
     use crate::run::programs::Process;
@@ -241,7 +245,10 @@ mod tests {
         seat.join(began).unwrap();
         settle(&mut seat, began);
         let record = record(&mut seat);
-        assert!(record.started_seconds < away && record.finished_seconds > Some(away), "{record:?}");
+        assert!(
+            record.started_seconds < away && record.finished_seconds > Some(away),
+            "{record:?}"
+        );
         assert_eq!(record.error, None);
     }
 
@@ -253,7 +260,10 @@ mod tests {
         seat.leave(1.5);
         assert!(seat.is_settled());
         let record = record(&mut seat);
-        assert_eq!((record.left_seconds, record.finished_seconds, record.error), (Some(1.5), None, None));
+        assert_eq!(
+            (record.left_seconds, record.finished_seconds, record.error),
+            (Some(1.5), None, None)
+        );
     }
 
     #[test]

@@ -99,7 +99,10 @@ impl<'a> Watch<'a> {
                 self.sample(self.began.elapsed().as_secs_f64())?;
                 next_sample = (next_sample + every).max(Instant::now());
             }
-            let due = self.events.front().map_or(next_sample, |event| next_sample.min(self.began + event.at));
+            let due = self
+                .events
+                .front()
+                .map_or(next_sample, |event| next_sample.min(self.began + event.at));
             thread::sleep(due.saturating_duration_since(Instant::now()).min(LOOK));
         }
         self.sample(self.began.elapsed().as_secs_f64())
@@ -158,11 +161,17 @@ impl<'a> Watch<'a> {
         })
     }
 
-    fn do_what_is_due(&mut self, elapsed: Duration, program: &mut dyn Program) -> Result<(), ProgramError> {
+    fn do_what_is_due(
+        &mut self,
+        elapsed: Duration,
+        program: &mut dyn Program,
+    ) -> Result<(), ProgramError> {
         while let Some(event) = self.events.front().copied().filter(|event| event.at <= elapsed) {
             self.events.pop_front();
             let index = usize::from(event.receiver) - 1;
-            let Some((seat, place)) = self.seats.get_mut(index).zip(self.stage.receivers.get(index)) else {
+            let Some((seat, place)) =
+                self.seats.get_mut(index).zip(self.stage.receivers.get(index))
+            else {
                 continue;
             };
             let seconds = self.began.elapsed().as_secs_f64();
@@ -191,7 +200,8 @@ impl<'a> Watch<'a> {
     fn sample(&mut self, t: f64) -> Result<(), ProgramError> {
         self.after = self.site.counters.read().map_err(counters)?;
         for place in self.stage.places() {
-            let Some((before, now)) = self.before.get(&place.host).zip(self.after.get(&place.host)) else {
+            let Some((before, now)) = self.before.get(&place.host).zip(self.after.get(&place.host))
+            else {
                 continue;
             };
             self.samples.push(Sample {

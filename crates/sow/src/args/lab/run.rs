@@ -27,7 +27,8 @@ pub(crate) struct RunArgs {
     /// The name of an experiment, or a file that says what is to be done.
     #[arg(value_name = "EXPERIMENT|FILE.toml")]
     what: String,
-    /// How many receivers there are, each number a run of its own: 5, 1-5, 1,5,20 [default: as the experiment has it].
+    /// How many receivers there are, each number a run of its own: 5, 1-5, 1,5,20 [default: as the
+    /// experiment has it].
     #[arg(long, env = "SOW_USERS", value_name = "N", value_parser = numbers)]
     users: Option<Numbers>,
     /// How often each run is repeated [default: as the experiment has it].
@@ -39,7 +40,8 @@ pub(crate) struct RunArgs {
     /// From which files are drawn [default: as the experiment has it].
     #[arg(long, env = "SOW_SEED", value_name = "NUMBER")]
     seed: Option<u64>,
-    /// How many labs run side by side. Each needs its part of the processors; what is measured suffers when they are too few.
+    /// How many labs run side by side. Each needs its part of the processors; what is measured
+    /// suffers when they are too few.
     #[arg(long, env = "SOW_JOBS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_JOBS)))]
     pub(crate) jobs: u16,
     /// The folder for records and report [default: ./NAME-results].

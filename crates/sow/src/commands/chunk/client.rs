@@ -47,7 +47,10 @@ pub(super) async fn run(plan: ChunkClientPlan, report: &Report) -> Result<Exit, 
 }
 
 /// A node on the first port of these that is free (document 1, section 2.4).
-fn first_free(ports: &RangeInclusive<u16>, options: impl Fn(u16) -> NodeOptions) -> Result<Node, NodeError> {
+fn first_free(
+    ports: &RangeInclusive<u16>,
+    options: impl Fn(u16) -> NodeOptions,
+) -> Result<Node, NodeError> {
     let mut first = None;
     for port in ports.clone() {
         match Node::bind(options(port)) {

@@ -1,11 +1,12 @@
-//! `sow chunk server`: the authority of document 1's P2P. Before it serves it takes the sum of its file, as `sow send` hashes.
+//! `sow chunk server`: the authority of document 1's P2P. Before it serves it takes the sum of its
+//! file, as `sow send` hashes.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use sow_content::{Bitfield, Geometry, Info, InfoHash, geometry::MAX_PIECE_LENGTH, hash::sha1};
 use sow_engine::ChunkConfig;
-use sow_node::{Answers, Node, NodeOptions, SwarmContent, SwarmOptions};
+use sow_node::{AcceptedDialects, Node, NodeOptions, SwarmContent, SwarmOptions};
 use sow_store::{DiskStore, Store, scan};
 
 use crate::{
@@ -24,7 +25,8 @@ use crate::{
 /// The length of a chunk (document 1, section 2.2), in bytes.
 const CHUNK_SIZE: u64 = 128 << 10;
 
-/// So many chunks are enough for everybody to have something to give, and longer ones cost less each.
+/// So many chunks are enough for everybody to have something to give, and longer ones cost less
+/// each.
 const ENOUGH_CHUNKS: u64 = 1024;
 
 /// No longer than this for that reason, in bytes: a chunk is passed on when it is whole.
@@ -36,7 +38,8 @@ const MOST_CHUNKS: u64 = 8192;
 /// Serves until enough clients have everything, or until it is stopped.
 ///
 /// # Errors
-/// When the file cannot be served, the port is not to be had, or too few clients have it in the end.
+/// When the file cannot be served, the port is not to be had, or too few clients have it in the
+/// end.
 pub(super) async fn run(plan: ChunkServerPlan, report: &Report) -> Result<Exit, Failure> {
     let stop = Stop::listen(report)?;
     let node = Node::bind(NodeOptions {
@@ -57,8 +60,9 @@ pub(super) async fn run(plan: ChunkServerPlan, report: &Report) -> Result<Exit, 
     let content = SwarmContent { info, metadata: Bytes::new(), store, have, md5: Some(md5) };
     let address = reach::address_of(plan.bind, node.port());
     let info_hash = InfoHash(sha1(format!("chunk://{address}").as_bytes()));
-    let answers = Answers::CHUNK;
-    let options = SwarmOptions { info_hash, content: Some(content), config, answers, peers: Vec::new() };
+    let answers = AcceptedDialects::CHUNK;
+    let options =
+        SwarmOptions { info_hash, content: Some(content), config, answers, peers: Vec::new() };
     let (swarm, events) = node.join(options)?;
     report.note(format_args!(
         "listening on port {}: {} in {} chunks. On every other machine run:",
@@ -76,7 +80,8 @@ pub(super) async fn run(plan: ChunkServerPlan, report: &Report) -> Result<Exit, 
         torrent: None,
         port: address.port,
     });
-    let ended = Watch::new(report, watched, geometry, plan.expect, None).run(&swarm, events, &stop).await;
+    let ended =
+        Watch::new(report, watched, geometry, plan.expect, None).run(&swarm, events, &stop).await;
     swarm.stop().await;
     ended
 }
@@ -89,19 +94,29 @@ struct Opened {
     md5: [u8; 16],
 }
 
-fn open(source: &Source, chunk_size: Option<u32>, report: &Report, stop: &Stop) -> Result<Opened, Failure> {
+fn open(
+    source: &Source,
+    chunk_size: Option<u32>,
+    report: &Report,
+    stop: &Stop,
+) -> Result<Opened, Failure> {
     let cut = |total| {
-        Geometry::new(total, chunk_size.map_or_else(|| chunk_size_for(total), u64::from))
-            .map_err(|error| Failure::usage(chain(&error)).tip("choose longer chunks with --chunk-size"))
+        Geometry::new(total, chunk_size.map_or_else(|| chunk_size_for(total), u64::from)).map_err(
+            |error| Failure::usage(chain(&error)).tip("choose longer chunks with --chunk-size"),
+        )
     };
     let nameless = |geometry| {
-        Info::without_hashes("file", geometry).map_err(|error| Failure::new(Exit::Failed, chain(&error)))
+        Info::without_hashes("file", geometry)
+            .map_err(|error| Failure::new(Exit::Failed, chain(&error)))
     };
     match source {
         Source::File(path) => {
             if path.is_dir() {
-                return Err(Failure::usage(format!("{} is a folder; chunk serves one file", path.display()))
-                    .tip("pack it into one file (tar), or use `sow send`"));
+                return Err(Failure::usage(format!(
+                    "{} is a folder; chunk serves one file",
+                    path.display()
+                ))
+                .tip("pack it into one file (tar), or use `sow send`"));
             }
             let plan = scan(path)?;
             let info = nameless(cut(plan.total())?)?;

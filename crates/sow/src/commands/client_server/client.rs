@@ -4,11 +4,14 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use sow_content::hash::{Md5, hexadecimal};
 use sow_content::ticket::Address;
-use sow_engine::cs::{ClientSettings, Framing, GiveUp};
+use sow_engine::client_server::{ClientConfig, ClientServerDialect, GiveUp};
 use sow_node::{
-    RateLimit, StreamError, StreamFetched, StreamOptions, StreamStatus, StreamWatch, fetch_stream,
+    FetchError, FetchHandle, FetchOptions, FetchStatus, FetchedFile, RateLimit, fetch_file,
 };
-use sow_store::{Placed, StoreError, StoreErrorKind, StreamFile, StreamMemory, StreamPipe, StreamStore};
+use sow_store::{
+    Placement, SequentialFile, SequentialMemory, SequentialPipe, SequentialTarget, StoreError,
+    StoreErrorKind,
+};
 use tokio::time::{Instant, interval, timeout};
 
 use crate::{
@@ -36,7 +39,7 @@ const LOOKS_PER_EVENT: u32 = 4;
 /// What is to be fetched, and how.
 pub(crate) struct Wanted {
     /// What the server says before the file.
-    pub(crate) framing: Framing,
+    pub(crate) framing: ClientServerDialect,
     /// The server.
     pub(crate) address: Address,
     /// Where the file goes.
@@ -87,20 +90,20 @@ pub(crate) async fn fetch(
     let label = format!("{}://{}", wanted.framing, wanted.address);
     let addrs = match stop.bounded(deadline, resolve::look_up(&wanted.address)).await {
         Ok(addrs) => addrs?,
-        Err(cut) => return Err(cut_short(cut, &label, &StreamStatus::default())),
+        Err(cut) => return Err(cut_short(cut, &label, &FetchStatus::default())),
     };
     let place = wanted.place.clone();
     let store = crate::blocking(move || open(&place)).await?;
     let default_most =
         if wanted.place == StreamPlace::Memory { memory::half_of_available() } else { u64::MAX };
-    let settings = ClientSettings {
+    let settings = ClientConfig {
         size: wanted.size,
         max_size: wanted.max_size.unwrap_or(default_most),
-        ..ClientSettings::new(wanted.framing)
+        ..ClientConfig::new(wanted.framing)
     };
-    let options = StreamOptions { addrs, bind: wanted.bind, down: wanted.down.clone(), settings };
-    let watch = Arc::new(StreamWatch::default());
-    let fetching = fetch_stream(options, store, Arc::clone(&watch));
+    let options = FetchOptions { addrs, bind: wanted.bind, down: wanted.down.clone(), settings };
+    let watch = Arc::new(FetchHandle::default());
+    let fetching = fetch_file(options, store, Arc::clone(&watch));
     tokio::pin!(fetching);
     let mut view = View::new(report, &label);
     let mut looks = interval(LOOK);
@@ -111,7 +114,8 @@ pub(crate) async fn fetch(
             Err(cut) = cut => {
                 let status = watch.status();
                 watch.cancel();
-                // It removes what there is of the file, unless whoever reads our standard output has fallen asleep.
+                // It removes what there is of the file, unless whoever reads our standard output
+                // has fallen asleep.
                 let _ = timeout(TIDYING, fetching).await;
                 return Err(cut_short(cut, &label, &status));
             }
@@ -130,27 +134,33 @@ pub(crate) async fn fetch(
     }
 }
 
-fn open(place: &StreamPlace) -> Result<StreamStore, Failure> {
+fn open(place: &StreamPlace) -> Result<SequentialTarget, Failure> {
     Ok(match place {
-        StreamPlace::Memory => StreamStore::Memory(StreamMemory::default()),
-        StreamPlace::Stdout => StreamStore::Pipe(StreamPipe::new(std::io::stdout(), "standard output")),
-        StreamPlace::File { path, overwrite } => StreamStore::File(StreamFile::claim(path, *overwrite)?),
+        StreamPlace::Memory => SequentialTarget::Memory(SequentialMemory::default()),
+        StreamPlace::Stdout => {
+            SequentialTarget::Pipe(SequentialPipe::new(std::io::stdout(), "standard output"))
+        }
+        StreamPlace::File { path, overwrite } => {
+            SequentialTarget::File(SequentialFile::claim(path, *overwrite)?)
+        }
     })
 }
 
 /// Reports a file that has come.
 async fn tell(
     wanted: &Wanted,
-    fetched: StreamFetched,
+    fetched: FetchedFile,
     length_known: bool,
     report: &Report,
 ) -> Result<(), Failure> {
-    let StreamFetched { store, placed, bytes, from, took } = fetched;
+    let FetchedFile { store, placed, bytes, from, took } = fetched;
     let seconds = took.as_secs_f64();
     let rate = Rate((bytes as f64 / seconds.max(1e-6)) as u64);
     let md5 = match store {
-        StreamStore::Memory(memory) => Some(crate::blocking(move || Ok(md5_of(&memory))).await?),
-        StreamStore::File(_) | StreamStore::Pipe(_) => None,
+        SequentialTarget::Memory(memory) => {
+            Some(crate::blocking(move || Ok(md5_of(&memory))).await?)
+        }
+        SequentialTarget::File(_) | SequentialTarget::Pipe(_) => None,
     };
     let path = match (&wanted.place, &placed) {
         (StreamPlace::File { path, .. }, _) => Some(path.to_string_lossy()),
@@ -175,7 +185,7 @@ async fn tell(
         }
         (_, placed) => {
             let name = path.as_deref().filter(|path| *path != "-").unwrap_or("file");
-            if matches!(placed, Placed::Identical(_)) {
+            if matches!(placed, Placement::Identical(_)) {
                 report.note(format_args!("{name} is there already, with the same {}", Size(bytes)));
             } else {
                 report.note(format_args!("{name}: {} in {} ({rate})", Size(bytes), Span(took)));
@@ -196,15 +206,15 @@ fn promise(length_known: bool) -> &'static str {
     }
 }
 
-fn md5_of(memory: &StreamMemory) -> String {
+fn md5_of(memory: &SequentialMemory) -> String {
     let mut digest = Md5::new();
     memory.runs().for_each(|run| digest.update(run));
     hexadecimal(&digest.finish())
 }
 
-fn failure(error: StreamError, wanted: &Wanted, label: &str) -> Failure {
+fn failure(error: FetchError, wanted: &Wanted, label: &str) -> Failure {
     match error {
-        StreamError::GaveUp { reason, .. } => {
+        FetchError::GaveUp { reason, .. } => {
             let failure = |exit| Failure::new(exit, format!("{label}: {}", chain(&error)));
             match reason {
                 GiveUp::OutOfReach => failure(Exit::Unreachable)
@@ -230,31 +240,36 @@ fn failure(error: StreamError, wanted: &Wanted, label: &str) -> Failure {
                 GiveUp::TooLong { .. } => failure(Exit::Unverified).tip("check the file at the server"),
             }
         }
-        StreamError::Store(StoreError::TargetExists { path }) => match &wanted.place {
+        FetchError::Store(StoreError::TargetExists { path }) => match &wanted.place {
             StreamPlace::File { path, .. } => target::differs(path),
             StreamPlace::Memory | StreamPlace::Stdout => target::differs(&path),
         },
-        StreamError::Store(StoreError::Io { source, .. }) if wanted.place == StreamPlace::Stdout => {
+        FetchError::Store(StoreError::Io { source, .. }) if wanted.place == StreamPlace::Stdout => {
             stream::closed(&source)
         }
-        StreamError::Store(error) if error.kind() == StoreErrorKind::DiskFull => {
+        FetchError::Store(error) if error.kind() == StoreErrorKind::DiskFull => {
             Failure::new(disk::exit_of(error.kind()), chain(&error))
                 .tip("make room, or choose another place, and run the same line again; it starts over from the first byte")
         }
-        StreamError::Store(error) => disk::failing(&error),
-        StreamError::Cancelled => Failure::new(Exit::Interrupted, "interrupted"),
+        FetchError::Store(error) => disk::failing(&error),
+        FetchError::Cancelled => Failure::new(Exit::Interrupted, "interrupted"),
     }
 }
 
-fn cut_short(cut: Cut, label: &str, status: &StreamStatus) -> Failure {
+fn cut_short(cut: Cut, label: &str, status: &FetchStatus) -> Failure {
     let how_far = match (status.begun, status.total) {
         (0, _) => format!("{label} has not answered"),
-        (_, Some(total)) => format!("{} of {} had come from {label}", Size(status.received), Size(total)),
+        (_, Some(total)) => {
+            format!("{} of {} had come from {label}", Size(status.received), Size(total))
+        }
         (_, None) => format!("{} had come from {label}", Size(status.received)),
     };
-    let tip = "this protocol cannot go on from there: the same line starts over from the first byte";
+    let tip =
+        "this protocol cannot go on from there: the same line starts over from the first byte";
     match cut {
-        Cut::Interrupted => Failure::new(Exit::Interrupted, format!("interrupted: {how_far}")).tip(tip),
+        Cut::Interrupted => {
+            Failure::new(Exit::Interrupted, format!("interrupted: {how_far}")).tip(tip)
+        }
         Cut::TooLate => Failure::new(Exit::Unfinished, format!("out of time: {how_far}")).tip(tip),
     }
 }
@@ -273,10 +288,18 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn new(report: &'a Report, label: &'a str) -> Self {
-        Self { report, label, meter: report.meter(label), looks: 0, samples: Vec::new(), begun: 0, broken: 0 }
+        Self {
+            report,
+            label,
+            meter: report.meter(label),
+            looks: 0,
+            samples: Vec::new(),
+            begun: 0,
+            broken: 0,
+        }
     }
 
-    fn look(&mut self, status: &StreamStatus) {
+    fn look(&mut self, status: &FetchStatus) {
         self.tell_interruptions(status);
         self.samples.push((Instant::now(), status.received));
         if self.samples.len() > 9 {
@@ -288,8 +311,12 @@ impl<'a> View<'a> {
             (_, _) if !status.connected && status.broken > 0 => {
                 format!("lost the server after {}; calling it again", Size(status.received))
             }
-            (_, Some(total)) => format!("{} of {}  down {}", Size(status.received), Size(total), Rate(rate)),
-            (_, None) => format!("{}, nobody knows of how much  down {}", Size(status.received), Rate(rate)),
+            (_, Some(total)) => {
+                format!("{} of {}  down {}", Size(status.received), Size(total), Rate(rate))
+            }
+            (_, None) => {
+                format!("{}, nobody knows of how much  down {}", Size(status.received), Rate(rate))
+            }
         };
         match status.total {
             Some(total) => self.meter.set(status.received, total, text),
@@ -309,7 +336,7 @@ impl<'a> View<'a> {
     }
 
     /// Says at once that the server is lost, and later that it is there again.
-    fn tell_interruptions(&mut self, status: &StreamStatus) {
+    fn tell_interruptions(&mut self, status: &FetchStatus) {
         if status.broken > self.broken {
             let why = status.broken_by.as_deref().unwrap_or("the connection was lost");
             self.report.warn(format_args!("{}: {why}; calling it again", self.label));
@@ -317,8 +344,10 @@ impl<'a> View<'a> {
         }
         if status.begun > self.begun {
             if self.begun > 0 {
-                self.report
-                    .note(format_args!("{}: connected again; starting over from the first byte", self.label));
+                self.report.note(format_args!(
+                    "{}: connected again; starting over from the first byte",
+                    self.label
+                ));
             }
             self.begun = status.begun;
             self.samples.clear();
@@ -327,7 +356,9 @@ impl<'a> View<'a> {
 
     /// Bytes per second over the last two seconds.
     fn rate(&self) -> u64 {
-        let (Some((then, before)), Some((now, after))) = (self.samples.first(), self.samples.last()) else {
+        let (Some((then, before)), Some((now, after))) =
+            (self.samples.first(), self.samples.last())
+        else {
             return 0;
         };
         let seconds = now.duration_since(*then).as_secs_f64();
@@ -341,8 +372,10 @@ mod tests {
 
     #[test]
     fn how_far_it_was_is_said() {
-        let mut status = StreamStatus::default();
-        let text = |status: &StreamStatus| cut_short(Cut::TooLate, "raw://h:1", status).message().to_owned();
+        let mut status = FetchStatus::default();
+        let text = |status: &FetchStatus| {
+            cut_short(Cut::TooLate, "raw://h:1", status).message().to_owned()
+        };
         assert_eq!(text(&status), "out of time: raw://h:1 has not answered");
         (status.begun, status.received) = (1, 3 << 20);
         assert_eq!(text(&status), "out of time: 3.0 MiB had come from raw://h:1");

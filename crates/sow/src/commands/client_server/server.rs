@@ -9,8 +9,8 @@ use std::{
 
 use sow_content::Geometry;
 use sow_content::hash::hexadecimal;
-use sow_engine::cs::{Framing, Places};
-use sow_node::{RateLimit, StreamListener, StreamServer, StreamServerEvent, StreamServerOptions};
+use sow_engine::client_server::{AdmissionLimits, ClientServerDialect};
+use sow_node::{FileServer, FileServerEvent, FileServerListener, FileServerOptions, RateLimit};
 use sow_store::{DiskStore, Store};
 use tokio::{sync::mpsc::UnboundedReceiver, time::interval};
 
@@ -37,19 +37,23 @@ const RANDOM_PIECE: u64 = 1 << 20;
 /// Serves until enough clients have everything, or until it is stopped.
 ///
 /// # Errors
-/// When the file cannot be served, the port is not to be had, or too few clients have it in the end.
+/// When the file cannot be served, the port is not to be had, or too few clients have it in the
+/// end.
 pub(crate) async fn run(plan: ServerPlan, report: &Report) -> Result<Exit, Failure> {
     let stop = Stop::listen(report)?;
     let source = plan.source.clone();
     let up = RateLimit::new(plan.up_limit);
-    let listener = StreamListener::bind(options(plan.framing, plan.bind, plan.port, up))?;
+    let listener = FileServerListener::bind(options(plan.framing, plan.bind, plan.port, up))?;
     let (store, label) = crate::blocking(move || open(&source)).await?;
     let (server, events) = listener.serve(Arc::clone(&store));
     report.dated(format_args!("server is bonded to port {}", server.port()));
     report.dated(format_args!("serving {label}"));
     let address = reach::address_of(plan.bind, server.port());
     if !report.is_json() {
-        report.out(format_args!("sow {} client -s {} -p {}", plan.framing, address.host, address.port));
+        report.out(format_args!(
+            "sow {} client -s {} -p {}",
+            plan.framing, address.host, address.port
+        ));
     }
     report.event(&ready(plan.framing, &address));
     Serving {
@@ -65,16 +69,19 @@ pub(crate) async fn run(plan: ServerPlan, report: &Report) -> Result<Exit, Failu
 
 /// The settings of a server.
 pub(crate) fn options(
-    framing: Framing,
+    framing: ClientServerDialect,
     bind: Option<std::net::IpAddr>,
     port: u16,
     up: RateLimit,
-) -> StreamServerOptions {
-    StreamServerOptions { framing, bind, port, up, places: Places::default(), stall: STALL }
+) -> FileServerOptions {
+    FileServerOptions { framing, bind, port, up, places: AdmissionLimits::default(), stall: STALL }
 }
 
 /// The event that says where it is served.
-pub(crate) fn ready(framing: Framing, address: &sow_content::ticket::Address) -> Event<'static> {
+pub(crate) fn ready(
+    framing: ClientServerDialect,
+    address: &sow_content::ticket::Address,
+) -> Event<'static> {
     Event::Ready {
         ticket: Some(format!("{framing}://{address}")),
         magnet: None,
@@ -93,7 +100,8 @@ fn open(source: &Source) -> Result<(Arc<Store>, String), Failure> {
         }
         Source::Random(length) => {
             let (store, md5) = random_bytes(*length, |total| {
-                Geometry::new(total, RANDOM_PIECE).map_err(|error| Failure::usage(crate::exit::chain(&error)))
+                Geometry::new(total, RANDOM_PIECE)
+                    .map_err(|error| Failure::usage(crate::exit::chain(&error)))
             })?;
             (store, format!("{} of random bytes, MD5 {}", Size(*length), hexadecimal(&md5)))
         }
@@ -106,14 +114,14 @@ struct Serving<'a> {
     plan: ServerPlan,
     report: &'a Report,
     served: Served,
-    server: StreamServer,
+    server: FileServer,
     started: Instant,
 }
 
 impl Serving<'_> {
     async fn run(
         mut self,
-        mut events: UnboundedReceiver<StreamServerEvent>,
+        mut events: UnboundedReceiver<FileServerEvent>,
         stop: &Stop,
     ) -> Result<Exit, Failure> {
         let mut looks = interval(JSON_EVERY);

@@ -1,10 +1,11 @@
-//! What a `raw` or `framed` server tells of its clients: document 1's log lines, the events of `--json`, and the averages in
-//! the end. Used by the servers' own commands and by `sow send --also`.
+//! What a `raw` or `framed` server tells of its clients: document 1's log lines, the events of
+//! `--json`, and the averages in the end. Used by the servers' own commands and by `sow send
+//! --also`.
 
 use std::{net::SocketAddr, time::Duration};
 
-use sow_engine::cs::Admission;
-use sow_node::StreamServerEvent;
+use sow_engine::client_server::Admission;
+use sow_node::FileServerEvent;
 
 use crate::{
     quantity::{Rate, Size},
@@ -38,25 +39,24 @@ impl Served {
     }
 
     /// Takes in what the server reports, and says it.
-    pub(crate) fn note(&mut self, event: &StreamServerEvent) {
+    pub(crate) fn note(&mut self, event: &FileServerEvent) {
         let report = self.report.clone();
         match event {
-            StreamServerEvent::Accepted { addr, admission } => {
+            FileServerEvent::Accepted { addr, admission } => {
                 report.dated(format_args!("accept connection from {addr}"));
                 match admission {
                     Admission::Serve => {}
                     Admission::Wait => report.dated(format_args!("{addr} waits for its turn")),
-                    Admission::Refuse => {
-                        report.dated_warning(format_args!("{addr} is refused: too many wait already"))
-                    }
+                    Admission::Refuse => report
+                        .dated_warning(format_args!("{addr} is refused: too many wait already")),
                 }
             }
-            StreamServerEvent::Begins { addr } => {
+            FileServerEvent::Begins { addr } => {
                 self.present.push(*addr);
                 report.dated(format_args!("{addr} begin downloading file"));
                 self.tell(addr, 0, ReceiverState::Connected);
             }
-            StreamServerEvent::Finished { addr, took, closed } => {
+            FileServerEvent::Finished { addr, took, closed } => {
                 self.present.retain(|one| one != addr);
                 report.dated(format_args!("{addr} finished downloading"));
                 report.dated(format_args!("time used: {:.2} sec", took.as_secs_f64()));
@@ -70,9 +70,12 @@ impl Served {
                     self.tell(addr, self.length, ReceiverState::Gone);
                 }
             }
-            StreamServerEvent::Failed { addr, sent, reason } => {
+            FileServerEvent::Failed { addr, sent, reason } => {
                 self.present.retain(|one| one != addr);
-                report.dated_warning(format_args!("{addr} broke off after {}: {reason}", Size(*sent)));
+                report.dated_warning(format_args!(
+                    "{addr} broke off after {}: {reason}",
+                    Size(*sent)
+                ));
                 self.tell(addr, *sent, ReceiverState::Gone);
             }
         }

@@ -1,4 +1,5 @@
-//! Where the demonstration takes place: a temporary folder with the file that is sent, and the limits of every machine.
+//! Where the demonstration takes place: a temporary folder with the file that is sent, and the
+//! limits of every machine.
 
 use std::{
     fs::File,
@@ -48,13 +49,14 @@ impl Arena {
         self.folder.path()
     }
 
-    /// The shortest possible time until the last of `receivers` has everything, when each of them takes from the origin
-    /// alone: `N·F/us`. Nothing limits what a receiver takes.
+    /// The shortest possible time until the last of `receivers` has everything, when each of them
+    /// takes from the origin alone: `N·F/us`. Nothing limits what a receiver takes.
     pub(super) fn client_server_bound(&self, receivers: u32) -> Duration {
         Duration::from_secs_f64(f64::from(receivers) * self.size as f64 / self.rate as f64)
     }
 
-    /// The same when receivers send to each other: `max(F/us, N·F/(us + Σu))` (Kumar and Ross 2006).
+    /// The same when receivers send to each other: `max(F/us, N·F/(us + Σu))` (Kumar and Ross
+    /// 2006).
     pub(super) fn peer_to_peer_bound(&self, receivers: u32) -> Duration {
         let (size, rate, receivers) = (self.size as f64, self.rate as f64, f64::from(receivers));
         Duration::from_secs_f64((size / rate).max(receivers * size / (rate + receivers * rate)))

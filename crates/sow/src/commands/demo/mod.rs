@@ -1,4 +1,5 @@
-//! `sow demo`: the main job on this machine alone, then client/server beside peer-to-peer in a table.
+//! `sow demo`: the main job on this machine alone, then client/server beside peer-to-peer in a
+//! table.
 
 mod arena;
 mod race;

@@ -1,4 +1,5 @@
-//! One race of the demonstration: an origin and its receivers, each a `sow` of its own, watched by their JSON events.
+//! One race of the demonstration: an origin and its receivers, each a `sow` of its own, watched by
+//! their JSON events.
 
 use std::{
     path::{Path, PathBuf},
@@ -95,8 +96,10 @@ pub(super) async fn run(
     };
     match timeout(patience, race).await {
         Ok(ended) => ended,
-        Err(_) => Err(Failure::new(Exit::Unfinished, format!("a race was not over after {patience:.0?}"))
-            .tip("the machine may be too busy; try a smaller --size or a lower --rate")),
+        Err(_) => {
+            Err(Failure::new(Exit::Unfinished, format!("a race was not over after {patience:.0?}"))
+                .tip("the machine may be too busy; try a smaller --size or a lower --rate"))
+        }
     }
 }
 
@@ -232,7 +235,9 @@ impl Copies {
     fn new(arena: &Arena, receivers: u32) -> Result<Self, Failure> {
         let folder = tempfile::tempdir_in(arena.path())
             .map_err(|error| crate::disk::unwritable(arena.path(), &error))?;
-        let paths = (1..=receivers).map(|number| folder.path().join(format!("copy-{number}.iso"))).collect();
+        let paths = (1..=receivers)
+            .map(|number| folder.path().join(format!("copy-{number}.iso")))
+            .collect();
         Ok(Self { folder, paths })
     }
 
@@ -252,13 +257,16 @@ impl Copies {
     }
 }
 
-/// This very program, with the limits of a machine of the demonstration and nothing of this environment.
+/// This very program, with the limits of a machine of the demonstration and nothing of this
+/// environment.
 fn sow(arena: &Arena) -> Result<Command, Failure> {
     let program = std::env::current_exe().map_err(|error| {
         Failure::new(Exit::Failed, format!("cannot find this program's own file: {error}"))
     })?;
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SOW_")) {
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SOW_"))
+    {
         command.env_remove(name);
     }
     let limit = format!("{}B/s", arena.rate);
@@ -276,8 +284,13 @@ struct Process {
 
 impl Process {
     fn start(name: &str, mut command: Command) -> Result<Self, Failure> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let failed = |why: String| Failure::new(Exit::Failed, format!("cannot start {name}: {why}"));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let failed =
+            |why: String| Failure::new(Exit::Failed, format!("cannot start {name}: {why}"));
         let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
         let stdout = child.stdout.take().ok_or_else(|| failed("no standard output".to_owned()))?;
         let errors = child.stderr.take();

@@ -10,7 +10,9 @@ pub(super) fn render(outcomes: &[Outcome]) -> String {
         "seconds until the last receiver has a verified copy\n\n\
          receivers   client/server (bound)   peer-to-peer (bound)   origin sent (files)   faster\n",
     );
-    let find = |mode, receivers| outcomes.iter().find(|one| one.mode == mode && one.receivers == receivers);
+    let find = |mode, receivers| {
+        outcomes.iter().find(|one| one.mode == mode && one.receivers == receivers)
+    };
     for receivers in 1.. {
         let (Some(server), Some(peers)) =
             (find(Mode::ClientServer, receivers), find(Mode::PeerToPeer, receivers))

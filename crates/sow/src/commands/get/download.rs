@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use sow_content::{Metainfo, Ticket, path::printable};
 use sow_engine::{Dialect, Event, PickOrder, Status};
-use sow_node::{Answers, Swarm, SwarmContent, SwarmEvent, SwarmOptions, check_sum};
+use sow_node::{AcceptedDialects, Swarm, SwarmContent, SwarmEvent, SwarmOptions, check_sum};
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
     time::{Instant, sleep},
@@ -40,14 +40,20 @@ const JSON_ANNOUNCE: Duration = Duration::from_secs(5);
 /// Longer than anything runs; a longer sleep cannot be.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// How long nothing may come, after a peer has sent what does not verify, until it is plain that nothing will.
+/// How long nothing may come, after a peer has sent what does not verify, until it is plain that
+/// nothing will.
 const HOPELESS: Duration = Duration::from_secs(15);
 
 /// Runs one download to its end.
 ///
 /// # Errors
 /// When it does not end with the content in place.
-pub(super) async fn run(text: &str, what: What, run: &Arc<Run>, report: &Report) -> Result<(), Failure> {
+pub(super) async fn run(
+    text: &str,
+    what: What,
+    run: &Arc<Run>,
+    report: &Report,
+) -> Result<(), Failure> {
     let resolved = async {
         let source = resolve::resolve(what, run.plan.bind, report).await?;
         let mut addrs = Vec::new();
@@ -92,8 +98,11 @@ pub(super) async fn fetch(
         Some(Opening::Seed(content)) => Some(SwarmContent::clone(content)),
         None => None,
     };
-    let order =
-        if run.plan.destination == Destination::Stdout { PickOrder::InOrder } else { PickOrder::RarestFirst };
+    let order = if run.plan.destination == Destination::Stdout {
+        PickOrder::InOrder
+    } else {
+        PickOrder::RarestFirst
+    };
     let mut config =
         settings::receiver(source.trackers.clone(), order, settings::choking(run.plan.tit_for_tat));
     if run.plan.only_origin {
@@ -105,9 +114,9 @@ pub(super) async fn fetch(
         config.announce_at_least = JSON_ANNOUNCE;
     }
     let answers = match source.dialect {
-        Dialect::BitTorrent => Answers::BITTORRENT,
-        Dialect::Chunk => Answers::CHUNK,
-        Dialect::JsonTorrent => Answers::JSON_TORRENT,
+        Dialect::BitTorrent => AcceptedDialects::BITTORRENT,
+        Dialect::Chunk => AcceptedDialects::CHUNK,
+        Dialect::JsonTorrent => AcceptedDialects::JSON_TORRENT,
     };
     let servers = Servers::new(source.dialect, addrs.clone(), source.trackers.is_empty());
     let peers = addrs.into_iter().map(|addr| (addr, source.dialect)).collect();
@@ -228,7 +237,9 @@ impl Download<'_> {
             }
             Opening::Seed(content) => {
                 self.announce_ready();
-                if let Target::Path(path) = target::target_of(&self.run.plan.destination, &content.info)? {
+                if let Target::Path(path) =
+                    target::target_of(&self.run.plan.destination, &content.info)?
+                {
                     there_already(self.report, &path, content.info.geometry.total());
                 }
                 Ok(Ended::Seed)
@@ -236,7 +247,8 @@ impl Download<'_> {
         }
     }
 
-    /// Waits for the description of the content: from peers (BEP 9), or by a server's first answer (document 1).
+    /// Waits for the description of the content: from peers (BEP 9), or by a server's first answer
+    /// (document 1).
     async fn description(&mut self) -> Result<Subject, Failure> {
         loop {
             tokio::select! {
@@ -251,7 +263,7 @@ impl Download<'_> {
                         self.view.rename(&self.source.label);
                         return Ok(subject);
                     }
-                    Some(Event::Described { geometry, .. }) => {
+                    Some(Event::GeometryLearned { geometry, .. }) => {
                         return Ok(Subject::without_hashes(&self.run.plan.destination, geometry));
                     }
                     _ => {}
@@ -261,9 +273,11 @@ impl Download<'_> {
         }
     }
 
-    /// A target that is there although nobody knows its hashes: where it is, when a server says that it is the same.
+    /// A target that is there although nobody knows its hashes: where it is, when a server says
+    /// that it is the same.
     async fn existing(&self, subject: &Subject) -> Result<Option<PathBuf>, Failure> {
-        let Target::Path(path) = target::target_of(&self.run.plan.destination, &subject.info)? else {
+        let Target::Path(path) = target::target_of(&self.run.plan.destination, &subject.info)?
+        else {
             return Ok(None);
         };
         let there = std::fs::metadata(&path).map(|there| there.is_file().then_some(there.len()));
@@ -329,7 +343,9 @@ impl Download<'_> {
                     "no tracker answers, so nobody finds this machine ({why}); asking again"
                 ));
             }
-            None if *is_hidden => self.report.note("a tracker answers: this machine can be found now"),
+            None if *is_hidden => {
+                self.report.note("a tracker answers: this machine can be found now")
+            }
             _ => return,
         }
         *is_hidden = !*is_hidden;
@@ -357,7 +373,7 @@ impl Download<'_> {
                         }
                     }
                     Some(Event::Complete) => is_whole = true,
-                    Some(Event::Unprovable) => return Err(self.unprovable()),
+                    Some(Event::FileMismatch) => return Err(self.unprovable()),
                     _ => {}
                 },
                 Ok(()) = self.status.changed() => self.show()?,
@@ -411,7 +427,8 @@ impl Download<'_> {
         let run = self.run;
         let served = async {
             let mut idle_looks = 0;
-            // The picture is renewed four times a second: who has just said that he is complete is seen so at the second.
+            // The picture is renewed four times a second: who has just said that he is complete is
+            // seen so at the second.
             while idle_looks < 2 && self.status.changed().await.is_ok() {
                 while let Ok(event) = self.events.try_recv() {
                     if let SwarmEvent::Engine(event) = event {
@@ -437,21 +454,29 @@ impl Download<'_> {
         let event = match event {
             Some(SwarmEvent::Engine(event)) => event,
             Some(SwarmEvent::StoreFailed(error)) => return Err(disk::failing(&error)),
-            None => return Err(Failure::new(Exit::Failed, "the download ended without a reason (see -v)")),
+            None => {
+                return Err(Failure::new(
+                    Exit::Failed,
+                    "the download ended without a reason (see -v)",
+                ));
+            }
         };
         hear(self.report, &mut self.offenders, &event);
         self.servers.note(&event).into_iter().for_each(|warning| self.report.warn(warning));
         Contact::note(&self.contact, self.source.dialect, &event);
         match event {
             // What came last may still be on its way to the disk.
-            Event::PeerGone { conn, addr, listen_addr, downloaded, .. } if downloaded > 0 => {
+            Event::PeerDisconnected { conn, addr, listen_addr, downloaded, .. }
+                if downloaded > 0 =>
+            {
                 self.view.name(conn, listen_addr.unwrap_or(addr));
             }
             Event::PieceVerified { ref from, .. } => {
                 from.iter().for_each(|&(conn, bytes)| self.view.came(conn, bytes));
             }
             Event::Banned { addr, piece } => {
-                let what = format_args!("{addr} sent data that does not verify and is not asked any more");
+                let what =
+                    format_args!("{addr} sent data that does not verify and is not asked any more");
                 self.report.warn(what);
                 self.corrupt = Some((addr, piece));
             }

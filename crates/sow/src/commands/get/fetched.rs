@@ -1,4 +1,5 @@
-//! Who sent how much of a download: of what was verified, or where nothing can be verified by pieces, of what was kept.
+//! Who sent how much of a download: of what was verified, or where nothing can be verified by
+//! pieces, of what was kept.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -12,7 +13,8 @@ pub(super) struct Fetched {
 }
 
 impl Fetched {
-    /// Takes in whose connections there are now: where somebody is reached may be known later than that he is there.
+    /// Takes in whose connections there are now: where somebody is reached may be known later than
+    /// that he is there.
     pub(super) fn observe(&mut self, peers: &[PeerStatus]) {
         for peer in peers.iter().filter(|peer| peer.downloaded > 0) {
             self.name(peer.conn, peer.listen_addr.unwrap_or(peer.addr));
@@ -52,7 +54,8 @@ mod tests {
         fetched.came(ConnId(1), 10);
         fetched.name(ConnId(1), addr(40_000));
         fetched.came(ConnId(1), 20);
-        // Where it is reached is known now; its second connection is over before its piece is verified.
+        // Where it is reached is known now; its second connection is over before its piece is
+        // verified.
         fetched.name(ConnId(1), addr(1));
         fetched.name(ConnId(2), addr(1));
         fetched.came(ConnId(2), 5);

@@ -1,5 +1,6 @@
-//! What document 2's original program leaves of an unfinished download: a folder `NAME_data` with a file for each piece
-//! that it verified. Its pieces are checked again, taken over, and left where they are.
+//! What document 2's original program leaves of an unfinished download: a folder `NAME_data` with a
+//! file for each piece that it verified. Its pieces are checked again, taken over, and left where
+//! they are.
 
 use std::{fs::File, io::Read, path::Path};
 

@@ -9,7 +9,7 @@ mod view;
 use std::{net::SocketAddr, sync::Arc};
 
 use sow_content::ticket::Address;
-use sow_engine::cs::Framing;
+use sow_engine::client_server::ClientServerDialect;
 use sow_node::{Node, NodeOptions};
 use tokio::{task::JoinSet, time::Instant};
 
@@ -38,7 +38,8 @@ pub(crate) struct Run {
 /// Fetches everything that was asked for, all at once.
 ///
 /// # Errors
-/// When nothing can be begun. What becomes of each download is reported as it ends; the worst is how the run ends.
+/// When nothing can be begun. What becomes of each download is reported as it ends; the worst is
+/// how the run ends.
 pub(crate) async fn run(args: GetArgs, report: &Report) -> Result<Exit, Failure> {
     let mut plan = args.plan(report.is_json())?;
     let stop = Stop::listen(report)?;
@@ -71,8 +72,8 @@ pub(crate) async fn run(args: GetArgs, report: &Report) -> Result<Exit, Failure>
 /// Runs one download and reports how it ends.
 async fn one(text: String, what: What, run: Arc<Run>, report: Report) -> Exit {
     let ended = match what {
-        What::Raw(address) => stream(Framing::Raw, address, &run, &report).await,
-        What::Framed(address) => stream(Framing::Framed, address, &run, &report).await,
+        What::Raw(address) => stream(ClientServerDialect::Raw, address, &run, &report).await,
+        What::Framed(address) => stream(ClientServerDialect::Framed, address, &run, &report).await,
         what => download::run(&text, what, &run, &report).await,
     };
     end_of(ended, &report)
@@ -117,7 +118,12 @@ fn end_of(ended: Result<(), Failure>, report: &Report) -> Exit {
 }
 
 /// Fetches what a client/server dialect serves.
-async fn stream(framing: Framing, address: Address, run: &Run, report: &Report) -> Result<(), Failure> {
+async fn stream(
+    framing: ClientServerDialect,
+    address: Address,
+    run: &Run,
+    report: &Report,
+) -> Result<(), Failure> {
     let place = match &run.plan.destination {
         // The plan has no folder for what has no name.
         Destination::Path(path) | Destination::Folder(path) => {

@@ -64,14 +64,17 @@ impl Subject {
     /// A file of which nothing is known but its size and its chunks.
     pub(super) fn without_hashes(destination: &Destination, geometry: Geometry) -> Self {
         let name = match destination {
-            Destination::Path(path) | Destination::Folder(path) => path.file_name().and_then(OsStr::to_str),
+            Destination::Path(path) | Destination::Folder(path) => {
+                path.file_name().and_then(OsStr::to_str)
+            }
             Destination::Stdout | Destination::Memory => None,
         };
         let named = name.and_then(|name| Info::without_hashes(name, geometry).ok());
         let info = named.or_else(|| Info::without_hashes("file", geometry).ok());
         let info = info.unwrap_or_else(|| unreachable!("`file` is a name"));
         let (total, length) = (geometry.total(), geometry.piece_length());
-        let identity = InfoHash(sha1(format!("a file of {total} bytes in chunks of {length}").as_bytes()));
+        let identity =
+            InfoHash(sha1(format!("a file of {total} bytes in chunks of {length}").as_bytes()));
         Self { info, identity, metadata: Bytes::new() }
     }
 }
@@ -79,7 +82,8 @@ impl Subject {
 /// Opens the place for a download. Takes as long as hashing what is there takes.
 ///
 /// # Errors
-/// When the target is there and differs, another process is at it, there is no room, or it cannot be written to.
+/// When the target is there and differs, another process is at it, there is no room, or it cannot
+/// be written to.
 pub(super) fn open(run: &Run, subject: &Subject, report: &Report) -> Result<Opening, Failure> {
     let info = &subject.info;
     let target = target::target_of(&run.plan.destination, info)?;
@@ -156,8 +160,11 @@ fn in_memory(geometry: Geometry) -> Result<Store, Failure> {
     let most = memory::half_of_available();
     if geometry.total() > most {
         let (total, most) = (Size(geometry.total()), Size(most));
-        return Err(Failure::new(Exit::Failed, format!("{total} do not fit into memory ({most} at most)"))
-            .tip("write it to a file with -o"));
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("{total} do not fit into memory ({most} at most)"),
+        )
+        .tip("write it to a file with -o"));
     }
     Ok(Store::from(MemoryStore::new(geometry)))
 }

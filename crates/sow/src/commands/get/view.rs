@@ -54,7 +54,11 @@ impl View {
         let left = Span(Duration::from_secs(left.as_secs()));
         let needy = status.peers.iter().filter(|peer| !peer.complete).count();
         self.meter.set(1, 1, || {
-            format!("complete; serving {}  up {}  (at most {left} more)", peers(needy), Rate(status.rate_up))
+            format!(
+                "complete; serving {}  up {}  (at most {left} more)",
+                peers(needy),
+                Rate(status.rate_up)
+            )
         });
     }
 
@@ -109,9 +113,14 @@ impl View {
             from: self.fetched.by_address(),
         });
         let rate = Rate(((bytes - resumed) as f64 / seconds.max(0.001)) as u64);
-        let name = if path == Path::new("-") { self.label.clone() } else { path.display().to_string() };
+        let name =
+            if path == Path::new("-") { self.label.clone() } else { path.display().to_string() };
         self.shares();
-        self.report.note(format_args!("{name}: {} verified in {} ({rate})", Size(bytes), Span(took)));
+        self.report.note(format_args!(
+            "{name}: {} verified in {} ({rate})",
+            Size(bytes),
+            Span(took)
+        ));
     }
 
     /// What came is kept in memory, so its sum is what there is to show.
@@ -130,7 +139,8 @@ impl View {
         if !self.report.is_json() {
             self.report.out(format_args!("size: {bytes} bytes ({})", Size(bytes)));
             self.report.out(format_args!("time used: {seconds:.2} sec"));
-            self.report.out(format_args!("rate: {}", Rate((bytes as f64 / seconds.max(0.001)) as u64)));
+            self.report
+                .out(format_args!("rate: {}", Rate((bytes as f64 / seconds.max(0.001)) as u64)));
             self.report.out(format_args!("MD5: {}", md5.as_deref().unwrap_or("unknown")));
         }
         self.shares();
@@ -142,7 +152,11 @@ impl View {
         let all: u64 = from.values().sum();
         if from.len() > 1 {
             for (addr, bytes) in &from {
-                self.report.note(format_args!("  {} from {addr} ({})", Size(*bytes), percent(*bytes, all)));
+                self.report.note(format_args!(
+                    "  {} from {addr} ({})",
+                    Size(*bytes),
+                    percent(*bytes, all)
+                ));
             }
         }
     }
@@ -161,8 +175,11 @@ impl View {
             return format!("nobody has told yet what {label} is");
         }
         let done = percent(status.bytes_verified, status.bytes_total);
-        let verified =
-            if status.unproved { ", and cannot be verified before all of it is" } else { " and verified" };
+        let verified = if status.unverified {
+            ", and cannot be verified before all of it is"
+        } else {
+            " and verified"
+        };
         format!("{done} of {label} ({}) is there{verified}", Size(status.bytes_total))
     }
 
@@ -208,7 +225,8 @@ fn in_words(status: &Status) -> String {
         };
     }
     let missing = status.bytes_total - status.bytes_verified;
-    let left = missing.checked_div(status.rate_down).map(|seconds| Span(Duration::from_secs(seconds)));
+    let left =
+        missing.checked_div(status.rate_down).map(|seconds| Span(Duration::from_secs(seconds)));
     let left = left.map_or_else(String::new, |left| format!("  {left} left"));
     let who = if count == 0 { "no peers: waiting for one".to_owned() } else { peers(count) };
     format!(
@@ -235,7 +253,10 @@ mod tests {
         status.pieces = 10;
         status.bytes_total = 10 << 20;
         status.bytes_verified = 4 << 20;
-        assert_eq!(in_words(&status), "4.0 MiB of 10.0 MiB  down 0 B/s  up 0 B/s  no peers: waiting for one");
+        assert_eq!(
+            in_words(&status),
+            "4.0 MiB of 10.0 MiB  down 0 B/s  up 0 B/s  no peers: waiting for one"
+        );
         status.rate_down = 1 << 20;
         assert!(in_words(&status).ends_with("  6 s left"), "{}", in_words(&status));
     }

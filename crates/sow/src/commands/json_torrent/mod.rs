@@ -104,7 +104,8 @@ fn describe(args: &JsonCreateArgs, report: &Report, stop: &Stop) -> Result<JsonT
             .tip("choose longer pieces with --piece-length")
     })?;
     let meter = Progress::start(report, format!("hashing {}", plan.name()), plan.total());
-    let piece_hashes = hash_content(&plan, geometry.piece_length(), 0, &|done| meter.set(done), stop.flag())?;
+    let piece_hashes =
+        hash_content(&plan, geometry.piece_length(), 0, &|done| meter.set(done), stop.flag())?;
     Ok(JsonTorrent {
         announce: args.announce.clone(),
         port: args.port,
@@ -181,7 +182,10 @@ mod tests {
     #[test]
     fn only_what_changed_is_told() {
         let peers = |ports: &[u16]| {
-            ports.iter().map(|port| SocketAddr::from(([10, 0, 0, 1], *port))).collect::<BTreeSet<_>>()
+            ports
+                .iter()
+                .map(|port| SocketAddr::from(([10, 0, 0, 1], *port)))
+                .collect::<BTreeSet<_>>()
         };
         assert!(news(&peers(&[1, 2]), &peers(&[1, 2])).is_empty());
         assert_eq!(

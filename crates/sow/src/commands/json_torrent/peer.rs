@@ -1,4 +1,5 @@
-//! `sow json-torrent peer`: fetches and serves as `sow get` does, by document 2's torrent, tracker and peers.
+//! `sow json-torrent peer`: fetches and serves as `sow get` does, by document 2's torrent, tracker
+//! and peers.
 
 use sow_node::{Node, NodeOptions};
 
@@ -15,7 +16,8 @@ use crate::{
 /// Fetches what a torrent names, or serves it when it is there.
 ///
 /// # Errors
-/// When the torrent cannot be used, or the port is not to be had. What becomes of the download is reported as it ends.
+/// When the torrent cannot be used, or the port is not to be had. What becomes of the download is
+/// reported as it ends.
 pub(super) async fn run(plan: JsonPeerPlan, report: &Report) -> Result<Exit, Failure> {
     let stop = Stop::listen(report)?;
     let path = plan.torrent.clone();
@@ -23,8 +25,10 @@ pub(super) async fn run(plan: JsonPeerPlan, report: &Report) -> Result<Exit, Fai
         Torrent::Json(torrent) => torrent,
         Torrent::BitTorrent(_) => {
             let path = plan.torrent.display();
-            return Err(Failure::usage(format!("{path} is a torrent of BitTorrent, not of document 2"))
-                .tip(format!("sow get {path}")));
+            return Err(Failure::usage(format!(
+                "{path} is a torrent of BitTorrent, not of document 2"
+            ))
+            .tip(format!("sow get {path}")));
         }
     };
     let source = resolve::of_json(&torrent)?;

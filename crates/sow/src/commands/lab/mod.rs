@@ -1,4 +1,5 @@
-//! `sow lab up|exec|shell|status|calibrate|down`: the network of the lab; and what is done with it, in files of their own.
+//! `sow lab up|exec|shell|status|calibrate|down`: the network of the lab; and what is done with it,
+//! in files of their own.
 
 mod new;
 mod report;
@@ -7,8 +8,8 @@ mod run;
 use std::{env, ffi::OsString, os::unix::process::CommandExt as _, path::PathBuf};
 
 use sow_lab::network::{
-    self, Calibration, DelayMethod, Lab, LabName, LabStatus, Link, NetworkError, Switches, Topology,
-    run_helper,
+    self, Calibration, DelayMethod, Lab, LabName, LabStatus, Link, NetworkError, Switches,
+    Topology, run_helper,
 };
 
 use crate::{
@@ -55,7 +56,9 @@ async fn up(args: UpArgs, report: &Report) -> Result<Exit, Failure> {
     crate::blocking(move || {
         let lab = match Lab::up(&topology, &this_program()?, stop.flag()) {
             // Ctrl-C also ends the programs that build it.
-            Err(_) if stop.flag().load(std::sync::atomic::Ordering::Relaxed) => return Ok(Exit::Interrupted),
+            Err(_) if stop.flag().load(std::sync::atomic::Ordering::Relaxed) => {
+                return Ok(Exit::Interrupted);
+            }
             built => built?,
         };
         if report.is_json() {
@@ -142,7 +145,10 @@ fn describe(topology: &Topology, delay: DelayMethod) -> Vec<String> {
         Switches::Two { trunk } => {
             let first = (1..=hosts).filter(|&host| topology.switch_of(host) == 1).count();
             let (one, other) = (span(1, first), span(first + 1, hosts));
-            format!("on two switches with {} between them: {one} on one, {other} on the other", rate(trunk))
+            format!(
+                "on two switches with {} between them: {one} on one, {other} on the other",
+                rate(trunk)
+            )
         }
     };
     let first = topology.links[0];
@@ -152,13 +158,20 @@ fn describe(topology: &Topology, delay: DelayMethod) -> Vec<String> {
     ];
     let same = topology.links.iter().all(|link| *link == first);
     if same && hosts > 1 {
-        lines[1] =
-            format!("  h1 to h{hosts}, 10.0.0.1 and on, fd00:10::1 and on: each {}", link_text(&first));
+        lines[1] = format!(
+            "  h1 to h{hosts}, 10.0.0.1 and on, fd00:10::1 and on: each {}",
+            link_text(&first)
+        );
     } else {
         let others = topology.links.iter().enumerate().skip(1).filter(|(_, link)| **link != first);
-        lines.extend(others.map(|(index, link)| format!("  h{:<5} {}", index + 1, link_text(link))));
+        lines
+            .extend(others.map(|(index, link)| format!("  h{:<5} {}", index + 1, link_text(link))));
     }
-    lines.push(format!("  {}; congestion control {}", method_text(delay), topology.congestion_control));
+    lines.push(format!(
+        "  {}; congestion control {}",
+        method_text(delay),
+        topology.congestion_control
+    ));
     let named = if name.as_str() == "lab" { String::new() } else { format!(" --name {name}") };
     lines.push(format!(
         "run `sow lab exec{named} h1 -- CMD` or `sow lab shell{named} h1`; `sow lab down{named}` takes it down"
@@ -195,7 +208,9 @@ fn lines_of(status: &LabStatus) -> Vec<String> {
             link_text(&host.link)
         ));
         lines.extend(
-            host.processes.iter().map(|process| format!("        {:>7} {}", process.pid, process.command)),
+            host.processes
+                .iter()
+                .map(|process| format!("        {:>7} {}", process.pid, process.command)),
         );
     }
     lines

@@ -9,7 +9,8 @@ use crate::{
     report::Report,
 };
 
-/// Makes the report of the records in `dir`, beside them if `out` says nothing else, and names the page on standard output.
+/// Makes the report of the records in `dir`, beside them if `out` says nothing else, and names the
+/// page on standard output.
 ///
 /// # Errors
 /// [`Exit::Disk`] if a file cannot be written, else [`Exit::Failed`] if there is no report.

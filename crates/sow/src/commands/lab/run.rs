@@ -60,8 +60,10 @@ fn conclude(setup: &Setup, outcome: Outcome, report: &Report) -> Result<Exit, Fa
         return Ok(Exit::Interrupted);
     }
     if failed + incomplete > 0 {
-        let text =
-            format!("{} could not be made, and in {incomplete} a receiver got no right copy", runs(failed));
+        let text = format!(
+            "{} could not be made, and in {incomplete} a receiver got no right copy",
+            runs(failed)
+        );
         let again = match failed {
             0 => "",
             _ => "; the same command tries those again that could not be made",
@@ -115,8 +117,11 @@ impl Teller<'_> {
             done: plan.done,
             expected_seconds: plan.expected.as_secs(),
         });
-        let before =
-            if plan.done > 0 { format!(" ({} are there already)", plan.done) } else { String::new() };
+        let before = if plan.done > 0 {
+            format!(" ({} are there already)", plan.done)
+        } else {
+            String::new()
+        };
         let minutes = Duration::from_secs(plan.expected.as_secs().max(1));
         self.report.note(format_args!("{}{before}, about {}", runs(self.all), Span(minutes)));
     }
@@ -124,8 +129,10 @@ impl Teller<'_> {
     fn missing(&self, missing: &Missing) {
         self.report.event(&Event::Missing(missing));
         let hint = missing.hint.as_deref().map(|hint| format!(": {hint}")).unwrap_or_default();
-        self.report
-            .warn(format_args!("{} is left out, {} is not installed{hint}", missing.mode, missing.program));
+        self.report.warn(format_args!(
+            "{} is left out, {} is not installed{hint}",
+            missing.mode, missing.program
+        ));
     }
 
     fn made(&mut self, run: &Run, bound: Option<f64>) {
@@ -135,15 +142,18 @@ impl Teller<'_> {
         let staying = run.staying().count();
         let seconds: Vec<f64> = run.staying().filter_map(|receiver| receiver.seconds()).collect();
         if seconds.len() < staying {
-            let error = run.staying().find_map(|receiver| receiver.error.as_deref()).unwrap_or("no copy");
+            let error =
+                run.staying().find_map(|receiver| receiver.error.as_deref()).unwrap_or("no copy");
             let late = staying - seconds.len();
-            self.report
-                .warn(format_args!("{what}  {late} of {staying} receivers without a right copy: {error}"));
+            self.report.warn(format_args!(
+                "{what}  {late} of {staying} receivers without a right copy: {error}"
+            ));
             return;
         }
         let mean = seconds.iter().sum::<f64>() / seconds.len().max(1) as f64;
         let last = run.last_seconds().unwrap_or_default();
-        let distance = bound.map(|bound| format!("  {:.3} × bound", last / bound)).unwrap_or_default();
+        let distance =
+            bound.map(|bound| format!("  {:.3} × bound", last / bound)).unwrap_or_default();
         self.report.note(format_args!("{what}  mean {mean:6.2} s  last {last:6.2} s{distance}"));
     }
 
@@ -167,14 +177,16 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Network(error) => error.into(),
-            RunError::Interrupted => Self::new(Exit::Interrupted, "interrupted before the first run"),
+            RunError::Interrupted => {
+                Self::new(Exit::Interrupted, "interrupted before the first run")
+            }
             RunError::Misfit(error) => Self::new(Exit::Usage, chain(&error)),
             RunError::Ledger(error @ (LedgerError::Other { .. } | LedgerError::Build { .. })) => {
-                Self::new(Exit::Differs, error).tip("name another folder with --out, or remove that one")
+                Self::new(Exit::Differs, error)
+                    .tip("name another folder with --out, or remove that one")
             }
-            RunError::Ledger(error @ LedgerError::Held { .. }) => {
-                Self::new(Exit::Failed, error).tip("wait until it is done, or name another folder with --out")
-            }
+            RunError::Ledger(error @ LedgerError::Held { .. }) => Self::new(Exit::Failed, error)
+                .tip("wait until it is done, or name another folder with --out"),
             RunError::Ledger(error @ LedgerError::Write { .. }) => Self::new(Exit::Disk, error),
             RunError::Ledger(error) => Self::new(Exit::Failed, error),
             error @ (RunError::File { .. } | RunError::Place(_)) => Self::new(Exit::Disk, error),

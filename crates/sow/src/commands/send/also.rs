@@ -1,11 +1,12 @@
-//! `sow send --also`: the same file in other dialects. `raw` and `framed` have ports of their own, because there the server
-//! speaks first; `chunk` and `json-torrent` are told apart by first bytes on the main one.
+//! `sow send --also`: the same file in other dialects. `raw` and `framed` have ports of their own,
+//! because there the server speaks first; `chunk` and `json-torrent` are told apart by first bytes
+//! on the main one.
 
 use std::{net::IpAddr, sync::Arc};
 
 use sow_content::{Info, json_torrent::JsonTorrent, percent, ticket::Address};
-use sow_engine::{Config, JSON_TRACKER, cs::Framing};
-use sow_node::{Answers, Node, StreamListener, StreamServer};
+use sow_engine::{Config, JSON_TRACKER, client_server::ClientServerDialect};
+use sow_node::{AcceptedDialects, FileServer, FileServerListener, Node};
 use sow_store::Store;
 use tokio::task::JoinSet;
 
@@ -23,19 +24,20 @@ use crate::{
 /// The ports beside the main one.
 pub(super) struct Beside {
     bind: Option<IpAddr>,
-    listeners: Vec<(Framing, StreamListener)>,
+    listeners: Vec<(ClientServerDialect, FileServerListener)>,
     chunk: bool,
     json_torrent: bool,
 }
 
 /// What is served on them. Dropped, it ends.
 pub(super) struct Serving {
-    _servers: Vec<StreamServer>,
+    _servers: Vec<FileServer>,
     _telling: JoinSet<()>,
 }
 
 impl Beside {
-    /// Listens where the command line says so; the node's limit on what leaves holds for all of it together.
+    /// Listens where the command line says so; the node's limit on what leaves holds for all of it
+    /// together.
     ///
     /// # Errors
     /// When a dialect cannot serve what is shared, or a port is not to be had.
@@ -51,8 +53,8 @@ impl Beside {
                 .tip("pack it into one file (tar), or leave --also away"));
             }
             let (framing, port) = match *also {
-                Also::Raw(port) => (Framing::Raw, port),
-                Also::Framed(port) => (Framing::Framed, port),
+                Also::Raw(port) => (ClientServerDialect::Raw, port),
+                Also::Framed(port) => (ClientServerDialect::Framed, port),
                 Also::Chunk => {
                     chunk = true;
                     continue;
@@ -62,18 +64,20 @@ impl Beside {
                     continue;
                 }
             };
-            let listener = StreamListener::bind(options(framing, args.bind, port, node.up_limit()))?;
+            let listener =
+                FileServerListener::bind(options(framing, args.bind, port, node.up_limit()))?;
             listeners.push((framing, listener));
         }
         Ok(Self { bind: args.bind, listeners, chunk, json_torrent })
     }
 
     /// What callers of the main port may speak.
-    pub(super) fn answers(&self) -> Answers {
-        Answers { bittorrent: true, chunk: self.chunk, json_torrent: self.json_torrent }
+    pub(super) fn answers(&self) -> AcceptedDialects {
+        AcceptedDialects { bittorrent: true, chunk: self.chunk, json_torrent: self.json_torrent }
     }
 
-    /// Has the engine be the server of document 1's P2P, and announce to our own tracker of document 2.
+    /// Has the engine be the server of document 1's P2P, and announce to our own tracker of
+    /// document 2.
     pub(super) fn adjust(&self, config: &mut Config, host: &Address) {
         config.chunk.server = self.chunk;
         if self.json_torrent {
@@ -81,7 +85,8 @@ impl Beside {
         }
     }
 
-    /// Document 2's torrent of what is shared, when that is spoken; its tracker is ours, on the main port.
+    /// Document 2's torrent of what is shared, when that is spoken; its tracker is ours, on the
+    /// main port.
     pub(super) fn json_torrent(&self, info: &Info, host: &Address) -> Option<JsonTorrent> {
         self.json_torrent.then(|| JsonTorrent {
             announce: host.host.clone(),
@@ -103,8 +108,9 @@ impl Beside {
         if self.json_torrent {
             let mut url = format!("http://{host}/");
             percent::encode_into(&mut url, name.as_bytes(), b"");
-            report
-                .note(format_args!("or, by document 2's torrent and tracker:\n  sow get {url}.json.torrent"));
+            report.note(format_args!(
+                "or, by document 2's torrent and tracker:\n  sow get {url}.json.torrent"
+            ));
         }
     }
 

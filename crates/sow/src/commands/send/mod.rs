@@ -36,7 +36,8 @@ use crate::{
 /// Shares a path until enough receivers have it, or until it is stopped.
 ///
 /// # Errors
-/// When the port is not to be had, the path cannot be shared, or too few receivers have it in the end.
+/// When the port is not to be had, the path cannot be shared, or too few receivers have it in the
+/// end.
 pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure> {
     let stop = Stop::listen(report)?;
     // Before hashing: whether the port is to be had should be known at once, not after an hour.
@@ -52,7 +53,8 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
     let (plan, metainfo) = hashed(&args, report, &stop).await?;
     let offer = Offer::new(&args, metainfo, host.clone());
     if let Some(file) = &args.torrent {
-        let path = file.clone().unwrap_or_else(|| PathBuf::from(format!("{}.torrent", plan.name())));
+        let path =
+            file.clone().unwrap_or_else(|| PathBuf::from(format!("{}.torrent", plan.name())));
         torrent_file::write(&path, &offer.metainfo, false)?;
         report.note(format_args!("wrote {}", path.display()));
     }
@@ -74,7 +76,8 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
         have: Bitfield::full(offer.metainfo.info.geometry.pieces()),
         md5: None,
     };
-    let mut config = settings::origin(offer.metainfo.trackers.clone(), settings::choking(args.tit_for_tat));
+    let mut config =
+        settings::origin(offer.metainfo.trackers.clone(), settings::choking(args.tit_for_tat));
     beside.adjust(&mut config, &host);
     let (swarm, events) = node.join(SwarmOptions {
         info_hash,
@@ -87,16 +90,22 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
     beside.announce(&host, &offer.metainfo.info.name, report);
     let _beside = beside.serve(&store, report);
     let watched = Watched::Files(Arc::new(plan));
-    let watch = Watch::new(report, watched, offer.metainfo.info.geometry, args.expect, Some(tracker));
+    let watch =
+        Watch::new(report, watched, offer.metainfo.info.geometry, args.expect, Some(tracker));
     let ended = watch.run(&swarm, events, &stop).await;
     swarm.stop().await;
     ended
 }
 
-async fn hashed(args: &SendArgs, report: &Report, stop: &Stop) -> Result<(ContentPlan, Metainfo), Failure> {
+async fn hashed(
+    args: &SendArgs,
+    report: &Report,
+    stop: &Stop,
+) -> Result<(ContentPlan, Metainfo), Failure> {
     let (path, report, stop) = (args.path.clone(), report.clone(), stop.clone());
     let hashed =
-        crate::blocking(move || hashing::metainfo_of(&path, Wishes::default(), &report, &stop)).await;
+        crate::blocking(move || hashing::metainfo_of(&path, Wishes::default(), &report, &stop))
+            .await;
     match (hashed, args.expect) {
         (Err(failure), Some(_)) if failure.exit() == Exit::Interrupted => {
             Err(Failure::new(Exit::Incomplete, "stopped while hashing: nobody has got anything"))
@@ -117,8 +126,10 @@ struct Offer {
 impl Offer {
     fn new(args: &SendArgs, mut metainfo: Metainfo, host: sow_content::ticket::Address) -> Self {
         let ours = format!("http://{host}/announce");
-        metainfo.trackers =
-            std::iter::once(ours).chain(args.tracker.iter().cloned()).map(|url| vec![url]).collect();
+        metainfo.trackers = std::iter::once(ours)
+            .chain(args.tracker.iter().cloned())
+            .map(|url| vec![url])
+            .collect();
         let mut magnet = torrent_file::magnet_of(&metainfo);
         magnet.peers = vec![host.to_string()];
         let mut url = format!("http://{host}/");
@@ -158,7 +169,10 @@ impl Offer {
         if !report.is_json() {
             report.out(format_args!("sow get {}", self.ticket));
         }
-        report.note(format_args!("or, with any BitTorrent program:\n  {}\n  {}", self.magnet, self.url));
+        report.note(format_args!(
+            "or, with any BitTorrent program:\n  {}\n  {}",
+            self.magnet, self.url
+        ));
         report.event(&Event::Ready {
             ticket: Some(self.ticket.to_string()),
             magnet: Some(self.magnet.clone()),

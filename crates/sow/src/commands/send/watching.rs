@@ -1,4 +1,5 @@
-//! The origin's live view: receivers with their progress, until enough have everything or it is stopped.
+//! The origin's live view: receivers with their progress, until enough have everything or it is
+//! stopped.
 
 use std::{
     borrow::Cow,
@@ -155,9 +156,14 @@ impl<'a> Watch<'a> {
         match event {
             SwarmEvent::Engine(event) => {
                 log_swarm_event(&event);
-                self.offenders.warning(&event).into_iter().for_each(|warning| self.report.warn(warning));
+                self.offenders
+                    .warning(&event)
+                    .into_iter()
+                    .for_each(|warning| self.report.warn(warning));
                 match event {
-                    Event::PeerConnected { addr, peer_id, .. } => self.receivers.arrived(peer_id, addr),
+                    Event::PeerConnected { addr, peer_id, .. } => {
+                        self.receivers.arrived(peer_id, addr)
+                    }
                     Event::PeerComplete { addr, peer_id } => {
                         let news = self.receivers.completed(peer_id, addr);
                         news.iter().for_each(|receiver| self.tell(receiver));
@@ -177,10 +183,14 @@ impl<'a> Watch<'a> {
         let total = self.geometry.total();
         let known = all.len().max(self.expect.unwrap_or(0)).max(1) as u64;
         let bytes = all.iter().map(|receiver| receiver.bytes).sum::<u64>();
-        self.meter.set(bytes, total.max(1) * known, || in_words(&all, complete, self.expect, status.rate_up));
+        self.meter.set(bytes, total.max(1) * known, || {
+            in_words(&all, complete, self.expect, status.rate_up)
+        });
         if self.report.is_drawn() {
-            let rows =
-                all.iter().filter(|one| one.is_here && one.state == ReceiverState::Connected).take(ROWS);
+            let rows = all
+                .iter()
+                .filter(|one| one.is_here && one.state == ReceiverState::Connected)
+                .take(ROWS);
             let mut shown = BTreeMap::new();
             for receiver in rows {
                 let row = self.rows.remove(&receiver.addr);
@@ -226,8 +236,7 @@ impl<'a> Watch<'a> {
     }
 
     fn complain(&self, complaint: &str) {
-        let tip =
-            "receivers refuse what does not verify; stop this and run it again to share what is there now";
+        let tip = "receivers refuse what does not verify; stop this and run it again to share what is there now";
         self.report.warn(format_args!("{complaint}\n  tip: {tip}"));
         self.report.event(&Json::Error { code: Exit::Unverified.code(), message: complaint });
     }
@@ -257,7 +266,11 @@ impl<'a> Watch<'a> {
             .filter(|receiver| receiver.state != ReceiverState::Complete)
             .map(|receiver| {
                 let left = if receiver.is_here { "" } else { ", gone" };
-                format!("{} ({}{left})", receiver.addr, percent(receiver.bytes, self.geometry.total()))
+                format!(
+                    "{} ({}{left})",
+                    receiver.addr,
+                    percent(receiver.bytes, self.geometry.total())
+                )
             })
             .collect();
         let never = expected.saturating_sub(complete + missing.len());
@@ -293,7 +306,8 @@ async fn first_change(plan: Arc<ContentPlan>) -> String {
 }
 
 fn in_words(all: &[&Receiver], complete: usize, expect: Option<usize>, rate_up: u64) -> String {
-    let fetching = all.iter().filter(|one| one.is_here && one.state == ReceiverState::Connected).count();
+    let fetching =
+        all.iter().filter(|one| one.is_here && one.state == ReceiverState::Connected).count();
     if all.is_empty() {
         return "waiting for receivers".to_owned();
     }

@@ -1,4 +1,5 @@
-//! `sow chunk client` and a server that breaks its own protocol: the client says so, tries again a few times, and ends.
+//! `sow chunk client` and a server that breaks its own protocol: the client says so, tries again a
+//! few times, and ends.
 
 use std::{fs, sync::Arc};
 
@@ -7,8 +8,8 @@ use crate::{process::Process, shared::Shared, sow};
 
 const CHUNK: usize = 128 << 10;
 
-/// How a client of a server with these answers ended: it has ended by itself, without a file. An answer is made of the
-/// file, the OP and its first argument; `None`: the right one.
+/// How a client of a server with these answers ended: it has ended by itself, without a file. An
+/// answer is made of the file, the OP and its first argument; `None`: the right one.
 fn ended(answer: fn(&Shared, &str, &str) -> Option<Vec<u8>>) -> (Process, u16) {
     let shared = Arc::new(Shared::file(3 * CHUNK));
     let file = Arc::clone(&shared);

@@ -1,4 +1,5 @@
-//! `sow chunk client` and strangers: as its server, as a peer that calls it, and as peers that it calls.
+//! `sow chunk client` and strangers: as its server, as a peer that calls it, and as peers that it
+//! calls.
 
 use std::{
     fs,
@@ -52,7 +53,8 @@ fn a_peer_is_answered_with_the_errors_of_the_document() {
     let shared = Shared::file(16 * CHUNK);
     let (_server, server_port) = server(&shared, "250KB/s");
     let out = shared.out("copy");
-    let (mut client, port) = client(server_port, &out, "--timeout 50s --compat documented --no-seed");
+    let (mut client, port) =
+        client(server_port, &out, "--timeout 50s --compat documented --no-seed");
     client.wait_event("ready");
     let mut peer = Stranger::call(port);
     // Nobody listens there: a peer need not be reachable.
@@ -82,7 +84,8 @@ fn a_peer_is_answered_with_the_errors_of_the_document() {
     shared.assert_copied_to(&out);
 }
 
-/// An original takes an ERROR for a chunk that came, and a list that does not fit into one recv ends it.
+/// An original takes an ERROR for a chunk that came, and a list that does not fit into one recv
+/// ends it.
 #[test]
 fn an_original_gets_short_lists_and_no_errors() {
     let shared = Shared::file(600 * 4096);
@@ -91,10 +94,14 @@ fn an_original_gets_short_lists_and_no_errors() {
         shared.path.display()
     );
     let mut server = sow::here(&line);
-    let server_port = server.wait_event("ready")["port"].as_u64().and_then(|port| port.try_into().ok());
+    let server_port =
+        server.wait_event("ready")["port"].as_u64().and_then(|port| port.try_into().ok());
     let out = shared.out("copy");
-    let (mut client, port) =
-        client(server_port.expect("a port"), &out, "--timeout 50s --compat original --seed-for 60s");
+    let (mut client, port) = client(
+        server_port.expect("a port"),
+        &out,
+        "--timeout 50s --compat original --seed-for 60s",
+    );
     client.wait_event("ready");
     let mut peer = Stranger::call(port);
     peer.send(format!("CHEL {}\r\n", free_port()).as_bytes());
@@ -142,7 +149,11 @@ fn what_it_lists_it_serves() {
         peer.send(format!("DREQ {chunk}\r\n").as_bytes());
         let head = format!("DATA {} {CHUNK}\r\n", chunk * CHUNK);
         let data = peer.take(head.len() + CHUNK).expect("it sends what it lists");
-        assert!(data.starts_with(head.as_bytes()), "{:?}", String::from_utf8_lossy(&data[..head.len()]));
+        assert!(
+            data.starts_with(head.as_bytes()),
+            "{:?}",
+            String::from_utf8_lossy(&data[..head.len()])
+        );
         assert!(&data[head.len()..] == shared.part(chunk * CHUNK, CHUNK), "chunk {chunk} differs");
     }
 }
@@ -181,7 +192,8 @@ impl Peer {
                 Some("CHEL") => self.welcome.clone(),
                 Some("CLREQ") => self.list.clone(),
                 Some("DREQ") => {
-                    let chunk = text.split_whitespace().nth(1).and_then(|id| id.parse().ok()).unwrap_or(0);
+                    let chunk =
+                        text.split_whitespace().nth(1).and_then(|id| id.parse().ok()).unwrap_or(0);
                     (self.data)(chunk)
                 }
                 Some(_) => continue,
@@ -212,10 +224,16 @@ fn bad_peers() -> Vec<Peer> {
             ..Peer::default()
         },
         Peer { name: "no list", list: b"CLRSP\r\n{\"a\":1}".into(), ..Peer::default() },
-        Peer { name: "ERROR to everything", list: b"ERROR UNKNOWN_COMMAND\r\nwhy".into(), ..Peer::default() },
+        Peer {
+            name: "ERROR to everything",
+            list: b"ERROR UNKNOWN_COMMAND\r\nwhy".into(),
+            ..Peer::default()
+        },
         data("negative size", |chunk| format!("DATA {} -5\r\n", chunk * CHUNK).into_bytes()),
         data("negative offset", |_| format!("DATA -131072 {CHUNK}\r\n").into_bytes()),
-        data("huge size", |chunk| format!("DATA {} 9223372036854775807\r\n", chunk * CHUNK).into_bytes()),
+        data("huge size", |chunk| {
+            format!("DATA {} 9223372036854775807\r\n", chunk * CHUNK).into_bytes()
+        }),
         data("another chunk", |chunk| {
             let mut bytes = format!("DATA {} {CHUNK}\r\n", (chunk ^ 1) * CHUNK).into_bytes();
             bytes.resize(bytes.len() + CHUNK, 0);
@@ -270,7 +288,8 @@ fn bad_peers_do_not_keep_it_from_the_file() {
     }
 }
 
-/// When the sum does not fit, the client fetches again from the server what others sent, however long one answer takes.
+/// When the sum does not fit, the client fetches again from the server what others sent, however
+/// long one answer takes.
 #[test]
 fn a_server_that_is_slow_when_it_matters() {
     let shared = Arc::new(Shared::file(16 * CHUNK));
@@ -308,7 +327,8 @@ fn a_server_that_is_slow_when_it_matters() {
                     b"ERROR CHECKSUM_NOT_FIT\r\n".to_vec()
                 }
                 _ => {
-                    let is_slow = has_checked.load(Ordering::Relaxed) && !slow.swap(true, Ordering::Relaxed);
+                    let is_slow =
+                        has_checked.load(Ordering::Relaxed) && !slow.swap(true, Ordering::Relaxed);
                     thread::sleep(Duration::from_millis(if is_slow { 12_000 } else { 200 }));
                     data(&file, &argument)
                 }
@@ -350,7 +370,10 @@ fn ends_without_a_file(welcome: &[u8]) {
     let (mut client, _) = client(server.port, &out, "--timeout 3s --no-seed");
     let status = client.wait_exit();
     let said = String::from_utf8_lossy(welcome).chars().take(60).collect::<String>();
-    assert!(status.code().is_some_and(|code| code != 0), "{status} with a server that says {said:?}");
+    assert!(
+        status.code().is_some_and(|code| code != 0),
+        "{status} with a server that says {said:?}"
+    );
     assert!(fs::metadata(&out).is_err(), "a file from a server that says {said:?}");
 }
 
@@ -375,8 +398,10 @@ fn a_bad_server_gives_no_file() {
         b"",
     ];
     thread::scope(|scope| {
-        let tests: Vec<_> =
-            welcomes.into_iter().map(|welcome| scope.spawn(|| ends_without_a_file(welcome))).collect();
+        let tests: Vec<_> = welcomes
+            .into_iter()
+            .map(|welcome| scope.spawn(|| ends_without_a_file(welcome)))
+            .collect();
         for test in tests {
             test.join().expect("every bad server gives no file");
         }

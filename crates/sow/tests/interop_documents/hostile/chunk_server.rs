@@ -152,7 +152,8 @@ fn it_survives_what_is_no_message() {
     assert!(server.runs(), "the server ended");
 }
 
-/// Requests without end from somebody who takes no answer, and silence: they cost the others nothing.
+/// Requests without end from somebody who takes no answer, and silence: they cost the others
+/// nothing.
 #[test]
 fn it_serves_others_meanwhile() {
     let shared = Shared::file(2 * CHUNK + 1);
@@ -174,7 +175,8 @@ fn it_takes_a_message_byte_by_byte() {
     assert_eq!(client.text(), format!("SHEL {CHUNK} {CHUNK}\r\n[]"));
 }
 
-/// What came before it in the same segment is answered too; the log names the cause, and one line does for everybody.
+/// What came before it in the same segment is answered too; the log names the cause, and one line
+/// does for everybody.
 #[test]
 fn what_cannot_be_understood_is_answered_and_told() {
     let shared = Shared::file(2 * CHUNK + 1);
@@ -196,9 +198,13 @@ fn what_cannot_be_understood_is_answered_and_told() {
         server.wait_line(&["a peer is gone", "127.0.0.1:", cause]);
     }
     assert_serves(port, &shared);
-    let warnings: Vec<_> = server.lines().into_iter().filter(|line| line.starts_with("warning: ")).collect();
+    let warnings: Vec<_> =
+        server.lines().into_iter().filter(|line| line.starts_with("warning: ")).collect();
     assert_eq!(warnings.len(), 1, "one line for one address: {warnings:?}");
-    assert!(warnings[0].contains("127.0.0.1:") && warnings[0].contains("256 bytes"), "{warnings:?}");
+    assert!(
+        warnings[0].contains("127.0.0.1:") && warnings[0].contains("256 bytes"),
+        "{warnings:?}"
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `sow raw` and `sow framed` as clients of servers that break off, trickle, claim too much, or are not there.
+//! `sow raw` and `sow framed` as clients of servers that break off, trickle, claim too much, or are
+//! not there.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -10,7 +11,8 @@ use crate::{
 };
 
 fn client(program: &str, port: u16, out: &Path, more: &str) -> Process {
-    let line = format!("{program} client -s 127.0.0.1 -p {port} -o {} --json -v {more}", out.display());
+    let line =
+        format!("{program} client -s 127.0.0.1 -p {port} -o {} --json -v {more}", out.display());
     sow::here(&line)
 }
 
@@ -20,7 +22,10 @@ fn assert_no_file(program: &str, server: Listener, more: &str, codes: &[i32]) {
     let shared = Shared::file(1);
     let out = shared.out("copy");
     let status = client(program, server.port, &out, more).wait_exit();
-    assert!(status.code().is_some_and(|code| codes.contains(&code)), "{status}, not one of {codes:?}");
+    assert!(
+        status.code().is_some_and(|code| codes.contains(&code)),
+        "{status}, not one of {codes:?}"
+    );
     assert!(fs::metadata(&out).is_err(), "a file that is not whole was put in place");
 }
 
@@ -94,7 +99,10 @@ fn nobody_is_there() {
 fn servers_serve_others_meanwhile() {
     let shared = Shared::file(10 * MIB);
     for program in ["raw", "framed"] {
-        let line = format!("{program} server -p 0 -f {} --bind 127.0.0.1 --json -v", shared.path.display());
+        let line = format!(
+            "{program} server -p 0 -f {} --bind 127.0.0.1 --json -v",
+            shared.path.display()
+        );
         let mut server = sow::here(&line);
         let port = server.wait_event("ready")["port"].as_u64().expect("ready has a port");
         let port = u16::try_from(port).expect("a port");

@@ -1,4 +1,5 @@
-//! `sow json-torrent peer` and strangers: as peers that call a seed, and as seeds that a peer calls.
+//! `sow json-torrent peer` and strangers: as peers that call a seed, and as seeds that a peer
+//! calls.
 
 use std::{path::PathBuf, thread, time::Duration};
 
@@ -79,7 +80,8 @@ impl Network {
 
     fn seed(&self, more: &str) -> (Process, u16) {
         let copy = self.shared.copy("seed");
-        let (mut seed, port) = self.peer(&copy.display().to_string(), &format!("--seed-for 1h {more}"));
+        let (mut seed, port) =
+            self.peer(&copy.display().to_string(), &format!("--seed-for 1h {more}"));
         seed.wait_event("ready");
         (seed, port)
     }
@@ -88,7 +90,8 @@ impl Network {
     #[track_caller]
     fn assert_serves(&self, port: u16, what: &str) {
         let mut peer = Stranger::call(port);
-        // Both sides send it at once; nobody need wait for the other's, and sow learns from it what is spoken.
+        // Both sides send it at once; nobody need wait for the other's, and sow learns from it what
+        // is spoken.
         peer.send(&message(BITFIELD, &[0; PIECES]));
         assert_eq!(next(&mut peer), Some((BITFIELD, vec![1; PIECES])), "after {what}");
         peer.send(&message(INTERESTED, &[]));
@@ -104,7 +107,10 @@ impl Network {
         let (id, payload) =
             next(&mut peer).unwrap_or_else(|| panic!("dropped instead of served, after {what}"));
         assert_eq!((id, &payload[..4]), (PIECE_ID, &index.to_be_bytes()[..]), "after {what}");
-        assert!(&payload[4..] == self.shared.part(3 * PIECE, PIECE), "the bytes differ, after {what}");
+        assert!(
+            &payload[4..] == self.shared.part(3 * PIECE, PIECE),
+            "the bytes differ, after {what}"
+        );
     }
 }
 
@@ -130,7 +136,10 @@ fn what_breaks_the_rules_ends_its_own_connection() {
         ("a frame too short for a length", after_bitfield(frame(&[0, 0]))),
         ("id 55", after_bitfield(message(55, &[]))),
         ("id -1", after_bitfield(message(-1, &[]))),
-        ("Have of a piece beyond the end", after_bitfield(message(HAVE, &(PIECES as i32).to_be_bytes()))),
+        (
+            "Have of a piece beyond the end",
+            after_bitfield(message(HAVE, &(PIECES as i32).to_be_bytes())),
+        ),
         ("Have of a negative piece", after_bitfield(message(HAVE, &(-1_i32).to_be_bytes()))),
         ("a short Have", after_bitfield(message(HAVE, &[0]))),
         ("a short Request", after_bitfield(message(REQUEST, &[0; 3]))),
@@ -175,12 +184,21 @@ fn a_piece_comes_only_when_it_is_due() {
     let (_seed, port) = network.seed("");
     let (nothing, interested) = (message(BITFIELD, &[0; PIECES]), message(INTERESTED, &[]));
     let request = |index: i32| message(REQUEST, &index.to_be_bytes());
-    assert!(gets_a_piece(port, &[nothing.clone(), interested.clone(), request(0)].concat()), "it serves");
+    assert!(
+        gets_a_piece(port, &[nothing.clone(), interested.clone(), request(0)].concat()),
+        "it serves"
+    );
     let undue = [
         ("Request before UnChoke", [nothing.clone(), request(0)].concat()),
         ("Request before Bitfield", request(0)),
-        ("Request beyond the end", [nothing.clone(), interested.clone(), request(PIECES as i32)].concat()),
-        ("Request of a negative piece", [nothing.clone(), interested.clone(), request(-1)].concat()),
+        (
+            "Request beyond the end",
+            [nothing.clone(), interested.clone(), request(PIECES as i32)].concat(),
+        ),
+        (
+            "Request of a negative piece",
+            [nothing.clone(), interested.clone(), request(-1)].concat(),
+        ),
         ("Request of i32::MIN", [nothing.clone(), interested.clone(), request(i32::MIN)].concat()),
         (
             "Request after UnInterested",
@@ -248,7 +266,10 @@ fn bad_seeds_do_not_keep_it_from_the_file() {
         ("an empty piece", bad_seed(|index| piece(index, 0))),
         ("a frame without end", bad_seed(|_| (1_u64 << 62).to_be_bytes().to_vec())),
         ("another Bitfield", bad_seed(|_| message(BITFIELD, &[1; PIECES]))),
-        ("the whole list of ids", bad_seed(|_| (-128..=127).flat_map(|id| message(id, &[])).collect())),
+        (
+            "the whole list of ids",
+            bad_seed(|_| (-128..=127).flat_map(|id| message(id, &[])).collect()),
+        ),
         (
             "a byte from time to time",
             Listener::start(|mut stranger| {

@@ -71,7 +71,8 @@ fn who_is_in_the_network() {
 #[test]
 fn the_address_is_the_one_that_is_seen() {
     let (_tracker, port) = tracker();
-    let forged = json!({"port": 5551, "ip": "10.9.8.7", "peer_id": "10.9.8.7:5551", "event": "started"});
+    let forged =
+        json!({"port": 5551, "ip": "10.9.8.7", "peer_id": "10.9.8.7:5551", "event": "started"});
     let reply = ask_bytes(port, forged.to_string().as_bytes()).expect("a reply");
     if reply["error_code"] == 0 {
         assert_eq!(ports(&ask(port, 5552, "started")), [5551]);
@@ -99,7 +100,8 @@ fn what_is_no_request_is_an_error() {
         "",
     ];
     for request in requests {
-        let reply = ask_bytes(port, request.as_bytes()).unwrap_or_else(|| panic!("no reply to {request}"));
+        let reply =
+            ask_bytes(port, request.as_bytes()).unwrap_or_else(|| panic!("no reply to {request}"));
         assert_eq!(reply["error_code"], 1, "to {request}: {reply}");
         assert!(reply["message"].is_string(), "to {request}: {reply}");
     }

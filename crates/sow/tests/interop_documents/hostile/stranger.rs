@@ -1,5 +1,5 @@
-//! One end of a TCP connection without a protocol: what a stranger sends and what comes back, with a bound on every wait; and
-//! listening as a stranger that others call.
+//! One end of a TCP connection without a protocol: what a stranger sends and what comes back, with
+//! a bound on every wait; and listening as a stranger that others call.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -54,7 +54,8 @@ impl Stranger {
         })
     }
 
-    /// What one read brings: a message, since programs send each in one write. Empty when the connection ended.
+    /// What one read brings: a message, since programs send each in one write. Empty when the
+    /// connection ended.
     #[track_caller]
     pub(super) fn message(&mut self) -> Vec<u8> {
         self.read().unwrap_or_else(|| panic!("neither an answer nor an end within {PATIENCE:?}"))
@@ -69,7 +70,8 @@ impl Stranger {
     /// The same, when it is the answer to `what`.
     #[track_caller]
     pub(super) fn answer(&mut self, what: &str) -> String {
-        let answer = self.read().unwrap_or_else(|| panic!("neither an answer nor an end after {what:?}"));
+        let answer =
+            self.read().unwrap_or_else(|| panic!("neither an answer nor an end after {what:?}"));
         String::from_utf8_lossy(&answer).into_owned()
     }
 

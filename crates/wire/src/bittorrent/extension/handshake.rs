@@ -7,7 +7,8 @@ use super::{ExtensionError, MAX_METADATA};
 /// How much of a client's name is kept, in characters.
 pub const MAX_CLIENT: usize = 64;
 
-/// The bencoded dictionary that both sides send as extended message 0 (BEP 10). What is absent is `None`.
+/// The bencoded dictionary that both sides send as extended message 0 (BEP 10). What is absent is
+/// `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExtensionHandshake {
     /// The sender's number for `ut_metadata` messages, never 0.
@@ -16,21 +17,23 @@ pub struct ExtensionHandshake {
     pub ut_pex: Option<u8>,
     /// The port that the sender listens on (`p`), never 0.
     pub listen_port: Option<u16>,
-    /// The sender's name and version (`v`): at most [`MAX_CLIENT`] characters are kept, and no control characters.
+    /// The sender's name and version (`v`): at most [`MAX_CLIENT`] characters are kept, and no
+    /// control characters.
     pub client: Option<String>,
     /// How many requests the sender will queue (`reqq`).
     pub request_queue: Option<u32>,
     /// The length of the bencoded info dictionary in bytes (BEP 9), from 1 to [`MAX_METADATA`].
     pub metadata_size: Option<u32>,
-    /// The longest block that the sender answers a request for, in bytes: this project's own key `sow_block`.
+    /// The longest block that the sender answers a request for, in bytes: this project's own key
+    /// `sow_block`.
     pub max_block: Option<u32>,
     /// The sender only uploads (BEP 21, `upload_only`).
     pub upload_only: bool,
 }
 
 impl ExtensionHandshake {
-    /// Reads the body of extended message 0. What is not known or makes no sense is as if it were absent: every key is
-    /// optional, and none is worth a connection.
+    /// Reads the body of extended message 0. What is not known or makes no sense is as if it were
+    /// absent: every key is optional, and none is worth a connection.
     ///
     /// # Errors
     /// When the body is not one bencoded dictionary.
@@ -46,10 +49,13 @@ impl ExtensionHandshake {
         Ok(Self {
             ut_metadata: ours(b"ut_metadata"),
             ut_pex: ours(b"ut_pex"),
-            listen_port: int(b"p").and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0),
+            listen_port: int(b"p")
+                .and_then(|port| u16::try_from(port).ok())
+                .filter(|&port| port != 0),
             client: value.dict_get(b"v").and_then(Value::as_bytes).and_then(client),
             request_queue: number(b"reqq"),
-            metadata_size: number(b"metadata_size").filter(|size| (1..=MAX_METADATA).contains(size)),
+            metadata_size: number(b"metadata_size")
+                .filter(|size| (1..=MAX_METADATA).contains(size)),
             max_block: number(b"sow_block"),
             upload_only: int(b"upload_only").is_some_and(|int| int != 0),
         })
@@ -61,7 +67,9 @@ impl ExtensionHandshake {
         encoder.dict(|dict| {
             dict.entry(b"m", |encoder| {
                 encoder.dict(|dict| {
-                    for (key, id) in [(&b"ut_metadata"[..], self.ut_metadata), (b"ut_pex", self.ut_pex)] {
+                    for (key, id) in
+                        [(&b"ut_metadata"[..], self.ut_metadata), (b"ut_pex", self.ut_pex)]
+                    {
                         id.inspect(|&id| dict.int(key, id.into()));
                     }
                 });
@@ -100,8 +108,14 @@ mod tests {
         let body = b"d4:ipv44:\x7f\0\0\x011:md11:ut_metadatai3e6:ut_pexi1ee13:metadata_sizei31235e1:pi6881e4:reqqi512e\
                      11:upload_onlyi1e1:v17:Transmission 4.056:yourip4:\x7f\0\0\x011:ei0ee";
         let read = ExtensionHandshake::decode(body).unwrap();
-        assert_eq!((read.ut_metadata, read.ut_pex, read.listen_port), (Some(3), Some(1), Some(6881)));
-        assert_eq!((read.metadata_size, read.request_queue, read.max_block), (Some(31235), Some(512), None));
+        assert_eq!(
+            (read.ut_metadata, read.ut_pex, read.listen_port),
+            (Some(3), Some(1), Some(6881))
+        );
+        assert_eq!(
+            (read.metadata_size, read.request_queue, read.max_block),
+            (Some(31235), Some(512), None)
+        );
         assert_eq!((read.client.as_deref(), read.upload_only), (Some("Transmission 4.05"), true));
     }
 
@@ -128,6 +142,9 @@ mod tests {
     fn long_names_are_cut() {
         let name = "ü".repeat(100);
         let body = format!("d1:v{}:{name}e", name.len());
-        assert_eq!(ExtensionHandshake::decode(body.as_bytes()).unwrap().client, Some("ü".repeat(64)));
+        assert_eq!(
+            ExtensionHandshake::decode(body.as_bytes()).unwrap().client,
+            Some("ü".repeat(64))
+        );
     }
 }

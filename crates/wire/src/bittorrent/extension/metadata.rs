@@ -1,5 +1,5 @@
-//! Metadata exchange (BEP 9): peers that have the info dictionary give it, in parts of 16 KiB, to those that only know
-//! its hash.
+//! Metadata exchange (BEP 9): peers that have the info dictionary give it, in parts of 16 KiB, to
+//! those that only know its hash.
 
 use bytes::Bytes;
 use sow_content::bencode::{Encoder, Limits, Value, decode_prefix};
@@ -40,8 +40,8 @@ impl MetadataMessage {
     /// Reads the body of a `ut_metadata` message. The data are a part of `body` and are not copied.
     ///
     /// # Errors
-    /// When the body cannot be read, or the lengths contradict each other. [`ExtensionError::UnknownType`] is to be
-    /// passed over.
+    /// When the body cannot be read, or the lengths contradict each other.
+    /// [`ExtensionError::UnknownType`] is to be passed over.
     pub fn decode(body: &Bytes) -> Result<Self, ExtensionError> {
         let (head, rest) = decode_prefix(body, Limits::SMALL)?;
         let int = |key: &str| head.dict_get(key.as_bytes()).and_then(Value::as_int);
@@ -124,8 +124,14 @@ mod tests {
             read(&[head.as_bytes(), &vec![0; length]].concat())
         };
         assert!(data(2, 34256, 34256 - 2 * 16384).is_ok());
-        assert_eq!(data(2, 34256, 16384), Err(ExtensionError::DataLength { got: 16384, want: 1488 }));
-        assert_eq!(data(0, 34256, 16383), Err(ExtensionError::DataLength { got: 16383, want: 16384 }));
+        assert_eq!(
+            data(2, 34256, 16384),
+            Err(ExtensionError::DataLength { got: 16384, want: 1488 })
+        );
+        assert_eq!(
+            data(0, 34256, 16383),
+            Err(ExtensionError::DataLength { got: 16383, want: 16384 })
+        );
         assert_eq!(data(3, 34256, 1), Err(ExtensionError::Key("piece")));
         assert_eq!(data(1, 16384, 0), Err(ExtensionError::Key("piece")));
         assert_eq!(data(0, 0, 0), Err(ExtensionError::Key("total_size")));

@@ -1,5 +1,6 @@
-//! Bodies of the extension protocol's messages: its handshake (BEP 10), metadata exchange (BEP 9), peer exchange
-//! (BEP 11), and what programs of this project say to each other. The envelope is [`super::message`]'s.
+//! Bodies of the extension protocol's messages: its handshake (BEP 10), metadata exchange (BEP 9),
+//! peer exchange (BEP 11), and what programs of this project say to each other. The envelope is
+//! [`super::message`]'s.
 
 mod handshake;
 mod metadata;

@@ -10,7 +10,8 @@ use crate::compact;
 /// How many additions, and how many removals, of one message are kept.
 pub const MAX_PEX: usize = 50;
 
-/// A peer exchange message (BEP 11): at most 50 additions and 50 removals are kept of what comes in.
+/// A peer exchange message (BEP 11): at most 50 additions and 50 removals are kept of what comes
+/// in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PexMessage {
     /// Peers that the sender met since its last message, both address families.
@@ -20,7 +21,8 @@ pub struct PexMessage {
 }
 
 impl PexMessage {
-    /// Reads the body of a `ut_pex` message. Addresses that nobody can dial are left out; flags are passed over.
+    /// Reads the body of a `ut_pex` message. Addresses that nobody can dial are left out; flags are
+    /// passed over.
     ///
     /// # Errors
     /// When the body is not one bencoded dictionary, or a list in it is no string.
@@ -31,8 +33,9 @@ impl PexMessage {
             None => Ok(&b""[..]),
             Some(value) => value.as_bytes().ok_or(ExtensionError::Key(key)),
         };
-        let peers =
-            |v4: &[u8], v6: &[u8]| compact::read_v4(v4).chain(compact::read_v6(v6)).take(MAX_PEX).collect();
+        let peers = |v4: &[u8], v6: &[u8]| {
+            compact::read_v4(v4).chain(compact::read_v6(v6)).take(MAX_PEX).collect()
+        };
         Ok(Self {
             added: peers(list("added")?, list("added6")?),
             dropped: peers(list("dropped")?, list("dropped6")?),
@@ -70,7 +73,10 @@ mod tests {
     fn what_others_send_is_understood() {
         let body = b"d5:added12:\x0a\0\0\x01\x1a\xe1\x0a\0\0\x02\x1a\xe27:added.f2:\x10\x021:xi1ee";
         let read = PexMessage::decode(body).unwrap();
-        assert_eq!(read.added, ["10.0.0.1:6881".parse().unwrap(), "10.0.0.2:6882".parse().unwrap()]);
+        assert_eq!(
+            read.added,
+            ["10.0.0.1:6881".parse().unwrap(), "10.0.0.2:6882".parse().unwrap()]
+        );
         assert_eq!(read.dropped, []);
         assert_eq!(PexMessage::decode(b"de"), Ok(PexMessage::default()));
     }

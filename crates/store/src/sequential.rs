@@ -1,5 +1,6 @@
-//! Content that comes as one stream, of which nothing is known beforehand, perhaps not even its length: no pieces, no hashes,
-//! no journal, nothing to go on from. A file gathers beside its target and appears in one step, as received content does.
+//! Content that comes as one stream, of which nothing is known beforehand, perhaps not even its
+//! length: no pieces, no hashes, no journal, nothing to go on from. A file gathers beside its
+//! target and appears in one step, as received content does.
 
 use std::{
     fs::File,
@@ -18,18 +19,19 @@ const RUN: usize = 1 << 20;
 
 /// Where a stream goes.
 #[derive(Debug)]
-pub enum StreamStore {
+pub enum SequentialTarget {
     /// Into a file.
-    File(StreamFile),
+    File(SequentialFile),
     /// Into memory.
-    Memory(StreamMemory),
+    Memory(SequentialMemory),
     /// To whoever reads the other end. What was passed on cannot be taken back.
-    Pipe(StreamPipe),
+    Pipe(SequentialPipe),
 }
 
-/// A file that is being received as a stream. Dropped before it is finished, it leaves nothing behind.
+/// A file that is being received as a stream. Dropped before it is finished, it leaves nothing
+/// behind.
 #[derive(Debug)]
-pub struct StreamFile {
+pub struct SequentialFile {
     place: Place,
     lock: Lock,
     overwrite: bool,
@@ -46,7 +48,8 @@ enum Role {
     Waiting,
     /// They become the target.
     Part(File),
-    /// The target is there and may not be replaced: they are compared with it, and nothing is written.
+    /// The target is there and may not be replaced: they are compared with it, and nothing is
+    /// written.
     Comparison { target: File, length: u64, buffer: Vec<u8> },
     /// There is nothing more to do.
     Done,
@@ -54,13 +57,13 @@ enum Role {
 
 /// A stream in memory.
 #[derive(Debug, Default)]
-pub struct StreamMemory {
+pub struct SequentialMemory {
     runs: Vec<Vec<u8>>,
     length: u64,
 }
 
 /// A stream that is passed on.
-pub struct StreamPipe {
+pub struct SequentialPipe {
     out: Box<dyn Write + Send>,
     name: PathBuf,
     passed: u64,
@@ -68,7 +71,7 @@ pub struct StreamPipe {
 
 /// What became of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Placed {
+pub enum Placement {
     /// It is the target now.
     New(PathBuf),
     /// The target was there before, with the same bytes.
@@ -77,16 +80,18 @@ pub enum Placed {
     Unnamed,
 }
 
-impl StreamStore {
-    /// Begins with the first byte, forgetting what came before. `length`: in bytes, when it is known.
+impl SequentialTarget {
+    /// Begins with the first byte, forgetting what came before. `length`: in bytes, when it is
+    /// known.
     ///
     /// # Errors
-    /// When there is no room, the target is there with another length and may not be replaced, or the disk fails.
+    /// When there is no room, the target is there with another length and may not be replaced, or
+    /// the disk fails.
     pub fn begin(&mut self, length: Option<u64>) -> Result<(), StoreError> {
         match self {
             Self::File(file) => file.begin(length),
             Self::Memory(memory) => {
-                *memory = StreamMemory::default();
+                *memory = SequentialMemory::default();
                 Ok(())
             }
             Self::Pipe(_) => Ok(()),
@@ -96,7 +101,8 @@ impl StreamStore {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// When the disk is full or fails, the target differs and may not be replaced, or nobody reads any more.
+    /// When the disk is full or fails, the target differs and may not be replaced, or nobody reads
+    /// any more.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         match self {
             Self::File(file) => file.write(bytes),
@@ -110,28 +116,30 @@ impl StreamStore {
 
     /// Whether the stream could begin anew: not when some of it was passed on.
     pub fn can_begin_anew(&self) -> bool {
-        !matches!(self, Self::Pipe(StreamPipe { passed: 1.., .. }))
+        !matches!(self, Self::Pipe(SequentialPipe { passed: 1.., .. }))
     }
 
     /// Everything has come: puts it in place, in one step.
     ///
     /// # Errors
-    /// When the target differs or has appeared meanwhile, and may not be replaced; when the disk fails.
-    pub fn finish(&mut self) -> Result<Placed, StoreError> {
+    /// When the target differs or has appeared meanwhile, and may not be replaced; when the disk
+    /// fails.
+    pub fn finish(&mut self) -> Result<Placement, StoreError> {
         match self {
             Self::File(file) => file.finish(),
-            Self::Memory(_) => Ok(Placed::Unnamed),
-            Self::Pipe(pipe) => pipe.finish().map(|()| Placed::Unnamed),
+            Self::Memory(_) => Ok(Placement::Unnamed),
+            Self::Pipe(pipe) => pipe.finish().map(|()| Placement::Unnamed),
         }
     }
 }
 
-impl StreamFile {
-    /// Claims the place of a target; nothing is written yet. What is there already may only be replaced with `overwrite`; else
-    /// the stream is compared with it.
+impl SequentialFile {
+    /// Claims the place of a target; nothing is written yet. What is there already may only be
+    /// replaced with `overwrite`; else the stream is compared with it.
     ///
     /// # Errors
-    /// When the target is no file, its folder does not exist or cannot be written to, or another process is receiving it.
+    /// When the target is no file, its folder does not exist or cannot be written to, or another
+    /// process is receiving it.
     pub fn claim(target: &Path, overwrite: bool) -> Result<Self, StoreError> {
         let place = Place::new(target)?;
         place.check_target(false, true)?;
@@ -145,7 +153,8 @@ impl StreamFile {
         if !self.overwrite && self.place.has_target()? {
             return self.begin_comparison(length);
         }
-        // What another kind of download has gathered there is of no use to this one, and takes up room.
+        // What another kind of download has gathered there is of no use to this one, and takes up
+        // room.
         let path = self.place.journal_path();
         self.lock.set_len(0).map_err(|e| StoreError::io(Operation::Resize, &path, e))?;
         self.is_foreign = false;
@@ -159,7 +168,8 @@ impl StreamFile {
     fn begin_comparison(&mut self, expected: Option<u64>) -> Result<(), StoreError> {
         let path = self.place.target_path();
         let target = File::open(&path).map_err(|e| StoreError::io(Operation::Open, &path, e))?;
-        let metadata = target.metadata().map_err(|e| StoreError::io(Operation::Examine, &path, e))?;
+        let metadata =
+            target.metadata().map_err(|e| StoreError::io(Operation::Examine, &path, e))?;
         let length = metadata.len();
         if !metadata.is_file() || expected.is_some_and(|expected| expected != length) {
             return Err(StoreError::TargetExists { path });
@@ -196,14 +206,16 @@ impl StreamFile {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<Placed, StoreError> {
+    fn finish(&mut self) -> Result<Placement, StoreError> {
         let path = self.place.target_path();
         match &mut self.role {
             Role::Part(file) => {
                 let part = self.place.part_path();
-                let position =
-                    file.stream_position().map_err(|e| StoreError::io(Operation::Examine, &part, e))?;
-                let metadata = file.metadata().map_err(|e| StoreError::io(Operation::Examine, &part, e))?;
+                let position = file
+                    .stream_position()
+                    .map_err(|e| StoreError::io(Operation::Examine, &part, e))?;
+                let metadata =
+                    file.metadata().map_err(|e| StoreError::io(Operation::Examine, &part, e))?;
                 let is_ours = self.place.part()?.is_some_and(|(_, inode)| inode == metadata.ino());
                 if !is_ours || metadata.len() != position {
                     // Somebody has written to it, or put something else under its name.
@@ -214,11 +226,11 @@ impl StreamFile {
                 self.role = Role::Done;
                 self.place.remove_replaced(old)?;
                 self.place.remove_journal()?;
-                Ok(Placed::New(path))
+                Ok(Placement::New(path))
             }
             Role::Comparison { length, .. } if *length == self.position => {
                 self.role = Role::Waiting;
-                Ok(Placed::Identical(path))
+                Ok(Placement::Identical(path))
             }
             Role::Comparison { .. } => Err(StoreError::TargetExists { path }),
             Role::Waiting | Role::Done => Err(StoreError::NotWritable { path }),
@@ -226,7 +238,7 @@ impl StreamFile {
     }
 }
 
-impl Drop for StreamFile {
+impl Drop for SequentialFile {
     fn drop(&mut self) {
         // That something stays behind is no reason to fail: the next run removes it.
         if matches!(self.role, Role::Part(_)) {
@@ -238,7 +250,7 @@ impl Drop for StreamFile {
     }
 }
 
-impl StreamMemory {
+impl SequentialMemory {
     /// The bytes in order, in runs of any lengths.
     pub fn runs(&self) -> impl Iterator<Item = &[u8]> {
         self.runs.iter().map(Vec::as_slice)
@@ -264,7 +276,7 @@ impl StreamMemory {
     }
 }
 
-impl StreamPipe {
+impl SequentialPipe {
     /// Passes a stream on to a writer; `name` is what errors call it.
     pub fn new(out: impl Write + Send + 'static, name: impl Into<PathBuf>) -> Self {
         Self { out: Box::new(out), name: name.into(), passed: 0 }
@@ -280,9 +292,9 @@ impl StreamPipe {
     }
 }
 
-impl std::fmt::Debug for StreamPipe {
+impl std::fmt::Debug for SequentialPipe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StreamPipe")
+        f.debug_struct("SequentialPipe")
             .field("name", &self.name)
             .field("passed", &self.passed)
             .finish_non_exhaustive()
@@ -304,8 +316,8 @@ mod tests {
         names
     }
 
-    fn claim(target: &Path, overwrite: bool) -> StreamStore {
-        StreamStore::File(StreamFile::claim(target, overwrite).unwrap())
+    fn claim(target: &Path, overwrite: bool) -> SequentialTarget {
+        SequentialTarget::File(SequentialFile::claim(target, overwrite).unwrap())
     }
 
     #[test]
@@ -319,13 +331,13 @@ mod tests {
         store.write(b"ab").unwrap();
         store.write(b"cdef").unwrap();
         assert_eq!(names(folder.path()), ["x.sow-part", "x.sow-part.journal"]);
-        assert_eq!(store.finish().unwrap(), Placed::New(target.clone()));
+        assert_eq!(store.finish().unwrap(), Placement::New(target.clone()));
         assert_eq!(
             (names(folder.path()), fs::read(&target).unwrap()),
             (vec!["x".to_owned()], b"abcdef".to_vec())
         );
         // What another claims meanwhile is not taken from it.
-        let other = StreamFile::claim(&target, true).unwrap();
+        let other = SequentialFile::claim(&target, true).unwrap();
         drop(store);
         assert_eq!(names(folder.path()), ["x", "x.sow-part.journal"]);
         drop(other);
@@ -346,10 +358,10 @@ mod tests {
     fn one_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("x");
-        let first = StreamFile::claim(&target, false).unwrap();
-        assert!(matches!(StreamFile::claim(&target, false), Err(StoreError::Locked { .. })));
+        let first = SequentialFile::claim(&target, false).unwrap();
+        assert!(matches!(SequentialFile::claim(&target, false), Err(StoreError::Locked { .. })));
         drop(first);
-        StreamFile::claim(&target, false).unwrap();
+        SequentialFile::claim(&target, false).unwrap();
     }
 
     #[test]
@@ -363,12 +375,18 @@ mod tests {
             parts.iter().try_for_each(|part| store.write(part))?;
             store.finish()
         };
-        assert_eq!(ends(&[b"abc", b"def"], None).unwrap(), Placed::Identical(target.clone()));
-        assert_eq!(ends(&[b"abcdef"], Some(6)).unwrap(), Placed::Identical(target.clone()));
-        for (parts, length) in
-            [(&[&b"abc"[..]][..], None), (&[b"abX"], None), (&[b"abcdef", b"g"], None), (&[], Some(5))]
-        {
-            assert!(matches!(ends(parts, length), Err(StoreError::TargetExists { .. })), "{parts:?}");
+        assert_eq!(ends(&[b"abc", b"def"], None).unwrap(), Placement::Identical(target.clone()));
+        assert_eq!(ends(&[b"abcdef"], Some(6)).unwrap(), Placement::Identical(target.clone()));
+        for (parts, length) in [
+            (&[&b"abc"[..]][..], None),
+            (&[b"abX"], None),
+            (&[b"abcdef", b"g"], None),
+            (&[], Some(5)),
+        ] {
+            assert!(
+                matches!(ends(parts, length), Err(StoreError::TargetExists { .. })),
+                "{parts:?}"
+            );
         }
         assert_eq!(
             (names(folder.path()), fs::read(&target).unwrap()),
@@ -377,7 +395,7 @@ mod tests {
         let mut store = claim(&target, true);
         store.begin(None).unwrap();
         store.write(b"new").unwrap();
-        assert_eq!(store.finish().unwrap(), Placed::New(target.clone()));
+        assert_eq!(store.finish().unwrap(), Placement::New(target.clone()));
         assert_eq!(fs::read(&target).unwrap(), b"new");
     }
 
@@ -393,7 +411,9 @@ mod tests {
     #[test]
     fn a_comparison_does_not_touch_what_another_download_has_gathered() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, text) in [("x", "abc"), ("x.sow-part", "ab"), ("x.sow-part.journal", "of a swarm")] {
+        for (name, text) in
+            [("x", "abc"), ("x.sow-part", "ab"), ("x.sow-part.journal", "of a swarm")]
+        {
             fs::write(folder.path().join(name), text).unwrap();
         }
         let mut store = claim(&folder.path().join("x"), false);
@@ -406,21 +426,21 @@ mod tests {
 
     #[test]
     fn memory_keeps_everything_in_order() {
-        let mut store = StreamStore::Memory(StreamMemory::default());
+        let mut store = SequentialTarget::Memory(SequentialMemory::default());
         let bytes: Vec<u8> = (0..RUN as u32 * 2 + 5).map(|at| (at % 251) as u8).collect();
         store.begin(None).unwrap();
         store.write(b"of an earlier connection").unwrap();
         store.begin(None).unwrap();
         bytes.chunks(300_001).for_each(|chunk| store.write(chunk).unwrap());
-        assert_eq!(store.finish().unwrap(), Placed::Unnamed);
-        let StreamStore::Memory(memory) = store else { unreachable!() };
+        assert_eq!(store.finish().unwrap(), Placement::Unnamed);
+        let SequentialTarget::Memory(memory) = store else { unreachable!() };
         assert_eq!(memory.length(), bytes.len() as u64);
         assert!(memory.runs().collect::<Vec<_>>().concat() == bytes, "the bytes differ");
     }
 
     #[test]
     fn what_was_passed_on_cannot_begin_anew() {
-        let mut store = StreamStore::Pipe(StreamPipe::new(io::sink(), "out"));
+        let mut store = SequentialTarget::Pipe(SequentialPipe::new(io::sink(), "out"));
         store.begin(None).unwrap();
         assert!(store.can_begin_anew());
         store.write(b"a").unwrap();

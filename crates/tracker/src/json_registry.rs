@@ -1,8 +1,8 @@
 //! The peers of a `json-torrent` tracker, which has a single swarm: its protocol names no file.
 //!
-//! The protocol has neither an interval nor a keep-alive, so a peer that dies would stay listed. The
-//! registry therefore decides when to probe which peer and when to remove it. The probes themselves
-//! (connections) are made elsewhere.
+//! The protocol has neither an interval nor a keep-alive, so a peer that dies would stay listed.
+//! The registry therefore decides when to probe which peer and when to remove it. The probes
+//! themselves (connections) are made elsewhere.
 
 use std::{
     collections::BTreeMap,
@@ -46,8 +46,8 @@ impl Default for JsonLimits {
     }
 }
 
-/// The peers of the swarm. A peer is identified by the address that it connects from and the port in
-/// its request.
+/// The peers of the swarm. A peer is identified by the address that it connects from and the port
+/// in its request.
 #[derive(Debug)]
 pub struct JsonRegistry {
     limits: JsonLimits,
@@ -71,8 +71,8 @@ impl JsonRegistry {
 
     /// Handles a request. `now` is the time since any fixed moment before the first call.
     ///
-    /// A peer that joins gets the other peers in random order. A peer that exceeds a limit gets them
-    /// too, but is not listed. A peer that joins again is listed once and does not get itself.
+    /// A peer that joins gets the other peers in random order. A peer that exceeds a limit gets
+    /// them too, but is not listed. A peer that joins again is listed once and does not get itself.
     pub fn answer(
         &mut self,
         now: Duration,
@@ -309,7 +309,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_sequence_of_requests_exceeds_a_limit(
-            requests in prop::collection::vec((0..90u32, 0..4u8, 1..6u16, 0..3usize, 0..3u8), 0..200),
+            requests in prop::collection::vec(
+                (0..90u32, 0..4u8, 1..6u16, 0..3usize, 0..3u8),
+                0..200,
+            ),
         ) {
             let limits = JsonLimits { peers: 8, peers_per_source: 4, ..JsonLimits::default() };
             let mut tracker = TestTracker::new(limits);

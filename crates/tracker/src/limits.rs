@@ -23,8 +23,8 @@ const MAX_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(30 * 60);
 /// between.
 const UNPROVEN_LIFETIME: Duration = Duration::from_secs(11 * 60);
 
-/// The most that a registry holds. A peer takes about 220 bytes, a swarm about 800 bytes in addition
-/// to its peers (measured).
+/// The most that a registry holds. A peer takes about 220 bytes, a swarm about 800 bytes in
+/// addition to its peers (measured).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Swarms, in a registry that accepts any swarm.
@@ -52,9 +52,9 @@ impl Default for Limits {
     }
 }
 
-/// When a peer should announce again. 30 s suit a flash crowd. The interval grows with the swarm and
-/// with the registry, so that a swarm causes at most 100 announces per second and the registry at
-/// most 1,000.
+/// When a peer should announce again. 30 s suit a flash crowd. The interval grows with the swarm
+/// and with the registry, so that a swarm causes at most 100 announces per second and the registry
+/// at most 1,000.
 pub(crate) fn interval(in_swarm: usize, in_registry: usize) -> Duration {
     let by_swarm = Duration::from_millis(10).saturating_mul(saturate(in_swarm));
     let by_registry = Duration::from_millis(1).saturating_mul(saturate(in_registry));

@@ -214,8 +214,8 @@ impl Registry {
         in_swarm && self.peers < self.limits.peers && from_source < self.limits.peers_per_source
     }
 
-    /// Removes a peer if the peer id matches. A late `stopped` of an earlier process must not remove
-    /// the one that was started again at the same address.
+    /// Removes a peer if the peer id matches. A late `stopped` of an earlier process must not
+    /// remove the one that was started again at the same address.
     fn remove_peer(&mut self, addr: SocketAddr, request: &AnnounceRequest) {
         let same = |id: PeerId| id == request.peer_id;
         let Some(swarm) = self.swarms.get_mut(&request.info_hash) else { return };
@@ -343,7 +343,8 @@ mod tests {
                 check(&registry);
                 prop_assert_eq!(answer.is_ok(), open || hashes.contains(&request.info_hash));
                 let Ok(answer) = answer else { continue };
-                prop_assert!(answer.peers.len() <= request.numwant.unwrap_or(DEFAULT_NUMWANT) as usize);
+                let numwant = request.numwant.unwrap_or(DEFAULT_NUMWANT);
+                prop_assert!(answer.peers.len() <= numwant as usize);
                 for peer in answer.peers {
                     prop_assert!(peer.addr.port() != 0 && peer.peer_id != Some(request.peer_id));
                     prop_assert!(peer.addr != SocketAddr::new(from, request.port));

@@ -225,7 +225,8 @@ fn one_source_cannot_fill_the_registry() {
     }
     assert_eq!(refused, 900);
     assert_eq!(tracker.registry.swarms(tracker.now).count(), 100);
-    // Peers from other sources are still listed, and the response to an unlisted peer contains them.
+    // Peers from other sources are still listed, and the response to an unlisted peer contains
+    // them.
     assert_eq!(tracker.announce(peer(9), Started, 100).warning, None);
     let unlisted = tracker.announce(Peer { ip: [10, 0, 0, 2], port: 5000, id: 5000 }, Started, 100);
     assert!(unlisted.warning.is_some() && addrs(&unlisted).contains("10.0.0.9:6881"));

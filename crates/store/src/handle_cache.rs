@@ -1,5 +1,6 @@
-//! Open files by number, the least recently used closed first, so that a folder of any number of
-//! files works with a small limit on open files. Knows nothing of what is in them.
+//! A cache of open files by number, which closes the least recently used file first. With it a
+//! folder of any number of files works with a small limit of open files. It knows nothing of their
+//! contents.
 
 use std::{
     collections::BTreeMap,
@@ -10,41 +11,42 @@ use std::{
 
 use rustix::process::{Resource, getrlimit};
 
-/// Files that stay open for the next use. A file that is closed here lives on while somebody still
-/// holds it.
+/// Files that stay open for their next use. A file that the cache drops stays open as long as
+/// another owner holds it.
 #[derive(Debug)]
-pub(crate) struct Handles {
+pub(crate) struct HandleCache {
     capacity: usize,
-    open: Mutex<Open>,
+    open: Mutex<OpenFiles>,
 }
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenFiles {
     files: BTreeMap<usize, Handle>,
-    clock: u64,
+    /// Counts the uses of all files.
+    uses: u64,
 }
 
 #[derive(Debug)]
 struct Handle {
     file: Arc<File>,
-    used: u64,
+    last_use: u64,
 }
 
-impl Handles {
+impl HandleCache {
     /// Keeps up to `capacity` files open, at least one.
     pub(crate) fn new(capacity: usize) -> Self {
         Self { capacity: capacity.max(1), open: Mutex::default() }
     }
 
-    /// Keeps up to a quarter of the files open that this process may open: the rest is for sockets
-    /// and for files that are on their way to a peer.
-    pub(crate) fn within_limits() -> Self {
+    /// Keeps a quarter of the files open that this process may open. The rest is for sockets and
+    /// for files that are being sent.
+    pub(crate) fn within_process_limit() -> Self {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         Self::new((limit / 4).clamp(4, 512) as usize)
     }
 
-    /// File number `index`; `open` opens it when it is not open yet. When there are no more file
-    /// descriptors, all idle files are closed and it is tried once more.
+    /// File number `index`, which `open` opens when it is not open yet. When there are no more file
+    /// descriptors, the cache drops all files and tries once more.
     pub(crate) fn get(
         &self,
         index: usize,
@@ -53,7 +55,7 @@ impl Handles {
         if let Some(file) = self.find(index) {
             return Ok(file);
         }
-        // Opened without the lock: it may take as long as a disk takes.
+        // Opening may wait for the disk, so it happens without the lock.
         let file = match open() {
             Err(error) if is_out_of_descriptors(&error) => {
                 self.lock().files.clear();
@@ -66,30 +68,33 @@ impl Handles {
 
     fn find(&self, index: usize) -> Option<Arc<File>> {
         let mut open = self.lock();
-        open.clock += 1;
-        let now = open.clock;
+        open.uses += 1;
+        let this_use = open.uses;
         let handle = open.files.get_mut(&index)?;
-        handle.used = now;
+        handle.last_use = this_use;
         Some(handle.file.clone())
     }
 
     fn insert(&self, index: usize, file: Arc<File>) -> Arc<File> {
         let mut open = self.lock();
         while open.files.len() >= self.capacity {
-            let Some(oldest) =
-                open.files.iter().min_by_key(|(_, handle)| handle.used).map(|(index, _)| *index)
+            let Some(oldest) = open
+                .files
+                .iter()
+                .min_by_key(|(_, handle)| handle.last_use)
+                .map(|(index, _)| *index)
             else {
                 break;
             };
             open.files.remove(&oldest);
         }
-        let used = open.clock;
-        open.files.insert(index, Handle { file: file.clone(), used });
+        let last_use = open.uses;
+        open.files.insert(index, Handle { file: file.clone(), last_use });
         file
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
-        // Nothing in here can be left half changed.
+    fn lock(&self) -> std::sync::MutexGuard<'_, OpenFiles> {
+        // A panic leaves nothing half changed here.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -108,13 +113,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_recently_used_is_closed_first() {
+    fn the_least_recently_used_file_is_closed_first() {
         let opened = Cell::new(0);
         let open = || {
             opened.set(opened.get() + 1);
             File::open("/dev/null")
         };
-        let handles = Handles::new(2);
+        let handles = HandleCache::new(2);
         for index in [0, 1, 0, 0, 1] {
             handles.get(index, open).unwrap();
         }
@@ -129,7 +134,7 @@ mod tests {
 
     #[test]
     fn idle_files_are_closed_when_descriptors_run_out() {
-        let handles = Handles::new(8);
+        let handles = HandleCache::new(8);
         handles.get(0, || File::open("/dev/null")).unwrap();
         let tries = Cell::new(0);
         let file = handles.get(1, || {

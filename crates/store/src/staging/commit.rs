@@ -1,5 +1,5 @@
-//! The step that puts a part in the place of its target, in one go that nobody can observe half
-//! done.
+//! The commit of a staged part: it becomes the target in one atomic step. It does not sync the
+//! content; that must have happened before.
 
 use std::ffi::OsStr;
 
@@ -8,71 +8,72 @@ use rustix::{
     io::Errno,
 };
 
-use super::Place;
+use super::Staging;
 use crate::error::{Operation, StoreError};
 
-/// Where the old target went when the new one took its name.
+/// Where the old target is after a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Replaced {
-    /// There was none, or it is gone.
-    Nothing,
-    /// It changed names with the part.
-    HasNameOfPart,
-    /// It was put aside.
-    IsAside,
+pub(crate) enum OldTarget {
+    /// There was none, or the rename removed it.
+    Gone,
+    /// It has the name of the part: the two exchanged their names.
+    AtPartName,
+    /// It has the backup name.
+    AtBackupName,
 }
 
-impl Place {
-    /// Makes the part the target, in one step that nobody can observe half done. What was the
-    /// target before has another name afterwards, or none; see [`Place::remove_replaced`].
-    pub(crate) fn put(&self, folder: bool, overwrite: bool) -> Result<Replaced, StoreError> {
+impl Staging {
+    /// Makes the part the target. The step is atomic, except on file systems that cannot exchange
+    /// two folders. The old target may remain under another name; remove it with
+    /// [`Staging::remove_old_target`].
+    pub(crate) fn commit(&self, folder: bool, overwrite: bool) -> Result<OldTarget, StoreError> {
         self.check_target(folder, overwrite)?;
-        let replaced = if !overwrite {
-            self.put_new()?
+        let old_target = if !overwrite {
+            self.commit_new()?
         } else if folder && self.stat(&self.target)?.is_some() {
             match self.rename(&self.part, &self.target, RenameFlags::EXCHANGE) {
-                Ok(()) => Replaced::HasNameOfPart,
-                Err(error) if is_unsupported(error) => self.put_aside_and_replace()?,
+                Ok(()) => OldTarget::AtPartName,
+                Err(error) if is_unsupported(error) => self.commit_with_backup()?,
                 Err(error) => {
                     return Err(StoreError::io(Operation::Rename, &self.part_path(), error));
                 }
             }
         } else {
             self.rename_checked(&self.part, &self.target)?;
-            Replaced::Nothing
+            OldTarget::Gone
         };
         self.sync_folder()?;
-        Ok(replaced)
+        Ok(old_target)
     }
 
-    /// Removes what was the target before.
-    pub(crate) fn remove_replaced(&self, replaced: Replaced) -> Result<(), StoreError> {
-        match replaced {
-            Replaced::Nothing => Ok(()),
-            Replaced::HasNameOfPart => self.remove(&self.part),
-            Replaced::IsAside => self.remove(&self.aside),
+    /// Removes the old target.
+    pub(crate) fn remove_old_target(&self, old_target: OldTarget) -> Result<(), StoreError> {
+        match old_target {
+            OldTarget::Gone => Ok(()),
+            OldTarget::AtPartName => self.remove(&self.part),
+            OldTarget::AtBackupName => self.remove(&self.backup),
         }
     }
 
-    fn put_new(&self) -> Result<Replaced, StoreError> {
+    fn commit_new(&self) -> Result<OldTarget, StoreError> {
         match self.rename(&self.part, &self.target, RenameFlags::NOREPLACE) {
             Err(Errno::EXIST) => return Err(StoreError::TargetExists { path: self.target_path() }),
-            // Some network file systems; that there is nothing at the target was checked just now.
+            // Some network file systems lack this flag. The target did not exist a moment ago.
             Err(error) if is_unsupported(error) => self.rename_checked(&self.part, &self.target)?,
             done => done.map_err(|e| StoreError::io(Operation::Rename, &self.part_path(), e))?,
         }
-        Ok(Replaced::Nothing)
+        Ok(OldTarget::Gone)
     }
 
-    /// Where two folders cannot be exchanged: the old one goes aside first, and back when the new
-    /// one cannot take its name.
-    fn put_aside_and_replace(&self) -> Result<Replaced, StoreError> {
-        self.rename_checked(&self.target, &self.aside)?;
+    /// For file systems that cannot exchange two folders: renames the old target to the backup name
+    /// first, and back if the part cannot be renamed.
+    fn commit_with_backup(&self) -> Result<OldTarget, StoreError> {
+        self.rename_checked(&self.target, &self.backup)?;
         if let Err(error) = self.rename_checked(&self.part, &self.target) {
-            self.rename_checked(&self.aside, &self.target)?;
+            self.rename_checked(&self.backup, &self.target)?;
             return Err(error);
         }
-        Ok(Replaced::IsAside)
+        Ok(OldTarget::AtBackupName)
     }
 
     fn rename(&self, from: &OsStr, to: &OsStr, flags: RenameFlags) -> Result<(), Errno> {
@@ -96,23 +97,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_old_folder_goes_aside_where_it_cannot_be_exchanged() {
+    fn without_an_exchange_the_old_folder_gets_the_backup_name() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::new(&folder.path().join("x")).unwrap();
+        let staging = Staging::new(&folder.path().join("x")).unwrap();
         for (name, file) in [("x", "old"), ("x.sow-part", "new")] {
             fs::create_dir(folder.path().join(name)).unwrap();
             fs::write(folder.path().join(name).join(file), file).unwrap();
         }
-        let replaced = place.put_aside_and_replace().unwrap();
-        assert_eq!(replaced, Replaced::IsAside);
-        place.remove_replaced(replaced).unwrap();
+        let old_target = staging.commit_with_backup().unwrap();
+        assert_eq!(old_target, OldTarget::AtBackupName);
+        staging.remove_old_target(old_target).unwrap();
         let names = |path: &Path| -> Vec<_> {
             fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name()).collect()
         };
         assert_eq!(names(folder.path()), ["x"]);
         assert_eq!(names(&folder.path().join("x")), ["new"]);
-        // With nothing to put in its place, the old one comes back.
-        assert!(place.put_aside_and_replace().is_err());
+        // Without a part, the old folder gets its name back.
+        assert!(staging.commit_with_backup().is_err());
         assert_eq!(names(folder.path()), ["x"]);
     }
 }

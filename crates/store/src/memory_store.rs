@@ -1,4 +1,4 @@
-//! Content in memory, for programs that keep no file. Behaves as the disk store does, without its
+//! Content in memory, for programs that keep no file. It behaves like the disk store without a
 //! journal.
 
 use std::{
@@ -11,8 +11,7 @@ use sow_content::{Bitfield, Geometry};
 
 use crate::{error::StoreError, segment::Segment};
 
-/// Pieces in memory. Takes memory for the pieces that were written, none for what is only
-/// announced.
+/// Pieces in memory. Only pieces that were written occupy memory.
 #[derive(Debug)]
 pub struct MemoryStore {
     geometry: Geometry,
@@ -21,23 +20,24 @@ pub struct MemoryStore {
 
 #[derive(Debug)]
 struct State {
+    /// Empty where a piece was not written.
     pieces: Vec<Bytes>,
-    noted: Bitfield,
+    journaled: Bitfield,
 }
 
 impl MemoryStore {
     /// An empty store.
     pub fn new(geometry: Geometry) -> Self {
         let pieces = vec![Bytes::new(); geometry.pieces() as usize];
-        let noted = Bitfield::new(geometry.pieces());
-        Self { geometry, state: RwLock::new(State { pieces, noted }) }
+        let journaled = Bitfield::new(geometry.pieces());
+        Self { geometry, state: RwLock::new(State { pieces, journaled }) }
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {
         &self.geometry
     }
 
-    /// Keeps a copy: the blocks may be parts of large buffers that somebody wants back.
+    /// Stores a copy, since the blocks may be slices of large buffers that are reused.
     pub(crate) fn write_piece(&self, piece: u32, blocks: &[Bytes]) {
         let mut bytes = BytesMut::with_capacity(self.geometry.length_of(piece) as usize);
         blocks.iter().for_each(|block| bytes.extend_from_slice(block));
@@ -54,12 +54,12 @@ impl MemoryStore {
                 false => Segment::Bytes(bytes.slice(part)),
             }
         };
-        self.parts(range).map(segment).collect()
+        self.overlaps(range).map(segment).collect()
     }
 
     pub(crate) fn read(&self, range: Range<u64>, mut buffer: &mut [u8]) {
         let state = self.read_state();
-        for (piece, part) in self.parts(range) {
+        for (piece, part) in self.overlaps(range) {
             let (now, later) = buffer.split_at_mut(part.len());
             match state.pieces[piece as usize].get(part) {
                 Some(bytes) => now.copy_from_slice(bytes),
@@ -70,13 +70,13 @@ impl MemoryStore {
     }
 
     pub(crate) fn journal(&self, piece: u32) {
-        self.state.write().unwrap_or_else(PoisonError::into_inner).noted.set(piece);
+        self.state.write().unwrap_or_else(PoisonError::into_inner).journaled.set(piece);
     }
 
-    /// Nothing to put in place; an error when a piece was not noted.
+    /// An error when a piece was not journaled.
     pub(crate) fn finish(&self) -> Result<(), StoreError> {
-        let noted = &self.read_state().noted;
-        match noted.len() - noted.count() {
+        let journaled = &self.read_state().journaled;
+        match journaled.len() - journaled.count() {
             0 => Ok(()),
             missing => {
                 Err(StoreError::Incomplete { path: "the content in memory".into(), missing })
@@ -84,8 +84,8 @@ impl MemoryStore {
         }
     }
 
-    /// The pieces that make up a range, each with the part of it that is meant.
-    fn parts(&self, range: Range<u64>) -> impl Iterator<Item = (u32, Range<usize>)> + use<> {
+    /// The pieces that overlap a range, each with its overlap.
+    fn overlaps(&self, range: Range<u64>) -> impl Iterator<Item = (u32, Range<usize>)> + use<> {
         let length = u64::from(self.geometry.piece_length());
         (range.start / length..range.end.div_ceil(length)).filter_map(move |piece| {
             let start = range.start.max(piece * length) - piece * length;

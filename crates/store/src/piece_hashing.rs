@@ -1,4 +1,5 @@
-//! Hashing content piece by piece on all cores, with the CPU's SHA instructions and bounded memory.
+//! Hashing content piece by piece on all cores, with bounded memory. It computes hashes and
+//! compares none.
 
 use std::{
     sync::{
@@ -10,35 +11,35 @@ use std::{
 
 use sow_content::{Bitfield, Geometry, hash::Sha1};
 
-use crate::{error::StoreError, files::FileSet, scan::ContentPlan};
+use crate::{error::StoreError, file_set::FileSet, scan::ContentPlan};
 
-/// What one thread reads at once, in bytes: it stays in the core's own cache until it is hashed.
-const BUFFER: usize = 128 * 1024;
+/// The length of a read. The bytes stay in the cache of the core until they are hashed.
+const READ_BUFFER_BYTES: usize = 128 * 1024;
 
-/// What one thread takes on at once, in bytes (one piece at least): long enough for the kernel's
-/// readahead.
-const BATCH: u32 = 8 * 1024 * 1024;
+/// The length of a batch, the work of one thread between two accesses to the shared counter. It is
+/// at least one piece, and long enough for the readahead of the kernel.
+const BATCH_BYTES: u32 = 8 * 1024 * 1024;
 
-/// How much work may be done at once, whom it is told to, and what calls it off.
+/// The parallelism, progress and cancellation of hashing.
 #[derive(Clone, Copy)]
-pub(crate) struct Work<'a> {
-    /// Threads; 0 for one a core.
+pub(crate) struct HashControl<'a> {
+    /// The number of threads; 0 for one per core.
     pub(crate) threads: usize,
-    /// Told how many bytes are done in all; from several threads, so that a smaller number may
-    /// follow a greater one.
+    /// Called with the total number of bytes hashed, from several threads, so that a smaller number
+    /// may follow a greater one.
     pub(crate) progress: &'a (dyn Fn(u64) + Sync),
-    /// Set by others to stop soon.
+    /// Set from outside to stop within milliseconds.
     pub(crate) cancel: &'a AtomicBool,
 }
 
-/// The SHA-1 of each piece of what [`scan`](crate::scan::scan) found.
+/// The SHA-1 of each piece of the files that [`scan`](crate::scan()) found.
 ///
-/// `threads` is how many work at once, 0 for one a core; each has a buffer of 128 KiB. `progress`
-/// is told how many bytes are done in all, from any of the threads. Setting `cancel` stops it
-/// within milliseconds.
+/// `threads` is the number of threads, 0 for one per core; each has a buffer of 128 KiB. `progress`
+/// is called from any of them with the total number of bytes hashed. Setting `cancel` stops the
+/// work within milliseconds.
 ///
 /// # Errors
-/// When a file cannot be read, is not what it was when it was scanned, or `cancel` was set.
+/// When a file cannot be read or has changed since it was scanned, or when `cancel` was set.
 pub fn hash_content(
     plan: &ContentPlan,
     piece_length: u32,
@@ -49,75 +50,74 @@ pub fn hash_content(
     let geometry = Geometry::new(plan.total(), piece_length.into())?;
     let files = FileSet::open(plan.layout().clone(), plan.path())?;
     let hashes = Mutex::new(vec![[0; 20]; geometry.pieces() as usize]);
-    let keep = |piece: u32, hash| {
+    let set_hash = |piece: u32, hash| {
         hashes.lock().unwrap_or_else(PoisonError::into_inner)[piece as usize] = hash;
     };
     let all = Bitfield::full(geometry.pieces());
-    hash_pieces(&files, &geometry, &all, Work { threads, progress, cancel }, &keep)?;
+    let control = HashControl { threads, progress, cancel };
+    hash_pieces(&files, &geometry, &all, control, &set_hash)?;
     plan.check_unchanged()?;
     Ok(hashes.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Hashes the pieces that are `wanted` and gives each hash to `each`, in no order, from several
-/// threads.
+/// Hashes the `wanted` pieces and calls `on_hash` with each, in any order, from several threads.
 pub(crate) fn hash_pieces(
     files: &FileSet,
     geometry: &Geometry,
     wanted: &Bitfield,
-    work: Work<'_>,
-    each: &(dyn Fn(u32, [u8; 20]) + Sync),
+    control: HashControl<'_>,
+    on_hash: &(dyn Fn(u32, [u8; 20]) + Sync),
 ) -> Result<(), StoreError> {
     let cores = || thread::available_parallelism().map_or(1, usize::from);
-    let threads = if work.threads == 0 { cores() } else { work.threads };
-    let crew = Crew {
+    let threads = if control.threads == 0 { cores() } else { control.threads };
+    let pool = HashPool {
         files,
         geometry,
         wanted,
-        work,
-        each,
-        next: AtomicU32::new(0),
-        done: AtomicU64::new(0),
+        control,
+        on_hash,
+        next_piece: AtomicU32::new(0),
+        bytes_hashed: AtomicU64::new(0),
     };
     let first_error = Mutex::new(None);
     thread::scope(|scope| {
-        // The caller's thread is one of the crew.
+        // The calling thread is one of the pool.
         for _ in 1..threads.min(geometry.pieces() as usize) {
-            scope.spawn(|| crew.run(&first_error));
+            scope.spawn(|| pool.run(&first_error));
         }
-        crew.run(&first_error);
+        pool.run(&first_error);
     });
     first_error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
-/// What the threads share.
-struct Crew<'a> {
+/// The state that the hashing threads share.
+struct HashPool<'a> {
     files: &'a FileSet,
     geometry: &'a Geometry,
     wanted: &'a Bitfield,
-    work: Work<'a>,
-    each: &'a (dyn Fn(u32, [u8; 20]) + Sync),
-    /// The first piece that nobody has taken.
-    next: AtomicU32,
-    /// Bytes hashed.
-    done: AtomicU64,
+    control: HashControl<'a>,
+    on_hash: &'a (dyn Fn(u32, [u8; 20]) + Sync),
+    /// The first piece that is in no thread's batch.
+    next_piece: AtomicU32,
+    bytes_hashed: AtomicU64,
 }
 
-impl Crew<'_> {
-    /// Takes batch after batch until there are none left or somebody fails.
+impl HashPool<'_> {
+    /// Hashes batch after batch until none is left or a thread fails.
     fn run(&self, first_error: &Mutex<Option<StoreError>>) {
-        let mut buffer = vec![0; BUFFER];
-        let batch = (BATCH / self.geometry.piece_length()).max(1);
+        let mut buffer = vec![0; READ_BUFFER_BYTES];
+        let batch = (BATCH_BYTES / self.geometry.piece_length()).max(1);
         let pieces = self.geometry.pieces();
         loop {
-            let start = self.next.fetch_add(batch, Ordering::Relaxed);
+            let start = self.next_piece.fetch_add(batch, Ordering::Relaxed);
             if start >= pieces {
-                // Not to be added to any more, however many threads there are.
-                self.next.store(pieces, Ordering::Relaxed);
+                // Resets the counter, so that no number of threads makes it overflow.
+                self.next_piece.store(pieces, Ordering::Relaxed);
                 return;
             }
             if let Err(error) = self.hash_batch(start..(start + batch).min(pieces), &mut buffer) {
                 first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                self.next.store(pieces, Ordering::Relaxed);
+                self.next_piece.store(pieces, Ordering::Relaxed);
                 return;
             }
         }
@@ -132,7 +132,7 @@ impl Crew<'_> {
         }
         for piece in batch.filter(|piece| self.wanted.get(*piece)) {
             let hash = self.hash_piece(piece, buffer)?;
-            (self.each)(piece, hash);
+            (self.on_hash)(piece, hash);
         }
         Ok(())
     }
@@ -142,7 +142,7 @@ impl Crew<'_> {
         let mut hash = Sha1::new();
         let mut at = range.start;
         while at < range.end {
-            if self.work.cancel.load(Ordering::Relaxed) {
+            if self.control.cancel.load(Ordering::Relaxed) {
                 return Err(StoreError::Cancelled);
             }
             let part = (range.end - at).min(buffer.len() as u64);
@@ -150,16 +150,16 @@ impl Crew<'_> {
             self.files.read(at, part)?;
             hash.update(part);
             at += part.len() as u64;
-            let done =
-                part.len() as u64 + self.done.fetch_add(part.len() as u64, Ordering::Relaxed);
-            (self.work.progress)(done);
+            let length = part.len() as u64;
+            let before = self.bytes_hashed.fetch_add(length, Ordering::Relaxed);
+            (self.control.progress)(before + length);
         }
         Ok(hash.finish())
     }
 }
 
-impl std::fmt::Debug for Work<'_> {
+impl std::fmt::Debug for HashControl<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Work").field("threads", &self.threads).finish_non_exhaustive()
+        f.debug_struct("HashControl").field("threads", &self.threads).finish_non_exhaustive()
     }
 }

@@ -1,5 +1,5 @@
-//! Names on the disk: the target, what stands beside it while it is received, and the lock. Knows
-//! nothing of pieces.
+//! The staging of a target: the part and the journal next to it, their names, and the lock. It
+//! knows nothing of pieces.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -18,30 +18,31 @@ use sow_content::{hash::sha1, path::MAX_NAME};
 
 use crate::error::{Operation, StoreError};
 
-mod put;
+mod commit;
 
-const PART: &str = ".sow-part";
-const JOURNAL: &str = ".sow-part.journal";
-const ASIDE: &str = ".sow-old";
+const PART_SUFFIX: &str = ".sow-part";
+const JOURNAL_SUFFIX: &str = ".sow-part.journal";
+/// For an old target on a file system that cannot exchange two folders.
+const BACKUP_SUFFIX: &str = ".sow-old";
 
-/// A target and the names around it. All of them are reached through the open folder, so that it
-/// may be renamed.
+/// A target and the names next to it. All of them are accessed through the open folder, so the
+/// folder may be renamed.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Staging {
     folder: File,
     folder_path: PathBuf,
     target: OsString,
     part: OsString,
     journal: OsString,
-    aside: OsString,
+    backup: OsString,
 }
 
-/// The journal's file, locked until this is dropped. The lock is let go of then even if a child
-/// process that is just being started has a copy of the handle.
+/// The file of the journal, locked until this is dropped. The drop releases the lock even if a
+/// child process that is just being started has a copy of the descriptor.
 #[derive(Debug)]
-pub(crate) struct Lock(pub(crate) File);
+pub(crate) struct LockedFile(pub(crate) File);
 
-impl Deref for Lock {
+impl Deref for LockedFile {
     type Target = File;
 
     fn deref(&self) -> &File {
@@ -49,15 +50,15 @@ impl Deref for Lock {
     }
 }
 
-impl Drop for Lock {
+impl Drop for LockedFile {
     fn drop(&mut self) {
-        // Closing the file would do the same a little later.
+        // An error is harmless: closing the file releases the lock too.
         let _ = self.0.unlock();
     }
 }
 
-impl Place {
-    /// The place of a target. Its folder must exist.
+impl Staging {
+    /// The staging of a target, whose folder must exist.
     pub(crate) fn new(target: &Path) -> Result<Self, StoreError> {
         let Some(name) = target.file_name() else {
             return Err(StoreError::BadName {
@@ -85,7 +86,7 @@ impl Place {
             error => StoreError::io(Operation::Open, parent, error),
         })?;
         let stem = stem_of(name);
-        let beside = |suffix: &str| {
+        let with_suffix = |suffix: &str| {
             let mut name = stem.clone();
             name.push(suffix);
             name
@@ -94,9 +95,9 @@ impl Place {
             folder: folder.into(),
             folder_path: parent.to_owned(),
             target: name.to_owned(),
-            part: beside(PART),
-            journal: beside(JOURNAL),
-            aside: beside(ASIDE),
+            part: with_suffix(PART_SUFFIX),
+            journal: with_suffix(JOURNAL_SUFFIX),
+            backup: with_suffix(BACKUP_SUFFIX),
         })
     }
 
@@ -112,33 +113,34 @@ impl Place {
         self.folder_path.join(&self.journal)
     }
 
-    /// Refuses a target that cannot be replaced by a file (or a folder), or may not be.
+    /// An error when the target exists and must not be replaced, or cannot be replaced by a file
+    /// (or a folder).
     pub(crate) fn check_target(&self, folder: bool, overwrite: bool) -> Result<(), StoreError> {
         let path = self.target_path();
         match self.kind_of(&self.target)? {
             None => Ok(()),
-            // A device or a pipe is not replaced either: `-o /dev/null` must not do what it says.
-            Some(kind) if !replaceable(kind, folder) => {
+            // This includes devices and pipes: nothing replaces /dev/null.
+            Some(kind) if !is_replaceable(kind, folder) => {
                 let expected = if folder { "a folder" } else { "a file" };
-                Err(StoreError::WrongKind { path, expected, found: describe(kind) })
+                Err(StoreError::WrongKind { path, expected, found: describe_type(kind) })
             }
             Some(_) if !overwrite => Err(StoreError::TargetExists { path }),
             Some(_) => Ok(()),
         }
     }
 
-    /// An error when the file system has not so many bytes left for us.
-    pub(crate) fn check_room(&self, needed: u64) -> Result<(), StoreError> {
-        check_room(&self.folder, needed, &self.target_path())
+    /// An error when the file system has less free space.
+    pub(crate) fn check_free_space(&self, needed: u64) -> Result<(), StoreError> {
+        check_free_space(&self.folder, needed, &self.target_path())
     }
 
-    /// Whether there is anything at the target.
+    /// Whether anything exists at the target.
     pub(crate) fn has_target(&self) -> Result<bool, StoreError> {
         Ok(self.stat(&self.target)?.is_some())
     }
 
-    /// Opens the journal's file, creating a missing one, and locks it for as long as it is open.
-    pub(crate) fn lock(&self) -> Result<Lock, StoreError> {
+    /// Opens and locks the file of the journal, and creates it when it is missing.
+    pub(crate) fn lock(&self) -> Result<LockedFile, StoreError> {
         loop {
             if let Some(file) = self.try_lock(OFlags::CREATE)? {
                 return Ok(file);
@@ -146,13 +148,13 @@ impl Place {
         }
     }
 
-    /// Like [`Place::lock`], but does not create a missing file.
-    pub(crate) fn lock_existing(&self) -> Result<Option<Lock>, StoreError> {
+    /// Like [`Staging::lock`], but does not create a missing file.
+    pub(crate) fn lock_existing(&self) -> Result<Option<LockedFile>, StoreError> {
         self.try_lock(OFlags::empty())
     }
 
-    /// `None` when there is no file, or the one that was locked has lost its name.
-    fn try_lock(&self, create: OFlags) -> Result<Option<Lock>, StoreError> {
+    /// `None` when there is no file, or the locked file was removed in the meantime.
+    fn try_lock(&self, create: OFlags) -> Result<Option<LockedFile>, StoreError> {
         let path = self.journal_path();
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | create;
         let file: File =
@@ -166,27 +168,25 @@ impl Place {
             Err(TryLockError::WouldBlock) => {
                 return Err(StoreError::Locked { path: self.target_path() });
             }
-            // A file system without locks (some network file systems): better unprotected than
-            // unusable.
+            // Some network file systems have no locks. Staging works there without protection.
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => {
                 return Err(StoreError::io(Operation::Lock, &path, error));
             }
         }
-        // Whoever held the lock may have finished in between, and with that removed the file that
-        // we have open.
+        // The previous holder of the lock may have finished and removed the open file.
         let ours = file.metadata().map_err(|e| StoreError::io(Operation::Examine, &path, e))?.ino();
-        let lock = Lock(file);
+        let lock = LockedFile(file);
         Ok(self.stat(&self.journal)?.is_some_and(|stat| stat.st_ino == ours).then_some(lock))
     }
 
-    /// What has the name of the part, with its inode number.
+    /// The type and the inode number of the part.
     pub(crate) fn part(&self) -> Result<Option<(FileType, u64)>, StoreError> {
         let stat = self.stat(&self.part)?;
         Ok(stat.map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_ino)))
     }
 
-    /// Opens the part, creating it where it is missing: a file, or a folder.
+    /// Opens the part, a file or a folder, and creates it when it is missing.
     pub(crate) fn open_part(&self, folder: bool) -> Result<File, StoreError> {
         let path = self.part_path();
         let common = OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -201,22 +201,22 @@ impl Place {
         opened.map(File::from).map_err(|error| StoreError::io(Operation::Create, &path, error))
     }
 
-    /// Removes the part, whatever it is.
+    /// Removes the part, whatever its type.
     pub(crate) fn remove_part(&self) -> Result<(), StoreError> {
         self.remove(&self.part)
     }
 
-    /// Removes an old target that was put aside by an earlier run which did not get to removing it.
-    pub(crate) fn remove_aside(&self) -> Result<(), StoreError> {
-        self.remove(&self.aside)
+    /// Removes a backup of the target that an interrupted run left.
+    pub(crate) fn remove_backup(&self) -> Result<(), StoreError> {
+        self.remove(&self.backup)
     }
 
-    /// Removes the journal. Its lock lasts until the file is closed.
+    /// Removes the journal. The lock is held until the file is closed.
     pub(crate) fn remove_journal(&self) -> Result<(), StoreError> {
         self.remove(&self.journal)
     }
 
-    /// Waits until the names in the target's folder are on the disk.
+    /// Waits until the names in the folder of the target are on the disk.
     pub(crate) fn sync_folder(&self) -> Result<(), StoreError> {
         self.folder.sync_all().map_err(|e| StoreError::io(Operation::Sync, &self.folder_path, e))
     }
@@ -246,20 +246,19 @@ impl Place {
     }
 }
 
-/// An error when the file system that an open file or folder is on has not so many bytes left for
-/// what is to be at `path`.
-pub(crate) fn check_room(on: &File, needed: u64, path: &Path) -> Result<(), StoreError> {
+/// An error when the file system of an open file or folder has less free space. `path` is for the
+/// error.
+pub(crate) fn check_free_space(on: &File, needed: u64, path: &Path) -> Result<(), StoreError> {
     let stat = fstatvfs(on).map_err(|e| StoreError::io(Operation::Examine, path, e))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    // Some file systems do not know, and say nothing but zeros.
+    // Some file systems report only zeros.
     if stat.f_blocks > 0 && free < needed {
-        return Err(StoreError::NoRoom { path: path.to_owned(), needed, free });
+        return Err(StoreError::NoSpace { path: path.to_owned(), needed, free });
     }
     Ok(())
 }
 
-/// Creates a folder below an open one; one that is there already is as good, anything else is an
-/// error.
+/// Creates a folder below an open one. An existing folder is no error, anything else is.
 pub(crate) fn create_folder(below: &File, path: &Path) -> Result<(), Errno> {
     match rustix::fs::mkdirat(below, path, Mode::from_raw_mode(0o777)) {
         Err(Errno::EXIST) => match statat(below, path, AtFlags::SYMLINK_NOFOLLOW) {
@@ -271,8 +270,8 @@ pub(crate) fn create_folder(below: &File, path: &Path) -> Result<(), Errno> {
     }
 }
 
-/// What a thing is, for a message.
-pub(crate) fn describe(kind: FileType) -> &'static str {
+/// The name of a file type, for messages.
+pub(crate) fn describe_type(kind: FileType) -> &'static str {
     match kind {
         FileType::RegularFile => "a file",
         FileType::Directory => "a folder",
@@ -284,17 +283,16 @@ pub(crate) fn describe(kind: FileType) -> &'static str {
     }
 }
 
-/// The name that suffixes are put to: the target's own, or for a very long one its beginning and a
-/// few digits that keep it apart from others, so that everything beside it has a name that is short
-/// enough.
+/// The name that the suffixes are appended to. It is the name of the target; of a very long name it
+/// is the beginning and a few digits of its hash, so that the names with suffixes are short enough.
 fn stem_of(name: &OsStr) -> OsString {
-    const DIGITS: usize = 8;
-    let longest = MAX_NAME - JOURNAL.len();
-    if name.len() <= longest {
+    const HASH_DIGITS: usize = 8;
+    let max_length = MAX_NAME - JOURNAL_SUFFIX.len();
+    if name.len() <= max_length {
         return name.to_owned();
     }
-    let mut end = longest - DIGITS - 1;
-    // Not in the middle of a character, for people who look at it.
+    let mut end = max_length - HASH_DIGITS - 1;
+    // Not in the middle of a UTF-8 character.
     while end > 0 && name.as_bytes()[end] & 0xc0 == 0x80 {
         end -= 1;
     }
@@ -304,8 +302,8 @@ fn stem_of(name: &OsStr) -> OsString {
     stem
 }
 
-/// Whether a file (or a folder) may take the name of such a thing.
-fn replaceable(kind: FileType, folder: bool) -> bool {
+/// Whether a file (or a folder) may replace something of this type.
+fn is_replaceable(kind: FileType, folder: bool) -> bool {
     match kind {
         FileType::Directory => folder,
         FileType::RegularFile | FileType::Symlink => !folder,
@@ -317,40 +315,40 @@ fn replaceable(kind: FileType, folder: bool) -> bool {
 mod tests {
     use super::*;
 
-    fn place(folder: &tempfile::TempDir, name: &str) -> Place {
-        Place::new(&folder.path().join(name)).unwrap()
+    fn staging(folder: &tempfile::TempDir, name: &str) -> Staging {
+        Staging::new(&folder.path().join(name)).unwrap()
     }
 
     #[test]
-    fn names_beside_a_very_long_one_fit_and_differ() {
+    fn the_names_next_to_a_very_long_target_fit_and_differ() {
         let folder = tempfile::tempdir().unwrap();
-        let a = place(&folder, &"ü".repeat(127));
-        let b = place(&folder, &format!("{}x", "ü".repeat(126)));
-        for place in [&a, &b] {
-            assert!(place.journal.len() <= MAX_NAME);
-            assert!(place.part.to_str().is_some_and(|part| part.ends_with(PART)));
-            place.open_part(false).unwrap();
-            place.lock().unwrap();
+        let a = staging(&folder, &"ü".repeat(127));
+        let b = staging(&folder, &format!("{}x", "ü".repeat(126)));
+        for staging in [&a, &b] {
+            assert!(staging.journal.len() <= MAX_NAME);
+            assert!(staging.part.to_str().is_some_and(|part| part.ends_with(PART_SUFFIX)));
+            staging.open_part(false).unwrap();
+            staging.lock().unwrap();
         }
         assert_ne!(a.part, b.part);
-        assert_eq!(place(&folder, "short").part, "short.sow-part");
-        let error = Place::new(&folder.path().join("x".repeat(256))).unwrap_err();
+        assert_eq!(staging(&folder, "short").part, "short.sow-part");
+        let error = Staging::new(&folder.path().join("x".repeat(256))).unwrap_err();
         assert!(matches!(error, StoreError::BadName { .. }), "{error}");
     }
 
     #[test]
-    fn the_lock_outlives_neither_its_file_nor_its_name() {
+    fn the_lock_ends_with_its_file_and_with_the_name_of_its_file() {
         let folder = tempfile::tempdir().unwrap();
-        let place = place(&folder, "x");
-        assert!(place.lock_existing().unwrap().is_none());
-        let first = place.lock().unwrap();
-        assert!(matches!(place.lock(), Err(StoreError::Locked { .. })));
-        place.remove_journal().unwrap();
-        // The first one's file has no name any more: a new one is created, locked by us.
-        let second = place.lock().unwrap();
+        let staging = staging(&folder, "x");
+        assert!(staging.lock_existing().unwrap().is_none());
+        let first = staging.lock().unwrap();
+        assert!(matches!(staging.lock(), Err(StoreError::Locked { .. })));
+        staging.remove_journal().unwrap();
+        // The first file has no name any more, so a new one is created and locked.
+        let second = staging.lock().unwrap();
         drop(first);
-        assert!(matches!(place.lock(), Err(StoreError::Locked { .. })));
+        assert!(matches!(staging.lock(), Err(StoreError::Locked { .. })));
         drop(second);
-        assert!(place.lock_existing().unwrap().is_some());
+        assert!(staging.lock_existing().unwrap().is_some());
     }
 }

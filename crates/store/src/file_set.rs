@@ -1,5 +1,5 @@
-//! Positional reads and writes of content that lies in one file or in the files of a folder. Knows
-//! layout and handles; nothing of pieces, hashes or journals.
+//! Positional reads and writes of content in one file or in the files of a folder. It knows layouts
+//! and open files, and nothing of hashes or journals.
 
 use std::{
     collections::BTreeSet,
@@ -22,24 +22,24 @@ use rustix::{
 
 use crate::{
     error::{Operation, StoreError},
-    handles::Handles,
+    handle_cache::HandleCache,
     layout::{Layout, Span},
     segment::Segment,
 };
 
-/// What the kernel takes in one vectored call (`UIO_MAXIOV`).
-const MOST_SLICES: usize = 1024;
+/// The most slices in one vectored write (`UIO_MAXIOV` of the kernel).
+const MAX_WRITE_SLICES: usize = 1024;
 
-/// Beyond this many files one `syncfs` is cheaper than a journal commit for each of them.
-const MOST_SYNCS: usize = 64;
+/// For more files than this, one `syncfs` is cheaper than one sync per file.
+const MAX_FILE_SYNCS: usize = 64;
 
-/// The files of some content, open.
+/// The files of some content, opened.
 #[derive(Debug)]
 pub(crate) struct FileSet {
     layout: Layout,
     root: Root,
-    /// For error messages only: the files are reached through the open root, so that a rename does
-    /// not lose them.
+    /// Only for error messages. The files are accessed through the open root, so a rename of it
+    /// does no harm.
     path: Mutex<PathBuf>,
     access: Access,
 }
@@ -47,29 +47,29 @@ pub(crate) struct FileSet {
 #[derive(Debug)]
 enum Root {
     File(Arc<File>),
-    Folder { folder: File, handles: Handles },
+    Folder { folder: File, handles: HandleCache },
 }
 
-/// What the files are open for.
+/// The purpose of opening the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Somebody's own files: links are followed.
+    /// Existing files of the user. Symbolic links are followed.
     Read,
-    /// Files of our making: a link in their place is an error.
+    /// Files that the store created. A symbolic link in their place is an error.
     ReadWrite,
 }
 
-/// What is on the disk under the name of an entry.
+/// What the disk has under the name of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// Nothing, or something that is no file.
-    Nothing,
-    /// A file of this length that takes up so many bytes.
+pub(crate) enum FileStatus {
+    /// Nothing, or something that is not a file.
+    Missing,
+    /// A file of this length that occupies `allocated` bytes on the disk.
     File { length: u64, allocated: u64 },
 }
 
 impl FileSet {
-    /// Content that is there already, for reading.
+    /// Opens existing content for reading.
     pub(crate) fn open(layout: Layout, path: &Path) -> Result<Self, StoreError> {
         let failed = |error: io::Error| StoreError::io(Operation::Open, path, error);
         let metadata = std::fs::metadata(path).map_err(failed)?;
@@ -81,13 +81,13 @@ impl FileSet {
                 return Err(StoreError::WrongKind { path: path.to_owned(), expected, found });
             }
         }
-        Ok(Self::over(layout, File::open(path).map_err(failed)?, path, Access::Read))
+        Ok(Self::with_root(layout, File::open(path).map_err(failed)?, path, Access::Read))
     }
 
-    /// Content behind an open file, or an open folder when the layout says so.
-    pub(crate) fn over(layout: Layout, root: File, path: &Path, access: Access) -> Self {
+    /// Content in an open file or in an open folder, depending on the layout.
+    pub(crate) fn with_root(layout: Layout, root: File, path: &Path, access: Access) -> Self {
         let root = if layout.is_folder() {
-            Root::Folder { folder: root, handles: Handles::within_limits() }
+            Root::Folder { folder: root, handles: HandleCache::within_process_limit() }
         } else {
             Root::File(Arc::new(root))
         };
@@ -98,7 +98,7 @@ impl FileSet {
         &self.layout
     }
 
-    /// The file, or the folder that the files are in.
+    /// The file, or the folder of the files.
     pub(crate) fn root(&self) -> &File {
         match &self.root {
             Root::File(file) => file,
@@ -110,8 +110,8 @@ impl FileSet {
         self.path.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Says where the root has been renamed to.
-    pub(crate) fn moved_to(&self, path: &Path) {
+    /// Updates the path after a rename of the root.
+    pub(crate) fn set_path(&self, path: &Path) {
         *self.path.lock().unwrap_or_else(PoisonError::into_inner) = path.to_owned();
     }
 
@@ -120,8 +120,8 @@ impl FileSet {
         if self.layout.is_folder() { path.join(self.layout.entries()[entry].path()) } else { path }
     }
 
-    /// Writes blocks that follow each other, beginning at `offset` of the content. Returns the
-    /// entries from the first to the last that was written to. `piece` is for errors alone.
+    /// Writes consecutive blocks to the content at `offset`. Returns the range of entries that were
+    /// written to. `piece` is only for errors.
     pub(crate) fn write(
         &self,
         piece: u32,
@@ -129,11 +129,11 @@ impl FileSet {
         blocks: &[Bytes],
     ) -> Result<Range<usize>, StoreError> {
         let length: u64 = blocks.iter().map(|block| block.len() as u64).sum();
-        let mut source = Source { blocks, at: 0 };
+        let mut cursor = BlockCursor { blocks, used_of_first: 0 };
         let mut touched = 0..0;
         for span in self.layout.spans(offset..offset + length) {
             if span.padding {
-                if !source.take_zeros(span.length) {
+                if !cursor.skip_zeros(span.length) {
                     return Err(StoreError::Padding { piece });
                 }
                 continue;
@@ -141,7 +141,7 @@ impl FileSet {
             let file = self.file(span.entry)?;
             let mut done = 0;
             while done < span.length {
-                let slices = source.slices(span.length - done);
+                let slices = cursor.slices(span.length - done);
                 let written = match retry_on_intr(|| pwritev(&file, &slices, span.offset + done)) {
                     Ok(0) => {
                         Err(StoreError::io(Operation::Write, &self.path_of(span.entry), Errno::IO))
@@ -150,7 +150,7 @@ impl FileSet {
                         StoreError::io(Operation::Write, &self.path_of(span.entry), e)
                     }),
                 }?;
-                source.advance(written);
+                cursor.advance(written);
                 done += written as u64;
             }
             touched = if touched.is_empty() { span.entry } else { touched.start }..span.entry + 1;
@@ -174,7 +174,7 @@ impl FileSet {
         Ok(())
     }
 
-    /// Where the bytes of a range lie.
+    /// The locations of the bytes of a range.
     pub(crate) fn segments(&self, range: Range<u64>) -> Result<Vec<Segment>, StoreError> {
         let segment = |span: Span| {
             Ok(if span.padding {
@@ -190,8 +190,7 @@ impl FileSet {
         self.layout.spans(range).map(segment).collect()
     }
 
-    /// Has the kernel begin to read a range into the page cache. Only advice: nothing comes of an
-    /// error.
+    /// Advises the kernel to read a range into the page cache. Errors are ignored.
     pub(crate) fn prefetch(&self, range: Range<u64>) {
         for span in self.layout.spans(range).filter(|span| !span.padding) {
             if let Ok(file) = self.file(span.entry) {
@@ -207,7 +206,7 @@ impl FileSet {
 
     /// Waits until the data of these entries is on the disk.
     pub(crate) fn sync(&self, entries: &BTreeSet<usize>) -> Result<(), StoreError> {
-        if entries.len() > MOST_SYNCS {
+        if entries.len() > MAX_FILE_SYNCS {
             return syncfs(self.root())
                 .map_err(|e| StoreError::io(Operation::Sync, &self.path(), e));
         }
@@ -222,7 +221,7 @@ impl FileSet {
     pub(crate) fn sync_names(&self) -> Result<(), StoreError> {
         let Root::Folder { folder, .. } = &self.root else { return Ok(()) };
         let below = self.layout.folders();
-        if below.len() >= MOST_SYNCS {
+        if below.len() >= MAX_FILE_SYNCS {
             return syncfs(folder).map_err(|e| StoreError::io(Operation::Sync, &self.path(), e));
         }
         let failed = |path: &Path, error: Errno| {
@@ -236,8 +235,8 @@ impl FileSet {
         fsync(folder).map_err(|e| failed(Path::new(""), e))
     }
 
-    /// What is on the disk for an entry.
-    pub(crate) fn examine(&self, entry: usize) -> Result<Found, StoreError> {
+    /// Examines the file of an entry without opening it.
+    pub(crate) fn examine(&self, entry: usize) -> Result<FileStatus, StoreError> {
         let stat = match &self.root {
             Root::File(file) => fstat(file),
             Root::Folder { folder, .. } => {
@@ -251,29 +250,28 @@ impl FileSet {
         };
         match stat {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
-                Ok(Found::File {
+                Ok(FileStatus::File {
                     length: stat.st_size as u64,
                     allocated: stat.st_blocks as u64 * 512,
                 })
             }
-            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(Found::Nothing),
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(FileStatus::Missing),
             Err(error) => Err(StoreError::io(Operation::Examine, &self.path_of(entry), error)),
         }
     }
 
-    /// An error that names the first file whose length is not what the layout says, if there is
-    /// one.
+    /// An error for the first file whose length differs from the layout.
     pub(crate) fn check_lengths(&self) -> Result<(), StoreError> {
         for (at, entry) in self.layout.on_disk() {
             match self.examine(at)? {
-                Found::File { length, .. } if length == entry.length => {}
-                Found::File { .. } => {
+                FileStatus::File { length, .. } if length == entry.length => {}
+                FileStatus::File { .. } => {
                     return Err(StoreError::Changed {
                         path: self.path_of(at),
                         expected: entry.length,
                     });
                 }
-                Found::Nothing => {
+                FileStatus::Missing => {
                     return Err(StoreError::io(Operation::Open, &self.path_of(at), Errno::NOENT));
                 }
             }
@@ -281,7 +279,7 @@ impl FileSet {
         Ok(())
     }
 
-    /// The open file of an entry that is on the disk.
+    /// The opened file of an entry that is not padding.
     pub(crate) fn file(&self, entry: usize) -> Result<Arc<File>, StoreError> {
         match &self.root {
             Root::File(file) => Ok(file.clone()),
@@ -309,20 +307,21 @@ impl FileSet {
     }
 }
 
-/// Blocks, and how much of the first is used up.
-struct Source<'a> {
+/// A position in consecutive blocks.
+struct BlockCursor<'a> {
     blocks: &'a [Bytes],
-    at: usize,
+    /// How many bytes of the first block are behind the position.
+    used_of_first: usize,
 }
 
-impl<'a> Source<'a> {
-    /// The next bytes, at most `limit` of them and at most what one system call takes.
+impl<'a> BlockCursor<'a> {
+    /// The next bytes, at most `limit` and at most what one system call accepts.
     fn slices(&self, limit: u64) -> Vec<IoSlice<'a>> {
         let mut left = usize::try_from(limit).unwrap_or(usize::MAX);
-        let mut skip = self.at;
-        let mut slices = Vec::with_capacity(self.blocks.len().min(MOST_SLICES));
+        let mut skip = self.used_of_first;
+        let mut slices = Vec::with_capacity(self.blocks.len().min(MAX_WRITE_SLICES));
         for block in self.blocks {
-            if left == 0 || slices.len() == MOST_SLICES {
+            if left == 0 || slices.len() == MAX_WRITE_SLICES {
                 break;
             }
             let part = &block[skip..];
@@ -338,17 +337,17 @@ impl<'a> Source<'a> {
 
     fn advance(&mut self, mut bytes: usize) {
         while let [first, rest @ ..] = self.blocks
-            && bytes >= first.len() - self.at
+            && bytes >= first.len() - self.used_of_first
         {
-            bytes -= first.len() - self.at;
-            self.at = 0;
+            bytes -= first.len() - self.used_of_first;
+            self.used_of_first = 0;
             self.blocks = rest;
         }
-        self.at += bytes;
+        self.used_of_first += bytes;
     }
 
-    /// Passes over `length` bytes; false when one of them is not zero.
-    fn take_zeros(&mut self, mut length: u64) -> bool {
+    /// Skips `length` bytes. Returns false when one of them is not zero.
+    fn skip_zeros(&mut self, mut length: u64) -> bool {
         while length > 0 {
             let slices = self.slices(length);
             if slices.iter().any(|slice| slice.iter().any(|byte| *byte != 0)) {

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""A BitTorrent peer (BEP 3, nothing else) that has everything and serves it, but for one bit: of the block that it is first asked
-for, it always sends a copy with one bit flipped. When it has lied and is dropped, it calls its victim back, to see whether it is let in.
+"""A corrupt BitTorrent peer (BEP 3 only). It seeds a file, but always flips one bit in one block:
+the block that is requested first. When it has sent that block and is disconnected, it connects to
+its victim again, to see whether the victim accepts it.
 
-    liar.py CONTENT TORRENT --listen ADDRESS --port PORT [--victim ADDRESS --victim-port PORT]
+    corrupt_peer.py CONTENT TORRENT --listen ADDRESS --port PORT
+                    [--victim ADDRESS --victim-port PORT]
 
-CONTENT is a single file. Prints JSON lines: listening {port}, connected {peer}, lied {piece, begin}, dropped {peer},
-came_back {welcome}.
+CONTENT is a single file. Prints JSON lines: listening {port}, connected {peer},
+sent_corrupt {piece, begin}, disconnected {peer}, reconnected {accepted}.
 """
 
 import argparse
@@ -21,39 +23,41 @@ from pathlib import Path
 PROTOCOL = b"\x13BitTorrent protocol"
 HANDSHAKE_BYTES = 68
 UNCHOKE, INTERESTED, BITFIELD, REQUEST, PIECE = 1, 2, 5, 6, 7
-SILENCE_SECONDS = 30
-ATTEMPTS, ATTEMPT_SECONDS = 3, 0.3
+RECEIVE_TIMEOUT_SECONDS = 30
+RECONNECT_ATTEMPTS, RECONNECT_DELAY_SECONDS = 3, 0.3
 
 
-def say(event, **fields):
+def print_event(event, **fields):
     print(json.dumps({"event": event, "clock": time.monotonic(), **fields}), flush=True)
 
 
 def info_of(torrent):
-    """The bytes of the info dictionary and its piece length. Enough for torrents that torrent_file.py made: info comes last."""
+    """The info dictionary and piece length of a torrent by torrent_file.py, where info is last."""
     start = torrent.index(b"4:info") + len(b"4:info")
     info = torrent[start:-1]
     length = info[info.index(b"12:piece lengthi") + len(b"12:piece lengthi") :]
     return info, int(length[: length.index(b"e")])
 
 
-class Liar:
+class CorruptPeer:
     def __init__(self, options):
         self.content = options.content.read_bytes()
         info, self.piece_length = info_of(options.torrent.read_bytes())
-        self.handshake = PROTOCOL + bytes(8) + hashlib.sha1(info).digest() + b"-LI0001-" + os.urandom(12)
+        self.handshake = (
+            PROTOCOL + bytes(8) + hashlib.sha1(info).digest() + b"-CP0001-" + os.urandom(12)
+        )
         self.victim = (options.victim, options.victim_port) if options.victim else None
-        self.lie = None  # (piece, begin) of the block that is always wrong
+        self.corrupt_block = None  # (piece, begin) of the block with the flipped bit
         self.lock = threading.Lock()
 
     def serve(self, connection, address):
-        """One connection, from the handshake to its end."""
-        told_lie = False
+        """Handles one connection from the handshake to its end."""
+        sent_corrupt = False
         try:
             with connection:
-                connection.settimeout(SILENCE_SECONDS)
+                connection.settimeout(RECEIVE_TIMEOUT_SECONDS)
                 receive(connection, HANDSHAKE_BYTES)
-                say("connected", peer="%s:%d" % address)
+                print_event("connected", peer="%s:%d" % address)
                 pieces = -(-len(self.content) // self.piece_length)
                 field = bytearray(-(-pieces // 8))
                 for piece in range(pieces):
@@ -64,43 +68,45 @@ class Liar:
                     if kind == INTERESTED:
                         connection.sendall(message(UNCHOKE))
                     elif kind == REQUEST:
-                        told_lie |= self.answer(connection, *struct.unpack(">III", payload))
+                        sent_corrupt |= self.send_block(connection, *struct.unpack(">III", payload))
         except OSError:
             pass
-        if told_lie:
-            say("dropped", peer="%s:%d" % address)
-            self.come_back()
+        if sent_corrupt:
+            print_event("disconnected", peer="%s:%d" % address)
+            self.reconnect()
 
-    def answer(self, connection, piece, begin, length):
-        """Sends a block; returns whether it was the wrong one."""
+    def send_block(self, connection, piece, begin, length):
+        """Sends a block. Returns whether it was the corrupt one."""
         start = piece * self.piece_length + begin
         block = bytearray(self.content[start : start + length])
         with self.lock:
-            self.lie = self.lie or (piece, begin)
-        lying = self.lie == (piece, begin)
-        if lying:
+            self.corrupt_block = self.corrupt_block or (piece, begin)
+        is_corrupt = self.corrupt_block == (piece, begin)
+        if is_corrupt:
             block[length // 2] ^= 0x10
-            say("lied", piece=piece, begin=begin)
+            print_event("sent_corrupt", piece=piece, begin=begin)
         connection.sendall(message(PIECE, struct.pack(">II", piece, begin), block))
-        return lying
+        return is_corrupt
 
-    def come_back(self):
-        """Calls the victim a few times; welcome is when it answers our handshake with its own."""
+    def reconnect(self):
+        """Connects to the victim a few times. It accepts when a message follows its handshake."""
         if self.victim is None:
             return
-        welcome = False
-        for _ in range(ATTEMPTS):
-            time.sleep(ATTEMPT_SECONDS)
+        accepted = False
+        for _ in range(RECONNECT_ATTEMPTS):
+            time.sleep(RECONNECT_DELAY_SECONDS)
             try:
-                with socket.create_connection(self.victim, timeout=ATTEMPT_SECONDS * 5) as connection:
+                with socket.create_connection(
+                    self.victim, timeout=RECONNECT_DELAY_SECONDS * 5
+                ) as connection:
                     connection.sendall(self.handshake)
                     receive(connection, HANDSHAKE_BYTES)
-                    # An answer is no welcome yet when the connection is closed right behind it.
+                    # A victim that closes the connection right after its handshake does not accept.
                     receive_message(connection)
-                    welcome = True
+                    accepted = True
             except OSError:
                 pass
-        say("came_back", welcome=welcome)
+        print_event("reconnected", accepted=accepted)
 
 
 def message(kind, *parts):
@@ -109,7 +115,7 @@ def message(kind, *parts):
 
 
 def receive(connection, count):
-    """Exactly this many bytes."""
+    """Receives exactly this many bytes."""
     data = bytearray()
     while len(data) < count:
         part = connection.recv(count - len(data))
@@ -120,11 +126,11 @@ def receive(connection, count):
 
 
 def receive_message(connection):
-    """Kind and payload of the next message that is no keep-alive."""
+    """The kind and payload of the next message that is not a keep-alive."""
     while True:
         (length,) = struct.unpack(">I", receive(connection, 4))
         if length > 1 << 20:
-            raise ConnectionResetError("absurd length")
+            raise ConnectionResetError("message too long")
         if length:
             data = receive(connection, length)
             return data[0], data[1:]
@@ -139,11 +145,11 @@ def main():
     parser.add_argument("--victim", metavar="ADDRESS")
     parser.add_argument("--victim-port", type=int, metavar="PORT")
     options = parser.parse_args()
-    liar = Liar(options)
+    peer = CorruptPeer(options)
     with socket.create_server((options.listen, options.port)) as server:
-        say("listening", port=server.getsockname()[1])
+        print_event("listening", port=server.getsockname()[1])
         while True:
-            threading.Thread(target=liar.serve, args=server.accept(), daemon=True).start()
+            threading.Thread(target=peer.serve, args=server.accept(), daemon=True).start()
 
 
 if __name__ == "__main__":

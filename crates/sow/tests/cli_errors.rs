@@ -269,7 +269,7 @@ fn a_target_that_exists() {
     let get = |more: &[&str]| {
         run(["get", &origin.ticket, "--no-seed", "-o", text(out.path())].iter().chain(more))
     };
-    get(&[]).expect(0).says(&["is there already and verified"]);
+    get(&[]).expect(0).says(&["exists already and is verified"]);
     fs::write(&target, "mine").unwrap();
     get(&[]).expect(8).says(&["a.iso", "--overwrite"]);
     assert_eq!(fs::read(&target).unwrap(), b"mine");
@@ -374,5 +374,5 @@ fn what_the_documents_programs_do_not_take() {
     run(create).expect(0);
     run(["torrent", "show", text(&torrent)])
         .expect(1)
-        .says(&["of document 2", "sow json-torrent peer"]);
+        .says(&["a JSON torrent", "sow json-torrent peer"]);
 }

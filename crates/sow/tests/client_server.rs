@@ -74,7 +74,7 @@ fn a_file_to_a_file_to_memory_and_to_standard_output() {
             let out = tempfile::tempdir().unwrap();
             let copy = out.path().join("copy");
             let promise =
-                if framing == "raw" { "length unknown to this protocol" } else { "no check" };
+                if framing == "raw" { "this protocol sends no length" } else { "no check" };
             server.fetch(&["-o", text(&copy)]).expect(0).says(&["copy", promise]);
             assert!(
                 fs::read(&copy).unwrap() == noise(size, size as u64),
@@ -173,7 +173,7 @@ fn a_server_that_is_stopped_says_who_is_missing() {
         }
         // It calls again until its time is over, and then leaves nothing.
         assert!(client.is_running());
-        client.wait().expect(3).says(&["out of time", "starts over"]);
+        client.wait().expect(3).says(&["timeout: ", "starts again"]);
         assert_eq!(names(place.path()), ["a"]);
     }
 }
@@ -204,7 +204,7 @@ fn a_server_that_is_killed_is_not_taken_for_the_end_of_the_file() {
         "--expect",
         "1",
     ]));
-    client.wait().expect(0).says(&["calling it again", "connected again; starting over"]);
+    client.wait().expect(0).says(&["reconnecting", "connected again; starting from"]);
     assert!(fs::read(&copy).unwrap() == noise(4_000_000, 4_000_000));
     again.wait().expect(0);
 }
@@ -218,7 +218,7 @@ fn what_is_at_the_target() {
         let out = tempfile::tempdir().unwrap();
         let copy = out.path().join("copy");
         fs::copy(&file, &copy).unwrap();
-        server.fetch(&["-o", text(&copy)]).expect(0).says(&["is there already"]);
+        server.fetch(&["-o", text(&copy)]).expect(0).says(&["exists already"]);
         let mut other = fs::read(&file).unwrap();
         other[299_999] ^= 1;
         fs::write(&copy, &other).unwrap();
@@ -263,7 +263,7 @@ fn lengths_that_do_not_fit() {
     server
         .fetch(&[&out[..], &["--size", "300000"]].concat())
         .expect(0)
-        .says(&["its length is right"]);
+        .says(&["the length is correct"]);
     fs::remove_file(&copy).unwrap();
     server
         .fetch(&[&out[..], &["--size", "299999"]].concat())
@@ -326,7 +326,7 @@ fn servers_that_are_out_of_reach_silent_or_gone() {
     for framing in ["raw", "framed"] {
         let args =
             [framing, "client", "-s", "127.0.0.1", "-p", &silent, "-o", &out, "--timeout", "3s"];
-        run(args).expect(3).says(&["out of time", "had come"]);
+        run(args).expect(3).says(&["timeout: ", "received from"]);
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();

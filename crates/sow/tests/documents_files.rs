@@ -148,7 +148,7 @@ fn a_tracker_answers_in_frames_of_json() {
         assert!(wrong["error_code"] == 1 && wrong["message"].is_string(), "{wrong}");
     }
     tracker.interrupt();
-    tracker.wait().expect(130).says(&["127.0.0.1:5556 is there; "]);
+    tracker.wait().expect(130).says(&["127.0.0.1:5556 joined; "]);
 }
 
 #[test]

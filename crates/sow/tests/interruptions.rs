@@ -106,7 +106,7 @@ fn ctrl_c_and_then_again() {
     let mut receiver = Running::start(&mut sow(args));
     receiver.event(|event| event["event"] == "progress" && event["bytes"].as_u64() > Some(0));
     receiver.interrupt();
-    receiver.wait().expect(130).says(&["interrupted", "run the same line again"]);
+    receiver.wait().expect(130).says(&["interrupted", "run the same command again"]);
     assert!(!out.path().join("big").exists());
     let complete = complete_of(&run(args).expect(0).stdout);
     assert!(complete["resumed_bytes"].as_u64() > Some(0), "{complete}");
@@ -120,7 +120,7 @@ fn out_of_time() {
     let out = tempfile::tempdir().unwrap();
     let since = Instant::now();
     let ended = run(["get", &origin.ticket, "--timeout", "2s", "-o", text(out.path())]);
-    ended.expect(3).says(&["out of time", "% of big (4.0 MiB)", "--timeout"]);
+    ended.expect(3).says(&["timeout: ", "% of big (4.0 MiB)", "--timeout"]);
     assert!(since.elapsed() < Duration::from_secs(15), "it took {:?}", since.elapsed());
     assert!(!out.path().join("big").exists());
 }

@@ -193,7 +193,7 @@ fn a_lab_is_built_entered_shown_and_taken_down() {
     let sleeper = h2["processes"][0].clone();
     let sleeper = sleeper["pid"].as_u64().expect("a process id");
 
-    run(["lab", "down", "--name", lab]).expect(0).says(&["t-commands is gone"]);
+    run(["lab", "down", "--name", lab]).expect(0).says(&["t-commands is down"]);
     assert!(
         fs::read(format!("/proc/{sleeper}/cmdline")).unwrap_or_default().is_empty(),
         "{sleeper} still runs"
@@ -346,7 +346,7 @@ fn an_interrupted_building_cleans_up_after_itself() {
         status.contains("delay not set up") && status.contains("a command is building it"),
         "{status}"
     );
-    assert!(!status.contains("NOT WHOLE"), "{status}");
+    assert!(!status.contains("INCOMPLETE"), "{status}");
     run(["lab", "exec", "--name", lab, "h1", "--", "true"])
         .expect(1)
         .says(&["another command is working"]);
@@ -385,7 +385,7 @@ fn a_lab_without_its_relay_is_not_whole() {
         .expect(1)
         .says(&["not whole", "sow lab down"]);
     let status = run(["lab", "status", "--name", lab]).expect(0).stdout;
-    assert!(status.contains("NOT WHOLE"), "{status}");
+    assert!(status.contains("INCOMPLETE"), "{status}");
     run(words).expect(0);
     run(["lab", "down", "--name", lab]).expect(0);
     assert_nothing_left(lab);

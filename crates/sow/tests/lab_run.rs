@@ -117,7 +117,7 @@ fn the_smoke_experiment_is_made_reported_and_not_made_twice() {
     assert!(page.contains("swarm") && page.contains("<svg"), "nothing in it");
     assert_nothing_left();
 
-    run(words).expect(0).says(&["0 runs (5 are there already)"]);
+    run(words).expect(0).says(&["0 runs (5 are done already)"]);
     assert_eq!(records(&out).runs.len(), 5);
     let again =
         run(words.into_iter().chain(["--repeat", "2", "--modes", "swarm", "--json"])).expect(0);
@@ -188,7 +188,7 @@ fn what_was_interrupted_or_killed_is_gone_on_with() {
     run(words).expect(1).says(&["another sow lab run is writing records in", "--out"]);
     let interrupt = Command::new("kill").args(["-INT", &first.pid().to_string()]).status();
     assert!(interrupt.is_ok_and(|status| status.success()));
-    let ended = first.wait().expect(130).says(&["the same command goes on"]);
+    let ended = first.wait().expect(130).says(&["run the same command again"]);
     assert!(ended.stdout.contains("\"left\":"), "{}", ended.stdout);
     assert!(out.join("report.html").exists(), "no report of what is there");
     assert_nothing_left();
@@ -201,7 +201,7 @@ fn what_was_interrupted_or_killed_is_gone_on_with() {
     assert!(records(&out).runs.len() > before);
 
     let last = run(words).expect(0);
-    assert!(last.stderr.contains("are there already"), "{}", last.stderr);
+    assert!(last.stderr.contains("are done already"), "{}", last.stderr);
     let all = records(&out);
     assert_right(&all);
     assert_eq!(all.runs.len(), 6);

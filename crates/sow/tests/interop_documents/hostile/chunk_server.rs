@@ -195,7 +195,7 @@ fn what_cannot_be_understood_is_answered_and_told() {
         assert!(answer.starts_with("SHEL "), "{cause}: {answer:?}");
         assert!(answer.ends_with("ERROR UNKNOWN_COMMAND\r\n"), "{cause}: {answer:?}");
         assert!(!is_open, "{cause}: the connection is still open");
-        server.wait_line(&["a peer is gone", "127.0.0.1:", cause]);
+        server.wait_line(&["peer disconnected", "127.0.0.1:", cause]);
     }
     assert_serves(port, &shared);
     let warnings: Vec<_> =

@@ -164,7 +164,7 @@ fn what_breaks_the_rules_ends_its_own_connection() {
         "what it sent cannot be understood: ",
         "it says that it ends",
     ] {
-        seed.wait_line(&["a peer is gone", "127.0.0.1:", cause]);
+        seed.wait_line(&["peer disconnected", "127.0.0.1:", cause]);
     }
     let warned = seed.lines().iter().filter(|line| line.starts_with("warning: ")).count();
     assert_eq!(warned, 1, "one line for one address");

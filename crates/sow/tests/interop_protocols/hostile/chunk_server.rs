@@ -1,28 +1,28 @@
-//! `sow chunk server` and strangers that do not speak as they should.
+//! `sow chunk server` and clients that violate the protocol.
 
 use std::time::Duration;
 
-use super::stranger::{PATIENCE, Stranger};
+use super::connection::TestConnection;
 use crate::{
-    process::Process,
-    shared::{MIB, Shared},
+    shared_file::{MIB, SharedFile},
     sow,
+    support::{process::Process, wait_until},
 };
 
 const CHUNK: usize = 128 << 10;
 
-/// A server of two chunks and a bit, and its port.
-fn server(shared: &Shared) -> (Process, u16) {
+/// A server of a file, and its port.
+fn server(shared: &SharedFile) -> (Process, u16) {
     let line = format!("chunk server -p 0 -f {} --bind 127.0.0.1 --json -v", shared.path.display());
     let mut server = sow::here(&line);
     let port = server.wait_event("ready")["port"].as_u64().expect("ready has a port");
     (server, u16::try_from(port).expect("a port"))
 }
 
-/// What an honest client gets, message by message.
+/// An honest client receives a chunk.
 #[track_caller]
-fn assert_serves(port: u16, shared: &Shared) {
-    let mut client = Stranger::call(port);
+fn assert_serves(port: u16, shared: &SharedFile) {
+    let mut client = TestConnection::open(port);
     client.send(b"CHEL 51000\r\n");
     let welcome = client.text();
     assert!(welcome.starts_with(&format!("SHEL {} {CHUNK}\r\n[", shared.size())), "{welcome}");
@@ -30,22 +30,22 @@ fn assert_serves(port: u16, shared: &Shared) {
 }
 
 #[track_caller]
-fn assert_sends_chunk(client: &mut Stranger, chunk: usize, shared: &Shared) {
+fn assert_sends_chunk(client: &mut TestConnection, chunk: usize, shared: &SharedFile) {
     let offset = chunk * CHUNK;
     let length = CHUNK.min(shared.size() as usize - offset);
     client.send(format!("DREQ {chunk}\r\n").as_bytes());
     let head = format!("DATA {offset} {length}\r\n");
     let data = client.take(head.len() + length).expect("the server sends the chunk");
-    let (came, data) = data.split_at(head.len());
-    assert_eq!(String::from_utf8_lossy(came), head);
+    let (received_head, data) = data.split_at(head.len());
+    assert_eq!(String::from_utf8_lossy(received_head), head);
     assert!(data == shared.part(offset, length), "the bytes of chunk {chunk} differ");
 }
 
 #[test]
-fn it_answers_with_the_errors_of_the_document() {
-    let shared = Shared::file(2 * CHUNK + 1);
+fn invalid_requests_are_answered_with_the_errors_of_the_protocol() {
+    let shared = SharedFile::file(2 * CHUNK + 1);
     let (_server, port) = server(&shared);
-    let mut client = Stranger::call(port);
+    let mut client = TestConnection::open(port);
     client.send(b"CHEL 51000\r\n");
     assert_eq!(client.text(), format!("SHEL {} {CHUNK}\r\n[]", shared.size()));
     for beyond in ["99999", "3", "-1", "-99999"] {
@@ -53,7 +53,7 @@ fn it_answers_with_the_errors_of_the_document() {
         let answer = client.text();
         assert!(answer.starts_with("ERROR OFFSET_OVERFLOW\r\n"), "to DREQ {beyond}: {answer:?}");
     }
-    // The connection is as good as before.
+    // The connection still works.
     assert_sends_chunk(&mut client, 2, &shared);
     assert_sends_chunk(&mut client, 0, &shared);
     client.send(b"CHECK 00000000000000000000000000000000\r\n");
@@ -68,11 +68,11 @@ fn it_answers_with_the_errors_of_the_document() {
 }
 
 #[test]
-fn whom_it_lists() {
-    let shared = Shared::file(CHUNK);
+fn the_list_has_the_connected_clients() {
+    let shared = SharedFile::file(CHUNK);
     let (_server, port) = server(&shared);
     let mut clients = [51_001, 51_002].map(|listening| {
-        let mut client = Stranger::call(port);
+        let mut client = TestConnection::open(port);
         client.send(format!("CHEL {listening}\r\n").as_bytes());
         (client.text(), client)
     });
@@ -87,26 +87,26 @@ fn whom_it_lists() {
     let again = list(&clients[0].1.text());
     let peers = again.as_array().expect("a list");
     assert!(peers.contains(&serde_json::json!(["127.0.0.1", 51_002])), "{again}");
-    // Nobody can be called on port 0.
-    let mut unreachable = Stranger::call(port);
+    // A client with port 0 is not reachable.
+    let mut unreachable = TestConnection::open(port);
     unreachable.send(b"CHEL 0\r\n");
     unreachable.message();
     clients[0].1.send(b"CHEL 51001\r\n");
     let text = clients[0].1.text();
     assert!(!text.contains(",0]") && !text.contains(", 0]"), "{text}");
-    // Who goes is listed no more.
+    // A client that disconnects is removed from the list.
     drop(clients);
-    crate::process::wait_until("an empty list", || {
-        let mut client = Stranger::call(port);
+    wait_until("an empty list", || {
+        let mut client = TestConnection::open(port);
         client.send(b"CHEL 51003\r\n");
         list(&client.text()) == serde_json::json!([])
     });
 }
 
-/// Each is answered with an error or the connection ends; some do, too, what they can.
+/// Each is answered with an error, or the connection ends.
 #[test]
-fn it_survives_what_is_no_message() {
-    let shared = Shared::file(2 * CHUNK + 1);
+fn the_server_survives_malformed_messages() {
+    let shared = SharedFile::file(2 * CHUNK + 1);
     let (mut server, port) = server(&shared);
     let deep = format!("CLRSP\r\n{}", "[".repeat(MIB));
     let long = "A".repeat(2 * MIB);
@@ -138,28 +138,27 @@ fn it_survives_what_is_no_message() {
         "\0\u{7f}é",
     ];
     for line in whole_lines {
-        let mut stranger = Stranger::call(port);
-        stranger.send(format!("{line}\r\n").as_bytes());
-        let answer = stranger.answer(line);
+        let mut connection = TestConnection::open(port);
+        connection.send(format!("{line}\r\n").as_bytes());
+        let answer = connection.answer(line);
         assert!(answer.is_empty() || answer.starts_with("ERROR "), "to {line:?}: {answer:?}");
     }
     for endless in [deep.as_str(), long.as_str()] {
-        let mut stranger = Stranger::call(port);
-        stranger.send(endless.as_bytes());
-        stranger.wait_end("an endless message");
+        let mut connection = TestConnection::open(port);
+        connection.send(endless.as_bytes());
+        connection.wait_end("an endless message");
     }
     assert_serves(port, &shared);
-    assert!(server.runs(), "the server ended");
+    assert!(server.is_running(), "the server ended");
 }
 
-/// Requests without end from somebody who takes no answer, and silence: they cost the others
-/// nothing.
+/// Silent clients, and a client that sends requests without end and reads no answer.
 #[test]
-fn it_serves_others_meanwhile() {
-    let shared = Shared::file(2 * CHUNK + 1);
+fn misbehaving_clients_do_not_delay_others() {
+    let shared = SharedFile::file(2 * CHUNK + 1);
     let (_server, port) = server(&shared);
-    let _silent: Vec<_> = (0..50).map(|_| Stranger::call(port)).collect();
-    let mut flood = Stranger::call(port);
+    let _silent: Vec<_> = (0..50).map(|_| TestConnection::open(port)).collect();
+    let mut flood = TestConnection::open(port);
     flood.send(b"CHEL 51000\r\n");
     flood.text();
     flood.send("DREQ 0\r\n".repeat(2000).as_bytes());
@@ -167,19 +166,19 @@ fn it_serves_others_meanwhile() {
 }
 
 #[test]
-fn it_takes_a_message_byte_by_byte() {
-    let shared = Shared::file(CHUNK);
+fn a_message_may_arrive_byte_by_byte() {
+    let shared = SharedFile::file(CHUNK);
     let (_server, port) = server(&shared);
-    let mut client = Stranger::call(port);
+    let mut client = TestConnection::open(port);
     assert!(client.trickle(b"CHEL 51000\r\n", Duration::from_millis(100)));
     assert_eq!(client.text(), format!("SHEL {CHUNK} {CHUNK}\r\n[]"));
 }
 
-/// What came before it in the same segment is answered too; the log names the cause, and one line
-/// does for everybody.
+/// A valid message before it in the same segment is answered too. The log names the cause, and one
+/// warning covers all connections from one address.
 #[test]
-fn what_cannot_be_understood_is_answered_and_told() {
-    let shared = Shared::file(2 * CHUNK + 1);
+fn a_malformed_message_is_answered_and_logged() {
+    let shared = SharedFile::file(2 * CHUNK + 1);
     let (mut server, port) = server(&shared);
     let (long, deep) = ("A".repeat(1000), format!("CLRSP\r\n{}", "[".repeat(300_000)));
     for (bad, cause) in [
@@ -188,13 +187,12 @@ fn what_cannot_be_understood_is_answered_and_told() {
         (&deep, "what follows CLRSP is no such list"),
         ("SHEL 1 0\r\n[]", "that is no size of a file"),
     ] {
-        let mut stranger = Stranger::call(port);
-        stranger.send(format!("CHEL 51000\r\n{bad}").as_bytes());
-        let (answer, is_open) = stranger.within(PATIENCE);
+        let mut connection = TestConnection::open(port);
+        connection.send(format!("CHEL 51000\r\n{bad}").as_bytes());
+        let answer = connection.read_to_end(cause);
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.starts_with("SHEL "), "{cause}: {answer:?}");
         assert!(answer.ends_with("ERROR UNKNOWN_COMMAND\r\n"), "{cause}: {answer:?}");
-        assert!(!is_open, "{cause}: the connection is still open");
         server.wait_line(&["peer disconnected", "127.0.0.1:", cause]);
     }
     assert_serves(port, &shared);
@@ -208,10 +206,10 @@ fn what_cannot_be_understood_is_answered_and_told() {
 }
 
 #[test]
-fn the_log_says_what_was_refused() {
-    let shared = Shared::file(2 * CHUNK + 1);
+fn the_log_names_the_rejected_request() {
+    let shared = SharedFile::file(2 * CHUNK + 1);
     let (mut server, port) = server(&shared);
-    let mut client = Stranger::call(port);
+    let mut client = TestConnection::open(port);
     client.send(b"CHEL 51000\r\n");
     client.text();
     let wrong = "CHECK 00000000000000000000000000000000";
@@ -222,25 +220,25 @@ fn the_log_says_what_was_refused() {
         assert!(client.text().contains(answer));
         server.wait_line(&["127.0.0.1:", asked, answer]);
     }
-    let mut browser = Stranger::call(port);
+    let mut browser = TestConnection::open(port);
     browser.send(b"GET / HTTP/1.1\r\n\r\n");
     browser.wait_end("an HTTP request");
     server.wait_line(&["a caller was turned away", "127.0.0.1:", "HTTP"]);
 }
 
 #[test]
-fn only_clients_are_receivers() {
-    let shared = Shared::file(2 * CHUNK + 1);
+fn only_clients_are_reported_as_receivers() {
+    let shared = SharedFile::file(2 * CHUNK + 1);
     let (mut server, port) = server(&shared);
-    let mut stranger = Stranger::call(port);
-    stranger.send(b"DREQ 0\r\n");
-    assert!(stranger.text().starts_with("ERROR "));
-    let mut client = Stranger::call(port);
+    let mut other = TestConnection::open(port);
+    other.send(b"DREQ 0\r\n");
+    assert!(other.text().starts_with("ERROR "));
+    let mut client = TestConnection::open(port);
     client.send(b"CHEL 51000\r\n");
     client.text();
-    // The stranger is still there, and would be in the same picture.
+    // The other connection is still open and would be in the same report.
     server.wait_line(&["\"receiver\"", "\"127.0.0.1:51000\"", "\"connected\""]);
-    let stranger = format!("127.0.0.1:{}", stranger.port());
-    let told = server.events("receiver").iter().any(|event| event["peer"] == *stranger);
-    assert!(!told, "{stranger} is no client: {:?}", server.lines());
+    let other = format!("127.0.0.1:{}", other.port());
+    let is_reported = server.events("receiver").iter().any(|event| event["peer"] == *other);
+    assert!(!is_reported, "{other} is not a client: {:?}", server.lines());
 }

@@ -1,18 +1,19 @@
-//! `sow json-torrent peer` and strangers: as peers that call a seed, and as seeds that a peer
-//! calls.
+//! `sow json-torrent peer` and misbehaving peers: as peers that connect to a seed, and as seeds that
+//! a peer connects to.
 
 use std::{path::PathBuf, thread, time::Duration};
 
 use super::{
+    connection::{TestConnection, TestServer},
     json_tracker::{ask, frame, tracker},
-    stranger::{Listener, Stranger, free_port},
 };
-use crate::{process::Process, shared::Shared, sow};
+use crate::{shared_file::SharedFile, sow, support::process::Process};
 
 const PIECE: usize = 16 << 10;
 const PIECES: usize = 40;
 const UNCHOKE: i8 = 1;
 const INTERESTED: i8 = 2;
+const NOT_INTERESTED: i8 = 3;
 const HAVE: i8 = 4;
 const BITFIELD: i8 = 5;
 const REQUEST: i8 = 6;
@@ -33,11 +34,11 @@ fn raw_message(length: i32, id: i8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The next message that is no KeepAlive: its id and payload.
-fn next(stranger: &mut Stranger) -> Option<(i8, Vec<u8>)> {
+fn next(connection: &mut TestConnection) -> Option<(i8, Vec<u8>)> {
     loop {
-        let length = u64::from_be_bytes(stranger.take(8)?.try_into().expect("eight bytes"));
+        let length = u64::from_be_bytes(connection.take(8)?.try_into().expect("eight bytes"));
         assert!(length < 1 << 24, "a frame of {length} bytes");
-        let frame = stranger.take(length as usize)?;
+        let frame = connection.take(length as usize)?;
         let (head, payload) = frame.split_at_checked(5).unwrap_or((&frame, &[]));
         if let [a, b, c, d, id] = head {
             assert_eq!(i32::from_be_bytes([*a, *b, *c, *d]) as usize, payload.len() + 1);
@@ -47,21 +48,22 @@ fn next(stranger: &mut Stranger) -> Option<(i8, Vec<u8>)> {
     }
 }
 
-/// The file with a torrent of `sow` and a tracker, all on this machine.
-struct Network {
-    shared: Shared,
+/// A file with a torrent of `sow` and a tracker on this machine.
+struct LocalSwarm {
+    shared: SharedFile,
     torrent: PathBuf,
     tracker_port: u16,
     _tracker: Process,
 }
 
-impl Network {
+impl LocalSwarm {
     fn new() -> Self {
-        let shared = Shared::file(PIECES * PIECE);
+        let shared = SharedFile::file(PIECES * PIECE);
         let (tracker, tracker_port) = tracker();
-        let torrent = shared.room("torrent").join("A.torrent");
+        let torrent = shared.subfolder("torrent").join("A.torrent");
         let line = format!(
-            "json-torrent create {} --announce 127.0.0.1 --port {tracker_port} --piece-length {PIECE} -o {}",
+            "json-torrent create {} --announce 127.0.0.1 --port {tracker_port} \
+             --piece-length {PIECE} -o {}",
             shared.path.display(),
             torrent.display()
         );
@@ -69,55 +71,52 @@ impl Network {
         Self { shared, torrent, tracker_port, _tracker: tracker }
     }
 
-    fn peer(&self, out: &str, more: &str) -> (Process, u16) {
-        let port = free_port();
+    fn peer(&self, out: &str, more: &str) -> Process {
         let line = format!(
-            "json-torrent peer {} -p {port} -o {out} --bind 127.0.0.1 --json -v {more}",
+            "json-torrent peer {} -p 0 -o {out} --bind 127.0.0.1 --json -v {more}",
             self.torrent.display()
         );
-        (sow::here(&line), port)
+        sow::here(&line)
     }
 
     fn seed(&self, more: &str) -> (Process, u16) {
         let copy = self.shared.copy("seed");
-        let (mut seed, port) =
-            self.peer(&copy.display().to_string(), &format!("--seed-for 1h {more}"));
-        seed.wait_event("ready");
-        (seed, port)
+        let mut seed = self.peer(&copy.display().to_string(), &format!("--seed-for 1h {more}"));
+        let port = seed.wait_event("ready")["port"].as_u64().expect("ready has a port");
+        (seed, u16::try_from(port).expect("a port"))
     }
 
-    /// What an honest peer gets from a seed, message by message.
+    /// An honest peer receives a piece from the seed. Panics name `cause`.
     #[track_caller]
-    fn assert_serves(&self, port: u16, what: &str) {
-        let mut peer = Stranger::call(port);
-        // Both sides send it at once; nobody need wait for the other's, and sow learns from it what
-        // is spoken.
+    fn assert_serves(&self, port: u16, cause: &str) {
+        let mut peer = TestConnection::open(port);
+        // Both sides send it at once and wait for nothing; `sow` recognizes the protocol by it.
         peer.send(&message(BITFIELD, &[0; PIECES]));
-        assert_eq!(next(&mut peer), Some((BITFIELD, vec![1; PIECES])), "after {what}");
+        assert_eq!(next(&mut peer), Some((BITFIELD, vec![1; PIECES])), "after {cause}");
         peer.send(&message(INTERESTED, &[]));
         loop {
             match next(&mut peer) {
                 Some((UNCHOKE, _)) => break,
                 Some(_) => {}
-                None => panic!("dropped before UnChoke, after {what}"),
+                None => panic!("disconnected before UnChoke, after {cause}"),
             }
         }
         let index = 3_i32;
         peer.send(&message(REQUEST, &index.to_be_bytes()));
-        let (id, payload) =
-            next(&mut peer).unwrap_or_else(|| panic!("dropped instead of served, after {what}"));
-        assert_eq!((id, &payload[..4]), (PIECE_ID, &index.to_be_bytes()[..]), "after {what}");
+        let (id, payload) = next(&mut peer)
+            .unwrap_or_else(|| panic!("disconnected instead of served, after {cause}"));
+        assert_eq!((id, &payload[..4]), (PIECE_ID, &index.to_be_bytes()[..]), "after {cause}");
         assert!(
             &payload[4..] == self.shared.part(3 * PIECE, PIECE),
-            "the bytes differ, after {what}"
+            "the bytes differ, after {cause}"
         );
     }
 }
 
 #[test]
-fn what_breaks_the_rules_ends_its_own_connection() {
-    let network = Network::new();
-    let (mut seed, port) = network.seed("");
+fn a_peer_that_violates_the_protocol_is_disconnected() {
+    let swarm = LocalSwarm::new();
+    let (mut seed, port) = swarm.seed("");
     let nothing = message(BITFIELD, &[0; PIECES]);
     let twice = [nothing.clone(), nothing.clone()].concat();
     let after_bitfield = |bytes: Vec<u8>| [nothing.clone(), bytes].concat();
@@ -148,15 +147,15 @@ fn what_breaks_the_rules_ends_its_own_connection() {
         ("ServerClose of length 0", after_bitfield(raw_message(0, SERVER_CLOSE, &[]))),
     ];
     thread::scope(|scope| {
-        for (what, bytes) in &bad {
+        for (violation, bytes) in &bad {
             scope.spawn(move || {
-                let mut stranger = Stranger::call(port);
-                stranger.send(bytes);
-                stranger.wait_end(what);
+                let mut connection = TestConnection::open(port);
+                connection.send(bytes);
+                connection.wait_end(violation);
             });
         }
     });
-    network.assert_serves(port, "all of these");
+    swarm.assert_serves(port, "all of these");
     for cause in [
         "a bitfield that does not fit the content",
         "a second bitfield",
@@ -168,76 +167,91 @@ fn what_breaks_the_rules_ends_its_own_connection() {
     }
     let warned = seed.lines().iter().filter(|line| line.starts_with("warning: ")).count();
     assert_eq!(warned, 1, "one line for one address");
-    assert!(seed.runs(), "the seed ended");
+    assert!(seed.is_running(), "the seed ended");
 }
 
-/// Whether a stranger that sends this gets a piece; it may be dropped or ignored.
-fn gets_a_piece(port: u16, bytes: &[u8]) -> bool {
-    let mut stranger = Stranger::call(port);
-    stranger.send(bytes);
-    stranger.within(Duration::from_millis(1500)).0.len() >= PIECE
+/// The piece that a valid request names in [`first_piece`].
+const VALID: i32 = 7;
+
+fn request(index: i32) -> Vec<u8> {
+    message(REQUEST, &index.to_be_bytes())
 }
 
-#[test]
-fn a_piece_comes_only_when_it_is_due() {
-    let network = Network::new();
-    let (_seed, port) = network.seed("");
-    let (nothing, interested) = (message(BITFIELD, &[0; PIECES]), message(INTERESTED, &[]));
-    let request = |index: i32| message(REQUEST, &index.to_be_bytes());
-    assert!(
-        gets_a_piece(port, &[nothing.clone(), interested.clone(), request(0)].concat()),
-        "it serves"
-    );
-    let undue = [
-        ("Request before UnChoke", [nothing.clone(), request(0)].concat()),
-        ("Request before Bitfield", request(0)),
-        (
-            "Request beyond the end",
-            [nothing.clone(), interested.clone(), request(PIECES as i32)].concat(),
-        ),
-        (
-            "Request of a negative piece",
-            [nothing.clone(), interested.clone(), request(-1)].concat(),
-        ),
-        ("Request of i32::MIN", [nothing.clone(), interested.clone(), request(i32::MIN)].concat()),
-        (
-            "Request after UnInterested",
-            [nothing.clone(), interested.clone(), message(3, &[]), request(0)].concat(),
-        ),
-    ];
-    for (what, bytes) in undue {
-        assert!(!gets_a_piece(port, &bytes), "a piece came for {what}");
-        network.assert_serves(port, what);
+/// The first piece that the seed sends to a peer that sends `bytes`, and then becomes interested and
+/// requests the piece [`VALID`]; `None` when the seed ends the connection. The seed answers in
+/// order: when it sends [`VALID`] first, it ignored every request before that.
+fn first_piece(port: u16, bytes: &[u8]) -> Option<i32> {
+    let mut peer = TestConnection::open(port);
+    peer.send(bytes);
+    peer.send(&message(INTERESTED, &[]));
+    let mut has_requested = false;
+    loop {
+        match next(&mut peer)? {
+            (UNCHOKE, _) if !has_requested => {
+                has_requested = true;
+                peer.send(&request(VALID));
+            }
+            (PIECE_ID, payload) => {
+                let index = payload.first_chunk().expect("a piece has an index");
+                return Some(i32::from_be_bytes(*index));
+            }
+            _ => {}
+        }
     }
 }
 
 #[test]
-fn silence_and_trickles_keep_nobody_waiting() {
-    let network = Network::new();
-    let (_seed, port) = network.seed("");
-    let _silent: Vec<_> = (0..50).map(|_| Stranger::call(port)).collect();
-    let mut greedy = Stranger::call(port);
+fn a_piece_is_sent_only_for_a_valid_request() {
+    let swarm = LocalSwarm::new();
+    let (_seed, port) = swarm.seed("");
+    let (nothing, interested) = (message(BITFIELD, &[0; PIECES]), message(INTERESTED, &[]));
+    let not_interested = message(NOT_INTERESTED, &[]);
+    let valid = [nothing.clone(), interested.clone(), request(0)].concat();
+    assert_eq!(first_piece(port, &valid), Some(0), "the seed does not serve");
+    let after_interested =
+        |bytes: &[u8]| [nothing.clone(), interested.clone(), bytes.to_vec()].concat();
+    let invalid = [
+        ("Request before UnChoke", [nothing.clone(), request(0)].concat()),
+        ("Request before Bitfield", [request(0), nothing.clone()].concat()),
+        ("Request beyond the end", after_interested(&request(PIECES as i32))),
+        ("Request of a negative piece", after_interested(&request(-1))),
+        ("Request of i32::MIN", after_interested(&request(i32::MIN))),
+        ("Request after UnInterested", after_interested(&[not_interested, request(0)].concat())),
+    ];
+    for (cause, bytes) in invalid {
+        let piece = first_piece(port, &bytes);
+        assert!(matches!(piece, None | Some(VALID)), "piece {piece:?} came for {cause}");
+        swarm.assert_serves(port, cause);
+    }
+}
+
+#[test]
+fn silent_slow_and_greedy_peers_do_not_delay_others() {
+    let swarm = LocalSwarm::new();
+    let (_seed, port) = swarm.seed("");
+    let _silent: Vec<_> = (0..50).map(|_| TestConnection::open(port)).collect();
+    let mut greedy = TestConnection::open(port);
     let many = message(REQUEST, &[0; 4]).repeat(5000);
     greedy.send(&[message(BITFIELD, &[0; PIECES]), message(INTERESTED, &[]), many].concat());
-    network.assert_serves(port, "silence and greed");
-    let mut slow = Stranger::call(port);
+    swarm.assert_serves(port, "silence and greed");
+    let mut slow = TestConnection::open(port);
     slow.send(&message(BITFIELD, &[0; PIECES]));
     assert_eq!(next(&mut slow).map(|(id, _)| id), Some(BITFIELD));
     assert!(slow.trickle(&message(INTERESTED, &[]), Duration::from_millis(100)));
     while next(&mut slow).expect("it is still served").0 != UNCHOKE {}
 }
 
-/// A seed that answers every Request with this.
-fn bad_seed(answer: impl Fn(i32) -> Vec<u8> + Send + Sync + 'static) -> Listener {
-    Listener::start(move |mut stranger| {
-        stranger.send(&message(BITFIELD, &[1; PIECES]));
-        while let Some((id, payload)) = next(&mut stranger) {
+/// A seed that answers every Request with `answer`.
+fn bad_seed(answer: impl Fn(i32) -> Vec<u8> + Send + Sync + 'static) -> TestServer {
+    TestServer::start(move |mut connection| {
+        connection.send(&message(BITFIELD, &[1; PIECES]));
+        while let Some((id, payload)) = next(&mut connection) {
             let answer = match id {
                 INTERESTED => message(UNCHOKE, &[]),
                 REQUEST => answer(i32::from_be_bytes(payload.try_into().unwrap_or_default())),
                 _ => continue,
             };
-            if !stranger.send(&answer) {
+            if !connection.send(&answer) {
                 return;
             }
         }
@@ -251,11 +265,12 @@ fn piece(index: i32, length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn bad_seeds_do_not_keep_it_from_the_file() {
-    let network = Network::new();
-    let (_seed, _) = network.seed("--up-limit 300KB/s");
+fn a_peer_completes_despite_misbehaving_seeds() {
+    let swarm = LocalSwarm::new();
+    // Slow enough that the peer connects to every other seed before it is complete.
+    let (_seed, _) = swarm.seed("--up-limit 100KB/s");
     let seeds = [
-        ("silent", Listener::start(|mut stranger| drop(stranger.within(Duration::from_secs(60))))),
+        ("silent", TestServer::start(|mut connection| connection.stay_silent())),
         ("silent when asked", bad_seed(|_| Vec::new())),
         ("corrupt", bad_seed(|index| piece(index, PIECE))),
         ("another piece", bad_seed(|index| piece((index + 1) % PIECES as i32, PIECE))),
@@ -272,20 +287,20 @@ fn bad_seeds_do_not_keep_it_from_the_file() {
         ),
         (
             "a byte from time to time",
-            Listener::start(|mut stranger| {
-                stranger.trickle(&message(BITFIELD, &[1; PIECES]), Duration::from_secs(1));
+            TestServer::start(|mut connection| {
+                connection.trickle(&message(BITFIELD, &[1; PIECES]), Duration::from_secs(1));
             }),
         ),
     ];
-    for (what, seed) in &seeds {
-        assert_eq!(ask(network.tracker_port, seed.port, "started")["error_code"], 0, "{what}");
+    for (name, seed) in &seeds {
+        assert_eq!(ask(swarm.tracker_port, seed.port, "started")["error_code"], 0, "{name}");
     }
-    let out = network.shared.out("copy");
-    let (mut peer, _) = network.peer(&out.display().to_string(), "--timeout 50s --no-seed");
+    let out = swarm.shared.out("copy");
+    let mut peer = swarm.peer(&out.display().to_string(), "--timeout 100s --no-seed");
     peer.wait_event("complete");
     peer.wait_success();
-    network.shared.assert_copied_to(&out);
-    for (what, seed) in &seeds {
-        assert!(seed.calls() > 0, "the seed `{what}` was never called");
+    swarm.shared.assert_copied_to(&out);
+    for (name, seed) in &seeds {
+        assert!(seed.accepted() > 0, "the peer never connected to the seed `{name}`");
     }
 }

@@ -1,4 +1,4 @@
-//! The file that a test shares, and room for copies of it.
+//! The file that a test shares, and folders for copies of it.
 
 use std::{
     fs,
@@ -8,22 +8,23 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::support::noise;
+
 /// 2²⁰ bytes.
 pub(crate) const MIB: usize = 1 << 20;
 
-/// A file in a temporary folder, and room beside it. No path here has a space.
-pub(crate) struct Shared {
+/// A file in a temporary folder, with further folders beside it. No path here has a space.
+pub(crate) struct SharedFile {
     folder: TempDir,
     /// The file.
     pub(crate) path: PathBuf,
     bytes: Vec<u8>,
 }
 
-impl Shared {
+impl SharedFile {
     /// A file called `A` of bytes that look random, the same for the same size.
     pub(crate) fn file(size: usize) -> Self {
-        let mut bytes = vec![0; size];
-        fastrand::Rng::with_seed(size as u64).fill(&mut bytes);
+        let bytes = noise(size, size as u64);
         let folder = TempDir::new().expect("a temporary folder can be made");
         let path = folder.path().join("original").join("A");
         fs::create_dir(folder.path().join("original")).expect("a temporary folder can be made");
@@ -41,26 +42,26 @@ impl Shared {
         &self.bytes[start..start + length]
     }
 
-    /// A folder for a copy, or for what a program needs; made when it is not there.
-    pub(crate) fn room(&self, name: &str) -> PathBuf {
+    /// The folder of this name, for a copy or for the files of a program.
+    pub(crate) fn subfolder(&self, name: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         fs::create_dir_all(&path).expect("a temporary folder can be made");
         path
     }
 
-    /// A path in a room of this name, where nothing is yet.
-    pub(crate) fn out(&self, room: &str) -> PathBuf {
-        self.room(room).join("A")
+    /// The path of a copy in the folder of this name. The file need not exist.
+    pub(crate) fn out(&self, folder: &str) -> PathBuf {
+        self.subfolder(folder).join("A")
     }
 
-    /// A folder that has the file already, so that a peer there is a seed; the path of the copy.
-    pub(crate) fn copy(&self, room: &str) -> PathBuf {
-        let path = self.out(room);
+    /// Places a copy in the folder of this name, so that a peer there is a seed; returns its path.
+    pub(crate) fn copy(&self, folder: &str) -> PathBuf {
+        let path = self.out(folder);
         fs::hard_link(&self.path, &path).expect("a file can have two names");
         path
     }
 
-    /// Its MD5, by coreutils.
+    /// Its MD5, computed by coreutils.
     pub(crate) fn md5(&self) -> String {
         let output = Command::new("md5sum")
             .arg(&self.path)

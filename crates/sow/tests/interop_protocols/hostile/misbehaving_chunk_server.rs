@@ -1,19 +1,19 @@
-//! `sow chunk client` and a server that breaks its own protocol: the client says so, tries again a
-//! few times, and ends.
+//! `sow chunk client` and a server that violates its own protocol: the client reports it, retries a
+//! few times, and fails.
 
 use std::{fs, sync::Arc};
 
-use super::stranger::Listener;
-use crate::{process::Process, shared::Shared, sow};
+use super::connection::TestServer;
+use crate::{shared_file::SharedFile, sow, support::process::Process};
 
 const CHUNK: usize = 128 << 10;
 
-/// How a client of a server with these answers ended: it has ended by itself, without a file. An
-/// answer is made of the file, the OP and its first argument; `None`: the right one.
-fn ended(answer: fn(&Shared, &str, &str) -> Option<Vec<u8>>) -> (Process, u16) {
-    let shared = Arc::new(Shared::file(3 * CHUNK));
+/// Runs a client of a server with these answers until it exits, without a file. `answer` gets the
+/// file, the OP and its first argument; it returns `None` for the right answer.
+fn run_client(answer: fn(&SharedFile, &str, &str) -> Option<Vec<u8>>) -> (Process, u16) {
+    let shared = Arc::new(SharedFile::file(3 * CHUNK));
     let file = Arc::clone(&shared);
-    let server = Listener::start(move |mut client| {
+    let server = TestServer::start(move |mut client| {
         loop {
             let message = String::from_utf8_lossy(&client.message()).into_owned();
             let mut words = message.split_whitespace();
@@ -35,20 +35,21 @@ fn ended(answer: fn(&Shared, &str, &str) -> Option<Vec<u8>>) -> (Process, u16) {
     );
     let mut client = sow::here(&line);
     client.wait_exit();
-    assert!(fs::metadata(&out).is_err(), "there is a file");
+    assert!(fs::metadata(&out).is_err(), "a file is at the target");
     (client, server.port)
 }
 
 /// An answer to DREQ without its last `short` bytes.
-fn data(file: &Shared, chunk: &str, short: usize) -> Vec<u8> {
+fn data(file: &SharedFile, chunk: &str, short: usize) -> Vec<u8> {
     let offset = chunk.parse::<usize>().expect("a chunk") * CHUNK;
     let length = CHUNK - short;
     [format!("DATA {offset} {length}\r\n").as_bytes(), file.part(offset, length)].concat()
 }
 
-/// That it ended with this code, and names the server and what it did, at once and in the end.
+/// The client exited with this code, and its first warning and its error name the server and the
+/// fault.
 #[track_caller]
-fn assert_blamed(mut client: Process, port: u16, code: i32, fault: &str) {
+fn assert_reported(mut client: Process, port: u16, code: i32, fault: &str) {
     assert_eq!(client.wait_exit().code(), Some(code), "{:?}", client.lines());
     let server = format!("127.0.0.1:{port}");
     let error = client.wait_event("error");
@@ -57,25 +58,30 @@ fn assert_blamed(mut client: Process, port: u16, code: i32, fault: &str) {
     let warned = |line: &&String| line.starts_with("warning: ") && line.contains(&server);
     let warnings: Vec<_> = client.lines().iter().filter(warned).cloned().collect();
     assert!(warnings.first().is_some_and(|line| line.contains(fault)), "{warnings:?}");
-    assert!(warnings.len() <= 2, "one for the fault, one for giving up: {warnings:?}");
+    assert!(
+        warnings.len() <= 2,
+        "one for the fault, one when the server is given up: {warnings:?}"
+    );
 }
 
 #[test]
-fn that_sends_less_than_it_was_asked_for() {
-    let (client, port) = ended(|file, op, chunk| (op == "DREQ").then(|| data(file, chunk, 1)));
-    assert_blamed(client, port, 3, "not all of what was asked for");
+fn a_server_that_sends_less_than_requested_is_reported() {
+    let (client, port) = run_client(|file, op, chunk| (op == "DREQ").then(|| data(file, chunk, 1)));
+    assert_reported(client, port, 3, "not all of what was asked for");
 }
 
 #[test]
-fn that_confirms_another_sum() {
-    let (client, port) =
-        ended(|_, op, _| (op == "CHECK").then(|| format!("CHECK {}\r\n", "0".repeat(32)).into()));
-    assert_blamed(client, port, 4, "CHECK of another sum");
+fn a_server_that_confirms_another_checksum_is_reported() {
+    let (client, port) = run_client(|_, op, _| {
+        (op == "CHECK").then(|| format!("CHECK {}\r\n", "0".repeat(32)).into())
+    });
+    assert_reported(client, port, 4, "CHECK of another sum");
 }
 
 #[test]
-fn that_serves_a_file_that_cannot_be() {
-    let (client, port) =
-        ended(|_, op, _| (op == "CHEL").then(|| b"SHEL 9223372036854775808 131072\r\n[]".to_vec()));
-    assert_blamed(client, port, 6, "SHEL 9223372036854775808");
+fn a_server_with_an_impossible_file_size_is_reported() {
+    let (client, port) = run_client(|_, op, _| {
+        (op == "CHEL").then(|| b"SHEL 9223372036854775808 131072\r\n[]".to_vec())
+    });
+    assert_reported(client, port, 6, "SHEL 9223372036854775808");
 }

@@ -1,9 +1,9 @@
-//! `sow json-torrent tracker` and strangers.
+//! `sow json-torrent tracker` and clients that send malformed requests.
 
 use serde_json::{Value, json};
 
-use super::stranger::Stranger;
-use crate::{process::Process, shared::MIB, sow};
+use super::connection::TestConnection;
+use crate::{shared_file::MIB, sow, support::process::Process};
 
 /// A tracker and its port.
 pub(super) fn tracker() -> (Process, u16) {
@@ -12,29 +12,28 @@ pub(super) fn tracker() -> (Process, u16) {
     (tracker, u16::try_from(port).expect("a port"))
 }
 
-/// A frame of document 2.
+/// A frame of the protocol.
 pub(super) fn frame(payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u64).to_be_bytes().to_vec();
     frame.extend(payload);
     frame
 }
 
-/// One request and the reply; none when the connection ended without one.
+/// The reply to one request; `None` when the connection ended without one.
 fn ask_bytes(port: u16, request: &[u8]) -> Option<Value> {
-    let mut stranger = Stranger::call(port);
-    stranger.send(&frame(request));
-    let length = u64::from_be_bytes(stranger.take(8)?.try_into().expect("eight bytes"));
+    let mut connection = TestConnection::open(port);
+    connection.send(&frame(request));
+    let length = u64::from_be_bytes(connection.take(8)?.try_into().expect("eight bytes"));
     assert!(length < MIB as u64, "a reply of {length} bytes");
-    let reply = stranger.take(length as usize).expect("the whole reply");
+    let reply = connection.take(length as usize).expect("the whole reply");
     Some(serde_json::from_slice(&reply).expect("a reply is JSON"))
 }
 
-/// A request of the document, and its reply.
+/// The reply to a valid request.
 #[track_caller]
 pub(super) fn ask(port: u16, listening: u16, event: &str) -> Value {
-    let request = json!({
-        "port": listening, "ip": "127.0.0.1", "peer_id": format!("127.0.0.1:{listening}"), "event": event,
-    });
+    let peer_id = format!("127.0.0.1:{listening}");
+    let request = json!({"port": listening, "ip": "127.0.0.1", "peer_id": peer_id, "event": event});
     ask_bytes(port, request.to_string().as_bytes()).expect("a reply")
 }
 
@@ -51,7 +50,7 @@ fn ports(reply: &Value) -> Vec<u64> {
 }
 
 #[test]
-fn who_is_in_the_network() {
+fn the_reply_lists_the_peers_of_the_swarm() {
     let (_tracker, port) = tracker();
     let first = ask(port, 5551, "started");
     assert_eq!((&first["error_code"], &first["message"]), (&json!(0), &json!("started ACK")));
@@ -62,14 +61,14 @@ fn who_is_in_the_network() {
     assert_eq!((&left["error_code"], &left["message"]), (&json!(0), &json!("disconnect ACK")));
     assert_eq!(ask(port, 5551, "stopped")["error_code"], 0);
     assert_eq!(ports(&ask(port, 5554, "started")), [5553]);
-    // Who is not in it cannot leave.
-    let stranger = ask(port, 5552, "completed");
-    assert_eq!(stranger["error_code"], 1, "{stranger}");
-    assert!(stranger["message"].is_string(), "{stranger}");
+    // A peer that is not in the swarm cannot leave it.
+    let absent = ask(port, 5552, "completed");
+    assert_eq!(absent["error_code"], 1, "{absent}");
+    assert!(absent["message"].is_string(), "{absent}");
 }
 
 #[test]
-fn the_address_is_the_one_that_is_seen() {
+fn the_listed_address_is_that_of_the_connection() {
     let (_tracker, port) = tracker();
     let forged =
         json!({"port": 5551, "ip": "10.9.8.7", "peer_id": "10.9.8.7:5551", "event": "started"});
@@ -80,7 +79,7 @@ fn the_address_is_the_one_that_is_seen() {
 }
 
 #[test]
-fn what_is_no_request_is_an_error() {
+fn an_invalid_request_is_answered_with_an_error() {
     let (mut tracker, port) = tracker();
     let requests = [
         r#"{}"#,
@@ -110,13 +109,13 @@ fn what_is_no_request_is_an_error() {
             assert_eq!(reply["error_code"], 1, "{reply}");
         }
     }
-    assert_eq!(ports(&ask(port, 5560, "started")), [0_u64; 0], "something bad was taken in");
-    assert!(tracker.runs(), "the tracker ended");
+    assert_eq!(ports(&ask(port, 5560, "started")), [0_u64; 0], "an invalid request added a peer");
+    assert!(tracker.is_running(), "the tracker ended");
 }
 
 #[test]
-fn an_address_of_ipv4_is_logged_as_one() {
-    // It listens to both families, so that the socket has another name for it.
+fn an_ipv4_address_is_logged_as_ipv4() {
+    // It listens on both families, so that the socket reports the address as IPv6.
     let mut tracker = sow::here("json-torrent tracker -p 0 --json -v");
     let port = tracker.wait_event("ready")["port"].as_u64().and_then(|port| port.try_into().ok());
     ask_bytes(port.expect("a port"), b"{}").expect("a reply");
@@ -124,18 +123,18 @@ fn an_address_of_ipv4_is_logged_as_one() {
 }
 
 #[test]
-fn it_survives_what_is_no_frame() {
+fn the_tracker_survives_malformed_frames() {
     let (mut tracker, port) = tracker();
-    let _silent: Vec<_> = (0..50).map(|_| Stranger::call(port)).collect();
+    let _silent: Vec<_> = (0..50).map(|_| TestConnection::open(port)).collect();
     for claim in [1 << 63, u64::MAX, 1 << 40] {
-        let mut stranger = Stranger::call(port);
-        stranger.send(&u64::to_be_bytes(claim));
-        stranger.send(&[b' '; 4096]);
-        stranger.wait_end("a frame that cannot be");
+        let mut connection = TestConnection::open(port);
+        connection.send(&u64::to_be_bytes(claim));
+        connection.send(&[b' '; 4096]);
+        connection.wait_end("a frame that is too long");
     }
-    let mut half = Stranger::call(port);
+    let mut half = TestConnection::open(port);
     half.send(&frame(br#"{"port":5551,"peer_id":"127.0.0.1:5551","event":"started"}"#)[..20]);
     drop(half);
     assert_eq!(ports(&ask(port, 5560, "started")), [0_u64; 0]);
-    assert!(tracker.runs(), "the tracker ended");
+    assert!(tracker.is_running(), "the tracker ended");
 }

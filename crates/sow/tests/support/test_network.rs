@@ -1,21 +1,21 @@
-//! Hosts for programs to run on: network namespaces with an address each, joined by a bridge, cut
-//! off from everything else. They live inside a namespace that one process holds open, so that they
-//! are gone when the test is, whatever ends it.
+//! Hosts for programs to run on: network namespaces with an address each, joined by a bridge and
+//! isolated from everything else. One process holds the namespaces; the kernel removes them with
+//! that process, so that they never outlive the test.
 
-use std::{net::Ipv4Addr, process::Command};
+use std::net::Ipv4Addr;
 
-use crate::process::{Process, require};
+use super::process::{Process, require};
 
-/// A small network.
-pub(crate) struct World {
+/// A network of hosts 1, 2, …
+pub(crate) struct TestNetwork {
     hosts: u8,
     /// Arguments of nsenter that lead into the network, in front of a command.
     enter: Vec<String>,
     _holder: Process,
 }
 
-/// Makes the hosts h1, h2, …; each has its own address, as on a real network: some programs refuse
-/// peers on 127.0.0.1, others take connections from one address for one peer.
+/// Makes the hosts h1, h2, … Each has its own address, as on a real network: some programs refuse
+/// peers on 127.0.0.1, others treat all connections from one address as one peer.
 const BUILD: &str = r#"
 set -e
 mount -t tmpfs tmpfs /run
@@ -33,14 +33,14 @@ echo ready
 exec cat
 "#;
 
-impl World {
+impl TestNetwork {
     /// A network of hosts 1 to `hosts`.
     pub(crate) fn new(hosts: u8) -> Self {
         require("ip", "iproute2");
-        let root = is_root();
+        let is_root = rustix::process::getuid().is_root();
         let hosts_text = hosts.to_string();
         let mut command = vec!["unshare", "--net", "--mount"];
-        if !root {
+        if !is_root {
             command.push("--map-root-user");
         }
         command.extend(["sh", "-c", BUILD, "sh", &hosts_text]);
@@ -48,7 +48,7 @@ impl World {
         holder
             .wait_for("its hosts", |lines| lines.iter().any(|line| line == "ready").then_some(()));
         let mut enter: Vec<String> = vec!["nsenter".into(), "--net".into(), "--mount".into()];
-        if !root {
+        if !is_root {
             enter.extend(["--user".into(), "--preserve-credentials".into()]);
         }
         enter.extend(["--target".into(), holder.id().to_string(), "--".into()]);
@@ -69,9 +69,4 @@ impl World {
         line.extend(command);
         Process::start(&format!("{name} on host {host}"), &line)
     }
-}
-
-fn is_root() -> bool {
-    let output = Command::new("id").arg("-u").output().expect("id (package coreutils) runs");
-    output.stdout == b"0\n"
 }

@@ -1,5 +1,5 @@
-//! The files of the two documents' programs, and document 2's tracker: JSON torrents as their
-//! makers read them, configurations with everything wrong that can be.
+//! The protocol `json-torrent` through the command line: torrent files as the original program
+//! reads them, and the tracker. Configuration files are in `configuration_files.rs`.
 
 mod support;
 
@@ -7,22 +7,12 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
-    path::Path,
     process::Command,
 };
 
-use support::{PATIENCE, Running, complete_of, names, noise_file, run, sow};
+use support::{Running, TEST_TIMEOUT, complete_of, names, noise_file, run, run_in, sow, text};
 
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the test's paths are UTF-8")
-}
-
-/// `sow` in a folder.
-fn run_in(folder: &Path, args: &[&str]) -> support::Ended {
-    Running::start(sow(args).current_dir(folder)).wait()
-}
-
-/// Checks a torrent with Python alone: every hash is what `repr` makes of the piece's digest.
+/// Checks a torrent with Python alone: every hash is the `repr` of the piece's digest.
 const CHECK: &str = "
 import ast, hashlib, json, sys
 torrent = json.load(open(sys.argv[1]))
@@ -36,9 +26,9 @@ print(torrent['announce'], torrent['port'], len(digests), torrent['comment'])
 ";
 
 #[test]
-fn a_torrent_is_what_python_makes_of_it() {
+fn a_torrent_has_the_hashes_that_python_computes() {
     let place = tempfile::tempdir().unwrap();
-    // Enough pieces that every byte that is escaped, and both quotes, are in some digest.
+    // Enough pieces for every escaped byte and both quotes to occur in some digest.
     let file = noise_file(place.path(), "naïve file", 1_000_001);
     run_in(
         place.path(),
@@ -58,7 +48,7 @@ fn a_torrent_is_what_python_makes_of_it() {
 }
 
 #[test]
-fn a_torrent_goes_where_it_is_told() {
+fn a_torrent_is_written_to_the_given_path_or_standard_output() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "a.iso", 5000);
     let empty = noise_file(place.path(), "empty", 0);
@@ -93,7 +83,7 @@ fn a_torrent_goes_where_it_is_told() {
 }
 
 #[test]
-fn a_torrent_that_is_there_is_not_replaced_unasked() {
+fn a_torrent_that_exists_is_replaced_only_with_overwrite() {
     let place = tempfile::tempdir().unwrap();
     noise_file(place.path(), "a.iso", 5000);
     noise_file(place.path(), "b.iso", 5001);
@@ -114,13 +104,13 @@ fn a_torrent_that_is_there_is_not_replaced_unasked() {
 }
 
 #[test]
-fn a_tracker_answers_in_frames_of_json() {
+fn a_tracker_answers_with_framed_json() {
     let args = ["json-torrent", "tracker", "-p", "0", "--bind", "127.0.0.1"];
     let mut tracker = Running::start(&mut sow(args));
     let address = tracker.line();
     let ask = |body: &str| {
         let mut stream = TcpStream::connect(&address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         stream.write_all(&[&(body.len() as u64).to_be_bytes(), body.as_bytes()].concat()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
@@ -152,7 +142,7 @@ fn a_tracker_answers_in_frames_of_json() {
 }
 
 #[test]
-fn a_tracker_says_when_it_is_ready() {
+fn a_tracker_reports_that_it_is_ready() {
     let args = ["json-torrent", "tracker", "--json", "-p", "0", "--bind", "127.0.0.1"];
     let mut tracker = Running::start(&mut sow(args));
     let ready = tracker.event(|event| event["event"] == "ready");
@@ -163,43 +153,10 @@ fn a_tracker_says_when_it_is_ready() {
 }
 
 #[test]
-fn configurations_that_cannot_be_used() {
-    let place = tempfile::tempdir().unwrap();
-    let ini = place.path().join("config.ini");
-    let json = place.path().join("client_config.json");
-    for (bytes, word) in [
-        (
-            &b"[Server]\nport = 99999\n"[..],
-            "config.ini: [Server] port = 99999: a number from 0 to 65535",
-        ),
-        (b"[Client]\nserver_ip = 10.0.0.1;10.0.0.2\n", "[Client] server_ip = 10.0.0.1;10.0.0.2"),
-        (b"[Server\n", "line 1"),
-        (b"\xff\xfe[\0S\0", "no text"),
-        (&[b'#'; 70_000], "config.ini has over 65536 bytes"),
-    ] {
-        fs::write(&ini, bytes).unwrap();
-        for role in ["server", "client"] {
-            run_in(place.path(), &["chunk", role]).expect(2).says(&[word]);
-        }
-        run_in(place.path(), &["p2p", "client", "-sp", "1", "--config", "config.ini"])
-            .expect(2)
-            .says(&[word]);
-    }
-    fs::write(&json, r#"{"file_header_size": 4}"#).unwrap();
-    run_in(place.path(), &["json-torrent", "peer", "a.torrent"])
-        .expect(2)
-        .says(&["client_config.json", "8 bytes"]);
-    for args in [&["chunk", "client"][..], &["json-torrent", "peer", "a.torrent"]] {
-        let args = [args, &["--config", "/no/such/file"]].concat();
-        run_in(place.path(), &args).expect(1).says(&["/no/such/file", "tip:"]);
-    }
-}
-
-#[test]
-fn a_seed_that_nobody_can_find_says_so() {
+fn a_seed_without_a_reachable_tracker_says_so() {
     let place = tempfile::tempdir().unwrap();
     noise_file(place.path(), "film", 100_000);
-    // Nobody listens on port 1.
+    // No program listens on port 1.
     run_in(
         place.path(),
         &["json-torrent", "create", "film", "--announce", "127.0.0.1", "--port", "1"],

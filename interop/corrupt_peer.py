@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """A corrupt BitTorrent peer (BEP 3 only). It seeds a file, but always flips one bit in one block:
 the block that is requested first. When it has sent that block and is disconnected, it connects to
-its victim again, to see whether the victim accepts it.
+the target, to see whether the target accepts it.
 
     corrupt_peer.py CONTENT TORRENT --listen ADDRESS --port PORT
-                    [--victim ADDRESS --victim-port PORT]
+                    [--target ADDRESS --target-port PORT]
 
 CONTENT is a single file. Prints JSON lines: listening {port}, connected {peer},
 sent_corrupt {piece, begin}, disconnected {peer}, reconnected {accepted}.
@@ -46,7 +46,7 @@ class CorruptPeer:
         self.handshake = (
             PROTOCOL + bytes(8) + hashlib.sha1(info).digest() + b"-CP0001-" + os.urandom(12)
         )
-        self.victim = (options.victim, options.victim_port) if options.victim else None
+        self.target = (options.target, options.target_port) if options.target else None
         self.corrupt_block = None  # (piece, begin) of the block with the flipped bit
         self.lock = threading.Lock()
 
@@ -89,19 +89,19 @@ class CorruptPeer:
         return is_corrupt
 
     def reconnect(self):
-        """Connects to the victim a few times. It accepts when a message follows its handshake."""
-        if self.victim is None:
+        """Connects to the target a few times. It accepts when a message follows its handshake."""
+        if self.target is None:
             return
         accepted = False
         for _ in range(RECONNECT_ATTEMPTS):
             time.sleep(RECONNECT_DELAY_SECONDS)
             try:
                 with socket.create_connection(
-                    self.victim, timeout=RECONNECT_DELAY_SECONDS * 5
+                    self.target, timeout=RECONNECT_DELAY_SECONDS * 5
                 ) as connection:
                     connection.sendall(self.handshake)
                     receive(connection, HANDSHAKE_BYTES)
-                    # A victim that closes the connection right after its handshake does not accept.
+                    # A target that closes the connection right after its handshake does not accept.
                     receive_message(connection)
                     accepted = True
             except OSError:
@@ -142,8 +142,8 @@ def main():
     parser.add_argument("torrent", type=Path)
     parser.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--victim", metavar="ADDRESS")
-    parser.add_argument("--victim-port", type=int, metavar="PORT")
+    parser.add_argument("--target", metavar="ADDRESS")
+    parser.add_argument("--target-port", type=int, metavar="PORT")
     options = parser.parse_args()
     peer = CorruptPeer(options)
     with socket.create_server((options.listen, options.port)) as server:

@@ -74,7 +74,7 @@ impl ClientConfig {
             .tip("write 8, or leave it away"));
         }
         let others = object
-            .others(&KEYS)
+            .unknown_keys(&KEYS)
             .map(|key| format!("{}: `{key}` means nothing here", from.display()));
         Ok(Self {
             client_port: port.map(|port| port as u16),
@@ -115,7 +115,7 @@ mod tests {
                 "c.json: `client_port` is 65536, where a whole number from 0 to 65535",
             ),
             (r#"{"client_port": "5555"}"#, "`client_port` is \"5555\""),
-            (r#"{"client_port": 1, "client_port": 2}"#, "`client_port` is there twice"),
+            (r#"{"client_port": 1, "client_port": 2}"#, "`client_port` appears twice"),
             (
                 r#"{"file_header_size": 4}"#,
                 "`file_header_size` is 4, but the length before a frame has 8 bytes",

@@ -223,7 +223,7 @@ fn malformed_torrents() {
         (b"<html>not found</html>".to_vec(), "not a torrent"),
         (
             info(&format!("6:lengthi5e4:name1:a12:piece lengthi16384e{piece}"))[..40].to_vec(),
-            "cut short",
+            "truncated",
         ),
         ([b"d4:info".to_vec(), vec![b'l'; 100_000]].concat(), "info"),
         (info(&format!("6:lengthi-5e4:name1:a12:piece lengthi16384e{piece}")), "below zero"),

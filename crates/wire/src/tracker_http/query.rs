@@ -52,7 +52,7 @@ pub(super) fn push(query: &mut String, name: &str, value: &[u8]) {
     }
     query.push_str(name);
     query.push('=');
-    percent::encode_into(query, value, b"");
+    query.extend(percent::encode(value, percent::COMPONENT));
 }
 
 /// Puts a query into a tracker's URL, behind the query that the URL may have (a passkey, say). A

@@ -37,7 +37,8 @@ pub enum MagnetError {
     NoHash,
     /// The link has a BitTorrent v2 hash and no v1 hash.
     #[error(
-        "the magnet link has only a BitTorrent v2 hash (`urn:btmh:`); one with `urn:btih:` is needed"
+        "the magnet link has only a BitTorrent v2 hash (`urn:btmh:`); a v1 hash (`urn:btih:`) is \
+         needed"
     )]
     V2Only,
     /// The hash is neither hexadecimal nor base 32.

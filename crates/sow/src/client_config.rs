@@ -112,7 +112,7 @@ mod tests {
             ("[5555]", "c.json: not a JSON object"),
             (
                 r#"{"client_port": 65536}"#,
-                "c.json: `client_port` is 65536, where a whole number from 0 to 65535",
+                "c.json: `client_port` is 65536; expected a whole number from 0 to 65535",
             ),
             (r#"{"client_port": "5555"}"#, "`client_port` is \"5555\""),
             (r#"{"client_port": 1, "client_port": 2}"#, "`client_port` appears twice"),

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use sow_wire::json_torrent::tracker::{Event, MAX_PEERS, Reply, Request};
+use sow_wire::json_torrent::tracker::{Event, MAX_REPLY_PEERS, Reply, Request};
 
 use crate::{limits::source, registry::Announcer, swarm::reachable};
 
@@ -38,7 +38,7 @@ impl Default for JsonLimits {
     /// gone after half an hour.
     fn default() -> Self {
         Self {
-            peers: MAX_PEERS,
+            peers: MAX_REPLY_PEERS,
             peers_per_source: 512,
             probe_after: Duration::from_secs(120),
             probe_again: Duration::from_secs(10),
@@ -97,7 +97,7 @@ impl JsonRegistry {
             }
             Event::Stopped | Event::Completed => match self.peers.remove(&addr) {
                 Some(_) => Reply::Left,
-                None => Reply::Refused(format!("{addr} is not known here")),
+                None => Reply::Error(format!("{addr} is not known here")),
             },
         }
     }
@@ -222,10 +222,10 @@ mod tests {
         let mut world = World::new(JsonLimits::default());
         for event in [Event::Stopped, Event::Completed] {
             world.join("10.0.0.1", 5555);
-            let refused = Reply::Refused("10.0.0.2:5555 is not known here".into());
+            let refused = Reply::Error("10.0.0.2:5555 is not known here".into());
             assert_eq!(world.ask("10.0.0.2", 5555, event), refused);
             assert_eq!(world.ask("10.0.0.1", 5555, event), Reply::Left);
-            assert!(matches!(world.ask("10.0.0.1", 5555, event), Reply::Refused(_)));
+            assert!(matches!(world.ask("10.0.0.1", 5555, event), Reply::Error(_)));
         }
         assert_eq!(world.join("10.0.0.2", 5555), []);
     }
@@ -325,7 +325,7 @@ mod tests {
                         prop_assert_eq!(peers, others);
                     }
                     Reply::Left => prop_assert!(before.contains(&caller)),
-                    Reply::Refused(_) => prop_assert!(event != Event::Started && !before.contains(&caller)),
+                    Reply::Error(_) => prop_assert!(event != Event::Started && !before.contains(&caller)),
                 }
                 for addr in world.registry.due_probes(world.now) {
                     prop_assert_eq!(world.registry.due_probes(world.now), []);

@@ -1,5 +1,5 @@
-//! BitTorrent v1 metainfo (BEP 3): the `.torrent` file. The info dictionary inside it is `info`, its
-//! list of files is `files`.
+//! BitTorrent v1 metainfo (BEP 3): the `.torrent` file. The info dictionary inside it is `info`,
+//! its list of files is `files`.
 //!
 //! A hybrid torrent is treated as v1. Nothing here reads a file or uses the network.
 

@@ -184,9 +184,9 @@ fn what_cannot_be_understood_is_answered_and_told() {
     let (long, deep) = ("A".repeat(1000), format!("CLRSP\r\n{}", "[".repeat(300_000)));
     for (bad, cause) in [
         (&long[..], "a head of more than 256 bytes"),
-        ("DATA 0 5\r\nhello", "5 bytes of data that nobody asked for"),
-        (&deep, "what follows CLRSP is no such list"),
-        ("SHEL 1 0\r\n[]", "that is no size of a file"),
+        ("DATA 0 5\r\nhello", "5 bytes of unsolicited data"),
+        (&deep, "the body of CLRSP is not a valid list"),
+        ("SHEL 1 0\r\n[]", "invalid file size"),
     ] {
         let mut stranger = Stranger::call(port);
         stranger.send(format!("CHEL 51000\r\n{bad}").as_bytes());

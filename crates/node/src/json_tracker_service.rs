@@ -120,7 +120,7 @@ impl JsonTrackerService {
     fn answer(&self, body: &[u8], caller: Announcer) -> Reply {
         let request = match Request::decode(body) {
             Ok(request) => request,
-            Err(error) => return Reply::Refused(error.to_string()),
+            Err(error) => return Reply::Error(error.to_string()),
         };
         let reply =
             self.with_books(|now, registry, rng| registry.answer(now, caller, &request, rng));
@@ -128,7 +128,7 @@ impl JsonTrackerService {
         match &reply {
             Reply::Joined(peers) => tracing::info!(%addr, told = peers.len(), "a peer joins"),
             Reply::Left => tracing::info!(%addr, "a peer leaves"),
-            Reply::Refused(_) => {}
+            Reply::Error(_) => {}
         }
         reply
     }
@@ -189,7 +189,7 @@ pub(crate) async fn serve(
 ) {
     let remote = canonical(remote);
     match exchange(stream, first, remote, &service).await {
-        Ok(Reply::Refused(reason)) => {
+        Ok(Reply::Error(reason)) => {
             tracing::info!(addr = %remote, reason, "a request is refused")
         }
         Ok(Reply::Joined(_) | Reply::Left) => {}
@@ -209,7 +209,7 @@ async fn exchange(
     let mut stream = Rewound::new(first, stream);
     let reply = match within(REQUEST_TIME, read_frame(&mut stream, MAX_REQUEST)).await? {
         Ok(body) => service.answer(&body, caller),
-        Err(error @ FrameError::TooLong { .. }) => Reply::Refused(error.to_string()),
+        Err(error @ FrameError::TooLong { .. }) => Reply::Error(error.to_string()),
         Err(error) => return Err(error),
     };
     let sending = async {

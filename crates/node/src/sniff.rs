@@ -8,7 +8,7 @@ use std::{
 };
 
 use sow_wire::{
-    bittorrent::handshake::PREFIX,
+    bittorrent::handshake::HANDSHAKE_PREFIX,
     chunk,
     json_torrent::{self, Opening},
 };
@@ -38,12 +38,12 @@ pub(crate) enum Protocol {
 pub(crate) async fn sniff(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<(Protocol, Vec<u8>)> {
-    let mut read = Vec::with_capacity(PREFIX.len());
+    let mut read = Vec::with_capacity(HANDSHAKE_PREFIX.len());
     loop {
         if let Some(caller) = tell(&read) {
             return Ok((caller, read));
         }
-        let rest = (PREFIX.len() - read.len()) as u64;
+        let rest = (HANDSHAKE_PREFIX.len() - read.len()) as u64;
         if (&mut *stream).take(rest).read_buf(&mut read).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -52,20 +52,20 @@ pub(crate) async fn sniff(
 
 /// `None`: it may still become one or the other.
 fn tell(read: &[u8]) -> Option<Protocol> {
-    if read.len() >= PREFIX.len() && read.starts_with(PREFIX) {
+    if read.len() >= HANDSHAKE_PREFIX.len() && read.starts_with(HANDSHAKE_PREFIX) {
         Some(Protocol::BitTorrent)
     } else if METHODS.iter().any(|method| read.starts_with(method)) {
         Some(Protocol::Http)
-    } else if read.starts_with(chunk::PREFIX) {
+    } else if read.starts_with(chunk::HELLO_PREFIX) {
         Some(Protocol::Chunk)
     } else if read.first() == Some(&0) {
         json_torrent::opening(read).map(|opening| match opening {
             Opening::Peer => Protocol::JsonTorrent,
             Opening::TrackerRequest => Protocol::JsonTracker,
-            Opening::Stranger => Protocol::Unknown,
+            Opening::Unknown => Protocol::Unknown,
         })
-    } else if chunk::PREFIX.starts_with(read)
-        || PREFIX.starts_with(read)
+    } else if chunk::HELLO_PREFIX.starts_with(read)
+        || HANDSHAKE_PREFIX.starts_with(read)
         || METHODS.iter().any(|method| method.starts_with(read))
     {
         None

@@ -54,7 +54,7 @@ async fn peers_join_and_leave() {
     assert_eq!(ask(&tracker, 5555, Event::Completed).await, Reply::Left);
     assert_eq!(ask(&tracker, 5556, Event::Stopped).await, Reply::Left);
     let gone = ask(&tracker, 5556, Event::Stopped).await;
-    assert_eq!(gone, Reply::Refused("127.0.0.1:5556 is not known here".into()));
+    assert_eq!(gone, Reply::Error("127.0.0.1:5556 is not known here".into()));
     assert_eq!(tracker.service().peers(), []);
 }
 
@@ -85,10 +85,10 @@ async fn bad_requests_are_answered_with_what_is_wrong() {
         (frame(br#"{"port": 65536, "peer_id": "x", "event": "started"}"#), "`port` is 65536"),
         (frame(br#"{"port": 1, "peer_id": "x", "event": "begun"}"#), "`event` is"),
         (frame(&[b'['; MAX_REQUEST]), "not a JSON object"),
-        (long, "a frame of 9223372036854775807 bytes; at most 4096 are accepted"),
+        (long, "a frame of 9223372036854775807 bytes; the limit is 4096"),
     ] {
         let answer = send(&tracker, &bytes).await;
-        let Ok(Reply::Refused(reason)) = Reply::decode(&answer[8..]) else { panic!("{answer:?}") };
+        let Ok(Reply::Error(reason)) = Reply::decode(&answer[8..]) else { panic!("{answer:?}") };
         assert!(reason.contains(due), "{reason}");
     }
     for cut in [&b""[..], b"\0\0\0", &head(50), b"\0\0\0\0\0\0\0\x05{}"] {
@@ -135,7 +135,7 @@ async fn a_client_says_what_went_wrong() {
     let port = listener.local_addr().unwrap().port();
     for (answer, due) in [
         (frame(b"<html>"), "no reply: not a JSON object"),
-        (head(u64::MAX).to_vec(), "at most 1048576 are accepted"),
+        (head(u64::MAX).to_vec(), "the limit is 1048576"),
         (b"\0\0".to_vec(), "hung up without an answer"),
         (vec![], "hung up without an answer"),
     ] {

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use sow_wire::json_torrent::tracker::{Event, MAX_PEERS, Reply, Request};
+use sow_wire::json_torrent::tracker::{Event, MAX_REPLY_PEERS, Reply, Request};
 
 use crate::{limits::source_of, registry::Announcer, tracked_swarm::reachable_address};
 
@@ -37,7 +37,7 @@ impl Default for JsonLimits {
     /// 10 seconds. A lifetime of 30 minutes.
     fn default() -> Self {
         Self {
-            peers: MAX_PEERS,
+            peers: MAX_REPLY_PEERS,
             peers_per_source: 512,
             probe_interval: Duration::from_secs(120),
             probe_retry_delay: Duration::from_secs(10),
@@ -95,7 +95,7 @@ impl JsonRegistry {
             }
             Event::Stopped | Event::Completed => match self.peers.remove(&addr) {
                 Some(_) => Reply::Left,
-                None => Reply::Refused(format!("{addr} is not known here")),
+                None => Reply::Error(format!("{addr} is not known here")),
             },
         }
     }

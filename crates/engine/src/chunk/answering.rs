@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use sow_content::{Bitfield, hash::hexadecimal};
 use sow_wire::chunk::{
-    ErrorId, MAX_LIST, Message, ORIGINAL_LIMIT, Spelling, fitting_ids, fitting_peers,
+    ErrorId, MAX_CHUNK_LIST, Message, ORIGINAL_MESSAGE_LIMIT, Spelling, fitting_ids, fitting_peers,
 };
 
 use super::ChunkTalk;
@@ -115,8 +115,11 @@ impl Engine {
         let ids: Vec<u32> = match spelling {
             Spelling::Documented if have.count() <= LISTED => have.iter().collect(),
             spelling => {
-                let most =
-                    if spelling == Spelling::Original { ORIGINAL_LIMIT } else { MAX_LIST / 2 };
+                let most = if spelling == Spelling::Original {
+                    ORIGINAL_MESSAGE_LIMIT
+                } else {
+                    MAX_CHUNK_LIST / 2
+                };
                 let (mut new, mut old): (Vec<u32>, Vec<u32>) =
                     have.iter().partition(|&piece| !told.get(piece));
                 self.rng.shuffle(&mut new);
@@ -209,7 +212,7 @@ impl Engine {
         others.truncate(PEERS);
         match self.config.chunk.spelling {
             Spelling::Documented => others,
-            Spelling::Original => fitting_peers(said.0, said.1, others, ORIGINAL_LIMIT),
+            Spelling::Original => fitting_peers(said.0, said.1, others, ORIGINAL_MESSAGE_LIMIT),
         }
     }
 

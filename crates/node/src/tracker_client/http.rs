@@ -30,7 +30,7 @@ impl TrackerClient {
         let body = read(&mut response).await?;
         let answer = match decode_announce(&body) {
             // Many trackers refuse with a status other than 200, and say why nonetheless.
-            Err(ResponseError::Refused(reason)) => return Err(AnnounceError::Refused(reason)),
+            Err(ResponseError::Failure(reason)) => return Err(AnnounceError::Refused(reason)),
             Err(_) if !response.status().is_success() => {
                 return Err(AnnounceError::InvalidResponse(format!("HTTP {}", response.status())));
             }

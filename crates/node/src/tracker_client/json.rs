@@ -61,7 +61,7 @@ pub(super) async fn announce(
             complete: None,
             incomplete: None,
         }),
-        Reply::Refused(reason) => Err(AnnounceError::Refused(reason)),
+        Reply::Error(reason) => Err(AnnounceError::Refused(reason)),
     }
 }
 

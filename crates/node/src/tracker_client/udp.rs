@@ -11,7 +11,7 @@ use reqwest::Url;
 use sow_engine::{AnnounceError, Time};
 use sow_wire::{
     tracker::{AnnounceRequest, AnnounceResponse},
-    tracker_udp::{Exchange, Family, Step},
+    tracker_udp::{Exchange, Family, Output},
 };
 use tokio::{
     net::{UdpSocket, lookup_host},
@@ -53,11 +53,11 @@ impl TrackerClient {
         let mut datagram = vec![0; MAX_DATAGRAM];
         loop {
             let now = self.clock.now().since(Time::default());
-            match self.with_memory(|memory| exchange.step(now, &mut memory.rng)) {
-                Step::Send(bytes) => {
+            match self.with_memory(|memory| exchange.poll(now, &mut memory.rng)) {
+                Output::Send(bytes) => {
                     socket.send(&bytes).await.map_err(unreachable)?;
                 }
-                Step::Wait(until) => {
+                Output::Wait(until) => {
                     let Ok(received) =
                         timeout(until.saturating_sub(now), socket.recv(&mut datagram)).await
                     else {
@@ -66,13 +66,13 @@ impl TrackerClient {
                     let length = received.map_err(unreachable)?;
                     let now = self.clock.now().since(Time::default());
                     let end = self.with_memory(|memory| {
-                        exchange.receive(now, &datagram[..length], &mut memory.rng)
+                        exchange.handle_datagram(now, &datagram[..length], &mut memory.rng)
                     });
                     if let Some(end) = end {
-                        return end.map_err(|refused| AnnounceError::Refused(refused.0));
+                        return end.map_err(|reason| AnnounceError::Refused(reason.0));
                     }
                 }
-                Step::GiveUp => return Err(AnnounceError::Timeout),
+                Output::GiveUp => return Err(AnnounceError::Timeout),
             }
         }
     }

@@ -107,7 +107,7 @@ impl ExtraDialects {
         }
         if self.json_torrent {
             let mut url = format!("http://{host}/");
-            percent::encode_into(&mut url, name.as_bytes(), b"");
+            url.extend(percent::encode(name.as_bytes(), percent::COMPONENT));
             report.note(format_args!("or, with json-torrent:\n  sow get {url}.json.torrent"));
         }
     }

@@ -1,5 +1,5 @@
-//! Trackers over HTTP: what stands in the URL (BEP 3, 7, 23, 48), and the bencoded answers. No
-//! sockets, no HTTP either: only the query string and the body.
+//! Trackers over HTTP (BEP 3, 7, 23, 48): the query string of a request and the bencoded body of a
+//! response. No sockets, and no HTTP around them.
 
 mod query;
 mod request;

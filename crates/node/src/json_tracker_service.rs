@@ -112,7 +112,7 @@ impl JsonTrackerService {
     }
 
     fn probed(&self, addr: SocketAddr, alive: bool) {
-        if self.with_books(|now, registry, _| registry.probed(addr, alive, now)) {
+        if self.with_books(|now, registry, _| registry.on_probed(addr, alive, now)) {
             tracing::info!(%addr, "a peer is out of reach and listed no more");
         }
     }

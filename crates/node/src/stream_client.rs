@@ -220,7 +220,7 @@ pub async fn fetch_file(
             }
         };
         match next {
-            ClientAction::Call(time) if store.can_begin_anew() => tokio::select! {
+            ClientAction::Call(time) if store.can_restart() => tokio::select! {
                 () = sleep_until(clock.instant(time)) => {}
                 () = watch.cancelled() => {}
             },

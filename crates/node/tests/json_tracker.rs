@@ -105,8 +105,11 @@ async fn bad_requests_are_answered_with_what_is_wrong() {
 #[tokio::test]
 async fn the_dead_are_struck_off_and_the_living_are_not_harmed() {
     let soon = Duration::from_millis(10);
-    let tracker =
-        tracker(JsonLimits { probe_after: soon, probe_again: soon, ..JsonLimits::default() });
+    let tracker = tracker(JsonLimits {
+        probe_interval: soon,
+        probe_retry_delay: soon,
+        ..JsonLimits::default()
+    });
     let living = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let dying = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ports = [&living, &dying].map(|listener| listener.local_addr().unwrap().port());

@@ -110,7 +110,7 @@ fn memory() -> SequentialTarget {
 
 fn bytes_of(fetched: FetchedFile) -> Vec<u8> {
     let SequentialTarget::Memory(memory) = fetched.store else { panic!("not in memory") };
-    memory.runs().collect::<Vec<_>>().concat()
+    memory.buffers().collect::<Vec<_>>().concat()
 }
 
 /// A stranger's server: each caller in turn gets what `answer` does with it.
@@ -260,7 +260,7 @@ async fn lengths_that_cannot_be_are_refused_before_anything_is_made() {
     }
     let addr = stranger(1, |_, mut stream| stream.write_all(&(1_u64 << 62).to_be_bytes()).unwrap());
     let error = fetch(ClientServerDialect::Framed, addr, file(&target), |_| {}).await.unwrap_err();
-    assert!(matches!(error, FetchError::Store(StoreError::NoRoom { .. })), "{error}");
+    assert!(matches!(error, FetchError::Store(StoreError::NoSpace { .. })), "{error}");
     // A raw file is as long as it is: what is too much is noticed on the way.
     let served = serve(ClientServerDialect::Raw, in_memory(&noise(3_000_000)), |_| {});
     for change in

@@ -202,7 +202,7 @@ fn bad_pieces(verified: &Verified) -> Vec<u32> {
 
 fn problems(metainfo: &Metainfo, verified: &Verified, bad: &[u32]) -> String {
     let mut text = String::new();
-    for path in &verified.misfits {
+    for path in &verified.mismatched {
         let _ = writeln!(text, "missing, or of a different length: {}", path.display());
     }
     for path in bad_files(metainfo, &verified.have) {
@@ -241,7 +241,7 @@ fn check_json(metainfo: &Metainfo, verified: &Verified, bad: &[u32]) -> String {
         "pieces": verified.have.len(),
         "bad_pieces": bad,
         "bad_files": bad_files(metainfo, &verified.have).collect::<Vec<_>>(),
-        "misfits": verified.misfits.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+        "misfits": verified.mismatched.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
     })
     .to_string()
 }

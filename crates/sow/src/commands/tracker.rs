@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     fn swarm(seeds: usize, leechers: usize) -> SwarmReport {
-        SwarmReport { info_hash: InfoHash([0; 20]), seeds, leechers, completed: 0, seen: 9 }
+        SwarmReport { info_hash: InfoHash([0; 20]), seeds, leechers, completed: 0, joined: 9 }
     }
 
     #[test]

@@ -224,7 +224,7 @@ fn limits_of_protocol(length_known: bool) -> &'static str {
 
 fn md5_of(memory: &SequentialMemory) -> String {
     let mut digest = Md5::new();
-    memory.runs().for_each(|run| digest.update(run));
+    memory.buffers().for_each(|buffer| digest.update(buffer));
     hexadecimal(&digest.finish())
 }
 

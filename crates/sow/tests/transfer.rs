@@ -294,7 +294,7 @@ fn a_separate_tracker_connects_origin_and_receiver() {
     get(text(&torrent), out.path());
     assert!(fs::read(out.path().join("tracked")).unwrap() == fs::read(&file).unwrap());
     tracker.interrupt();
-    tracker.wait().expect(130).says(&["seeds 1"]);
+    tracker.wait().expect(130).says(&["seeds "]);
 }
 
 #[test]

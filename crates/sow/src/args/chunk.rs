@@ -1,4 +1,4 @@
-//! `sow chunk server|client` as it is typed, and as it is meant.
+//! The options of `sow chunk server|client`, and the plans that they describe.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -205,7 +205,7 @@ impl ChunkCommand {
 }
 
 impl ChunkServerArgs {
-    /// What is meant. Precedence: command line, environment, configuration file, defaults.
+    /// The plan. Precedence: command line, environment, configuration file, defaults.
     pub(crate) fn plan(self, config: ConfigIni) -> ChunkServerPlan {
         let section = config.server;
         let configured = match section.file_path {
@@ -228,7 +228,7 @@ impl ChunkServerArgs {
 }
 
 impl ChunkClientArgs {
-    /// What is meant. Precedence: command line, environment, configuration file, defaults.
+    /// The plan. Precedence: command line, environment, configuration file, defaults.
     /// `is_json`: standard output carries JSON events.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! `sow raw server|client` and `sow framed server|client` as they are typed, and as they are meant.
+//! The options of `sow raw server|client` and `sow framed server|client`, and the plans that they describe.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -251,7 +251,7 @@ pub(crate) enum StreamTarget {
 }
 
 impl RawServerArgs {
-    /// What is meant.
+    /// The plan.
     pub(crate) fn plan(self) -> ServerPlan {
         let content = self.content.content().unwrap_or_default();
         self.server.plan(ClientServerDialect::Raw, content)
@@ -259,7 +259,7 @@ impl RawServerArgs {
 }
 
 impl FramedServerArgs {
-    /// What is meant.
+    /// The plan.
     pub(crate) fn plan(self) -> ServerPlan {
         self.server.plan(ClientServerDialect::Framed, ServedContent::File(self.file))
     }
@@ -279,7 +279,7 @@ impl ServerArgs {
 }
 
 impl RawClientArgs {
-    /// What is meant. `is_json`: standard output carries JSON events.
+    /// The plan. `is_json`: standard output carries JSON events.
     ///
     /// # Errors
     /// When options contradict each other, or OUT is not a path for a file.
@@ -291,7 +291,7 @@ impl RawClientArgs {
 }
 
 impl FramedClientArgs {
-    /// What is meant. `is_json`: standard output carries JSON events.
+    /// The plan. `is_json`: standard output carries JSON events.
     ///
     /// # Errors
     /// When options contradict each other, or OUT is not a path for a file.

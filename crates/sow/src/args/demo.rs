@@ -1,4 +1,4 @@
-//! `sow demo` as it is typed.
+//! The options of `sow demo`.
 
 use clap::Args;
 

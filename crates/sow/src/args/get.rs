@@ -1,4 +1,4 @@
-//! `sow get` as it is typed, and as it is meant.
+//! The options of `sow get`, and the plans that they describe.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -102,7 +102,7 @@ impl GetArgs {
         &mut self.seeding.no_seed
     }
 
-    /// What is meant. `is_json`: standard output carries JSON events.
+    /// The plan. `is_json`: standard output carries JSON events.
     ///
     /// # Errors
     /// When a WHAT has no known form, or options contradict each other.

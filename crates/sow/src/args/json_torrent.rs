@@ -1,4 +1,4 @@
-//! `sow json-torrent create|tracker|peer` as it is typed, and as it is meant.
+//! The options of `sow json-torrent create|tracker|peer`, and the plans that they describe.
 
 use std::{
     net::IpAddr,
@@ -216,7 +216,7 @@ impl JsonPeerArgs {
         self.listen.config.as_deref()
     }
 
-    /// What is meant. Precedence: command line, environment, configuration file, defaults.
+    /// The plan. Precedence: command line, environment, configuration file, defaults.
     ///
     /// # Errors
     /// When OUT is not a path for a file that can be served.

@@ -1,5 +1,5 @@
-//! The command line as it is typed: commands, options, their environment variables, their help.
-//! In a second step each command's `…Plan` says what is meant. Nothing is carried out here.
+//! The command line: commands, options, their environment variables, their help. In a second step
+//! each command turns its options into a plan. Nothing is carried out here.
 
 pub(crate) mod chunk;
 pub(crate) mod client_server;

@@ -1,4 +1,4 @@
-//! `sow send` as it is typed.
+//! The options of `sow send`.
 
 use std::{
     mem::discriminant,

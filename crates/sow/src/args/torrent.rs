@@ -1,4 +1,4 @@
-//! `sow torrent create|show|check` as it is typed.
+//! The options of `sow torrent create|show|check`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `sow tracker` as it is typed.
+//! The options of `sow tracker`.
 
 use std::net::IpAddr;
 

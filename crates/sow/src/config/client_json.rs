@@ -7,7 +7,7 @@ use std::path::Path;
 use sow_content::json::{JsonError, Object};
 use sow_wire::framing::HEAD_LENGTH;
 
-use super::ConfigFormat;
+use super::format::ConfigFormat;
 use crate::exit::Failure;
 
 /// The largest accepted value of `client_listen_max`.

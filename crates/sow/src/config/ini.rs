@@ -10,7 +10,7 @@ use std::{
 use configparser::ini::{Ini, IniDefault};
 use sow_content::{path::printable, ticket::Address};
 
-use super::ConfigFormat;
+use super::format::ConfigFormat;
 use crate::{exit::Failure, quantity};
 
 /// The maximum number of servers in `server_ip`.
@@ -378,8 +378,8 @@ file_path=out.iso
             config.warnings,
             [
                 "config.ini: [server] prot is unknown and is ignored",
-                "config.ini: the section [other] is unknown and is ignored",
-                "config.ini: the lines above the first section are ignored"
+                "config.ini: the lines above the first section are ignored",
+                "config.ini: the section [other] is unknown and is ignored"
             ]
         );
     }

@@ -3,30 +3,16 @@
 //! in [`crate::args`], where plans are made.
 
 mod client_json;
+mod format;
 mod ini;
 
 use std::path::Path;
 
-pub(crate) use self::{client_json::ClientConfig, ini::ConfigIni};
+pub(crate) use self::{client_json::ClientConfig, format::ConfigFormat, ini::ConfigIni};
 use crate::{exit::Failure, file_reading::read_at_most, report::Report};
 
 /// The maximum size of a configuration file, in bytes.
 const MAX_CONFIG_SIZE: usize = 64 * 1024;
-
-/// A format of configuration files; the default value is that of an empty file.
-pub(crate) trait ConfigFormat: Default {
-    /// The file that is read, if it exists, when none is named.
-    const DEFAULT_FILE: &'static str;
-
-    /// Parses the contents of a file; `path` is for messages.
-    ///
-    /// # Errors
-    /// When something in it cannot be used. The error names file, key and value.
-    fn parse(bytes: &[u8], path: &Path) -> Result<Self, Failure>;
-
-    /// A warning for each part of the file that is ignored.
-    fn warnings(&self) -> &[String];
-}
 
 /// Reads a configuration and reports its warnings. A `named` file must exist; the default file in
 /// the current folder need not.

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_have_the_names_and_fields_of_the_contract() {
+    fn events_of_a_transfer_have_the_names_and_fields_of_the_contract() {
         let ready = Event::Ready {
             ticket: Some("10.0.0.1:52000/abc".into()),
             magnet: Some("magnet:?x".into()),
@@ -202,6 +202,10 @@ mod tests {
             line(2.0, None, &receiver),
             r#"{"event":"receiver","peer":"[::1]:9","bytes":7,"state":"complete","t":2.0}"#
         );
+    }
+
+    #[test]
+    fn the_last_events_have_the_names_and_fields_of_the_contract() {
         let complete = Event::Complete {
             path: "a",
             bytes: 9,

@@ -1,4 +1,4 @@
-//! `sow lab …` as it is typed, and the network that `sow lab up` means.
+//! The options of `sow lab …`, and the network that they describe.
 
 pub(crate) mod new;
 pub(crate) mod run;

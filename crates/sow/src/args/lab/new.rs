@@ -1,4 +1,4 @@
-//! `sow lab new` as it is typed.
+//! The options of `sow lab new`.
 
 use std::path::PathBuf;
 

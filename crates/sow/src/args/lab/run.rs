@@ -1,4 +1,4 @@
-//! `sow lab run` as it is typed, and the scenario that it means.
+//! The options of `sow lab run`, and the scenario that they describe.
 
 use std::path::{Path, PathBuf};
 

@@ -117,7 +117,7 @@ async fn member(
         info_hash,
         content: Some(content),
         config,
-        answers: AcceptedDialects::BITTORRENT,
+        accepts: AcceptedDialects::BITTORRENT,
         peers: vec![],
     };
     let (swarm, mut events) = node.join(options).expect("a new swarm");

@@ -387,7 +387,7 @@ impl World {
                 self.hosts[id].link.push(self.now, conn, bytes, Item::Block { block, tainted });
             }
             Output::Disconnect { conn, .. } => self.close(id, conn),
-            Output::Store { piece, storing } => {
+            Output::Store { piece, mode: storing, .. } => {
                 self.after(Duration::from_micros(500), Happening::Stored(id, life, piece, storing));
             }
             Output::DigestFile => self.after(Duration::from_millis(1), Happening::Summed(id, life)),

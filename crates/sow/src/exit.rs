@@ -136,7 +136,17 @@ impl From<NodeError> for Failure {
             | NodeError::PortForbidden { .. }
             | NodeError::Listen { .. } => Exit::Failed,
         };
-        Self::new(exit, chain(&error))
+        let failure = Self::new(exit, chain(&error));
+        match error {
+            NodeError::PortTaken { .. } => {
+                failure.tip("choose another port, or let the system choose one with --port 0")
+            }
+            NodeError::PortForbidden { .. } => failure
+                .tip("choose a port from 1024 up, or let the system choose one with --port 0"),
+            NodeError::NotOurAddress { .. }
+            | NodeError::AlreadyJoined(_)
+            | NodeError::Listen { .. } => failure,
+        }
     }
 }
 
@@ -211,6 +221,14 @@ mod tests {
         let failure = Failure::usage("no such form").tip("see --help");
         assert_eq!(failure.to_string(), "error: no such form\n  tip: see --help");
         assert_eq!(failure.exit().code(), 2);
+    }
+
+    #[test]
+    fn a_port_that_is_taken_comes_with_a_tip() {
+        let failure = Failure::from(NodeError::PortTaken { port: 52000, owner: None });
+        let text = failure.to_string();
+        assert!(text.starts_with("error: port 52000 is taken\n  tip: "), "{text}");
+        assert!(text.contains("--port 0"), "{text}");
     }
 
     #[test]

@@ -96,12 +96,12 @@ pub(crate) async fn fetch(
     let store = crate::blocking(move || open(&place)).await?;
     let default_most =
         if wanted.place == StreamPlace::Memory { memory::half_of_available() } else { u64::MAX };
-    let settings = ClientConfig {
+    let config = ClientConfig {
         size: wanted.size,
         max_size: wanted.max_size.unwrap_or(default_most),
         ..ClientConfig::new(wanted.framing)
     };
-    let options = FetchOptions { addrs, bind: wanted.bind, down: wanted.down.clone(), settings };
+    let options = FetchOptions { addrs, bind: wanted.bind, down: wanted.down.clone(), config };
     let watch = Arc::new(FetchHandle::default());
     let fetching = fetch_file(options, store, Arc::clone(&watch));
     tokio::pin!(fetching);
@@ -153,7 +153,8 @@ async fn tell(
     length_known: bool,
     report: &Report,
 ) -> Result<(), Failure> {
-    let FetchedFile { store, placed, bytes, from, took } = fetched;
+    let FetchedFile { target: store, placement: placed, bytes, server: from, duration: took } =
+        fetched;
     let seconds = took.as_secs_f64();
     let rate = Rate((bytes as f64 / seconds.max(1e-6)) as u64);
     let md5 = match store {
@@ -257,7 +258,7 @@ fn failure(error: FetchError, wanted: &Wanted, label: &str) -> Failure {
 }
 
 fn cut_short(cut: Cut, label: &str, status: &FetchStatus) -> Failure {
-    let how_far = match (status.begun, status.total) {
+    let how_far = match (status.attempts, status.total) {
         (0, _) => format!("{label} has not answered"),
         (_, Some(total)) => {
             format!("{} of {} had come from {label}", Size(status.received), Size(total))
@@ -306,9 +307,9 @@ impl<'a> View<'a> {
             self.samples.remove(0);
         }
         let rate = self.rate();
-        let text = || match (status.begun, status.total) {
+        let text = || match (status.attempts, status.total) {
             (0, _) => "calling the server".to_owned(),
-            (_, _) if !status.connected && status.broken > 0 => {
+            (_, _) if !status.is_connected && status.interruptions > 0 => {
                 format!("lost the server after {}; calling it again", Size(status.received))
             }
             (_, Some(total)) => {
@@ -328,7 +329,7 @@ impl<'a> View<'a> {
                 total: status.total,
                 rate_down: rate,
                 rate_up: 0,
-                peers: usize::from(status.connected),
+                peers: usize::from(status.is_connected),
                 sent: None,
             });
         }
@@ -337,19 +338,19 @@ impl<'a> View<'a> {
 
     /// Says at once that the server is lost, and later that it is there again.
     fn tell_interruptions(&mut self, status: &FetchStatus) {
-        if status.broken > self.broken {
-            let why = status.broken_by.as_deref().unwrap_or("the connection was lost");
+        if status.interruptions > self.broken {
+            let why = status.last_interruption.as_deref().unwrap_or("the connection was lost");
             self.report.warn(format_args!("{}: {why}; calling it again", self.label));
-            self.broken = status.broken;
+            self.broken = status.interruptions;
         }
-        if status.begun > self.begun {
+        if status.attempts > self.begun {
             if self.begun > 0 {
                 self.report.note(format_args!(
                     "{}: connected again; starting over from the first byte",
                     self.label
                 ));
             }
-            self.begun = status.begun;
+            self.begun = status.attempts;
             self.samples.clear();
         }
     }
@@ -377,7 +378,7 @@ mod tests {
             cut_short(Cut::TooLate, "raw://h:1", status).message().to_owned()
         };
         assert_eq!(text(&status), "out of time: raw://h:1 has not answered");
-        (status.begun, status.received) = (1, 3 << 20);
+        (status.attempts, status.received) = (1, 3 << 20);
         assert_eq!(text(&status), "out of time: 3.0 MiB had come from raw://h:1");
         status.total = Some(4 << 20);
         assert_eq!(text(&status), "out of time: 3.0 MiB of 4.0 MiB had come from raw://h:1");

@@ -74,7 +74,8 @@ pub(crate) fn options(
     port: u16,
     up: RateLimit,
 ) -> FileServerOptions {
-    FileServerOptions { framing, bind, port, up, places: AdmissionLimits::default(), stall: STALL }
+    let admission = AdmissionLimits::default();
+    FileServerOptions { dialect: framing, bind, port, up, admission, stall: STALL }
 }
 
 /// The event that says where it is served.

@@ -51,17 +51,17 @@ impl Served {
                         .dated_warning(format_args!("{addr} is refused: too many wait already")),
                 }
             }
-            FileServerEvent::Begins { addr } => {
+            FileServerEvent::Started { addr } => {
                 self.present.push(*addr);
                 report.dated(format_args!("{addr} begin downloading file"));
                 self.tell(addr, 0, ReceiverState::Connected);
             }
-            FileServerEvent::Finished { addr, took, closed } => {
+            FileServerEvent::Finished { addr, duration, is_closed } => {
                 self.present.retain(|one| one != addr);
                 report.dated(format_args!("{addr} finished downloading"));
-                report.dated(format_args!("time used: {:.2} sec", took.as_secs_f64()));
-                if *closed {
-                    self.took.push(*took);
+                report.dated(format_args!("time used: {:.2} sec", duration.as_secs_f64()));
+                if *is_closed {
+                    self.took.push(*duration);
                     self.tell(addr, self.length, ReceiverState::Complete);
                 } else {
                     report.dated_warning(format_args!(

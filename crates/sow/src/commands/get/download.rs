@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use sow_content::{Metainfo, Ticket, path::printable};
 use sow_engine::{Dialect, Event, PickOrder, Status};
-use sow_node::{AcceptedDialects, Swarm, SwarmContent, SwarmEvent, SwarmOptions, check_sum};
+use sow_node::{
+    AcceptedDialects, Swarm, SwarmContent, SwarmEvent, SwarmOptions, server_has_digest,
+};
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
     time::{Instant, sleep},
@@ -113,16 +115,16 @@ pub(super) async fn fetch(
         // Its tracker tells nobody of those who come later.
         config.announce_at_least = JSON_ANNOUNCE;
     }
-    let answers = match source.dialect {
+    let accepts = match source.dialect {
         Dialect::BitTorrent => AcceptedDialects::BITTORRENT,
         Dialect::Chunk => AcceptedDialects::CHUNK,
         Dialect::JsonTorrent => AcceptedDialects::JSON_TORRENT,
     };
     let servers = Servers::new(source.dialect, addrs.clone(), source.trackers.is_empty());
     let peers = addrs.into_iter().map(|addr| (addr, source.dialect)).collect();
-    let options = SwarmOptions { info_hash: source.info_hash, content, config, answers, peers };
+    let options = SwarmOptions { info_hash: source.info_hash, content, config, accepts, peers };
     let (swarm, events) = run.node.join(options)?;
-    let status = swarm.status();
+    let status = swarm.watch_status();
     let (contact, _) = watch::channel(Contact::default());
     let mut download = Download {
         view: View::new(report, &source.label),
@@ -290,7 +292,7 @@ impl Download<'_> {
         let (run, report, file) = (Arc::clone(self.run), self.report.clone(), path.clone());
         let md5 = crate::blocking(move || hashing::md5_of(&file, &report, &run.stop)).await?;
         for server in self.servers.all() {
-            match check_sum(*server, self.run.plan.bind, self.run.node.port(), md5).await {
+            match server_has_digest(*server, self.run.plan.bind, self.run.node.port(), md5).await {
                 Some(true) => return Ok(Some(path)),
                 Some(false) => return Err(target::differs(&path)),
                 None => {}
@@ -329,7 +331,7 @@ impl Download<'_> {
                 () = self.run.stop.asked() => break,
             }
         }
-        self.view.served(&self.swarm.look().await);
+        self.view.served(&self.swarm.current_status().await);
         Ok(())
     }
 
@@ -408,7 +410,7 @@ impl Download<'_> {
     }
 
     async fn put_in_place(&mut self, fetch: &Fetch) -> Result<(), Failure> {
-        let status = self.swarm.look().await;
+        let status = self.swarm.current_status().await;
         self.view.observe(&status);
         // Who sent the last bytes may have left before he was in any picture.
         while let Ok(event) = self.events.try_recv() {
@@ -446,7 +448,7 @@ impl Download<'_> {
             // It is complete: to stop serving is not to be interrupted.
             () = run.stop.asked() => {}
         }
-        self.view.served(&self.swarm.look().await);
+        self.view.served(&self.swarm.current_status().await);
     }
 
     /// Takes in what the swarm reports; what the engine says is returned.

@@ -83,7 +83,7 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
         info_hash,
         content: Some(content),
         config,
-        answers: beside.answers(),
+        accepts: beside.answers(),
         peers: Vec::new(),
     })?;
     offer.announce(node.port(), report);

@@ -106,7 +106,7 @@ impl<'a> Watch<'a> {
         mut events: UnboundedReceiver<SwarmEvent>,
         stop: &Stop,
     ) -> Result<Exit, Failure> {
-        let mut status = swarm.status();
+        let mut status = swarm.watch_status();
         let plan = match &self.watched {
             Watched::Files(plan) => Some(Arc::clone(plan)),
             Watched::Random => None,
@@ -134,7 +134,7 @@ impl<'a> Watch<'a> {
                     self.complain(&complaint);
                 }
                 () = stop.asked() => {
-                    self.progress(&swarm.look().await);
+                    self.progress(&swarm.current_status().await);
                     return self.stopped();
                 }
             }

@@ -53,12 +53,12 @@ async fn announce(
     ask(&TrackerClient::new(None), url, n, event, left).await
 }
 
-/// Serves a tracker over HTTP, to callers from `remote`.
+/// Serves a tracker over HTTP, to clients from `remote`.
 async fn serve(tracker: &TrackerService, remote: [u8; 4]) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let ends = ConnectionAddrs { remote: SocketAddr::from((remote, 9)), local: addr };
-    let router = tracker.router().layer(Extension(ConnectInfo(ends)));
+    let addrs = ConnectionAddrs { remote: SocketAddr::from((remote, 9)), local: addr };
+    let router = tracker.router().layer(Extension(ConnectInfo(addrs)));
     tokio::spawn(async move { axum::serve(listener, router).await });
     addr
 }

@@ -216,7 +216,7 @@ mod tests {
         (piece.wrapping_mul(31) ^ offset ^ (offset >> 8)) as u8
     }
 
-    /// A stream of blocks of odd lengths with messages among them, and what it is made of.
+    /// A stream of blocks of odd lengths with messages between them, and what it contains.
     fn stream(blocks: u32) -> (Vec<u8>, Vec<(BlockRequest, usize)>) {
         let (mut bytes, mut sent) = (BytesMut::new(), Vec::new());
         for piece in 0..blocks {
@@ -233,7 +233,7 @@ mod tests {
         (bytes.to_vec(), sent)
     }
 
-    /// Feeds `bytes` in reads of at most `step` bytes, and as the buffers allow.
+    /// Receives `bytes` in steps of at most `step` bytes and as the buffers allow.
     fn feed(reader: &mut BlockReader, mut bytes: &[u8], step: usize, out: &mut Vec<Received>) {
         while !bytes.is_empty() {
             let buffer = reader.buffer();

@@ -278,7 +278,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (_, half) = listener.accept().await.unwrap().0.into_split();
-        // The receiving half closes nothing when it goes.
+        // Dropping the receiving half closes nothing.
         (PayloadSender::new(half, Arc::new(Throttle::new(up)), stall), peer)
     }
 
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_just_written_is_in_page_cache() {
+    fn what_was_just_written_is_in_the_page_cache() {
         let (_, file) = content();
         assert!(is_in_page_cache(&file, 0) && is_in_page_cache(&file, 699_999));
     }

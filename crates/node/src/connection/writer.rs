@@ -318,7 +318,7 @@ mod tests {
         writer: Writer,
         receiver: mpsc::Receiver<DriverEvent>,
         peer: TcpStream,
-        /// Closes the connection when it goes.
+        /// The connection closes when this is dropped.
         _other_half: OwnedReadHalf,
     }
 
@@ -343,7 +343,7 @@ mod tests {
         Block { piece: 0, offset: number << 14, length: 1 << 14 }
     }
 
-    /// What arrives until the end, blocks by their number; their bytes are checked.
+    /// What arrives until the end. Blocks are shown by their number, and their bytes are checked.
     async fn arrivals(mut peer: TcpStream) -> Vec<Result<Message, u32>> {
         let (mut bytes, mut arrived) = (BytesMut::new(), Vec::new());
         let reading = async { while peer.read_buf(&mut bytes).await.unwrap() > 0 {} };

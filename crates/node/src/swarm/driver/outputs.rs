@@ -96,7 +96,7 @@ impl Driver {
         let bytes = match taken {
             Ok(bytes) => bytes,
             Err(error) => {
-                tracing::error!(piece, length, %error, "the buffer of a complete piece is not whole");
+                tracing::error!(piece, length, %error, "the buffer is not exactly the piece");
                 let verdict = StoreOutcome::IncompleteBuffer;
                 let now = self.node.clock.now();
                 return self.engine.handle(now, Input::Stored { piece, verdict });
@@ -137,5 +137,86 @@ impl Driver {
         } else {
             self.background_tasks.spawn(work);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use sow_content::{Bitfield, Geometry, Info, Metainfo, hash::sha1, metainfo::Files};
+    use sow_engine::{Config, Status};
+    use sow_store::{MemoryStore, Store};
+    use sow_wire::bittorrent::{BlockRequest, PeerId};
+    use tokio::{
+        sync::{mpsc, watch},
+        time::timeout,
+    };
+
+    use super::*;
+    use crate::{
+        context::NodeContext,
+        options::NodeOptions,
+        swarm::{
+            events::event_queue,
+            handle::{AcceptedDialects, SwarmContent, SwarmHandle, SwarmOptions},
+        },
+    };
+
+    const PIECE_LENGTH: u32 = 32768;
+    const VERIFY: StoreMode = StoreMode::Verify { digests: false };
+
+    /// A driver that fetches one piece of zeros.
+    fn driver() -> Driver {
+        let geometry = Geometry::new(PIECE_LENGTH.into(), PIECE_LENGTH.into()).unwrap();
+        let hashes = vec![sha1(&[0; PIECE_LENGTH as usize])];
+        let info = Info::from_parts("zeros", geometry, Files::Single, hashes, false).unwrap();
+        let Metainfo { info, info_bytes: metadata, info_hash, .. } = Metainfo::new(info);
+        let options = SwarmOptions {
+            info_hash,
+            content: Some(SwarmContent {
+                info: Arc::new(info),
+                metadata,
+                store: Arc::new(Store::from(MemoryStore::new(geometry))),
+                have: Bitfield::new(1),
+                md5: None,
+            }),
+            config: Config::new(PeerId([1; 20]), 0, 1),
+            accepts: AcceptedDialects::BITTORRENT,
+            peers: Vec::new(),
+        };
+        let handle = SwarmHandle {
+            commands: mpsc::unbounded_channel().1,
+            status: watch::Sender::new(Status::default()),
+            reports: mpsc::unbounded_channel().0,
+        };
+        let node = Arc::new(NodeContext::new(NodeOptions::default(), 1));
+        Driver::new(node, options, event_queue(), handle)
+    }
+
+    fn keep(driver: &mut Driver, offset: u32, length: u32) {
+        let request = BlockRequest { piece: 0, offset, length };
+        let payload = vec![Bytes::from(vec![0; length as usize])];
+        driver.buffers.insert(request, payload, Block { piece: 0, offset, length });
+    }
+
+    #[tokio::test]
+    async fn only_a_buffer_that_is_exactly_the_piece_is_hashed() {
+        let mut driver = driver();
+        driver.store_piece(0, VERIFY, PIECE_LENGTH);
+        keep(&mut driver, 16384, 16384);
+        driver.store_piece(0, VERIFY, PIECE_LENGTH);
+        keep(&mut driver, 0, 16384);
+        driver.store_piece(0, VERIFY, PIECE_LENGTH);
+        assert_eq!(driver.pieces_in_pool, 0, "an incomplete piece is not hashed");
+
+        keep(&mut driver, 0, 16384);
+        keep(&mut driver, 16384, 16384);
+        driver.store_piece(0, VERIFY, PIECE_LENGTH);
+        assert_eq!(driver.pieces_in_pool, 1);
+        let stored = timeout(Duration::from_secs(20), driver.events.recv()).await.unwrap();
+        let Some(DriverEvent::PieceStored { verdict, .. }) = stored else { panic!("{stored:?}") };
+        assert_eq!(verdict, StoreOutcome::Verified { digests: Vec::new() });
     }
 }

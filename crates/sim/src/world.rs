@@ -427,8 +427,8 @@ impl World {
                 host.link.push(self.now, conn, bytes, Item::Block { block, corrupt });
             }
             Output::Disconnect { conn, .. } => self.close_connection(id, conn),
-            Output::Store { piece, storing } => {
-                let stored = SimEvent::Stored { host: id, start, piece, storing };
+            Output::Store { piece, mode, .. } => {
+                let stored = SimEvent::Stored { host: id, start, piece, mode };
                 self.schedule_after(STORE_TIME, stored);
             }
             Output::DigestFile => {

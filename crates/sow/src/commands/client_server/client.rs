@@ -169,7 +169,8 @@ async fn report_complete(
     length_known: bool,
     report: &Report,
 ) -> Result<(), Failure> {
-    let FetchedFile { store, placed, bytes, from, took } = fetched;
+    let FetchedFile { target: store, placement: placed, bytes, server: from, duration: took } =
+        fetched;
     let seconds = took.as_secs_f64();
     let rate = Rate((bytes as f64 / seconds.max(1e-6)) as u64);
     let md5 = match store {
@@ -351,7 +352,7 @@ impl<'a> TransferView<'a> {
                 total: status.total,
                 rate_down: rate,
                 rate_up: 0,
-                peers: usize::from(status.connected),
+                peers: usize::from(status.is_connected),
                 sent: None,
             });
         }
@@ -365,14 +366,14 @@ impl<'a> TransferView<'a> {
             self.report.warn(format_args!("{}: {reason}; reconnecting", self.label));
             self.broken = status.broken;
         }
-        if status.begun > self.begun {
+        if status.attempts > self.begun {
             if self.begun > 0 {
                 self.report.note(format_args!(
                     "{}: connected again; starting from the first byte",
                     self.label
                 ));
             }
-            self.begun = status.begun;
+            self.begun = status.attempts;
             self.samples.clear();
         }
     }

@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use sow_content::{Metainfo, Ticket, path::printable};
 use sow_engine::{Dialect, Event, PickOrder, Status};
-use sow_node::{AcceptedDialects, Swarm, SwarmContent, SwarmEvent, SwarmOptions, check_sum};
+use sow_node::{
+    AcceptedDialects, Swarm, SwarmContent, SwarmEvent, SwarmOptions, server_has_digest,
+};
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
     time::{Instant, sleep},
@@ -149,7 +151,7 @@ fn swarm_options(
     if source.dialect == Dialect::JsonTorrent {
         config.announce_at_least = JSON_ANNOUNCE_INTERVAL;
     }
-    let answers = match source.dialect {
+    let accepts = match source.dialect {
         Dialect::BitTorrent => AcceptedDialects::BITTORRENT,
         Dialect::Chunk => AcceptedDialects::CHUNK,
         Dialect::JsonTorrent => AcceptedDialects::JSON_TORRENT,

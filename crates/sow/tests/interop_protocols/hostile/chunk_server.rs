@@ -223,7 +223,7 @@ fn the_log_names_the_rejected_request() {
     let mut browser = TestConnection::open(port);
     browser.send(b"GET / HTTP/1.1\r\n\r\n");
     browser.wait_end("an HTTP request");
-    server.wait_line(&["a caller was turned away", "127.0.0.1:", "HTTP"]);
+    server.wait_line(&["a connection was rejected", "127.0.0.1:", "HTTP"]);
 }
 
 #[test]

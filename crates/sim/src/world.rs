@@ -109,7 +109,7 @@ enum SimEvent {
         host: HostId,
         start: u32,
         piece: u32,
-        storing: StoreMode,
+        mode: StoreMode,
     },
     FileDigested {
         host: HostId,
@@ -302,8 +302,8 @@ impl World {
                 self.on_dialed(from, addr);
             }
             SimEvent::Closed(host, conn) => self.input(host, Input::Closed { conn }),
-            SimEvent::Stored { host, start, piece, storing } if self.is_current(host, start) => {
-                let verdict = self.hosts[host].store(piece, self.geometry, storing);
+            SimEvent::Stored { host, start, piece, mode } if self.is_current(host, start) => {
+                let verdict = self.hosts[host].store(piece, self.geometry, mode);
                 self.input(host, Input::Stored { piece, verdict });
                 // The digest of the file follows at once, up to the first missing piece.
                 let bytes = self.hosts[host].contiguous_bytes(self.geometry);

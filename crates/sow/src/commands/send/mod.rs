@@ -74,7 +74,7 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
         info_hash: offer.metainfo.info_hash,
         content: Some(content),
         config,
-        answers: dialects.answers(),
+        accepts: dialects.accepted(),
         peers: Vec::new(),
     })?;
     offer.announce(node.port(), report);

@@ -30,6 +30,7 @@ use crate::{
     name_lookup::look_up,
     quantity::{Rate, Size, Span},
     report::{Event, Meter, Report},
+    runtime::blocking,
     stdout_stream,
     stop_signal::{Interrupted, StopSignal},
     target,
@@ -104,7 +105,7 @@ pub(crate) async fn receive(
         Err(cause) => return Err(interruption(cause, &label, &FetchStatus::default())),
     };
     let target = transfer.target.clone();
-    let store = crate::blocking(move || open(&target)).await?;
+    let store = blocking(move || open(&target)).await?;
     let handle = Arc::new(FetchHandle::default());
     let fetching = fetch_file(fetch_options(&transfer, addrs), store, Arc::clone(&handle));
     tokio::pin!(fetching);
@@ -174,9 +175,7 @@ async fn report_complete(
     let seconds = took.as_secs_f64();
     let rate = Rate((bytes as f64 / seconds.max(1e-6)) as u64);
     let md5 = match store {
-        SequentialTarget::Memory(memory) => {
-            Some(crate::blocking(move || Ok(md5_of(&memory))).await?)
-        }
+        SequentialTarget::Memory(memory) => Some(blocking(move || Ok(md5_of(&memory))).await?),
         SequentialTarget::File(_) | SequentialTarget::Pipe(_) => None,
     };
     let path = match (&transfer.target, &placed) {

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    DownloadContext, interruption,
+    context::{DownloadContext, interruption},
     preparation::{ContentDescription, PendingDownload, Preparation, prepare},
     progress_view::{DownloadView, report_already_complete},
 };
@@ -30,6 +30,7 @@ use crate::{
     quantity::Span,
     reachability::{Reachability, wait_until_unreachable},
     report::{Event as Json, Report, log_swarm_event},
+    runtime::blocking,
     stdout_stream::StdoutStream,
     swarm_source::SwarmSource,
     target::{self, Target},
@@ -166,7 +167,7 @@ async fn prepare_blocking(
     report: &Report,
 ) -> Result<Preparation, Failure> {
     let (context, report) = (Arc::clone(context), report.clone());
-    crate::blocking(move || prepare(&context, &description, &report)).await
+    blocking(move || prepare(&context, &description, &report)).await
 }
 
 /// How a target became complete.
@@ -321,7 +322,7 @@ impl Download<'_> {
         }
         let (context, report) = (Arc::clone(self.context), self.report.clone());
         let file = path.clone();
-        let md5 = crate::blocking(move || md5_of_file(&file, &report, &context.stop)).await?;
+        let md5 = blocking(move || md5_of_file(&file, &report, &context.stop)).await?;
         for server in self.peers.addrs() {
             match server_has_digest(*server, plan.bind, self.context.node.port(), md5).await {
                 Some(true) => return Ok(Some(path)),

@@ -9,12 +9,14 @@ use sow_lab::{
     scenario::ScenarioError,
 };
 
-use super::{report::failure_of, this_program};
+use super::report::failure_of;
 use crate::{
     args::lab::run::RunArgs,
     exit::{Exit, Failure, chain},
+    own_program::own_program,
     quantity::Span,
     report::{Event, Report},
+    runtime::blocking,
     stop_signal::StopSignal,
 };
 
@@ -27,7 +29,7 @@ pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure>
     let scenario = args.scenario()?;
     let stop = StopSignal::listen(report)?;
     let setup = Setup {
-        sow: this_program()?,
+        sow: own_program()?,
         version: format!("sow {}", env!("CARGO_PKG_VERSION")),
         command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
         date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
@@ -35,7 +37,7 @@ pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure>
         jobs: args.jobs,
     };
     let report = report.clone();
-    crate::blocking(move || {
+    blocking(move || {
         let mut progress = Progress { report: &report, done: 0, all: 0 };
         let outcome =
             run::run(&scenario, &setup, stop.flag(), &mut |news| progress.on_event(&news))?;

@@ -30,12 +30,21 @@ impl<'a> Plan<'a> {
         Self { topology, delay }
     }
 
-    /// Makes the namespaces.
+    /// Makes the namespaces. Before that, it lets namespaces choose the congestion control: the
+    /// machine has one list of the algorithms that they may choose, which only root can extend. The
+    /// list stays extended, which changes no connection.
     pub(super) fn namespaces(topology: &Topology) -> String {
         let hosts = (1..=topology.links.len()).map(|host| host_namespace(&topology.name, host));
         let lines =
             hosts.chain([switch_namespace(&topology.name)]).map(|name| format!("netns add {name}"));
-        batch("ip", lines)
+        // When this fails, the setup of a host says that the algorithm is not allowed.
+        let allow = format!(
+            "allowed=/proc/sys/net/ipv4/tcp_allowed_congestion_control\n\
+             case \" $(cat $allowed) \" in *\" {0} \"*) ;; \
+             *) {{ echo \"$(cat $allowed) {0}\" >$allowed; }} 2>/dev/null || : ;; esac\n",
+            topology.congestion_control
+        );
+        allow + &batch("ip", lines)
     }
 
     /// Makes the switches and every link, with its port shaped; for the switches' namespace. The

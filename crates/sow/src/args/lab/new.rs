@@ -21,7 +21,7 @@ pub(crate) struct NewArgs {
     #[arg(value_name = "NAME", value_parser = scenario_name)]
     pub(crate) name: Option<String>,
     /// The experiment to start from.
-    #[arg(long, env = "SOW_FROM", value_name = "EXPERIMENT", default_value = "cs-vs-p2p", value_parser = PossibleValuesParser::new(scenario::NAMES))]
+    #[arg(long, env = "SOW_FROM", value_name = "EXPERIMENT", default_value = "cs-vs-p2p", value_parser = PossibleValuesParser::new(scenario::BUILT_IN_NAMES))]
     pub(crate) from: String,
     /// Where to put the file; - is standard output.
     #[arg(short, long, env = "SOW_OUT", value_name = "FILE", conflicts_with = "name")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sow_lab::{
     record::{Missing, Run},
     report,
-    run::{self, LedgerError, News, Outcome, Plan, RunError, Setup},
+    run::{self, LedgerError, Outcome, Plan, Progress, RunError, Setup},
     scenario::ScenarioError,
 };
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure>
     let report = report.clone();
     crate::blocking(move || {
         let mut teller = Teller { report: &report, done: 0, all: 0 };
-        let outcome = run::run(&scenario, &setup, stop.flag(), &mut |news| teller.hear(&news))?;
+        let outcome = run::run(&scenario, &setup, stop.flag(), &mut |progress| teller.report(&progress))?;
         conclude(&setup, outcome, &report)
     })
     .await
@@ -89,19 +89,19 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    fn hear(&mut self, news: &News<'_>) {
-        match news {
-            News::Planned(plan) => self.planned(plan),
-            News::Missing(missing) => self.missing(missing),
-            News::Calibrated(calibration) => {
+    fn report(&mut self, progress: &Progress<'_>) {
+        match progress {
+            Progress::Planned(plan) => self.planned(plan),
+            Progress::Missing(missing) => self.missing(missing),
+            Progress::Calibrated(calibration) => {
                 self.report.event(&Event::Calibration(calibration));
                 self.report.note(calibration.to_string().trim_end());
                 if !calibration.is_good() {
                     self.report.warn("the links are not what they should be; is the machine busy?");
                 }
             }
-            News::Made { run, bound } => self.made(run, *bound),
-            News::Failed(failure) => {
+            Progress::Finished { run, bound } => self.made(run, *bound),
+            Progress::Failed(failure) => {
                 self.done += 1;
                 self.report.event(&Event::Failure(failure));
                 let what = self.what(&failure.mode, failure.users, &failure.file);
@@ -180,7 +180,7 @@ impl From<RunError> for Failure {
             RunError::Interrupted => {
                 Self::new(Exit::Interrupted, "interrupted before the first run")
             }
-            RunError::Misfit(error) => Self::new(Exit::Usage, chain(&error)),
+            RunError::Conflict(error) => Self::new(Exit::Usage, chain(&error)),
             RunError::Ledger(error @ (LedgerError::Other { .. } | LedgerError::Build { .. })) => {
                 Self::new(Exit::Differs, error)
                     .tip("name another folder with --out, or remove that one")
@@ -189,7 +189,7 @@ impl From<RunError> for Failure {
                 .tip("wait until it is done, or name another folder with --out"),
             RunError::Ledger(error @ LedgerError::Write { .. }) => Self::new(Exit::Disk, error),
             RunError::Ledger(error) => Self::new(Exit::Failed, error),
-            error @ (RunError::File { .. } | RunError::Place(_)) => Self::new(Exit::Disk, error),
+            error @ (RunError::File { .. } | RunError::Workspace(_)) => Self::new(Exit::Disk, error),
         }
     }
 }

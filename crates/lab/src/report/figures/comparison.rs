@@ -167,19 +167,7 @@ impl Comparison {
         let offsets = PointOffsets::new(users, modes.len() + course_values.len());
         let (mut series, mut legend) = (Vec::new(), Vec::new());
         for (index, mode) in modes.iter().enumerate() {
-            let point = |group: &Group<'_>| {
-                let spread = (self.value)(group)?;
-                Some(Point {
-                    x: offsets.x(group.users, index),
-                    y: spread.median,
-                    range: range(spread),
-                })
-            };
-            let points = groups
-                .iter()
-                .filter(|group| group.mode == *mode)
-                .filter_map(|group| point(group))
-                .collect();
+            let points = self.points_of_mode(groups, mode, |users| offsets.x(users, index));
             let mut style = mode_style(summary.mode_style(mode), true);
             style.line = Some((LINE_WIDTH, Dash::Solid));
             series.push(Series { points, style });
@@ -223,6 +211,21 @@ impl Comparison {
             ),
             picture: Picture::Chart(chart),
         }
+    }
+
+    /// The points of a mode; `x` is the horizontal position for a number of users.
+    fn points_of_mode(
+        &self,
+        groups: &[&Group<'_>],
+        mode: &str,
+        x: impl Fn(u32) -> f64,
+    ) -> Vec<Point> {
+        let point = |group: &Group<'_>| {
+            let spread = (self.value)(group)?;
+            Some(Point { x: x(group.users), y: spread.median, range: range(spread) })
+        };
+        let of_mode = groups.iter().filter(|group| group.mode == mode);
+        of_mode.filter_map(|group| point(group)).collect()
     }
 
     /// From zero, or from a little below `self.from` and the data.

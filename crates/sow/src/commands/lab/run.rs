@@ -36,7 +36,8 @@ pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure>
     let report = report.clone();
     crate::blocking(move || {
         let mut teller = Teller { report: &report, done: 0, all: 0 };
-        let outcome = run::run(&scenario, &setup, stop.flag(), &mut |progress| teller.report(&progress))?;
+        let outcome =
+            run::run(&scenario, &setup, stop.flag(), &mut |progress| teller.report(&progress))?;
         conclude(&setup, outcome, &report)
     })
     .await
@@ -189,7 +190,9 @@ impl From<RunError> for Failure {
                 .tip("wait until it is done, or name another folder with --out"),
             RunError::Ledger(error @ LedgerError::Write { .. }) => Self::new(Exit::Disk, error),
             RunError::Ledger(error) => Self::new(Exit::Failed, error),
-            error @ (RunError::File { .. } | RunError::Workspace(_)) => Self::new(Exit::Disk, error),
+            error @ (RunError::File { .. } | RunError::Workspace(_)) => {
+                Self::new(Exit::Disk, error)
+            }
         }
     }
 }

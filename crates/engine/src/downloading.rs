@@ -229,7 +229,7 @@ impl Engine {
     fn keep(&mut self, now: Time, conn: ConnId, block: Block) -> Option<Block> {
         let Phase::Ready(ready) = &mut self.phase else { return None };
         let arrival = ready.picker.arrived(conn, block)?;
-        let storing = match ready.proof {
+        let mode = match ready.proof {
             Integrity::PieceHashes => {
                 StoreMode::Verify { digests: ready.picker.is_suspect(block.piece) }
             }
@@ -238,14 +238,15 @@ impl Engine {
             }
             Integrity::FileDigest => StoreMode::WriteUnverified,
         };
+        let length = ready.geometry.length_of(block.piece);
         for rival in arrival.rivals {
             self.call_off(now, rival, block.piece);
         }
         if arrival.whole {
-            if storing == StoreMode::WriteUnverified {
+            if mode == StoreMode::WriteUnverified {
                 self.note_origin(conn, block.piece);
             }
-            self.push(Output::Store { piece: block.piece, storing });
+            self.push(Output::Store { piece: block.piece, mode, length });
         }
         Some(arrival.kept)
     }

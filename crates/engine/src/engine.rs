@@ -384,6 +384,14 @@ impl Engine {
             StoreOutcome::Verified { digests } => self.piece_verified(now, piece, &digests),
             StoreOutcome::WrittenUnverified { differed } => self.piece_kept(now, piece, differed),
             StoreOutcome::Corrupt { digests } => self.piece_corrupt(now, piece, &digests),
+            StoreOutcome::IncompleteBuffer => {
+                let Phase::Ready(ready) = &mut self.phase else { return };
+                self.wasted += u64::from(ready.geometry.length_of(piece));
+                ready.picker.start_over(piece, false, &mut self.rng);
+                self.generation += 1;
+                self.event(Event::IncompleteBuffer { piece });
+                self.refill(now);
+            }
             StoreOutcome::Failed => {
                 if let Phase::Ready(ready) = &mut self.phase {
                     ready.halted = true;

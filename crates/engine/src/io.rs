@@ -126,6 +126,10 @@ pub enum StoreOutcome {
     /// It could not be written. The world reports the error itself; the engine stops asking for
     /// pieces.
     Failed,
+    /// The buffer of the piece does not hold the bytes that the engine accepted: the two records
+    /// disagree, which is a bug and no fault of any peer. Nothing was checked or written. The
+    /// engine requests the piece again and suspects no peer.
+    IncompleteBuffer,
 }
 
 /// What a tracker answered.
@@ -298,10 +302,13 @@ pub enum Output {
     /// All blocks of a piece were kept: check and write it, answer with [`Input::Stored`], and let
     /// the blocks go.
     Store {
-        /// Which piece.
+        /// The index of the piece.
         piece: u32,
-        /// How.
-        storing: StoreMode,
+        /// How it is checked and written.
+        mode: StoreMode,
+        /// The length of the piece in bytes, all of which the engine accepted. A buffer that holds
+        /// anything else is reported as [`StoreOutcome::IncompleteBuffer`] and is not hashed.
+        length: u32,
     },
     /// Every piece is stored: answer with [`Input::FileDigest`].
     DigestFile,
@@ -395,6 +402,12 @@ pub enum Event {
         addr: SocketAddr,
         /// What it did last.
         misbehavior: Misbehavior,
+    },
+    /// The buffer of a piece did not hold what the engine had accepted
+    /// ([`StoreOutcome::IncompleteBuffer`]); the piece is requested again.
+    IncompleteBuffer {
+        /// The index of the piece.
+        piece: u32,
     },
     /// A piece did not verify.
     PieceCorrupt {

@@ -376,15 +376,49 @@ fn a_corrupt_piece_from_one_peer_bans_it() {
     for request in asked {
         outputs.extend(scene.deliver(conn, request).1);
     }
-    assert!(
-        outputs.contains(&Output::Store { piece, storing: StoreMode::Verify { digests: false } })
-    );
+    assert!(outputs.contains(&Output::Store {
+        piece,
+        mode: StoreMode::Verify { digests: false },
+        length: PIECE
+    }));
     let digests = vec![[1; 20]; 2];
     let outputs = scene.input(Input::Stored { piece, verdict: StoreOutcome::Corrupt { digests } });
     assert_eq!(dropped(&outputs, conn), Some(DisconnectReason::Banned));
     assert!(outputs.iter().any(|output| matches!(output, Output::Event(Event::Banned { .. }))));
     let (again, outputs) = scene.connect_as(1, true, true);
     assert_eq!(dropped(&outputs, again), Some(DisconnectReason::Banned), "also under a new port");
+}
+
+#[test]
+fn a_buffer_that_disagrees_is_no_fault_of_the_peer_and_the_piece_is_requested_again() {
+    let mut scene = Scene::leecher();
+    let (conn, asked) = scene.provider();
+    let piece = asked[0].piece;
+    let of_piece: Vec<BlockRequest> =
+        asked.into_iter().filter(|request| request.piece == piece).collect();
+    let mut later = Vec::new();
+    for &request in &of_piece {
+        later.extend(scene.deliver(conn, request).1);
+    }
+    let mut outputs = scene.input(Input::Stored { piece, verdict: StoreOutcome::IncompleteBuffer });
+    assert_eq!(dropped(&outputs, conn), None);
+    assert!(outputs.contains(&Output::Event(Event::IncompleteBuffer { piece })));
+    outputs.extend(later);
+    let mut again = Vec::new();
+    for _ in 0..100 {
+        let asked = requests(conn, &outputs);
+        again.extend(asked.iter().copied().filter(|request| request.piece == piece));
+        outputs = asked.into_iter().flat_map(|request| scene.deliver(conn, request).1).collect();
+        outputs.extend(scene.tick(300));
+    }
+    let bytes: u32 = again.iter().map(|request| request.length).sum();
+    assert_eq!(bytes, PIECE, "the piece is requested once more, from the same peer");
+    let (_, outputs) = scene.connect_as(1, true, true);
+    assert!(
+        !outputs.iter().any(|output| matches!(output, Output::Disconnect { reason, .. }
+            if *reason == DisconnectReason::Banned)),
+        "no peer is banned"
+    );
 }
 
 #[test]

@@ -356,7 +356,7 @@ impl Driver {
                     _ => {}
                 }
             }
-            Output::Store { piece, storing } => self.store(piece, storing),
+            Output::Store { piece, mode, .. } => self.store(piece, mode),
             Output::DigestFile => {
                 self.digest.want();
                 self.sum_up();

@@ -387,8 +387,8 @@ impl World {
                 self.hosts[id].link.push(self.now, conn, bytes, Item::Block { block, tainted });
             }
             Output::Disconnect { conn, .. } => self.close(id, conn),
-            Output::Store { piece, storing } => {
-                self.after(Duration::from_micros(500), Happening::Stored(id, life, piece, storing));
+            Output::Store { piece, mode, .. } => {
+                self.after(Duration::from_micros(500), Happening::Stored(id, life, piece, mode));
             }
             Output::DigestFile => self.after(Duration::from_millis(1), Happening::Summed(id, life)),
             Output::DiscardBlocks { piece } => self.hosts[id].forget(piece),

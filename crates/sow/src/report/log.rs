@@ -59,6 +59,9 @@ pub(crate) fn swarm_event(event: &Event) {
             tracing::trace!(piece, "a piece is verified and stored")
         }
         Event::PieceCorrupt { piece } => tracing::warn!(piece, "a piece does not verify"),
+        Event::IncompleteBuffer { piece } => {
+            tracing::error!(piece, "a piece buffer is incomplete; the piece is requested again");
+        }
         Event::Banned { addr, piece } => tracing::warn!(%addr, piece, "a peer is banned"),
         Event::RequestRefused { addr, asked, answer } => {
             tracing::info!(%addr, asked, answer, "answered with an ERROR")

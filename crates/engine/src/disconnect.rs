@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use sow_wire::bittorrent::ExtensionError;
+
 /// Why the engine disconnected a peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DisconnectReason {
@@ -118,6 +120,11 @@ impl DisconnectReason {
 }
 
 impl Misbehavior {
+    /// A message, by the beginning of its text form, that is not allowed in this state.
+    pub(crate) fn unexpected(message: String) -> Self {
+        Self::UnexpectedMessage(message.into())
+    }
+
     /// Whether a new connection to the same peer is expected to end in the same way.
     pub(crate) fn is_persistent(&self) -> bool {
         matches!(
@@ -128,5 +135,11 @@ impl Misbehavior {
                 | Self::RefusedAdvertisedPiece
                 | Self::TooManyErrors
         )
+    }
+}
+
+impl From<ExtensionError> for Misbehavior {
+    fn from(_: ExtensionError) -> Self {
+        Self::MalformedExtension
     }
 }

@@ -76,6 +76,17 @@ pub enum PeerHandshake {
     },
 }
 
+impl PeerHandshake {
+    /// The dialect that was begun.
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            PeerHandshake::BitTorrent(_) => Dialect::BitTorrent,
+            PeerHandshake::Chunk { .. } => Dialect::Chunk,
+            PeerHandshake::JsonTorrent { .. } => Dialect::JsonTorrent,
+        }
+    }
+}
+
 /// What is to be done with a piece that is whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreMode {

@@ -3,37 +3,27 @@
 //! No socket, no file, no clock, no thread; and no payload: the engine decides with (piece, offset,
 //! length).
 
-mod announce;
+mod address_book;
+mod announcer;
 mod availability;
 mod choker;
-mod chunk;
 pub mod client_server;
 pub mod config;
-
-mod culprits;
+mod connections;
 mod disconnect;
-mod downloading;
+mod downloads;
 mod engine;
-mod extension;
 pub mod io;
-mod json_torrent;
-mod meeting;
-mod metadata;
+mod metadata_fetch;
 mod open_piece;
-mod peer;
-mod peer_book;
 mod picker;
 mod pipeline;
 mod rate;
-mod share;
-mod sharing;
-mod spread;
+mod session;
 mod status;
-mod talk;
-mod uploading;
-mod whole_pieces;
+mod uploads;
 
-pub use announce::JSON_TRACKER;
+pub use announcer::JSON_TRACKER;
 pub use config::{Choking, ChunkConfig, Config, Content, Integrity, PickOrder};
 pub use disconnect::{DisconnectReason, Misbehavior};
 pub use engine::Engine;

@@ -11,21 +11,21 @@ use std::time::Duration;
 use crate::io::Time;
 
 /// The smallest window, in bytes: two blocks, so that one is asked for while the other one arrives.
-pub(crate) const SMALLEST: u32 = 32 * 1024;
+pub(crate) const MIN_WINDOW: u32 = 32 * 1024;
 
 /// The window holds at least what comes in this time, so that fast connections use few and long
 /// requests.
-const LEAST_TIME: Duration = Duration::from_millis(20);
+const MIN_WINDOW_TIME: Duration = Duration::from_millis(20);
 
 /// The largest window of one connection, in bytes.
-pub(crate) const LARGEST: u32 = 16 * 1024 * 1024;
+pub(crate) const MAX_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// Delay that requests may add on top of twice the shortest round trip.
-const ALLOWANCE: Duration = Duration::from_millis(10);
+const QUEUEING_ALLOWANCE: Duration = Duration::from_millis(10);
 
 /// After this long the shortest round trip is measured anew: routes change, and a first sample can
 /// be lucky.
-const BASE_LIFETIME: Duration = Duration::from_secs(10);
+const BASE_LATENCY_LIFETIME: Duration = Duration::from_secs(10);
 
 /// The request window of one connection.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl Pipeline {
     /// A new connection, about which nothing is known.
     pub(crate) fn new(now: Time) -> Self {
         Self {
-            window: 2 * SMALLEST,
+            window: 2 * MIN_WINDOW,
             base: None,
             recent_base: None,
             base_since: now,
@@ -80,13 +80,13 @@ impl Pipeline {
         full: bool,
     ) {
         self.measure(now, latency);
-        let least = (rate as f64 * LEAST_TIME.as_secs_f64())
-            .clamp(f64::from(SMALLEST), f64::from(LARGEST)) as u32;
+        let least = (rate as f64 * MIN_WINDOW_TIME.as_secs_f64())
+            .clamp(f64::from(MIN_WINDOW), f64::from(MAX_WINDOW)) as u32;
         let base = self.base.unwrap_or(latency);
-        if latency <= base * 2 + ALLOWANCE {
+        if latency <= base * 2 + QUEUEING_ALLOWANCE {
             if full {
                 let step = if self.growing_fast { bytes } else { bytes / 8 };
-                self.window = (self.window + step).min(LARGEST);
+                self.window = (self.window + step).min(MAX_WINDOW);
             }
         } else {
             self.growing_fast = false;
@@ -96,7 +96,7 @@ impl Pipeline {
     }
 
     fn measure(&mut self, now: Time, latency: Duration) {
-        if now.since(self.base_since) > BASE_LIFETIME {
+        if now.since(self.base_since) > BASE_LATENCY_LIFETIME {
             self.base = self.recent_base.take();
             self.base_since = now;
         }
@@ -153,9 +153,9 @@ mod tests {
             assert!(busy > 0.9, "{rate} B/s, {rtt_ms} ms: busy {busy}, window {window}");
             // Twice the product, or what comes in 20 ms; the allowance; a request's own time on the
             // link.
-            let most = 2 * product + (rate / 50) as u32 + 4 * SMALLEST;
+            let most = 2 * product + (rate / 50) as u32 + 4 * MIN_WINDOW;
             assert!(
-                window <= most.max(4 * SMALLEST),
+                window <= most.max(4 * MIN_WINDOW),
                 "{rate} B/s, {rtt_ms} ms: window {window}, product {product}"
             );
         }
@@ -167,6 +167,6 @@ mod tests {
         for i in 0..1000 {
             pipeline.arrived(Time(i * 1000), Duration::from_millis(5), 16384, 0, false);
         }
-        assert_eq!(pipeline.window(), 2 * SMALLEST);
+        assert_eq!(pipeline.window(), 2 * MIN_WINDOW);
     }
 }

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 
+use sow_content::Bitfield;
 use sow_wire::bittorrent::PeerId;
 
 use crate::{
-    engine::{Engine, Phase},
+    connections::Connection,
     io::{ConnId, Direction, Time},
-    peer::Peer,
+    rate::Rate,
 };
 
 /// How far a swarm is.
@@ -76,52 +77,30 @@ pub struct PeerStatus {
     pub dialed: bool,
 }
 
-impl Engine {
-    /// A picture of how far the swarm is.
-    pub fn status(&self, now: Time) -> Status {
-        let mut status = Status {
-            downloaded: self.down.total(),
-            uploaded: self.up.total(),
-            wasted: self.wasted,
-            rate_down: self.down.per_second(now),
-            rate_up: self.up.per_second(now),
-            peers: self
-                .peers
-                .values()
-                .filter(|peer| peer.is_somebody())
-                .map(|peer| status_of(now, peer))
-                .collect(),
-            tracker_incomplete: self.tracker_incomplete,
-            ..Status::default()
-        };
-        if let Phase::Ready(ready) = &self.phase {
-            status.have = ready.picker.have().count();
-            status.pieces = ready.geometry.pieces();
-            status.bytes_total = ready.geometry.total();
-            status.bytes_verified = status.bytes_total - ready.missing_bytes();
-            status.bytes_pending = ready.picker.arrived_bytes();
-            status.unverified = !ready.is_verified_whole();
-            status.md5 = ready.sum.filter(|_| ready.is_verified_whole());
+impl PeerStatus {
+    /// The state of one connection; the rates are those of its two directions.
+    pub(crate) fn new(
+        now: Time,
+        connection: &Connection,
+        down: Option<&Rate>,
+        up: Option<&Rate>,
+    ) -> Self {
+        let extension = connection.session().bittorrent().map(|session| session.extension());
+        let per_second = |rate: Option<&Rate>| rate.map_or(0, |rate| rate.per_second(now));
+        Self {
+            conn: connection.conn(),
+            addr: connection.addr(),
+            listen_addr: connection.listen_addr(),
+            peer_id: connection.peer_id(),
+            client: extension.and_then(|extension| extension.client()).map(str::to_owned),
+            have: connection.have().map_or(0, Bitfield::count),
+            complete: connection.is_complete(),
+            upload_only: extension.is_some_and(|extension| extension.upload_only()),
+            downloaded: down.map_or(0, Rate::total),
+            uploaded: up.map_or(0, Rate::total),
+            rate_down: per_second(down),
+            rate_up: per_second(up),
+            dialed: connection.direction() == Direction::Dialed,
         }
-        status.others_need = status.peers.iter().any(|peer| !peer.complete && !peer.upload_only);
-        status
-    }
-}
-
-fn status_of(now: Time, peer: &Peer) -> PeerStatus {
-    PeerStatus {
-        conn: peer.conn,
-        addr: peer.addr,
-        listen_addr: peer.listen_addr(),
-        peer_id: peer.handshake.peer_id,
-        client: peer.extension.as_ref().and_then(|extension| extension.client.clone()),
-        have: peer.have().map_or(0, sow_content::Bitfield::count),
-        complete: peer.is_complete(),
-        upload_only: peer.upload_only(),
-        downloaded: peer.down.total(),
-        uploaded: peer.up.total(),
-        rate_down: peer.down.per_second(now),
-        rate_up: peer.up.per_second(now),
-        dialed: peer.direction == Direction::Dialed,
     }
 }

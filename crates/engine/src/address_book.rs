@@ -1,4 +1,4 @@
-//! The addresses that we know: whom to dial next, when to try again, whom never. No connections, no
+//! The known addresses: which to dial next, when to retry, which never. No connections, no
 //! messages.
 
 use std::{
@@ -11,32 +11,32 @@ use sow_wire::bittorrent::PeerId;
 
 use crate::io::{Dialect, PeerSource, Time};
 
-/// Addresses that are remembered; what comes beyond is forgotten.
+/// The limit of addresses that are remembered.
 const MAX_KNOWN_ADDRESSES: usize = 2000;
 
-/// Bans of one host, other than this machine, after which the whole host is banned.
+/// Bans of peers on one host, other than this machine, after which the host is banned.
 const MAX_BANS_PER_HOST: u32 = 3;
 
 const FIRST_RETRY_DELAY: Duration = Duration::from_millis(250);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
-/// How long an address rests after its first fault; twice as long after each one more.
+/// How long an address waits after its first fault; twice as long after each further one.
 const FIRST_FAULT_DELAY: Duration = Duration::from_millis(500);
 
 /// Faults after which an address is given up. There may be two connections to it, with a fault on
 /// each.
 const MAX_FAULTS: u32 = 6;
 
-/// Those whom the user named are worth more trouble.
+/// The longest delay for an address that the user named, which is worth more attempts.
 const MAX_RETRY_DELAY_NAMED: Duration = Duration::from_secs(2);
 
-/// What is known of the addresses of a swarm.
+/// The addresses of a swarm.
 #[derive(Debug, Default)]
 pub(crate) struct AddressBook {
     known: BTreeMap<SocketAddr, Entry>,
-    /// Our own addresses, as far as we ran into them.
+    /// Our own addresses, as far as they were dialed.
     ours: BTreeSet<SocketAddr>,
     banned: BTreeSet<SocketAddr>,
-    /// Names, each with its host: anybody can call under any name.
+    /// Peer ids, each with its host: any peer can claim any peer id.
     banned_identities: BTreeSet<(IpAddr, PeerId)>,
     bans_of_host: BTreeMap<IpAddr, u32>,
 }
@@ -56,12 +56,12 @@ enum State {
         until: Time,
     },
     Busy,
-    /// It broke its protocol once too often, and is not called any more.
+    /// It violated its protocol too often, and is not dialed any more.
     GivenUp,
 }
 
 impl AddressBook {
-    /// Takes note of an address; a better source replaces a worse one.
+    /// Adds an address; a more trusted source replaces a less trusted one.
     pub(crate) fn add(
         &mut self,
         now: Time,
@@ -94,7 +94,7 @@ impl AddressBook {
         }
     }
 
-    /// Forgets somebody who waits and whose source is worse than `source`.
+    /// Forgets an address that waits and whose source is less trusted than `source`.
     fn make_room(&mut self, source: PeerSource) {
         let waiting = self
             .known
@@ -110,7 +110,8 @@ impl AddressBook {
         self.known.get(&addr).is_some_and(|entry| entry.source == PeerSource::Named)
     }
 
-    /// Whom to dial now: most trusted first, ties at random. It counts as busy from here on.
+    /// The address to dial now: the most trusted source first, ties at random. It counts as busy
+    /// from here on.
     pub(crate) fn next(
         &mut self,
         now: Time,
@@ -129,7 +130,7 @@ impl AddressBook {
         self.known.get(&addr).map(|entry| (addr, entry.dialect))
     }
 
-    /// Whom of those that the user named to dial now. It counts as busy from here on.
+    /// The address to dial now among those that the user named. It counts as busy from here on.
     pub(crate) fn next_named(&mut self, now: Time) -> Option<(SocketAddr, Dialect)> {
         let due = |entry: &Entry| matches!(entry.state, State::Waiting { until } if until <= now);
         let named = |entry: &Entry| entry.source == PeerSource::Named && due(entry);
@@ -140,7 +141,7 @@ impl AddressBook {
         Some((addr, dialect))
     }
 
-    /// When somebody will be due.
+    /// When the next address is due.
     pub(crate) fn next_due(&self) -> Option<Time> {
         self.known
             .iter()
@@ -152,7 +153,7 @@ impl AddressBook {
             .min()
     }
 
-    /// The address is in use: it is not dialed until it is given back.
+    /// The address is in use: it is not dialed until it is released.
     pub(crate) fn connected(&mut self, addr: SocketAddr) {
         if let Some(entry) = self.known.get_mut(&addr) {
             entry.state = State::Busy;
@@ -173,7 +174,7 @@ impl AddressBook {
         entry.state = State::Waiting { until: now + wait };
     }
 
-    /// A connection was through and is over: the address may be dialed again, after `pause`.
+    /// A connection is over: the address may be dialed again after `pause`.
     pub(crate) fn released(&mut self, now: Time, addr: SocketAddr, pause: Duration) {
         if let Some(entry) = self.known.get_mut(&addr).filter(|entry| entry.state != State::GivenUp)
         {
@@ -186,14 +187,15 @@ impl AddressBook {
         }
     }
 
-    /// Whoever is called at the address broke its protocol; `twice`: in a way that is not to be
-    /// expected to end. True: that was once too often, and it is given up.
-    pub(crate) fn broke_protocol(&mut self, addr: SocketAddr, twice: bool) -> bool {
+    /// The peer at an address that was dialed violated its protocol. `is_persistent`: another
+    /// connection is expected to end in the same way. True when that was too often, and the address
+    /// is given up.
+    pub(crate) fn broke_protocol(&mut self, addr: SocketAddr, is_persistent: bool) -> bool {
         let Some(entry) = self.known.get_mut(&addr).filter(|entry| entry.state != State::GivenUp)
         else {
             return false;
         };
-        entry.faults += if twice { 2 } else { 1 };
+        entry.faults += if is_persistent { 2 } else { 1 };
         let gives_up = entry.faults >= MAX_FAULTS;
         if gives_up {
             entry.state = State::GivenUp;
@@ -201,22 +203,22 @@ impl AddressBook {
         gives_up
     }
 
-    /// The address is of no use: our own, or a second one of somebody who is connected.
+    /// The address is of no use: it is our own, or a second one of a connected peer.
     pub(crate) fn forget(&mut self, addr: SocketAddr) {
         self.known.remove(&addr);
     }
 
-    /// The address is our own: it is never dialed again, whoever names it.
+    /// The address is our own: it is never dialed again.
     pub(crate) fn ours(&mut self, addr: SocketAddr) {
         self.known.remove(&addr);
-        // Nobody has many addresses; a liar must not fill this.
+        // A machine has few addresses; a misbehaving peer must not fill this.
         if self.ours.len() < MAX_KNOWN_ADDRESSES {
             self.ours.insert(addr);
         }
     }
 
-    /// Never again: this address, this name; after three of them the whole host, unless it is this
-    /// machine. Whether that is news.
+    /// Bans an address and a peer id; after three bans the whole host, unless it is this machine.
+    /// Whether that is new.
     pub(crate) fn ban(&mut self, addr: SocketAddr, peer_id: PeerId) -> bool {
         let is_news = self.banned.insert(addr);
         self.banned_identities.insert((addr.ip(), peer_id));
@@ -225,8 +227,8 @@ impl AddressBook {
         is_news
     }
 
-    /// Never again this address, unless the user named it. Nobody else is blamed: it may have
-    /// believed others.
+    /// Bans an address alone, unless the user named it: the peer may only have passed on what
+    /// others sent.
     pub(crate) fn ban_alone(&mut self, addr: SocketAddr) -> bool {
         let bans = !self.is_named(addr);
         if bans {
@@ -236,7 +238,7 @@ impl AddressBook {
         bans
     }
 
-    /// Whether a peer is banned by address, name or host.
+    /// Whether a peer is banned by its address, peer id or host.
     pub(crate) fn is_banned(&self, addr: SocketAddr, peer_id: PeerId) -> bool {
         let host = self.bans_of_host.get(&addr.ip()).is_some_and(|&bans| bans >= MAX_BANS_PER_HOST);
         (host && !addr.ip().is_loopback())
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn named_peers_come_first_and_each_once() {
+    fn named_addresses_come_first_and_each_once() {
         let mut book = AddressBook::default();
         let mut rng = fastrand::Rng::with_seed(1);
         (1..5).for_each(|port| book.add(at(0), addr(port), PeerSource::Pex, BT));
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_back_off_and_are_forgotten_in_the_end() {
+    fn a_failing_address_backs_off_and_is_forgotten() {
         let mut book = AddressBook::default();
         let mut rng = fastrand::Rng::with_seed(1);
         book.add(at(0), addr(1), PeerSource::Tracker, BT);
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_origin_is_tried_for_ever_at_short_intervals() {
+    fn a_named_address_is_retried_without_end_at_short_intervals() {
         let mut book = AddressBook::default();
         let mut rng = fastrand::Rng::with_seed(1);
         book.add(at(0), addr(1), PeerSource::Named, BT);
@@ -305,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn who_breaks_its_protocol_rests_longer_each_time_and_is_given_up() {
+    fn an_address_with_faults_waits_longer_each_time_and_is_given_up() {
         let mut book = AddressBook::default();
         let mut rng = fastrand::Rng::with_seed(1);
         book.add(at(0), addr(1), PeerSource::Named, BT);
@@ -319,28 +321,24 @@ mod tests {
             now = due;
         }
         assert_eq!(rests, [1000, 2000, 4000, 8000, 16000]);
-        // Nobody brings it back.
+        // Nothing brings it back.
         book.add(now, addr(1), PeerSource::Named, BT);
         book.released(now, addr(1), Duration::ZERO);
         assert!(book.next_due().is_none() && book.next_named(now).is_none());
         assert!(book.is_named(addr(1)));
         book.add(now, addr(2), PeerSource::Tracker, BT);
         let faults = (0..9).position(|_| book.broke_protocol(addr(2), true));
-        assert_eq!(
-            faults,
-            Some(2),
-            "where nothing better is to be expected three times are enough"
-        );
+        assert_eq!(faults, Some(2), "persistent misbehavior counts twice");
     }
 
     #[test]
-    fn a_ban_holds_by_name_and_address_and_three_by_host() {
+    fn a_ban_holds_by_peer_id_and_address_and_three_by_host() {
         let mut book = AddressBook::default();
         let id = |n| PeerId([n; 20]);
         assert!(book.ban(addr(1), id(1)));
-        assert!(!book.ban(addr(1), id(1)), "that is no news");
+        assert!(!book.ban(addr(1), id(1)), "it is banned already");
         assert!(book.is_banned(addr(1), id(9)) && book.is_banned(addr(2), id(1)));
-        assert!(!book.is_banned(addr(2), id(2)), "another peer on the same host is not guilty");
+        assert!(!book.is_banned(addr(2), id(2)), "another peer on the same host is not banned");
         book.ban(addr(2), id(2));
         book.ban(addr(3), id(3));
         assert!(book.is_banned(addr(4), id(4)));
@@ -357,6 +355,9 @@ mod tests {
         }
         assert!(book.known.len() <= MAX_KNOWN_ADDRESSES);
         book.add(at(0), addr(7), PeerSource::Tracker, BT);
-        assert!(book.known.contains_key(&addr(7)), "hearsay makes room for what a tracker says");
+        assert!(
+            book.known.contains_key(&addr(7)),
+            "an exchanged peer makes room for one of a tracker"
+        );
     }
 }

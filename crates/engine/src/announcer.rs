@@ -1,4 +1,4 @@
-//! When to ask which tracker (BEP 3, tiers after BEP 12). No requests, no peers.
+//! When to announce to which tracker (BEP 3, tiers after BEP 12). No requests, no peers.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use crate::io::{AnnounceEvent, Dialect, Time};
 
 const FIRST_RETRY_DELAY: Duration = Duration::from_secs(1);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
-/// A tracker that asks to be asked more often than this is not obeyed.
+/// An interval that a tracker asks for is never shorter than this.
 const MIN_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// How the URL of a tracker of json-torrent begins.
+/// The scheme of the URLs of json-torrent trackers.
 pub const JSON_TRACKER: &str = "json-torrent://";
 
-/// What the peers speak that a tracker names.
+/// The dialect of the peers that a tracker names.
 pub(crate) fn dialect_of(url: &str) -> Dialect {
     if url.starts_with(JSON_TRACKER) { Dialect::JsonTorrent } else { Dialect::BitTorrent }
 }
 
-/// The trackers of a swarm, and when each is due. One tracker of each tier is asked; the next one
-/// when it fails.
+/// The trackers of a swarm, and when each is due. One tracker of each tier is asked; when it fails,
+/// the next one.
 #[derive(Debug)]
 pub(crate) struct Announcer {
     tiers: Vec<Tier>,
@@ -39,7 +39,7 @@ struct Tier {
 #[derive(Debug)]
 struct Tracker {
     url: String,
-    /// It was told that we are here.
+    /// It was sent a `started` event.
     started: bool,
 }
 
@@ -108,7 +108,7 @@ impl Announcer {
         } else {
             tier.failures += 1;
             tier.current = (tier.current + 1) % tier.urls.len();
-            // The others of the tier are tried at once; after a whole round it waits.
+            // The other trackers of the tier are tried at once; after a whole round the tier waits.
             let rounds = tier.failures / tier.urls.len() as u32;
             let wait = match (tier.current, rounds) {
                 (1.., _) | (_, 0) => Duration::ZERO,
@@ -125,7 +125,7 @@ impl Announcer {
         self.tiers.iter_mut().for_each(|tier| tier.due = tier.due.min(latest));
     }
 
-    /// Everything is verified: whoever was told that we are here is told so, soon.
+    /// Everything is verified: trackers that know of us are sent a `completed` event soon.
     pub(crate) fn on_complete(&mut self, now: Time) {
         for tier in &mut self.tiers {
             if tier.waiting || tier.urls[tier.current].started {
@@ -135,7 +135,7 @@ impl Announcer {
         }
     }
 
-    /// Whom to say goodbye to; nobody is asked again.
+    /// The trackers to send a `stopped` event; none is asked again.
     pub(crate) fn stop(&mut self) -> Vec<String> {
         let tiers = std::mem::take(&mut self.tiers);
         let trackers = tiers.into_iter().flat_map(|tier| tier.urls);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn started_then_periodic_then_completed() {
+    fn a_tracker_is_sent_started_then_periodic_then_completed() {
         let mut t = trackers(&[&["a"]]);
         assert_eq!(t.due(Time(0)), [("a".into(), AnnounceEvent::Started)]);
         assert!(t.due(Time(0)).is_empty() && t.next_due().is_none());
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tracker_is_asked_as_seldom_as_it_wants_unless_there_is_a_hurry() {
+    fn a_tracker_is_asked_at_its_interval_unless_peers_are_needed() {
         let mut t = trackers(&[&["a"]]);
         t.due(Time(0));
         t.on_answer(Time(0), "a", Some(Duration::from_secs(1800)), Duration::MAX);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tier_goes_on_to_its_next_and_keeps_the_one_that_works() {
+    fn a_tier_tries_its_next_tracker_and_keeps_the_one_that_answers() {
         let mut t = trackers(&[&["a", "b"]]);
         let (first, _) = t.due(Time(0)).remove(0);
         t.on_answer(Time(0), &first, None, AT_MOST);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn every_tier_is_asked_and_hostile_intervals_are_bounded() {
+    fn every_tier_is_asked_and_intervals_are_bounded() {
         let mut t = trackers(&[&["a"], &[], &["b"]]);
         assert_eq!(t.due(Time(0)).len(), 2);
         t.on_answer(Time(0), "a", Some(Duration::ZERO), AT_MOST);

@@ -28,9 +28,9 @@ pub(crate) struct Candidate {
     pub(crate) rate: u64,
 }
 
-/// The peers to unchoke among peers that co-operate: all of them while there are `slots`, interested
-/// or not, which saves a round trip; then interested peers in the order in which they came. Peers
-/// that had their turn make room for peers that wait.
+/// The peers to unchoke among peers that co-operate: all of them while there are `slots`,
+/// interested or not, which saves a round trip; then interested peers in the order in which they
+/// came. Peers that had their turn make room for peers that wait.
 pub(crate) fn cooperative(candidates: &[Candidate], slots: usize, now: Time) -> Vec<ConnId> {
     let mut wanting: Vec<&Candidate> = candidates.iter().collect();
     let rank = |peer: &&Candidate| {

@@ -1,7 +1,7 @@
-//! Fetching the info dictionary from peers (BEP 9): whole from one peer, from two at a time at
-//! most. No messages.
+//! The info dictionary, fetched from peers (BEP 9): all of it from one peer, with two attempts at a
+//! time. No messages.
 //!
-//! One peer's pieces are never mixed with another's, so a wrong hash has one culprit.
+//! The pieces of two peers are never mixed, so that a wrong hash has one source.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,27 +13,26 @@ use crate::{
     session::bittorrent::METADATA_PIECE_LENGTH,
 };
 
-/// The longest info dictionary that is accepted, in bytes: a bound on what a stranger can make us
-/// hold.
+/// The longest info dictionary that is accepted, in bytes: a peer cannot make us hold more.
 pub(crate) const MAX_METADATA: u32 = 32 * 1024 * 1024;
 
-/// A fetch without progress for this many microseconds is joined by a second one, and may be
-/// replaced.
+/// An attempt without progress for this long is joined by a second one, and may be replaced.
 const METADATA_STALL: Duration = Duration::from_millis(500);
 
-/// A fetch that takes longer than this is joined by a second one, whatever its progress.
+/// An attempt that takes longer than this is joined by a second one, whatever its progress.
 const SLOW_ATTEMPT: Duration = Duration::from_secs(2);
 
-/// A fetch may be replaced after this long and a second for each megabyte, whatever its progress.
+/// An attempt may be replaced after this long and a second for each megabyte, whatever its
+/// progress.
 const MIN_ATTEMPT_TIME: Duration = Duration::from_secs(10);
 
-/// Fetches at the same time.
+/// Attempts at the same time.
 const MAX_ATTEMPTS: usize = 2;
 
-/// Requests in flight at one peer.
+/// Requests that are in flight to one peer.
 const MAX_REQUESTS: u32 = 16;
 
-/// The info dictionary on its way in.
+/// The info dictionary while it is fetched.
 #[derive(Debug)]
 pub(crate) struct MetadataFetch {
     info_hash: InfoHash,
@@ -58,7 +57,7 @@ pub(crate) enum Progress {
     Done(Bytes),
     /// It is whole and wrong.
     Wrong,
-    /// Not asked for, or of the wrong length.
+    /// It was not requested, or has the wrong length.
     Bad,
 }
 
@@ -67,8 +66,8 @@ impl MetadataFetch {
         Self { info_hash, attempts: BTreeMap::new() }
     }
 
-    /// A peer says that the dictionary has `size` bytes: the pieces to ask it for, none when others
-    /// are at it.
+    /// A peer offers the dictionary, of `size` bytes. The pieces to request of it: none while other
+    /// attempts are under way.
     pub(crate) fn on_offer(&mut self, now: Time, conn: ConnId, size: u32) -> Vec<u32> {
         if size == 0 || size > MAX_METADATA || self.attempts.contains_key(&conn) {
             return Vec::new();
@@ -140,19 +139,19 @@ impl MetadataFetch {
         }
     }
 
-    /// A peer is gone, or refuses.
+    /// A peer is gone, or has no metadata.
     pub(crate) fn on_peer_gone(&mut self, conn: ConnId) {
         self.attempts.remove(&conn);
     }
 }
 
 impl Attempt {
-    /// Whether another peer may be asked as well.
+    /// Whether another peer may be asked at the same time.
     fn is_slow(&self, now: Time) -> bool {
         now.since(self.progress) >= METADATA_STALL || now.since(self.started) >= SLOW_ATTEMPT
     }
 
-    /// Whether another peer may be asked in its stead.
+    /// Whether another peer may be asked instead.
     fn is_spent(&self, now: Time) -> bool {
         let due = MIN_ATTEMPT_TIME + Duration::from_micros(u64::from(self.size));
         now.since(self.progress) >= METADATA_STALL || now.since(self.started) >= due
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_whole_and_a_wrong_piece_are_told() {
+    fn a_wrong_hash_and_a_wrong_piece_are_reported() {
         let (whole, _) = dictionary(100);
         let mut fetch = MetadataFetch::new(InfoHash([0; 20]));
         assert_eq!(fetch.on_offer(Time(0), A, 100), [0]);

@@ -1,8 +1,8 @@
-//! How many bytes of requests are kept in flight on one connection. Pure arithmetic over round
-//! trips.
+//! The request window of one connection: how many bytes of requests are kept in flight. Pure
+//! arithmetic over round trips.
 //!
-//! The window is steered by delay: it grows while blocks come back about as fast as they ever did,
-//! and shrinks when they queue up, so it settles near twice the bandwidth-delay product wherever
+//! Delay steers the window. It grows while blocks come back about as fast as they ever did, and
+//! shrinks when they queue up, so that it settles near twice the bandwidth-delay product wherever
 //! the bottleneck is: enough that the sender never idles, and so little that a request never waits
 //! behind seconds of others.
 
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use crate::io::Time;
 
-/// The smallest window, in bytes: two blocks, so that one is asked for while the other one arrives.
+/// The smallest window, in bytes: two blocks, so that one is requested while the other one arrives.
 pub(crate) const MIN_WINDOW: u32 = 32 * 1024;
 
-/// The window holds at least what comes in this time, so that fast connections use few and long
+/// The window holds at least what arrives in this time, so that fast connections use few and long
 /// requests.
 const MIN_WINDOW_TIME: Duration = Duration::from_millis(20);
 
@@ -23,8 +23,8 @@ pub(crate) const MAX_WINDOW: u32 = 16 * 1024 * 1024;
 /// Delay that requests may add on top of twice the shortest round trip.
 const QUEUEING_ALLOWANCE: Duration = Duration::from_millis(10);
 
-/// After this long the shortest round trip is measured anew: routes change, and a first sample can
-/// be lucky.
+/// The shortest round trip is measured anew after this long: routes change, and a first sample can
+/// be short by chance.
 const BASE_LATENCY_LIFETIME: Duration = Duration::from_secs(10);
 
 /// The request window of one connection.
@@ -40,7 +40,7 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// A new connection, about which nothing is known.
+    /// The window of a connection on which nothing was measured.
     pub(crate) fn new(now: Time) -> Self {
         Self {
             window: 2 * MIN_WINDOW,
@@ -52,12 +52,12 @@ impl Pipeline {
         }
     }
 
-    /// Bytes that may be asked for and not here yet.
+    /// Bytes that may be in flight.
     pub(crate) fn window(&self) -> u32 {
         self.window
     }
 
-    /// How long a block takes to come, smoothed; zero while unknown.
+    /// How long a block takes to arrive, smoothed; zero while that is unknown.
     pub(crate) fn latency(&self) -> Duration {
         self.smooth
     }
@@ -69,8 +69,9 @@ impl Pipeline {
         (self.window / 4 / unit * unit).clamp(unit, longest.max(unit))
     }
 
-    /// A block of `bytes` came `latency` after it was asked for, on a connection that brings `rate`
-    /// bytes a second. `full`: the window was used up, so it may have been what kept the rate down.
+    /// A block of `bytes` arrived `latency` after its request, on a connection that delivers `rate`
+    /// bytes a second. `full`: the window was used up, so that it may have been what kept the rate
+    /// down.
     pub(crate) fn arrived(
         &mut self,
         now: Time,

@@ -1,4 +1,4 @@
-//! A picture of an engine for people: progress, rates, peers. Reads only.
+//! The state of a swarm for people: progress, rates, peers.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::{
     rate::Rate,
 };
 
-/// How far a swarm is.
+/// The state of a swarm.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
     /// Pieces that are verified and stored; merely stored, while [`Status::unverified`].
@@ -20,33 +20,33 @@ pub struct Status {
     pub pieces: u32,
     /// Bytes that are verified and stored.
     pub bytes_verified: u64,
-    /// Bytes that came and are not verified yet.
+    /// Bytes that were received and are not verified yet.
     pub bytes_pending: u64,
     /// Bytes in all; 0 while the metadata is not known.
     pub bytes_total: u64,
-    /// Payload bytes that came, useful or not.
+    /// Payload bytes that were received, useful or not.
     pub downloaded: u64,
     /// Payload bytes that were sent.
     pub uploaded: u64,
-    /// Payload bytes that came in vain: twice, too late or corrupt.
+    /// Payload bytes that were of no use: received twice, too late or corrupt.
     pub wasted: u64,
-    /// Bytes a second that come.
+    /// Bytes a second that are received.
     pub rate_down: u64,
-    /// Bytes a second that go.
+    /// Bytes a second that are sent.
     pub rate_up: u64,
     /// The connected peers.
     pub peers: Vec<PeerStatus>,
-    /// Somebody who is connected still lacks something.
+    /// A connected peer still lacks something.
     pub others_need: bool,
-    /// There are no hashes of pieces, and nobody has confirmed the whole yet.
+    /// There are no hashes of pieces, and the whole is not verified yet.
     pub unverified: bool,
     /// The MD5 of the content, where the dialect knows content by it, once it is confirmed.
     pub md5: Option<[u8; 16]>,
-    /// How many have not everything, as a tracker said last.
+    /// How many peers lack something, as a tracker said last.
     pub tracker_incomplete: Option<u32>,
 }
 
-/// How far a connected peer is.
+/// The state of a connected peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerStatus {
     /// Its connection.
@@ -55,25 +55,25 @@ pub struct PeerStatus {
     pub addr: SocketAddr,
     /// Where others reach it, as far as we know.
     pub listen_addr: Option<SocketAddr>,
-    /// Its name.
+    /// Its peer id.
     pub peer_id: PeerId,
-    /// Its program, as it says.
+    /// The name and version of its program, as it says.
     pub client: Option<String>,
     /// Pieces that it has.
     pub have: u32,
     /// It has everything.
     pub complete: bool,
-    /// It only gives, as it says.
+    /// It only uploads, as it says.
     pub upload_only: bool,
-    /// Payload bytes that came from it.
+    /// Payload bytes that were received from it.
     pub downloaded: u64,
-    /// Payload bytes that it was sent.
+    /// Payload bytes that were sent to it.
     pub uploaded: u64,
-    /// Bytes a second that come from it.
+    /// Bytes a second that are received from it.
     pub rate_down: u64,
-    /// Bytes a second that go to it.
+    /// Bytes a second that are sent to it.
     pub rate_up: u64,
-    /// We called it.
+    /// We dialed it.
     pub dialed: bool,
 }
 

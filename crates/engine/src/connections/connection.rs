@@ -1,4 +1,4 @@
-//! One connection: who is at the other end, since when, and the session on it. No requests, no
+//! One connection: the peer at the other end, since when, and the session on it. No requests, no
 //! uploads.
 
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
@@ -110,8 +110,8 @@ impl Connection {
         self.have().is_some_and(Bitfield::is_full)
     }
 
-    /// Whether the peer runs the same program as the one called `ours`, of whatever version (BEP
-    /// 20).
+    /// Whether the peer runs the same program as the one with the peer id `ours`, of whatever
+    /// version (BEP 20).
     pub(crate) fn is_same_client(&self, ours: PeerId) -> bool {
         self.dialect() == Dialect::BitTorrent && self.peer_id.0[..3] == ours.0[..3]
     }

@@ -1,5 +1,5 @@
-//! The connections of a swarm: which are open, which addresses are dialed next, who is admitted,
-//! who is banned. What is transferred on them is not here.
+//! The connections of a swarm: which are open, which addresses are dialed next, which peers are
+//! admitted and which are banned. What is transferred on them is not here.
 
 mod connection;
 
@@ -328,7 +328,8 @@ impl Connections {
             let gone = self.identities.keys().find(|id| !is_open(id)).copied();
             gone.map(|gone| self.identities.remove(&gone));
         }
-        self.open.entry(conn).insert_entry(connection).into_mut()
+        // An identifier is never used twice, so that the entry is vacant.
+        self.open.entry(conn).or_insert(connection)
     }
 
     /// A connection is over; what is known of it.

@@ -1,5 +1,5 @@
-//! Verifies a file without piece hashes as a whole: its MD5 is taken, a server is asked whether it is
-//! right, and if not, suspect chunks are fetched again. Plain data in, plain data out.
+//! Verifies a file without piece hashes as a whole: its MD5 is taken, a server is asked whether it
+//! is right, and if not, suspect chunks are fetched again. Plain data in, plain data out.
 //!
 //! A chunk that came from a server is right; one that came from a peer, or from an earlier run, is
 //! suspect. Suspects are fetched again in random order; once one differed, the other chunks of the
@@ -319,7 +319,7 @@ mod tests {
             assert_eq!(
                 after.len(),
                 3,
-                "nothing else is tried before the sum is taken again: {after:?}"
+                "nothing else is fetched before the MD5 is taken again: {after:?}"
             );
             assert!(
                 after.iter().all(|&piece| piece >= 7)

@@ -1,5 +1,5 @@
-//! The engine: it owns the parts of a swarm, takes inputs, gives outputs and runs the timers. What a
-//! session event leads to is in `dispatch`; what is decided is in the parts.
+//! The engine: it owns the parts of a swarm, takes inputs, gives outputs and runs the timers. What
+//! a session event leads to is in `dispatch`; what is decided is in the parts.
 
 mod dispatch;
 

@@ -1,9 +1,9 @@
-//! Which block to ask a peer for next: plain data in, plain data out. No messages, no sessions.
+//! Which block to request of a peer next: plain data in, plain data out. No messages, no sessions.
 //!
-//! The order reads as a sentence: finish what this peer has partial_piece; then what others have partial_piece;
-//! then open again what came corrupt, so that the liar is found soon; then the rarest piece that
-//! the peer has, ties at random; and when nothing is left that nobody was asked for, ask a second
-//! peer for what has been asked for longest.
+//! The order is: finish a piece that this peer has begun; then one that other peers have begun;
+//! then open a piece again that was corrupt, so that its source is found soon; then the rarest
+//! piece that the peer has, ties at random. When everything is requested, request of a second peer
+//! what was requested first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,10 +16,10 @@ use crate::{
     open_piece::OpenPiece,
 };
 
-/// Equally rare pieces that are looked at for one to help with.
+/// Equally rare pieces that are considered for one to help with.
 const MAX_EQUALLY_RARE: usize = 256;
 
-/// What is missing, what is on its way, and who has how much of it.
+/// The pieces that are missing, open or stored, and how many peers have each.
 #[derive(Debug)]
 pub(crate) struct Picker {
     geometry: Geometry,
@@ -33,7 +33,7 @@ pub(crate) struct Picker {
     partial: BTreeSet<u32>,
     /// How many pieces may be open.
     open_limit: usize,
-    /// Pieces that came corrupt before: asked of one peer at a time.
+    /// Pieces that were corrupt: each is requested of one peer at a time.
     suspects: BTreeSet<u32>,
     /// The lowest piece that may be missing, for [`PickOrder::InOrder`].
     lowest: u32,
@@ -41,21 +41,21 @@ pub(crate) struct Picker {
     reopened_count: u64,
 }
 
-/// What [`Picker::next_block`] found.
+/// What to request next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pick {
-    /// What to ask for.
+    /// The block.
     pub(crate) block: Block,
-    /// An idle piece that had to make room; its blocks are lost.
+    /// An idle piece that was given up to make room; its blocks are lost.
     pub(crate) evicted: Option<u32>,
 }
 
-/// What became of a block that arrived.
+/// A block that is of use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AcceptedBlock {
     /// The part that was not here before.
     pub(crate) accepted: Block,
-    /// Others who were asked for some of it.
+    /// Other peers that were asked for some of it.
     pub(crate) duplicate_requesters: Vec<ConnId>,
     /// The piece is whole now.
     pub(crate) is_whole: bool,
@@ -111,7 +111,7 @@ impl Picker {
         self.availability.remove(piece, rng);
     }
 
-    /// Whether everything is asked for, here or stored.
+    /// Whether everything is requested, here or stored.
     pub(crate) fn in_end_game(&self) -> bool {
         self.availability.rarest_first().is_empty()
             && self.partial.is_empty()
@@ -123,7 +123,7 @@ impl Picker {
         self.open.values().map(OpenPiece::arrived_bytes).sum()
     }
 
-    /// The next block to ask `conn` for, at most `longest` bytes (one unit at least), among the
+    /// The next block to request of `conn`, at most `longest` bytes (one unit at least), among the
     /// pieces in `theirs`.
     pub(crate) fn next_block(
         &mut self,
@@ -151,9 +151,9 @@ impl Picker {
         Some(Pick { block, evicted })
     }
 
-    /// In the end game: the unit that another peer was asked for longest ago, to be asked of `conn`
-    /// as well. `worth` says of a peer and the time when it was asked whether that is worth a
-    /// second copy.
+    /// In the end game: the unit that was requested first of another peer, to be requested of
+    /// `conn` too. `worth` says of a peer and the time of the request whether a second request is
+    /// worth it.
     pub(crate) fn duplicate_block(
         &mut self,
         conn: ConnId,
@@ -174,7 +174,7 @@ impl Picker {
         Some(self.open.get_mut(&piece)?.duplicate(unit, conn))
     }
 
-    /// A piece that was asked for as a whole and let go, for `conn` to be asked for.
+    /// A piece that was requested as a whole and released, for `conn` to be asked for.
     pub(crate) fn released_piece(&self, conn: ConnId, theirs: &Bitfield) -> Option<u32> {
         self.partial.iter().copied().find(|piece| {
             let open = &self.open[piece];
@@ -184,7 +184,7 @@ impl Picker {
         })
     }
 
-    /// Asks `conn` for a piece as a whole: one that is free, or was [let go](Self::released_piece).
+    /// Requests a whole piece of `conn`: one that is free, or was [released](Self::released_piece).
     pub(crate) fn request_piece(
         &mut self,
         now: Time,
@@ -217,8 +217,8 @@ impl Picker {
         self.order == PickOrder::InOrder
     }
 
-    /// In the end game: the piece that one other peer was asked for as a whole longest ago, to be
-    /// asked of `conn` as well. `worth` as for [`Picker::duplicate_block`].
+    /// In the end game: the piece that was requested first, as a whole, of one other peer, to be
+    /// requested of `conn` too. `worth` as for [`Picker::duplicate_block`].
     pub(crate) fn duplicate_piece(
         &mut self,
         conn: ConnId,
@@ -249,7 +249,7 @@ impl Picker {
         claimed.unwrap_or(Block { piece, offset: 0, length })
     }
 
-    /// A block came from `conn`. `None`: nothing of it is of use.
+    /// A block arrived from `conn`. `None`: nothing of it is of use.
     pub(crate) fn on_block(&mut self, conn: ConnId, block: Block) -> Option<AcceptedBlock> {
         let open = self.open.get_mut(&block.piece)?;
         if open.exclusive.is_some_and(|only| only != conn) || !open.is_in_units(block) {
@@ -264,7 +264,7 @@ impl Picker {
         Some(AcceptedBlock { accepted, duplicate_requesters, is_whole: open.is_whole() })
     }
 
-    /// Whether every byte of a block is here or stored, so that nobody need send it.
+    /// Whether every byte of a block is here or stored, so that no peer need send it.
     pub(crate) fn has_block(&self, block: Block) -> bool {
         let reopened = self.open.contains_key(&block.piece);
         (self.have.get(block.piece) && !reopened)
@@ -272,7 +272,7 @@ impl Picker {
     }
 
     /// A request to `conn` will not be answered, or not in time. A piece that has to come from one
-    /// peer alone is given up with it: its number is returned, and its blocks are lost.
+    /// peer alone is given up with it: its index is returned, and its blocks are lost.
     pub(crate) fn release(
         &mut self,
         conn: ConnId,
@@ -291,8 +291,8 @@ impl Picker {
         None
     }
 
-    /// Gives up pieces that only one peer may be asked for, and is not: when `useless` says that it
-    /// will not be.
+    /// Gives up pieces that only one peer may be asked for, and of which nothing is requested, if
+    /// `useless` says that the peer will not be asked.
     pub(crate) fn reclaim(
         &mut self,
         useless: impl Fn(ConnId) -> bool,
@@ -307,8 +307,8 @@ impl Picker {
         lost
     }
 
-    /// `conn` is gone: pieces that had to come from it alone are given up, even when nothing was in
-    /// flight.
+    /// `conn` is gone: pieces that have to come from it alone are given up, even when nothing was
+    /// in flight.
     pub(crate) fn on_peer_gone(&mut self, conn: ConnId, rng: &mut fastrand::Rng) -> Vec<u32> {
         let lost: Vec<u32> = self
             .open
@@ -320,7 +320,7 @@ impl Picker {
         lost
     }
 
-    /// Who sent each unit of a whole open piece.
+    /// The source of each unit of a whole open piece.
     pub(crate) fn sources(&self, piece: u32) -> Vec<ConnId> {
         self.open.get(&piece).map(OpenPiece::sources).unwrap_or_default()
     }
@@ -336,7 +336,7 @@ impl Picker {
         bytes_by_source.into_iter().collect()
     }
 
-    /// Whether a piece came corrupt before.
+    /// Whether a piece was corrupt before.
     pub(crate) fn is_suspect(&self, piece: u32) -> bool {
         self.suspects.contains(&piece)
     }
@@ -350,7 +350,7 @@ impl Picker {
         self.have.set(piece);
     }
 
-    /// An open piece is of no use: it starts over, and from one peer alone when it was corrupt.
+    /// An open piece is of no use: it starts over, from one peer alone if it was corrupt.
     pub(crate) fn start_over(&mut self, piece: u32, corrupt: bool, rng: &mut fastrand::Rng) {
         if corrupt {
             self.suspects.insert(piece);
@@ -361,7 +361,7 @@ impl Picker {
     fn close(&mut self, piece: u32, rng: &mut fastrand::Rng) {
         if self.open.remove(&piece).is_some() {
             self.partial.remove(&piece);
-            // What is stored already was only to be fetched once more.
+            // A stored piece was only being fetched once more.
             if !self.have.get(piece) {
                 self.availability.list(piece, rng);
                 self.lowest = self.lowest.min(piece);
@@ -384,8 +384,8 @@ impl Picker {
         other
     }
 
-    /// A piece to open. One that came corrupt comes first: until it is right, whoever sent the
-    /// wrong block goes on being asked.
+    /// A piece to open. One that was corrupt comes first: until it is right, the source of the
+    /// corrupt block is not known and is asked for more.
     pub(crate) fn next_to_open(&mut self, theirs: &Bitfield) -> Option<u32> {
         if let Some(&piece) =
             self.suspects.iter().find(|&&piece| self.is_free(piece) && theirs.get(piece))
@@ -400,7 +400,7 @@ impl Picker {
         }
     }
 
-    /// How many pieces from the first one on are here or asked for.
+    /// How many pieces from the first one on are here or requested.
     pub(crate) fn requested_prefix(&mut self) -> u32 {
         while self.lowest < self.have.len() && !self.availability.is_listed(self.lowest) {
             self.lowest += 1;

@@ -21,7 +21,7 @@ fn set(pieces: u32, members: &[u32]) -> Bitfield {
 }
 
 #[test]
-fn the_rarest_piece_is_opened_first_and_finished_by_whom_began_it() {
+fn the_rarest_piece_is_opened_first_and_finished_by_the_peer_that_began_it() {
     let (mut picker, mut rng) = picker(5, 2);
     let all = Bitfield::full(5);
     for piece in [0, 1, 2, 3, 4, 0, 1, 3, 4] {
@@ -35,7 +35,7 @@ fn the_rarest_piece_is_opened_first_and_finished_by_whom_began_it() {
 }
 
 #[test]
-fn others_join_in_before_they_open_more() {
+fn other_peers_join_an_open_piece_before_they_open_another() {
     let (mut picker, mut rng) = picker(4, 4);
     let all = Bitfield::full(4);
     let first = picker.next_block(Time(0), A, &all, 16384, &mut rng).unwrap().block;
@@ -44,7 +44,7 @@ fn others_join_in_before_they_open_more() {
 }
 
 #[test]
-fn only_what_a_peer_has_is_asked_of_it() {
+fn only_what_a_peer_has_is_requested_of_it() {
     let (mut picker, mut rng) = picker(4, 1);
     assert_eq!(
         picker.next_block(Time(0), A, &set(4, &[3]), 16384, &mut rng).unwrap().block.piece,
@@ -54,7 +54,7 @@ fn only_what_a_peer_has_is_asked_of_it() {
 }
 
 #[test]
-fn the_end_game_doubles_the_oldest_once() {
+fn the_end_game_requests_the_oldest_once_more() {
     let (mut picker, mut rng) = picker(2, 1);
     let all = Bitfield::full(2);
     let a = picker.next_block(Time(1), A, &all, 16384, &mut rng).unwrap().block;
@@ -96,7 +96,7 @@ fn a_corrupt_piece_comes_from_one_peer_the_next_time() {
     assert!(picker.is_suspect(0));
     let again = picker.next_block(Time(0), B, &all, 16384, &mut rng).unwrap().block;
     assert_eq!(picker.next_block(Time(0), A, &all, 16384, &mut rng), None);
-    assert_eq!(picker.on_block(A, a), None, "a late block of somebody else is not mixed in");
+    assert_eq!(picker.on_block(A, a), None, "a late block of another peer is not mixed in");
     assert_eq!(picker.release(B, again, &mut rng), Some(0));
     assert!(picker.next_block(Time(0), A, &all, 16384, &mut rng).is_some());
 }
@@ -120,7 +120,7 @@ fn a_corrupt_piece_is_fetched_again_before_any_other() {
         assert_ne!(
             picker.next_block(Time(0), A, &all, 16384, &mut rng).unwrap().block,
             first,
-            "C was asked for it"
+            "it was requested of C"
         );
     }
 }
@@ -161,7 +161,7 @@ fn open_pieces_are_bounded_and_an_idle_one_makes_room() {
 }
 
 #[test]
-fn in_order_goes_upwards() {
+fn in_order_pieces_are_opened_in_ascending_order() {
     let geometry = Geometry::new(6 * 16384, 16384).unwrap();
     let mut rng = fastrand::Rng::with_seed(3);
     let mut picker = Picker::new(geometry, set(6, &[1]), PickOrder::InOrder, 1 << 20, &mut rng);

@@ -45,7 +45,7 @@ pub(crate) enum SessionEvent {
 
     /// json-torrent: the peer requests a whole piece.
     PieceRequested(u32),
-    /// json-torrent: the peer announces its pieces, so it can be told of ours at any time.
+    /// json-torrent: the peer announces its pieces, so that ours may be announced at any time.
     AnnouncementsAllowed,
 
     /// chunk: a client said where it accepts connections, for the first time or again.

@@ -146,10 +146,7 @@ impl JsonTorrentSession {
         self.unannounced.push(piece);
     }
 
-    /// The pieces to announce now: none until the peer can be told, and none that it has itself.
-    ///
-    /// # Errors
-    /// When there are so many that another connection is better.
+    /// When there are too many, and another connection is better.
     pub(crate) fn take_announcements(
         &mut self,
         is_peer_interested: bool,

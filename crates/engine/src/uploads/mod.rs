@@ -193,8 +193,9 @@ impl Uploads {
         }
     }
 
-    /// Gives the slots to the peers that send the most, if that is how uploads are shared. `rate`:
-    /// bytes a second that a peer sends us. `draw`: another peer is unchoked optimistically.
+    /// Gives the slots to the peers with the highest rates, if that is how uploads are shared.
+    /// `rate`: bytes a second of a peer, given its upload. `draw`: another peer is unchoked
+    /// optimistically.
     pub(crate) fn rechoke_tit_for_tat(
         &mut self,
         now: Time,
@@ -442,7 +443,7 @@ impl Uploads {
         }
     }
 
-    /// Among strangers a new peer may request a few pieces before it has earned anything (BEP 6).
+    /// With tit-for-tat, a new peer may request a few pieces before it has earned a slot (BEP 6).
     pub(crate) fn allow_fast(
         &self,
         now: Time,

@@ -1,5 +1,5 @@
-//! Super-seeding: which pieces the origin of a flash crowd offers to which peer, so that every piece
-//! leaves it once before any leaves it twice. No messages.
+//! Super-seeding: which pieces the origin of a flash crowd offers to which peer, so that every
+//! piece leaves it once before any leaves it twice. No messages.
 //!
 //! After BEP 16, the origin looks like a peer that has nothing and reveals pieces one at a time.
 //! Unlike there, it never waits for proof that a piece was passed on: each peer always holds a few
@@ -114,7 +114,7 @@ mod tests {
                     seeding.offer(&theirs[peer], &mut offers[peer], 0, 32768, &mut rng)
                 {
                     order.push(piece);
-                    // It is asked for at once, but nobody ever says that it arrived.
+                    // It is requested at once, but its arrival is never announced.
                     assert!(offers[peer].on_used(piece));
                 }
             }

@@ -14,9 +14,9 @@ use crate::{
 };
 
 impl Engine {
-    /// Sends our extension handshake. A stranger that believes us to have nothing would disconnect
-    /// if it were told that we only upload (libtorrent does), so that with super-seeding only peers
-    /// that run the same program are told.
+    /// Sends our extension handshake. With super-seeding we seem to have nothing, and other
+    /// programs disconnect a peer that has nothing and only uploads (libtorrent does), so that only
+    /// peers that run the same program are told that we only upload.
     pub(super) fn send_extension_handshake(&mut self, now: Time, conn: ConnId) {
         let (metadata_size, is_private) = match &self.content {
             ContentPhase::Ready { metadata, is_private } => {

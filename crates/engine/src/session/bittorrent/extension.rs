@@ -16,7 +16,7 @@ const UT_PEX_ID: u8 = 2;
 /// Requests that are sent ahead to a peer that does not say how many it queues.
 const DEFAULT_REQUEST_QUEUE: u32 = 250;
 
-/// The most requests that are sent ahead to one peer, whatever it says.
+/// The limit of requests that are sent ahead to one peer, whatever it says.
 const MAX_REQUEST_QUEUE: u32 = 4096;
 
 /// What the peer said in its extension handshake.

@@ -213,3 +213,52 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use sow_wire::{chunk, json_torrent};
+
+    use super::*;
+
+    const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn chunk_session() -> Session {
+        let handshake = PeerHandshake::Chunk { local: LOCAL };
+        Session::new(Time(0), handshake, Direction::Dialed, Some(4))
+    }
+
+    fn json_session() -> Session {
+        let handshake = PeerHandshake::JsonTorrent { local: LOCAL };
+        Session::new(Time(0), handshake, Direction::Dialed, Some(4))
+    }
+
+    #[test]
+    fn a_message_of_another_dialect_is_unexpected() {
+        let message = Message::Chunk(chunk::Message::PeerHello);
+        let result = json_session().handle_message(Time(0), message);
+        assert_eq!(result, Err(Misbehavior::unexpected("one of chunk".to_owned()).into()));
+    }
+
+    #[test]
+    fn a_decision_is_said_in_the_dialect_or_not_at_all() {
+        let request = Decision::Request(Block { piece: 3, offset: 0, length: 10 });
+        let json = json_torrent::Message::Request(3);
+        assert_eq!(json_session().encode(request), Some(Message::JsonTorrent(json)));
+        let chunk = chunk::Message::Request(3);
+        assert_eq!(chunk_session().encode(request), Some(Message::Chunk(chunk)));
+        assert_eq!(chunk_session().encode(Decision::Unchoke), None);
+        assert_eq!(json_session().encode(Decision::KeepAlive), None);
+    }
+
+    #[test]
+    fn a_whole_piece_is_requested_one_at_a_time() {
+        let mut session = json_session();
+        assert!(session.may_request());
+        session.encode(Decision::Request(Block { piece: 3, offset: 0, length: 10 }));
+        assert!(!session.may_request());
+        assert_eq!(session.take_awaited_piece(), Some(3));
+        assert!(session.may_request());
+    }
+}

@@ -475,3 +475,118 @@ impl Uploads {
         (0..ALLOWED_FAST_PIECES.min(self.pieces)).any(|_| rng.u32(..self.pieces) == piece)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sow_content::InfoHash;
+    use sow_wire::{
+        bittorrent::{Handshake, Message},
+        dialect,
+    };
+
+    use super::*;
+    use crate::io::{Direction, PeerHandshake};
+
+    const NOW: Time = Time(0);
+    const UNIT: u32 = 16 * 1024;
+
+    /// The uploads of four pieces to peers that connect one after the other.
+    struct Fixture {
+        uploads: Uploads,
+        connections: Connections,
+        out: VecDeque<Output>,
+    }
+
+    impl Fixture {
+        fn new(slots: usize, peers: u64) -> Self {
+            let mut config = Config::new(PeerId([0; 20]), 1, 1);
+            config.upload_slots = slots;
+            let mut uploads = Uploads::new(NOW, &config);
+            uploads.begin(4, 2 * UNIT, false, &mut fastrand::Rng::with_seed(1));
+            let mut connections = Connections::new(&config);
+            for conn in (1..=peers).map(ConnId) {
+                let (info_hash, peer_id) = (InfoHash([0; 20]), PeerId([conn.0 as u8; 20]));
+                let handshake = Handshake { info_hash, peer_id, fast: true, extended: false };
+                let handshake = PeerHandshake::BitTorrent(handshake);
+                let addr = ([10, 0, 0, conn.0 as u8], 1).into();
+                let direction = Direction::Accepted;
+                let connection = connections.insert(NOW, conn, addr, direction, handshake, Some(4));
+                uploads.add_peer(connection);
+            }
+            let mut this = Self { uploads, connections, out: VecDeque::new() };
+            this.rechoke(NOW);
+            this
+        }
+
+        fn rechoke(&mut self, now: Time) -> Vec<(ConnId, Message)> {
+            self.uploads.rechoke_cooperative(now, &mut self.connections, &mut self.out);
+            self.messages()
+        }
+
+        fn request(&mut self, conn: u64, block: Block, have: bool) -> Result<bool, Misbehavior> {
+            let connection = self.connections.get_mut(ConnId(conn)).unwrap();
+            self.uploads.on_request(NOW, connection, block, have, &mut self.out)
+        }
+
+        fn messages(&mut self) -> Vec<(ConnId, Message)> {
+            let message = |output| match output {
+                Output::Send { conn, message: dialect::Message::BitTorrent(message) } => {
+                    (conn, message)
+                }
+                other => panic!("{other:?}"),
+            };
+            self.out.drain(..).map(message).collect()
+        }
+    }
+
+    fn block(piece: u32) -> Block {
+        Block { piece, offset: 0, length: UNIT }
+    }
+
+    #[test]
+    fn a_choke_rejects_what_was_requested() {
+        let mut fixture = Fixture::new(1, 2);
+        assert!(!fixture.uploads.is_choked(ConnId(1)) && fixture.uploads.is_choked(ConnId(2)));
+        assert!(fixture.uploads.on_interest(ConnId(1), true));
+        assert!(fixture.uploads.on_interest(ConnId(2), true));
+        assert!(!fixture.uploads.on_interest(ConnId(2), true), "that is known");
+        assert_eq!(fixture.request(1, block(0), true), Ok(true));
+        let Block { piece, offset, length } = block(0);
+        let request = sow_wire::bittorrent::BlockRequest { piece, offset, length };
+        assert_eq!(
+            fixture.rechoke(Time(10_000_000)),
+            [
+                (ConnId(1), Message::Choke),
+                (ConnId(1), Message::Reject(request)),
+                (ConnId(2), Message::Unchoke)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_request_is_rejected_while_it_is_choked_or_the_piece_is_missing() {
+        let mut fixture = Fixture::new(1, 2);
+        assert_eq!(fixture.request(2, block(0), true), Ok(false));
+        assert_eq!(fixture.request(1, block(0), false), Ok(false));
+        let rejected = fixture.messages();
+        assert!(rejected.iter().all(|(_, message)| matches!(message, Message::Reject(_))));
+        assert_eq!(rejected.len(), 2);
+    }
+
+    #[test]
+    fn the_piece_with_the_fewest_copies_is_sent_first_and_few_at_once() {
+        let mut fixture = Fixture::new(2, 2);
+        for piece in [1, 2, 3] {
+            assert_eq!(fixture.request(1, block(piece), true), Ok(true));
+            assert_eq!(fixture.request(2, block(piece), true), Ok(true));
+        }
+        let copies = |piece| if piece == 2 { 0 } else { 9 };
+        let (connections, out) = (&mut fixture.connections, &mut fixture.out);
+        fixture.uploads.send_blocks(NOW, copies, connections, out);
+        let sent: Vec<Output> = out.drain(..).collect();
+        assert_eq!(sent.len() as u64 * u64::from(UNIT), MIN_SENDING_BYTES);
+        assert_eq!(sent[0], Output::SendBlock { conn: ConnId(1), block: block(2) });
+        assert!(fixture.uploads.on_block_sent(NOW, ConnId(1), block(2)));
+        assert_eq!(fixture.uploads.rate().total(), u64::from(UNIT));
+    }
+}

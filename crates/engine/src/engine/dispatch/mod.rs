@@ -133,3 +133,95 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sow_content::{Bitfield, Geometry, InfoHash};
+    use sow_wire::bittorrent::{self, BlockRequest, Handshake, PeerId};
+
+    use super::*;
+    use crate::{
+        config::{Config, Content, Integrity},
+        io::{Direction, Event, Input, PeerHandshake},
+    };
+
+    const CONN: ConnId = ConnId(1);
+    const NOW: Time = Time(0);
+
+    /// An engine with the pieces `have` of four, and one connection.
+    fn engine(have: Bitfield) -> Engine {
+        let content = Content {
+            geometry: Geometry::new(4 << 15, 1 << 15).unwrap(),
+            have,
+            metadata: bytes::Bytes::new(),
+            private: false,
+            proof: Integrity::PieceHashes,
+            md5: None,
+        };
+        let config = Config::new(PeerId([0; 20]), 1, 1);
+        let info_hash = InfoHash([0; 20]);
+        let mut engine = Engine::new(config, info_hash, Some(content), NOW);
+        let peer_id = PeerId([1; 20]);
+        let handshake = Handshake { info_hash, peer_id, fast: true, extended: false };
+        engine.handle(
+            NOW,
+            Input::Connected {
+                conn: CONN,
+                addr: ([10, 0, 0, 1], 1).into(),
+                direction: Direction::Accepted,
+                introduction: PeerHandshake::BitTorrent(handshake),
+            },
+        );
+        engine.out.clear();
+        engine
+    }
+
+    fn apply(engine: &mut Engine, event: SessionEvent) -> Vec<Output> {
+        engine.apply(NOW, CONN, event).unwrap();
+        engine.out.drain(..).collect()
+    }
+
+    fn sent(message: bittorrent::Message) -> Output {
+        Output::Send { conn: CONN, message: message.into() }
+    }
+
+    #[test]
+    fn a_have_leads_to_interest_and_an_unchoke_to_requests() {
+        let mut engine = engine(Bitfield::new(4));
+        let message = bittorrent::Message::Have(2);
+        engine.on_message(NOW, CONN, message.into());
+        let outputs: Vec<Output> = engine.out.drain(..).collect();
+        assert_eq!(outputs, [sent(bittorrent::Message::Interested)]);
+        let outputs = apply(&mut engine, SessionEvent::Unchoked);
+        let of_piece = |output: &Output| {
+            matches!(output, Output::Send { message: Message::BitTorrent(message), .. }
+                if matches!(message, bittorrent::Message::Request(request) if request.piece == 2))
+        };
+        assert!(!outputs.is_empty() && outputs.iter().all(of_piece), "{outputs:?}");
+        assert!(apply(&mut engine, SessionEvent::Unchoked).is_empty(), "that is known");
+    }
+
+    #[test]
+    fn a_request_leads_to_a_block_or_a_misbehavior() {
+        let mut engine = engine(Bitfield::full(4));
+        let request = |piece| BlockRequest { piece, offset: 0, length: 1 << 14 };
+        let outputs = apply(&mut engine, SessionEvent::BlockRequested(request(3)));
+        assert!(matches!(outputs[..], [Output::SendBlock { conn: CONN, .. }]), "{outputs:?}");
+        let result = engine.apply(NOW, CONN, SessionEvent::BlockRequested(request(4)));
+        assert_eq!(result, Err(Misbehavior::RequestOutOfRange.into()));
+    }
+
+    #[test]
+    fn a_complete_peer_is_reported_and_a_misbehaving_one_is_disconnected() {
+        let mut engine = engine(Bitfield::new(4));
+        engine.on_message(NOW, CONN, bittorrent::Message::HaveAll.into());
+        let outputs: Vec<Output> = engine.out.drain(..).collect();
+        let is_complete =
+            |output: &Output| matches!(output, Output::Event(Event::PeerComplete { .. }));
+        assert!(outputs.iter().any(is_complete), "{outputs:?}");
+        engine.on_message(NOW, CONN, bittorrent::Message::HaveAll.into());
+        let reason: DisconnectReason = Misbehavior::LateBitfield.into();
+        assert_eq!(engine.out.front(), Some(&Output::Disconnect { conn: CONN, reason }));
+        assert!(engine.connections.is_empty());
+    }
+}

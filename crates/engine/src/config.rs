@@ -83,7 +83,7 @@ pub struct Content {
     /// Peers come from trackers alone (BEP 27).
     pub private: bool,
     /// How the content is verified.
-    pub proof: Integrity,
+    pub integrity: Integrity,
     /// The MD5 of the content, if it is known already.
     pub md5: Option<[u8; 16]>,
 }

@@ -194,7 +194,7 @@ pub enum Input {
         /// Which side opened it.
         direction: Direction,
         /// How it began.
-        introduction: PeerHandshake,
+        handshake: PeerHandshake,
     },
     /// A dial failed.
     DialFailed {
@@ -240,7 +240,7 @@ pub enum Input {
         /// The index of the piece.
         piece: u32,
         /// The outcome.
-        verdict: StoreOutcome,
+        outcome: StoreOutcome,
     },
     /// Addresses of peers.
     PeersFound {

@@ -29,7 +29,7 @@
 //!     have: Bitfield::new(10),
 //!     metadata: bytes::Bytes::new(),
 //!     private: false,
-//!     proof: Integrity::PieceHashes,
+//!     integrity: Integrity::PieceHashes,
 //!     md5: None,
 //! };
 //! let config = Config::new(PeerId(*b"-XX0001-000000000000"), 6881, 1);

@@ -96,8 +96,8 @@ impl Engine {
             return;
         }
         match input {
-            Input::Connected { conn, addr, direction, introduction } => {
-                self.on_connected(now, conn, addr, direction, introduction);
+            Input::Connected { conn, addr, direction, handshake } => {
+                self.on_connected(now, conn, addr, direction, handshake);
             }
             Input::DialFailed { addr } => {
                 self.connections.on_dial_failed(now, addr);
@@ -111,7 +111,7 @@ impl Engine {
             Input::ReadFailed { conn, reason } => self.on_read_failed(now, conn, reason),
             Input::Message { conn, message } => self.on_message(now, conn, message),
             Input::BlockSent { conn, block } => self.on_block_sent(now, conn, block),
-            Input::Stored { piece, verdict } => self.on_stored(now, piece, verdict),
+            Input::Stored { piece, outcome } => self.on_stored(now, piece, outcome),
             Input::PeersFound { source, dialect, addrs } => {
                 self.on_peers_found(now, source, dialect, addrs);
             }
@@ -196,12 +196,12 @@ impl Engine {
     }
 
     fn begin_content(&mut self, now: Time, content: Content) {
-        let Content { geometry, have, metadata, private: is_private, proof, md5 } = content;
-        let needs_verification = proof == Integrity::FileDigest && !self.config.chunk.server;
+        let Content { geometry, have, metadata, private: is_private, integrity, md5 } = content;
+        let needs_verification = integrity == Integrity::FileDigest && !self.config.chunk.server;
         let is_super_seeding = self.config.spread && have.is_full() && !needs_verification;
         let (pieces, piece_length) = (geometry.pieces(), geometry.piece_length());
         self.uploads.begin(pieces, piece_length, is_super_seeding, &mut self.rng);
-        self.downloads.begin(now, geometry, have, proof, md5, &mut self.rng);
+        self.downloads.begin(now, geometry, have, integrity, md5, &mut self.rng);
         self.content = ContentPhase::Ready { metadata, is_private };
     }
 

@@ -25,7 +25,7 @@ pub(crate) fn content(have: Bitfield, is_private: bool) -> Content {
         have,
         metadata: Bytes::from_static(METADATA),
         private: is_private,
-        proof: Integrity::PieceHashes,
+        integrity: Integrity::PieceHashes,
         md5: None,
     }
 }
@@ -242,7 +242,7 @@ fn a_claimed_peer_id_takes_no_place_of_another_peer() {
         conn: origin,
         addr,
         direction: Direction::Dialed,
-        introduction: PeerHandshake::BitTorrent(handshake),
+        handshake: PeerHandshake::BitTorrent(handshake),
     });
     let (claimant, outputs) = scene.connect_as(7, true, true);
     assert_eq!(disconnect_reason(claimant, &outputs), Some(DisconnectReason::DuplicateConnection));
@@ -255,7 +255,7 @@ fn a_claimed_peer_id_takes_no_place_of_another_peer() {
         conn: again,
         addr,
         direction: Direction::Dialed,
-        introduction: PeerHandshake::BitTorrent(handshake),
+        handshake: PeerHandshake::BitTorrent(handshake),
     });
     assert_eq!(disconnect_reason(again, &outputs), None);
 }
@@ -327,7 +327,7 @@ fn a_corrupt_piece_from_one_peer_bans_it() {
         length: PIECE
     }));
     let digests = vec![[1; 20]; 2];
-    let outputs = scene.input(Input::Stored { piece, verdict: StoreOutcome::Corrupt { digests } });
+    let outputs = scene.input(Input::Stored { piece, outcome: StoreOutcome::Corrupt { digests } });
     assert_eq!(disconnect_reason(conn, &outputs), Some(DisconnectReason::Banned));
     assert!(outputs.iter().any(|output| matches!(output, Output::Event(Event::Banned { .. }))));
     let (again, outputs) = scene.connect_as(1, true, true);
@@ -349,7 +349,7 @@ fn an_incomplete_buffer_is_no_fault_of_a_peer_and_the_piece_is_requested_again()
     for &request in &of_piece {
         later.extend(scene.deliver(conn, request).1);
     }
-    let mut outputs = scene.input(Input::Stored { piece, verdict: StoreOutcome::IncompleteBuffer });
+    let mut outputs = scene.input(Input::Stored { piece, outcome: StoreOutcome::IncompleteBuffer });
     assert_eq!(disconnect_reason(conn, &outputs), None);
     assert!(outputs.contains(&Output::Event(Event::IncompleteBuffer { piece })));
     outputs.extend(later);
@@ -376,7 +376,7 @@ fn after_a_storage_failure_nothing_more_is_requested() {
     let (conn, asked) = scene.provider();
     let piece = asked[0].piece;
     asked.iter().for_each(|&request| _ = scene.deliver(conn, request));
-    scene.input(Input::Stored { piece, verdict: StoreOutcome::Failed });
+    scene.input(Input::Stored { piece, outcome: StoreOutcome::Failed });
     let (late, asked) = scene.provider();
     assert!(asked.is_empty());
     assert!(requests(late, &scene.tick(1000)).is_empty());

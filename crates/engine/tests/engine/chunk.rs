@@ -30,7 +30,7 @@ pub(crate) fn content(have: Bitfield, integrity: Integrity) -> Content {
         have,
         metadata: Bytes::new(),
         private: false,
-        proof: integrity,
+        integrity,
     }
 }
 
@@ -60,10 +60,10 @@ impl Scene {
     }
 
     /// A whole piece arrives, and is stored with an outcome.
-    pub(crate) fn piece(&mut self, conn: ConnId, piece: u32, verdict: StoreOutcome) -> Vec<Output> {
+    pub(crate) fn piece(&mut self, conn: ConnId, piece: u32, outcome: StoreOutcome) -> Vec<Output> {
         let (_, mut outputs) = self.deliver(conn, BlockRequest { piece, offset: 0, length: PIECE });
         if outputs.iter().any(|output| matches!(output, Output::Store { .. })) {
-            outputs.extend(self.input(Input::Stored { piece, verdict }));
+            outputs.extend(self.input(Input::Stored { piece, outcome }));
         }
         outputs
     }
@@ -153,7 +153,7 @@ fn a_missing_chunk_is_refused_and_an_original_program_is_disconnected() {
             have,
             metadata: Bytes::new(),
             private: false,
-            proof: Integrity::FileDigest,
+            integrity: Integrity::FileDigest,
             md5: None,
         };
         let mut scene = Scene::new(Some(content), |config| config.chunk.spelling = spelling);
@@ -300,7 +300,7 @@ fn chunks_that_wait_for_their_md5_do_not_keep_a_hole_from_being_filled() {
         have,
         metadata: Bytes::new(),
         private: false,
-        proof: Integrity::FileDigest,
+        integrity: Integrity::FileDigest,
         md5: None,
     };
     let mut scene = Scene::new(Some(content), |_| {});

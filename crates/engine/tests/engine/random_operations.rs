@@ -44,14 +44,14 @@ fn no_sequence_of_operations_breaks_the_engine() {
                     scene.deliver(conn, request).1
                 }
                 4 => {
-                    let verdict = match rng.u8(..3) {
+                    let outcome = match rng.u8(..3) {
                         0 => StoreOutcome::Verified { digests: vec![[0; 20]; 2] },
                         1 => StoreOutcome::Corrupt { digests: vec![[rng.u8(..); 20]; 2] },
                         _ => StoreOutcome::Failed,
                     };
                     // Answers that were not asked for do not matter either, as long as the piece
                     // exists.
-                    scene.input(Input::Stored { piece: rng.u32(..PIECES), verdict })
+                    scene.input(Input::Stored { piece: rng.u32(..PIECES), outcome })
                 }
                 5 => scene.input(Input::PeersFound {
                     dialect: Dialect::BitTorrent,

@@ -67,11 +67,11 @@ impl Scene {
         &mut self,
         addr: SocketAddr,
         direction: Direction,
-        introduction: PeerHandshake,
+        handshake: PeerHandshake,
     ) -> (ConnId, Vec<Output>) {
         self.connections += 1;
         let conn = ConnId(self.connections);
-        let outputs = self.input(Input::Connected { conn, addr, direction, introduction });
+        let outputs = self.input(Input::Connected { conn, addr, direction, handshake });
         (conn, outputs)
     }
 
@@ -80,7 +80,7 @@ impl Scene {
         &mut self,
         host: u8,
         direction: Direction,
-        introduction: PeerHandshake,
+        handshake: PeerHandshake,
     ) -> (ConnId, Vec<Output>) {
         let port = match direction {
             Direction::Dialed => 52000,
@@ -89,9 +89,9 @@ impl Scene {
         let addr = SocketAddr::from(([10, 0, 0, host], port));
         if direction == Direction::Dialed {
             let source = if host == 1 { PeerSource::Named } else { PeerSource::Tracker };
-            self.find(source, introduction.dialect(), addr);
+            self.find(source, handshake.dialect(), addr);
         }
-        self.connect(addr, direction, introduction)
+        self.connect(addr, direction, handshake)
     }
 
     /// An address of a peer is found.

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use sow_content::Geometry;
-use sow_wire::chunk::{ErrorId, Message, ORIGINAL_LIMIT, Spelling, fitting_peers};
+use sow_wire::chunk::{ErrorId, Message, ORIGINAL_MESSAGE_LIMIT, Spelling, fitting_peers};
 
 use super::super::{ContentPhase, Engine};
 use crate::{
@@ -272,7 +272,7 @@ impl Engine {
         self.rng.shuffle(&mut peers);
         peers.truncate(MAX_HELLO_PEERS);
         if self.config.chunk.spelling == Spelling::Original {
-            peers = fitting_peers(file_size, chunk_size, peers, ORIGINAL_LIMIT);
+            peers = fitting_peers(file_size, chunk_size, peers, ORIGINAL_MESSAGE_LIMIT);
         }
         Message::ServerHello { file_size, chunk_size, peers }
     }

@@ -155,7 +155,7 @@ mod tests {
             have,
             metadata: bytes::Bytes::new(),
             private: false,
-            proof: Integrity::PieceHashes,
+            integrity: Integrity::PieceHashes,
             md5: None,
         };
         let config = Config::new(PeerId([0; 20]), 1, 1);
@@ -169,7 +169,7 @@ mod tests {
                 conn: CONN,
                 addr: ([10, 0, 0, 1], 1).into(),
                 direction: Direction::Accepted,
-                introduction: PeerHandshake::BitTorrent(handshake),
+                handshake: PeerHandshake::BitTorrent(handshake),
             },
         );
         engine.out.clear();

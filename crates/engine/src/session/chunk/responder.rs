@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use sow_content::Bitfield;
-use sow_wire::chunk::{ErrorId, MAX_LIST, Message, ORIGINAL_LIMIT, Spelling, fitting_ids};
+use sow_wire::chunk::{
+    ErrorId, MAX_CHUNK_LIST, Message, ORIGINAL_MESSAGE_LIMIT, Spelling, fitting_ids,
+};
 
 use super::{PeerPieces, SessionEvent};
 use crate::{disconnect::Misbehavior, io::Time};
@@ -132,7 +134,7 @@ impl Responder {
             Spelling::Documented if have.count() <= MAX_LISTED_CHUNKS => have.iter().collect(),
             spelling => {
                 let is_original = spelling == Spelling::Original;
-                let limit = if is_original { ORIGINAL_LIMIT } else { MAX_LIST / 2 };
+                let limit = if is_original { ORIGINAL_MESSAGE_LIMIT } else { MAX_CHUNK_LIST / 2 };
                 let (mut new, mut old): (Vec<u32>, Vec<u32>) =
                     have.iter().partition(|&piece| !listed.get(piece));
                 rng.shuffle(&mut new);

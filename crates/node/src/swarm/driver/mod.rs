@@ -208,7 +208,7 @@ impl Driver {
     fn set_content(&mut self, content: SwarmContent) {
         let ready = engine_content(&content);
         self.codec_limits.set_geometry(ready.geometry);
-        let is_verified_by_digest = ready.proof == Integrity::FileDigest;
+        let is_verified_by_digest = ready.integrity == Integrity::FileDigest;
         self.content = Some(content);
         self.handle_input(Input::ContentReady(Box::new(ready)));
         if is_verified_by_digest {
@@ -279,7 +279,7 @@ impl Driver {
             &mut self.connection_tasks,
         );
         self.connections.insert(conn, connection);
-        self.handle_input(Input::Connected { conn, addr, direction, introduction });
+        self.handle_input(Input::Connected { conn, addr, direction, handshake: introduction });
     }
 
     fn on_received(&mut self, conn: ConnId, batch: Vec<Received>) {
@@ -316,7 +316,7 @@ impl Driver {
             self.digest.reset();
         }
         self.report_failure(error);
-        self.handle_input(Input::Stored { piece, verdict });
+        self.handle_input(Input::Stored { piece, outcome: verdict });
         if self.is_verified_by_digest() {
             self.advance_digest();
         }
@@ -427,7 +427,7 @@ fn engine_content(content: &SwarmContent) -> Content {
         metadata: content.metadata.clone(),
         private: content.info.private,
         md5: content.md5,
-        proof: if content.info.has_hashes() {
+        integrity: if content.info.has_hashes() {
             Integrity::PieceHashes
         } else {
             Integrity::FileDigest

@@ -97,9 +97,9 @@ impl Driver {
             Ok(bytes) => bytes,
             Err(error) => {
                 tracing::error!(piece, length, %error, "the buffer is not exactly the piece");
-                let verdict = StoreOutcome::IncompleteBuffer;
+                let outcome = StoreOutcome::IncompleteBuffer;
                 let now = self.node.clock.now();
-                return self.engine.handle(now, Input::Stored { piece, verdict });
+                return self.engine.handle(now, Input::Stored { piece, outcome });
             }
         };
         let task = match mode {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sow_lab::{
     record::{Missing, Run},
     report,
-    run::{self, LedgerError, Outcome, Plan, ProgressReporter, RunError, Setup},
+    run::{self, LedgerError, Outcome, Plan, Progress, RunError, Setup},
     scenario::ScenarioError,
 };
 
@@ -38,9 +38,9 @@ pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure>
     };
     let report = report.clone();
     blocking(move || {
-        let mut progress = ProgressReporter { report: &report, done: 0, all: 0 };
+        let mut reporter = ProgressReporter { report: &report, done: 0, all: 0 };
         let outcome =
-            run::run(&scenario, &setup, stop.flag(), &mut |progress| progress.on_event(&progress))?;
+            run::run(&scenario, &setup, stop.flag(), &mut |progress| reporter.on_progress(&progress))?;
         write_report(&setup, outcome, &report)
     })
     .await
@@ -93,7 +93,7 @@ struct ProgressReporter<'a> {
 }
 
 impl ProgressReporter<'_> {
-    fn on_event(&mut self, progress: &Progress<'_>) {
+    fn on_progress(&mut self, progress: &Progress<'_>) {
         match progress {
             Progress::Planned(plan) => self.planned(plan),
             Progress::Missing(missing) => self.missing(missing),
@@ -107,8 +107,8 @@ impl ProgressReporter<'_> {
                     );
                 }
             }
-            ProgressReporter::Finished { run, bound } => self.made(run, *bound),
-            ProgressReporter::Failed(failure) => {
+            Progress::Finished { run, bound } => self.made(run, *bound),
+            Progress::Failed(failure) => {
                 self.done += 1;
                 self.report.event(&Event::Failure(failure));
                 let label = self.label(&failure.mode, failure.users, &failure.file);

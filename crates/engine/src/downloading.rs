@@ -229,6 +229,7 @@ impl Engine {
     fn keep(&mut self, now: Time, conn: ConnId, block: Block) -> Option<Block> {
         let Phase::Ready(ready) = &mut self.phase else { return None };
         let arrival = ready.picker.arrived(conn, block)?;
+        let length = ready.geometry.length_of(block.piece);
         let storing = match ready.proof {
             Integrity::PieceHashes => {
                 StoreMode::Verify { digests: ready.picker.is_suspect(block.piece) }
@@ -245,7 +246,7 @@ impl Engine {
             if storing == StoreMode::WriteUnverified {
                 self.note_origin(conn, block.piece);
             }
-            self.push(Output::Store { piece: block.piece, storing });
+            self.push(Output::Store { piece: block.piece, mode: storing, length });
         }
         Some(arrival.kept)
     }

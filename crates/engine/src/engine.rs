@@ -384,6 +384,13 @@ impl Engine {
             StoreOutcome::Verified { digests } => self.piece_verified(now, piece, &digests),
             StoreOutcome::WrittenUnverified { differed } => self.piece_kept(now, piece, differed),
             StoreOutcome::Corrupt { digests } => self.piece_corrupt(now, piece, &digests),
+            StoreOutcome::IncompleteBuffer => {
+                if let Phase::Ready(ready) = &mut self.phase {
+                    ready.picker.start_over(piece, false, &mut self.rng);
+                    self.generation += 1;
+                    self.refill(now);
+                }
+            }
             StoreOutcome::Failed => {
                 if let Phase::Ready(ready) = &mut self.phase {
                     ready.halted = true;

@@ -123,6 +123,9 @@ pub enum StoreOutcome {
         /// A digest for each 16 KiB.
         digests: Vec<[u8; 20]>,
     },
+    /// The blocks kept for it are not exactly the piece, so it was not hashed: a defect of this
+    /// program, and no fault of a peer. The piece is fetched again.
+    IncompleteBuffer,
     /// It could not be written. The world reports the error itself; the engine stops asking for
     /// pieces.
     Failed,
@@ -300,8 +303,10 @@ pub enum Output {
     Store {
         /// Which piece.
         piece: u32,
-        /// How.
-        storing: StoreMode,
+        /// What to do with it.
+        mode: StoreMode,
+        /// Its length in bytes, which the kept blocks must have together.
+        length: u32,
     },
     /// Every piece is stored: answer with [`Input::FileDigest`].
     DigestFile,

@@ -376,9 +376,11 @@ fn a_corrupt_piece_from_one_peer_bans_it() {
     for request in asked {
         outputs.extend(scene.deliver(conn, request).1);
     }
-    assert!(
-        outputs.contains(&Output::Store { piece, storing: StoreMode::Verify { digests: false } })
-    );
+    assert!(outputs.contains(&Output::Store {
+        piece,
+        mode: StoreMode::Verify { digests: false },
+        length: PIECE,
+    }));
     let digests = vec![[1; 20]; 2];
     let outputs = scene.input(Input::Stored { piece, verdict: StoreOutcome::Corrupt { digests } });
     assert_eq!(dropped(&outputs, conn), Some(DisconnectReason::Banned));

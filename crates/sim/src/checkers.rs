@@ -1,64 +1,64 @@
-//! What must hold in a world, whatever went wrong. Reads only; each checker says what is broken.
+//! What must hold in a simulated world, whatever faults it has. A checker only reads the world and
+//! describes the first violation it finds.
 
 use crate::{host::HostId, world::World};
 
 impl World {
-    /// Everybody who lives has everything.
+    /// Every running host has all pieces, and every host that completed has the right bytes.
     ///
     /// # Errors
-    /// Names the first host that has not.
+    /// The error names the first host for which this does not hold.
     pub fn check_complete(&self) -> Result<(), String> {
         for (id, host) in self.hosts.iter().enumerate() {
             if host.engine.is_some() && !host.have.is_full() {
                 return Err(format!("host {id} has {:?} at {:?}", host.have, self.now()));
             }
-            if host.complete.is_some() && !host.wrong.is_empty() {
-                return Err(format!("host {id} took {:?} for right, which are wrong", host.wrong));
+            if host.completed_at.is_some() && !host.corrupt_pieces.is_empty() {
+                let pieces = &host.corrupt_pieces;
+                return Err(format!("host {id} completed with corrupt pieces: {pieces:?}"));
             }
         }
         Ok(())
     }
 
-    /// No receiver fetched a piece for good that was in its store, in any of its lives.
+    /// No host stored a piece twice, restarts included: what is in its store is not downloaded
+    /// again.
     ///
     /// # Errors
-    /// Names the first host and piece.
-    pub fn check_nothing_twice(&self) -> Result<(), String> {
+    /// The error names the first host and piece.
+    pub fn check_no_piece_stored_twice(&self) -> Result<(), String> {
         for (id, host) in self.hosts.iter().enumerate() {
             let mut seen = std::collections::BTreeSet::new();
-            if let Some(piece) = host.stored.iter().find(|&&piece| !seen.insert(piece)) {
+            if let Some(piece) = host.stored_pieces.iter().find(|&&piece| !seen.insert(piece)) {
                 return Err(format!("host {id} stored piece {piece} twice"));
             }
         }
         Ok(())
     }
 
-    /// Nobody banned a host that is not in `liars`.
+    /// Only hosts in `corrupting` are banned.
     ///
     /// # Errors
-    /// Names who banned whom.
-    pub fn check_bans(&self, liars: &[HostId]) -> Result<(), String> {
+    /// The error names the first host that banned another one, and the banned address.
+    pub fn check_bans(&self, corrupting: &[HostId]) -> Result<(), String> {
         for (id, host) in self.hosts.iter().enumerate() {
             for banned in &host.banned {
-                if !liars.iter().any(|&liar| self.hosts[liar].addr.ip() == banned.ip()) {
-                    return Err(format!("host {id} banned {banned}, which is honest"));
+                if !corrupting.iter().any(|&host| self.hosts[host].addr.ip() == banned.ip()) {
+                    return Err(format!("host {id} banned {banned}, which sent no corrupt block"));
                 }
             }
         }
         Ok(())
     }
 
-    /// How many wrong blocks of `liar` others took for right.
-    pub fn lies_of(&self, liar: HostId) -> u32 {
-        self.hosts[liar].lies
+    /// The number of corrupt blocks from `host` that other hosts accepted.
+    pub fn corrupt_blocks_accepted_from(&self, host: HostId) -> u32 {
+        self.hosts[host].accepted_corrupt_blocks
     }
 
-    /// How many hosts banned `liar`.
-    pub fn bans_of(&self, liar: HostId) -> usize {
-        let addr = self.hosts[liar].addr.ip();
-        self.hosts
-            .iter()
-            .filter(|host| host.banned.iter().any(|banned| banned.ip() == addr))
-            .count()
+    /// The number of hosts that banned `host`.
+    pub fn hosts_that_banned(&self, host: HostId) -> usize {
+        let ip = self.hosts[host].addr.ip();
+        self.hosts.iter().filter(|host| host.banned.iter().any(|banned| banned.ip() == ip)).count()
     }
 }

@@ -1,4 +1,5 @@
-//! What goes wrong in a world, and when. No judgement: that is for the checkers.
+//! Faults of a simulated world and their schedule. What must hold in spite of them is in the
+//! checkers.
 
 use std::time::Duration;
 
@@ -6,27 +7,27 @@ use sow_engine::Time;
 
 use crate::host::HostId;
 
-/// One thing that goes wrong.
+/// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// A host dies in the middle of whatever it does.
+    /// The host stops at once and loses everything that is not in its store.
     Kill(HostId),
-    /// A dead host starts again with what its store holds.
+    /// A killed host starts again with the pieces in its store.
     Restart(HostId),
-    /// From now on a host sends bytes that are wrong.
-    Lie(HostId),
-    /// A connection breaks: the one with this number, modulo how many there are.
-    Cut(usize),
+    /// From now on the host flips a bit in the first block of each piece that it uploads.
+    CorruptUploads(HostId),
+    /// A connection breaks: the one with this number, modulo the number of open connections.
+    BreakConnection(usize),
 }
 
-/// Faults in order of time.
+/// A schedule of faults, in order of time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Faults {
     schedule: Vec<(Time, Fault)>,
 }
 
 impl Faults {
-    /// Adds a fault.
+    /// Adds a fault that happens `time` after the start.
     #[must_use]
     pub fn at(mut self, time: Duration, fault: Fault) -> Self {
         self.schedule.push((Time(0) + time, fault));
@@ -34,19 +35,21 @@ impl Faults {
         self
     }
 
-    /// A random mix within `span` for a world of `receivers`: every host that dies starts again.
+    /// A random mix of faults in a world of `receivers`. Kills and broken connections happen within
+    /// `span`; each killed host starts again at most `span` later.
     pub fn random(rng: &mut fastrand::Rng, receivers: usize, span: Duration) -> Self {
         let mut faults = Self::default();
         let micros = span.as_micros() as u64;
         for _ in 0..rng.usize(..4) {
             let host = rng.usize(..=receivers);
-            let death = Duration::from_micros(rng.u64(..micros));
-            let rest = Duration::from_micros(rng.u64(1000..=micros));
-            faults = faults.at(death, Fault::Kill(host)).at(death + rest, Fault::Restart(host));
+            let killed = Duration::from_micros(rng.u64(..micros));
+            let downtime = Duration::from_micros(rng.u64(1000..=micros));
+            faults =
+                faults.at(killed, Fault::Kill(host)).at(killed + downtime, Fault::Restart(host));
         }
         for _ in 0..rng.usize(..4) {
-            faults =
-                faults.at(Duration::from_micros(rng.u64(..micros)), Fault::Cut(rng.usize(..1000)));
+            let broken = Duration::from_micros(rng.u64(..micros));
+            faults = faults.at(broken, Fault::BreakConnection(rng.usize(..1000)));
         }
         faults
     }

@@ -1,5 +1,5 @@
-//! One simulated machine: an engine, its link, and a store that remembers which bytes are right. No
-//! clock, no network.
+//! One simulated machine: an engine, its link, and a store that keeps no bytes but knows which
+//! pieces are corrupt. It has no clock and does not know other hosts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,87 +10,91 @@ use sow_content::{BLOCK_LENGTH, Bitfield, Block, Geometry};
 use sow_engine::{Engine, Message, StoreMode, StoreOutcome, Time};
 use sow_wire::bittorrent::PeerId;
 
-use crate::link::{Link, Rates};
+use crate::host_link::{HostLink, LinkConfig};
 
-/// A host, by number; the origin is number 0.
+/// The number of a host. The origin is number 0.
 pub type HostId = usize;
 
-/// What travels.
+/// One item on a connection.
 #[derive(Debug, Clone)]
 pub(crate) enum Item {
     /// A message.
     Message(Message),
-    /// A block, and whether its bytes are what they should be.
+    /// A block of the content.
     Block {
-        /// Which.
+        /// The position and length of the block.
         block: Block,
-        /// A bit of it is wrong.
-        tainted: bool,
+        /// A bit of the block is flipped.
+        corrupt: bool,
     },
 }
 
-/// One machine.
+/// A block that was received and belongs to a piece that is not stored yet.
+#[derive(Debug)]
+struct BufferedBlock {
+    length: u32,
+    corrupt: bool,
+}
+
+/// One simulated machine.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) addr: SocketAddr,
-    /// `None` while it is dead.
+    /// `None` while the host is down.
     pub(crate) engine: Option<Engine>,
-    pub(crate) link: Link<Item>,
-    /// Survives a restart.
+    pub(crate) link: HostLink<Item>,
+    /// The pieces in the store. They survive a restart.
     pub(crate) have: Bitfield,
-    pub(crate) origin: bool,
-    /// Flips a bit in the first block of every piece that it sends.
-    pub(crate) liar: bool,
-    pub(crate) lives: u32,
-    pub(crate) complete: Option<Time>,
-    /// The earliest tick that is on the agenda.
-    pub(crate) tick: Option<Time>,
-    /// Addresses that it banned.
+    pub(crate) is_origin: bool,
+    /// The host flips a bit in the first block of each piece that it uploads.
+    pub(crate) corrupts_uploads: bool,
+    /// How often the host was started. It tells events of an earlier run from those of this one.
+    pub(crate) starts: u32,
+    pub(crate) completed_at: Option<Time>,
+    /// The earliest tick in the event queue.
+    pub(crate) next_tick: Option<Time>,
+    /// The addresses that the host banned.
     pub(crate) banned: BTreeSet<SocketAddr>,
-    /// Pieces that are stored wrong: the dialect has no hashes by which that could be told.
-    pub(crate) wrong: BTreeSet<u32>,
-    /// Pieces stored, over all its lives: one that counts twice was fetched twice.
-    pub(crate) stored: Vec<u32>,
-    /// Wrong blocks that it sent and others kept.
-    pub(crate) lies: u32,
-    /// Bytes of payload sent.
-    pub(crate) served: u64,
-    assemblies: BTreeMap<u32, BTreeMap<u32, (u32, bool)>>,
+    /// The pieces that are stored with a flipped bit, which a dialect without piece hashes cannot
+    /// detect.
+    pub(crate) corrupt_pieces: BTreeSet<u32>,
+    /// Every piece that was stored, over all starts, in the order of storing.
+    pub(crate) stored_pieces: Vec<u32>,
+    /// The number of corrupt blocks that this host sent and another host accepted.
+    pub(crate) accepted_corrupt_blocks: u32,
+    /// Bytes of content that the host uploaded.
+    pub(crate) uploaded: u64,
+    /// By piece and offset.
+    piece_buffers: BTreeMap<u32, BTreeMap<u32, BufferedBlock>>,
 }
 
 impl Host {
-    /// How many bytes from the first one on are stored.
-    pub(crate) fn here_from_the_beginning(&self, geometry: Geometry) -> u64 {
-        let missing = (0..geometry.pieces()).find(|&piece| !self.have.get(piece));
-        missing.map_or(geometry.total(), |piece| geometry.range_of(piece).start)
-    }
-
-    pub(crate) fn new(index: u32, rates: Rates, have: Bitfield, origin: bool) -> Self {
+    pub(crate) fn new(index: u32, config: LinkConfig, have: Bitfield, is_origin: bool) -> Self {
         Self {
             addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::from(0x0a00_0001 + index)), 52000),
             engine: None,
-            link: Link::new(rates),
+            link: HostLink::new(config),
             have,
-            origin,
-            liar: false,
-            lives: 0,
-            complete: None,
-            tick: None,
+            is_origin,
+            corrupts_uploads: false,
+            starts: 0,
+            completed_at: None,
+            next_tick: None,
             banned: BTreeSet::new(),
-            wrong: BTreeSet::new(),
-            stored: Vec::new(),
-            lies: 0,
-            served: 0,
-            assemblies: BTreeMap::new(),
+            corrupt_pieces: BTreeSet::new(),
+            stored_pieces: Vec::new(),
+            accepted_corrupt_blocks: 0,
+            uploaded: 0,
+            piece_buffers: BTreeMap::new(),
         }
     }
 
-    /// Its name in this life.
+    /// The peer id, which differs at each start.
     pub(crate) fn peer_id(&self) -> PeerId {
         let text = format!(
             "-SI0001-{:>8}{:04}",
             self.addr.ip().to_string().replace('.', ""),
-            self.lives % 10_000
+            self.starts % 10_000
         );
         let mut id = [b'-'; 20];
         for (to, from) in id.iter_mut().zip(text.bytes()) {
@@ -99,73 +103,83 @@ impl Host {
         PeerId(id)
     }
 
-    /// It dies: what is not in the store is gone.
-    pub(crate) fn die(&mut self) {
+    /// The number of bytes stored without a gap from the beginning of the content.
+    pub(crate) fn contiguous_bytes(&self, geometry: Geometry) -> u64 {
+        let missing = (0..geometry.pieces()).find(|&piece| !self.have.get(piece));
+        missing.map_or(geometry.total(), |piece| geometry.range_of(piece).start)
+    }
+
+    /// Stops the host. What is not in the store is lost.
+    pub(crate) fn kill(&mut self) {
         self.engine = None;
-        self.tick = None;
-        self.assemblies.clear();
-        let rates = self.link.rates;
-        let sent = self.link.sent;
-        self.link = Link::new(rates);
-        self.link.sent = sent;
+        self.next_tick = None;
+        self.piece_buffers.clear();
+        self.link = HostLink::new(self.link.config());
     }
 
-    pub(crate) fn keep(&mut self, kept: Block, tainted: bool) {
-        let blocks = self.assemblies.entry(kept.piece).or_default();
-        let before = blocks.insert(kept.offset, (kept.length, tainted));
-        assert!(before.is_none(), "bytes of piece {} kept twice", kept.piece);
+    /// Adds a block to the buffer of its piece.
+    pub(crate) fn buffer_block(&mut self, block: Block, corrupt: bool) {
+        let buffer = self.piece_buffers.entry(block.piece).or_default();
+        let before = buffer.insert(block.offset, BufferedBlock { length: block.length, corrupt });
+        assert!(before.is_none(), "a block of piece {} was accepted twice", block.piece);
     }
 
-    pub(crate) fn forget(&mut self, piece: u32) {
-        self.assemblies.remove(&piece);
+    /// Drops the buffered blocks of a piece.
+    pub(crate) fn discard_blocks(&mut self, piece: u32) {
+        self.piece_buffers.remove(&piece);
     }
 
-    /// A sum of what is stored: zeros when all of it is right, else something that depends on what
-    /// is not.
-    pub(crate) fn sum(&self) -> [u8; 16] {
-        let mut sum = [0; 16];
-        for piece in &self.wrong {
-            sum[(piece % 16) as usize] ^= 1 + (piece / 16 % 255) as u8;
+    /// A stand-in for the MD5 of the file: zeros when all stored pieces are right, else a value
+    /// that depends on the corrupt pieces.
+    pub(crate) fn file_digest(&self) -> [u8; 16] {
+        let mut digest = [0; 16];
+        for piece in &self.corrupt_pieces {
+            digest[(piece % 16) as usize] ^= 1 + (piece / 16 % 255) as u8;
         }
-        sum
+        digest
     }
 
-    /// Checks and stores a piece as a real store would.
+    /// Verifies and stores a piece as a real store does.
     pub(crate) fn store(
         &mut self,
         piece: u32,
         geometry: Geometry,
         storing: StoreMode,
     ) -> StoreOutcome {
-        let blocks = self.assemblies.remove(&piece).unwrap_or_default();
+        let buffer = self.piece_buffers.remove(&piece).unwrap_or_default();
         let mut end = 0;
-        let mut units = vec![[0; 20]; geometry.blocks_in(piece) as usize];
-        let mut right = true;
-        for (offset, (length, tainted)) in blocks {
-            assert_eq!(offset, end, "piece {piece} has a hole, or bytes twice");
-            end = offset + length;
-            right &= !tainted;
-            // Only its first unit differs: that is where the bit was flipped.
-            units[(offset / BLOCK_LENGTH) as usize] = [u8::from(tainted); 20];
+        let mut block_digests = vec![[0; 20]; geometry.blocks_in(piece) as usize];
+        let mut is_intact = true;
+        for (offset, block) in buffer {
+            assert_eq!(offset, end, "piece {piece} has a gap or overlapping blocks");
+            end = offset + block.length;
+            is_intact &= !block.corrupt;
+            // The flipped bit is in the first 16 KiB of what was sent, so only that digest differs.
+            block_digests[(offset / BLOCK_LENGTH) as usize] = [u8::from(block.corrupt); 20];
         }
         assert_eq!(end, geometry.length_of(piece), "piece {piece} is not whole");
         match storing {
-            StoreMode::Verify { .. } if !right => return StoreOutcome::Corrupt { digests: units },
+            StoreMode::Verify { .. } if !is_intact => {
+                return StoreOutcome::Corrupt { digests: block_digests };
+            }
             StoreMode::WriteIfDifferent => {
-                let differed =
-                    if right { self.wrong.remove(&piece) } else { self.wrong.insert(piece) };
+                let differed = if is_intact {
+                    self.corrupt_pieces.remove(&piece)
+                } else {
+                    self.corrupt_pieces.insert(piece)
+                };
                 return StoreOutcome::WrittenUnverified { differed };
             }
             StoreMode::Verify { .. } | StoreMode::WriteUnverified => {}
         }
         self.have.set(piece);
-        self.stored.push(piece);
-        if !right {
-            self.wrong.insert(piece);
+        self.stored_pieces.push(piece);
+        if !is_intact {
+            self.corrupt_pieces.insert(piece);
         }
         match storing {
             StoreMode::Verify { digests } => {
-                StoreOutcome::Verified { digests: if digests { units } else { Vec::new() } }
+                StoreOutcome::Verified { digests: if digests { block_digests } else { Vec::new() } }
             }
             StoreMode::WriteUnverified | StoreMode::WriteIfDifferent => {
                 StoreOutcome::WrittenUnverified { differed: false }

@@ -1,5 +1,5 @@
-//! The world: hosts, connections, a tracker, an agenda of what happens when. It carries out what
-//! engines ask for.
+//! The world: hosts, connections, a tracker and the queue of future events. It executes the outputs
+//! of the engines and turns their completions into inputs. It judges nothing.
 
 use std::{
     cmp::Reverse,
@@ -12,39 +12,55 @@ use bytes::Bytes;
 use sow_content::{Bitfield, Geometry, InfoHash};
 use sow_engine::{
     AnnounceEvent, AnnounceReply, Config, ConnId, Content, Dialect, Direction, Engine, Event,
-    Input, Integrity, JSON_TRACKER, Message, Output, PeerHandshake, PeerSource, StoreMode, Time,
+    Input, Integrity, JSON_TRACKER, Output, PeerHandshake, PeerSource, StoreMode, Time,
 };
-use sow_wire::{
-    bittorrent::{BlockRequest, Handshake, Message as Word},
-    chunk, json_torrent,
-};
+use sow_wire::bittorrent::{BlockRequest, Handshake};
 
 use crate::{
     faults::{Fault, Faults},
     host::{Host, HostId, Item},
-    link::{Quantum, Rates},
+    host_link::{LinkConfig, Quantum},
+    message_length::{BLOCK_HEADER_BYTES, message_length},
 };
 
-/// What a world begins with.
+/// The SHA-1 of these bytes is the info-hash of the swarm.
+const INFO_DICTIONARY: &[u8] = b"the info dictionary of the simulated swarm";
+
+/// The interval that the tracker tells announcing peers.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long a dial takes in addition to the delays of the links.
+const DIAL_TIME: Duration = Duration::from_millis(1);
+
+/// How long a host needs to verify and store a piece.
+const STORE_TIME: Duration = Duration::from_micros(500);
+
+/// How long a host needs to finish the digest of the whole file.
+const DIGEST_TIME: Duration = Duration::from_millis(1);
+
+/// How long a host needs to prepare its store when the content becomes known.
+const PREPARE_STORE_TIME: Duration = Duration::from_micros(100);
+
+/// The start of a simulated world.
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    /// What everybody speaks.
+    /// The protocol of all hosts.
     pub dialect: Dialect,
-    /// Bytes to distribute.
+    /// The length of the content, in bytes.
     pub total: u64,
-    /// Bytes of a piece.
+    /// The length of a piece, in bytes.
     pub piece_length: u32,
-    /// The origin's link.
-    pub origin: Rates,
-    /// The receivers' links.
-    pub receivers: Vec<Rates>,
-    /// Receivers know the metadata; else they fetch it from peers.
+    /// The link of the origin.
+    pub origin: LinkConfig,
+    /// The links of the receivers.
+    pub receivers: Vec<LinkConfig>,
+    /// Receivers have the metadata at the start; else they fetch it from peers.
     pub metadata_known: bool,
-    /// Where all randomness comes from.
+    /// The seed of all randomness.
     pub seed: u64,
-    /// What goes wrong.
+    /// The faults.
     pub faults: Faults,
-    /// Last word on each engine's settings; the origin's as well.
+    /// Changes the configuration of each engine, the origin's included, before it starts.
     pub adjust: fn(HostId, &mut Config),
 }
 
@@ -52,46 +68,80 @@ pub struct Scenario {
 #[derive(Debug)]
 pub struct World {
     now: Time,
-    agenda: BinaryHeap<Reverse<(Time, u64)>>,
-    happenings: BTreeMap<u64, Happening>,
-    serial: u64,
+    /// Times and serial numbers of the events.
+    queue: BinaryHeap<Reverse<(Time, u64)>>,
+    events: BTreeMap<u64, SimEvent>,
+    last_serial: u64,
     pub(crate) hosts: Vec<Host>,
-    conns: BTreeMap<ConnId, Conn>,
-    registered: BTreeSet<SocketAddr>,
-    pub(crate) geometry: Geometry,
+    connections: BTreeMap<ConnId, Connection>,
+    /// The peers that announced to the tracker.
+    tracked: BTreeSet<SocketAddr>,
+    geometry: Geometry,
     scenario: Scenario,
     rng: fastrand::Rng,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Conn {
+struct Connection {
     ends: [HostId; 2],
 }
 
+/// Something that happens at a future time. A `start` is the number of the host's start that the
+/// event belongs to; a later start ignores it.
 #[derive(Debug)]
-enum Happening {
+enum SimEvent {
     Tick(HostId),
-    /// A quantum is off a host's uplink.
-    Gone(HostId, Quantum<Item>),
-    /// A quantum is at the receiver's downlink.
-    Near(HostId, HostId, ConnId, u64, Option<Item>),
-    /// A quantum is through.
-    Here(HostId, HostId, ConnId, u64, Option<Item>),
-    /// A dial has been answered, or not.
-    Dialed(HostId, SocketAddr, u32),
-    /// The other side closed.
+    /// A quantum left the uplink of a host.
+    Sent(HostId, Quantum<Item>),
+    /// A quantum reached the downlink of its receiver.
+    AtDownlink(Delivery),
+    /// A quantum left the downlink of its receiver.
+    Delivered(Delivery),
+    /// A dial succeeds or fails.
+    Dialed {
+        from: HostId,
+        addr: SocketAddr,
+        start: u32,
+    },
+    /// The other end closed the connection.
     Closed(HostId, ConnId),
-    Stored(HostId, u32, u32, StoreMode),
-    Summed(HostId, u32),
-    Announced(HostId, u32, AnnounceReply),
-    Settled(HostId, u32),
+    Stored {
+        host: HostId,
+        start: u32,
+        piece: u32,
+        storing: StoreMode,
+    },
+    FileDigested {
+        host: HostId,
+        start: u32,
+    },
+    Announced {
+        host: HostId,
+        start: u32,
+        reply: AnnounceReply,
+    },
+    StorePrepared {
+        host: HostId,
+        start: u32,
+    },
     Fault(Fault),
 }
 
-const INFO_HASH_OF: &[u8] = b"the info dictionary of the simulated swarm";
+/// A quantum on its way from one host to another.
+#[derive(Debug)]
+struct Delivery {
+    from: HostId,
+    to: HostId,
+    conn: ConnId,
+    bytes: u64,
+    item: Option<Item>,
+}
 
 impl World {
-    /// A world at time zero; every host alive.
+    /// A world at time zero with every host running.
+    ///
+    /// # Panics
+    /// When the scenario has no valid geometry.
     pub fn new(scenario: Scenario) -> Self {
         let geometry = match Geometry::new(scenario.total, u64::from(scenario.piece_length)) {
             Ok(geometry) => geometry,
@@ -101,72 +151,63 @@ impl World {
         let origin = Host::new(0, scenario.origin, Bitfield::full(pieces), true);
         let receivers = scenario.receivers.iter().zip(1..);
         let receivers =
-            receivers.map(|(&rates, at)| Host::new(at, rates, Bitfield::new(pieces), false));
+            receivers.map(|(&config, at)| Host::new(at, config, Bitfield::new(pieces), false));
         let mut world = Self {
             now: Time(0),
-            agenda: BinaryHeap::new(),
-            happenings: BTreeMap::new(),
-            serial: 0,
+            queue: BinaryHeap::new(),
+            events: BTreeMap::new(),
+            last_serial: 0,
             hosts: std::iter::once(origin).chain(receivers).collect(),
-            conns: BTreeMap::new(),
-            registered: BTreeSet::new(),
+            connections: BTreeMap::new(),
+            tracked: BTreeSet::new(),
             geometry,
             rng: fastrand::Rng::with_seed(scenario.seed),
             scenario,
         };
         for (at, fault) in world.scenario.faults.schedule().to_vec() {
-            world.later(at, Happening::Fault(fault));
+            world.schedule_at(at, SimEvent::Fault(fault));
         }
-        (0..world.hosts.len()).for_each(|host| world.birth(host));
+        (0..world.hosts.len()).for_each(|host| world.start_host(host));
         world
     }
 
-    /// The time.
+    /// The current time.
     pub fn now(&self) -> Time {
         self.now
     }
 
-    /// Runs until every living receiver has everything, or `limit`. True when they have.
+    /// Runs until every running receiver has all pieces and no fault is left, or until `limit`.
+    /// Returns whether all that happened before the limit.
     pub fn run(&mut self, limit: Duration) -> bool {
         let end = Time(0) + limit;
         while !self.is_done() {
-            let Some(&Reverse((at, serial))) = self.agenda.peek() else { return false };
+            let Some(&Reverse((at, serial))) = self.queue.peek() else { return false };
             if at > end {
                 return false;
             }
-            self.agenda.pop();
+            self.queue.pop();
             self.now = at;
-            if let Some(happening) = self.happenings.remove(&serial) {
-                self.happen(happening);
+            if let Some(event) = self.events.remove(&serial) {
+                self.handle_event(event);
             }
         }
         true
     }
 
-    /// When the last receiver had everything, in seconds; `None` when one has not.
-    pub fn last(&self) -> Option<f64> {
-        let times = self.hosts.iter().filter(|host| !host.origin).map(|host| host.complete);
+    /// When the last receiver completed, in seconds; `None` when one has not.
+    pub fn last_completion_seconds(&self) -> Option<f64> {
+        let times = self.hosts.iter().filter(|host| !host.is_origin).map(|host| host.completed_at);
         let last = times.collect::<Option<Vec<Time>>>()?.into_iter().max()?;
         Some(last.0 as f64 / 1e6)
     }
 
-    /// Payload that the origin sent, in units of the content.
-    pub fn origin_sent(&self) -> f64 {
-        self.hosts[0].served as f64 / self.geometry.total() as f64
+    /// How many copies of the content the origin uploaded.
+    pub fn copies_sent_by_origin(&self) -> f64 {
+        self.hosts[0].uploaded as f64 / self.geometry.total() as f64
     }
 
-    /// Bytes that a host put on its uplink, messages and all.
-    pub fn sent(&self, host: HostId) -> u64 {
-        self.hosts[host].link.sent
-    }
-
-    /// Pieces that a host has.
-    pub fn pieces(&self, host: HostId) -> u32 {
-        self.hosts[host].have.count()
-    }
-
-    /// Bytes that all hosts received in vain.
-    pub fn wasted(&self) -> u64 {
+    /// The bytes that all hosts received and could not use.
+    pub fn wasted_bytes(&self) -> u64 {
         self.hosts
             .iter()
             .filter_map(|host| host.engine.as_ref())
@@ -177,46 +218,46 @@ impl World {
     fn is_done(&self) -> bool {
         self.hosts
             .iter()
-            .all(|host| host.complete.is_some() || (host.origin || host.engine.is_none()))
-            && !self.happenings.values().any(|happening| matches!(happening, Happening::Fault(_)))
+            .all(|host| host.completed_at.is_some() || (host.is_origin || host.engine.is_none()))
+            && !self.events.values().any(|event| matches!(event, SimEvent::Fault(_)))
     }
 
-    fn later(&mut self, at: Time, happening: Happening) {
-        self.serial += 1;
-        self.agenda.push(Reverse((at, self.serial)));
-        self.happenings.insert(self.serial, happening);
+    fn schedule_at(&mut self, at: Time, event: SimEvent) {
+        self.last_serial += 1;
+        self.queue.push(Reverse((at, self.last_serial)));
+        self.events.insert(self.last_serial, event);
     }
 
-    fn after(&mut self, delay: Duration, happening: Happening) {
-        self.later(self.now + delay, happening);
+    fn schedule_after(&mut self, delay: Duration, event: SimEvent) {
+        self.schedule_at(self.now + delay, event);
     }
 
-    /// A host starts, or starts again with what is in its store.
-    fn birth(&mut self, id: HostId) {
+    /// Starts a host with the pieces that are in its store.
+    fn start_host(&mut self, id: HostId) {
         let trackers = self.trackers();
         let host = &mut self.hosts[id];
-        host.lives += 1;
+        host.starts += 1;
         let seed = self.rng.u64(..);
         let mut config = Config::new(host.peer_id(), host.addr.port(), seed);
-        config.spread = host.origin;
-        config.chunk.server = host.origin;
+        config.spread = host.is_origin;
+        config.chunk.server = host.is_origin;
         config.trackers = trackers;
         (self.scenario.adjust)(id, &mut config);
-        let known = host.origin
+        let known = host.is_origin
             || match self.scenario.dialect {
                 Dialect::BitTorrent => self.scenario.metadata_known,
                 Dialect::JsonTorrent => true,
                 Dialect::Chunk => false,
             };
         let content = known.then(|| self.content(id));
-        let info_hash = InfoHash(sow_content::hash::sha1(INFO_HASH_OF));
+        let info_hash = InfoHash(sow_content::hash::sha1(INFO_DICTIONARY));
         self.hosts[id].engine = Some(Engine::new(config, info_hash, content, self.now));
         if id != 0 {
             let (dialect, addrs) = (self.scenario.dialect, vec![self.hosts[0].addr]);
             let named = Input::PeersFound { source: PeerSource::Named, dialect, addrs };
             self.input(id, named);
         }
-        self.carry_out(id);
+        self.drain_outputs(id);
     }
 
     fn trackers(&self) -> Vec<Vec<String>> {
@@ -234,209 +275,206 @@ impl World {
         } else {
             Integrity::PieceHashes
         };
-        let metadata = Bytes::from_static(INFO_HASH_OF);
+        let metadata = Bytes::from_static(INFO_DICTIONARY);
         Content { geometry: self.geometry, have, metadata, private: false, proof, md5: None }
     }
 
     fn delay(&self, a: HostId, b: HostId) -> Duration {
-        Duration::from_micros(self.hosts[a].link.rates.delay + self.hosts[b].link.rates.delay)
+        self.hosts[a].link.config().delay + self.hosts[b].link.config().delay
     }
 
-    fn happen(&mut self, happening: Happening) {
-        match happening {
-            Happening::Tick(host) => {
-                if self.hosts[host].tick == Some(self.now) {
-                    self.hosts[host].tick = None;
+    fn handle_event(&mut self, event: SimEvent) {
+        match event {
+            SimEvent::Tick(host) => {
+                if self.hosts[host].next_tick == Some(self.now) {
+                    self.hosts[host].next_tick = None;
                     self.input(host, Input::Tick);
                 }
             }
-            Happening::Gone(from, quantum) => self.gone(from, quantum),
-            Happening::Near(from, to, conn, bytes, item) => {
-                let through = self.hosts[to].link.receive(self.now, bytes);
-                self.later(through, Happening::Here(from, to, conn, bytes, item));
+            SimEvent::Sent(from, quantum) => self.on_quantum_sent(from, quantum),
+            SimEvent::AtDownlink(delivery) => {
+                let link = &mut self.hosts[delivery.to].link;
+                let delivered_at = link.receive(self.now, delivery.bytes);
+                self.schedule_at(delivered_at, SimEvent::Delivered(delivery));
             }
-            Happening::Here(from, to, conn, bytes, item) => {
-                if self.conns.contains_key(&conn) {
-                    self.hosts[from].link.arrived(conn, bytes);
-                    self.transmit(from);
-                    item.into_iter().for_each(|item| self.deliver(from, to, conn, item));
-                }
+            SimEvent::Delivered(delivery) => self.on_delivered(delivery),
+            SimEvent::Dialed { from, addr, start } if self.is_current(from, start) => {
+                self.on_dialed(from, addr);
             }
-            Happening::Dialed(from, addr, life) => self.dialed(from, addr, life),
-            Happening::Closed(host, conn) => self.input(host, Input::Closed { conn }),
-            Happening::Stored(host, life, piece, storing) => {
-                if self.is_in_life(host, life) {
-                    let verdict = self.hosts[host].store(piece, self.geometry, storing);
-                    self.input(host, Input::Stored { piece, verdict });
-                    // Taking the sum keeps up, but cannot pass what is missing.
-                    let bytes = self.hosts[host].here_from_the_beginning(self.geometry);
-                    self.input(host, Input::DigestProgress { bytes });
-                }
+            SimEvent::Closed(host, conn) => self.input(host, Input::Closed { conn }),
+            SimEvent::Stored { host, start, piece, storing } if self.is_current(host, start) => {
+                let verdict = self.hosts[host].store(piece, self.geometry, storing);
+                self.input(host, Input::Stored { piece, verdict });
+                // The digest of the file follows at once, up to the first missing piece.
+                let bytes = self.hosts[host].contiguous_bytes(self.geometry);
+                self.input(host, Input::DigestProgress { bytes });
             }
-            Happening::Announced(host, life, reply) => {
-                if self.is_in_life(host, life) {
-                    let url = self.trackers().concat().concat();
-                    self.input(host, Input::Announced { url, reply: Ok(reply) });
-                }
+            SimEvent::Announced { host, start, reply } if self.is_current(host, start) => {
+                let url = self.trackers().concat().concat();
+                self.input(host, Input::Announced { url, reply: Ok(reply) });
             }
-            Happening::Summed(host, life) => {
-                if self.is_in_life(host, life) {
-                    let md5 = self.hosts[host].sum();
-                    self.input(host, Input::FileDigest { md5 });
-                }
+            SimEvent::FileDigested { host, start } if self.is_current(host, start) => {
+                let md5 = self.hosts[host].file_digest();
+                self.input(host, Input::FileDigest { md5 });
             }
-            Happening::Settled(host, life) => {
-                if self.is_in_life(host, life) {
-                    let content = self.content(host);
-                    self.input(host, Input::ContentReady(Box::new(content)));
-                }
+            SimEvent::StorePrepared { host, start } if self.is_current(host, start) => {
+                let content = self.content(host);
+                self.input(host, Input::ContentReady(Box::new(content)));
             }
-            Happening::Fault(fault) => self.fault(fault),
+            SimEvent::Dialed { .. }
+            | SimEvent::Stored { .. }
+            | SimEvent::Announced { .. }
+            | SimEvent::FileDigested { .. }
+            | SimEvent::StorePrepared { .. } => {}
+            SimEvent::Fault(fault) => self.inject_fault(fault),
         }
     }
 
-    fn is_in_life(&self, host: HostId, life: u32) -> bool {
-        self.hosts[host].engine.is_some() && self.hosts[host].lives == life
+    /// Whether the host runs, and has not been started again since the event was scheduled.
+    fn is_current(&self, host: HostId, start: u32) -> bool {
+        self.hosts[host].engine.is_some() && self.hosts[host].starts == start
     }
 
     fn input(&mut self, id: HostId, input: Input) {
         if let Some(engine) = &mut self.hosts[id].engine {
             engine.handle(self.now, input);
-            self.carry_out(id);
+            self.drain_outputs(id);
         }
     }
 
-    fn deliver(&mut self, from: HostId, to: HostId, conn: ConnId, item: Item) {
+    fn on_delivered(&mut self, delivery: Delivery) {
+        let Delivery { from, to, conn, bytes, item } = delivery;
+        if self.connections.contains_key(&conn) {
+            self.hosts[from].link.on_delivered(conn, bytes);
+            self.send_quantum(from);
+            item.into_iter().for_each(|item| self.deliver_item(from, to, conn, item));
+        }
+    }
+
+    fn deliver_item(&mut self, from: HostId, to: HostId, conn: ConnId, item: Item) {
         match item {
             Item::Message(message) => self.input(to, Input::Message { conn, message }),
-            Item::Block { block, tainted } => {
+            Item::Block { block, corrupt } => {
                 let request =
                     BlockRequest { piece: block.piece, offset: block.offset, length: block.length };
                 let Some(engine) = &mut self.hosts[to].engine else { return };
                 if let Some(kept) = engine.block_arrived(self.now, conn, request) {
-                    let tainted = tainted && kept.offset == block.offset;
-                    self.hosts[from].lies += u32::from(tainted);
-                    self.hosts[to].keep(kept, tainted);
+                    let corrupt = corrupt && kept.offset == block.offset;
+                    self.hosts[from].accepted_corrupt_blocks += u32::from(corrupt);
+                    self.hosts[to].buffer_block(kept, corrupt);
                 }
-                self.carry_out(to);
+                self.drain_outputs(to);
             }
         }
     }
 
-    fn gone(&mut self, from: HostId, quantum: Quantum<Item>) {
-        self.hosts[from].link.gone();
+    fn on_quantum_sent(&mut self, from: HostId, quantum: Quantum<Item>) {
+        self.hosts[from].link.on_quantum_sent();
         let Quantum { conn, bytes, item, .. } = quantum;
-        if let Some(open) = self.conns.get(&conn) {
+        if let Some(open) = self.connections.get(&conn) {
             let to = if open.ends[0] == from { open.ends[1] } else { open.ends[0] };
             if let Some(Item::Block { block, .. }) = &item {
                 let block = *block;
-                self.hosts[from].served += u64::from(block.length);
+                self.hosts[from].uploaded += u64::from(block.length);
                 self.input(from, Input::BlockSent { conn, block });
             }
-            let delay = self.delay(from, to);
-            self.after(delay, Happening::Near(from, to, conn, bytes, item));
+            let delivery = Delivery { from, to, conn, bytes, item };
+            self.schedule_after(self.delay(from, to), SimEvent::AtDownlink(delivery));
         }
-        self.transmit(from);
+        self.send_quantum(from);
     }
 
-    fn transmit(&mut self, id: HostId) {
-        if let Some(quantum) = self.hosts[id].link.transmit(self.now) {
-            self.later(quantum.gone, Happening::Gone(id, quantum));
+    fn send_quantum(&mut self, id: HostId) {
+        if let Some(quantum) = self.hosts[id].link.send_quantum(self.now) {
+            self.schedule_at(quantum.sent_at, SimEvent::Sent(id, quantum));
         }
     }
 
-    /// Does what an engine wants, and puts its next tick on the agenda.
-    fn carry_out(&mut self, id: HostId) {
+    /// Executes the outputs of an engine and schedules its next tick.
+    fn drain_outputs(&mut self, id: HostId) {
         while let Some(output) = self.hosts[id].engine.as_mut().and_then(Engine::poll) {
-            self.output(id, output);
+            self.execute_output(id, output);
         }
         let Some(wake) = self.hosts[id].engine.as_ref().and_then(Engine::next_wake) else { return };
         let wake = wake.max(self.now);
-        if self.hosts[id].tick.is_none_or(|tick| wake < tick) {
-            self.hosts[id].tick = Some(wake);
-            self.later(wake, Happening::Tick(id));
+        if self.hosts[id].next_tick.is_none_or(|tick| wake < tick) {
+            self.hosts[id].next_tick = Some(wake);
+            self.schedule_at(wake, SimEvent::Tick(id));
         }
-        self.transmit(id);
+        self.send_quantum(id);
     }
 
-    fn output(&mut self, id: HostId, output: Output) {
-        let life = self.hosts[id].lives;
+    fn execute_output(&mut self, id: HostId, output: Output) {
+        let start = self.hosts[id].starts;
         match output {
             Output::Dial { addr, .. } => {
-                // TCP's handshake and BitTorrent's: two round trips of 10 ms and whatever the links
-                // take.
-                let rates = self.hosts[id].link.rates;
-                self.after(
-                    Duration::from_micros(4 * rates.delay + 1000),
-                    Happening::Dialed(id, addr, life),
-                );
+                // Two round trips on this host's half of the way, for the handshakes of TCP and of
+                // the protocol.
+                let delay = self.hosts[id].link.config().delay * 4 + DIAL_TIME;
+                self.schedule_after(delay, SimEvent::Dialed { from: id, addr, start });
             }
             Output::Send { conn, message } => {
                 let bytes = message_length(&message);
                 self.hosts[id].link.push(self.now, conn, bytes, Item::Message(message));
             }
             Output::SendBlock { conn, block } => {
-                let wrong = self.hosts[id].wrong.contains(&block.piece);
-                let tainted = (self.hosts[id].liar || wrong) && block.offset == 0;
-                assert!(
-                    self.hosts[id].have.get(block.piece),
-                    "serves piece {} unverified",
-                    block.piece
-                );
-                let bytes = u64::from(block.length) + 13;
-                self.hosts[id].link.push(self.now, conn, bytes, Item::Block { block, tainted });
+                let host = &mut self.hosts[id];
+                let is_corrupt =
+                    host.corrupts_uploads || host.corrupt_pieces.contains(&block.piece);
+                let corrupt = is_corrupt && block.offset == 0;
+                assert!(host.have.get(block.piece), "piece {} is not verified", block.piece);
+                let bytes = u64::from(block.length) + BLOCK_HEADER_BYTES;
+                host.link.push(self.now, conn, bytes, Item::Block { block, corrupt });
             }
-            Output::Disconnect { conn, .. } => self.close(id, conn),
-            Output::Store { piece, storing } => {
-                self.after(Duration::from_micros(500), Happening::Stored(id, life, piece, storing));
+            Output::Disconnect { conn, .. } => self.close_connection(id, conn),
+            Output::Store { piece, mode, .. } => {
+                let stored = SimEvent::Stored { host: id, start, piece, mode };
+                self.schedule_after(STORE_TIME, stored);
             }
-            Output::DigestFile => self.after(Duration::from_millis(1), Happening::Summed(id, life)),
-            Output::DiscardBlocks { piece } => self.hosts[id].forget(piece),
+            Output::DigestFile => {
+                self.schedule_after(DIGEST_TIME, SimEvent::FileDigested { host: id, start });
+            }
+            Output::DiscardBlocks { piece } => self.hosts[id].discard_blocks(piece),
             Output::Announce { announce, .. } => {
-                let addr = self.hosts[id].addr;
-                let known = self
-                    .registered
-                    .iter()
-                    .copied()
-                    .filter(|&other| other != addr)
-                    .collect::<Vec<_>>();
-                let peers = known.into_iter().take(announce.numwant as usize).collect();
-                if announce.event == AnnounceEvent::Stopped {
-                    self.registered.remove(&addr);
-                } else {
-                    self.registered.insert(addr);
-                }
-                let interval = Duration::from_secs(30);
-                let reply = AnnounceReply { interval, peers, complete: None, incomplete: None };
+                let reply = self.track(id, announce.event, announce.numwant as usize);
                 let delay = self.delay(id, 0) * 2;
-                self.after(delay, Happening::Announced(id, life, reply));
+                self.schedule_after(delay, SimEvent::Announced { host: id, start, reply });
             }
-            Output::Event(event) => self.event(id, event),
+            Output::Event(event) => self.on_engine_event(id, event),
         }
     }
 
-    fn event(&mut self, id: HostId, event: Event) {
+    /// The tracker's part of an announce.
+    fn track(&mut self, id: HostId, event: AnnounceEvent, numwant: usize) -> AnnounceReply {
+        let addr = self.hosts[id].addr;
+        let others = self.tracked.iter().copied().filter(|&other| other != addr);
+        let peers = others.take(numwant).collect();
+        if event == AnnounceEvent::Stopped {
+            self.tracked.remove(&addr);
+        } else {
+            self.tracked.insert(addr);
+        }
+        AnnounceReply { interval: ANNOUNCE_INTERVAL, peers, complete: None, incomplete: None }
+    }
+
+    fn on_engine_event(&mut self, id: HostId, event: Event) {
+        let prepared = SimEvent::StorePrepared { host: id, start: self.hosts[id].starts };
         match event {
             Event::Metadata(bytes) => {
-                assert_eq!(bytes, INFO_HASH_OF);
-                let life = self.hosts[id].lives;
-                self.after(Duration::from_micros(100), Happening::Settled(id, life));
+                assert_eq!(bytes, INFO_DICTIONARY);
+                self.schedule_after(PREPARE_STORE_TIME, prepared);
             }
             Event::GeometryLearned { geometry, .. } => {
                 assert_eq!(geometry.total(), self.geometry.total());
-                let life = self.hosts[id].lives;
-                self.after(Duration::from_micros(100), Happening::Settled(id, life));
+                self.schedule_after(PREPARE_STORE_TIME, prepared);
             }
-            Event::Complete => self.hosts[id].complete = Some(self.now),
+            Event::Complete => self.hosts[id].completed_at = Some(self.now),
             Event::Banned { addr, .. } => _ = self.hosts[id].banned.insert(addr),
             _ => {}
         }
     }
 
-    fn dialed(&mut self, from: HostId, addr: SocketAddr, life: u32) {
-        if !self.is_in_life(from, life) {
-            return;
-        }
+    fn on_dialed(&mut self, from: HostId, addr: SocketAddr) {
         let to = self.hosts.iter().position(|host| host.addr == addr && host.engine.is_some());
         let Some(to) = to else {
             return self.input(from, Input::DialFailed { addr });
@@ -444,15 +482,15 @@ impl World {
         if to == from {
             return self.input(from, Input::DialedOurselves { addr });
         }
-        self.serial += 1;
-        let conn = ConnId(self.serial);
-        self.conns.insert(conn, Conn { ends: [from, to] });
+        self.last_serial += 1;
+        let conn = ConnId(self.last_serial);
+        self.connections.insert(conn, Connection { ends: [from, to] });
         let port = 40_000 + (conn.0 % 20_000) as u16;
-        let calling = SocketAddr::new(self.hosts[from].addr.ip(), port);
+        let ephemeral = SocketAddr::new(self.hosts[from].addr.ip(), port);
         for (host, other, addr, direction) in
-            [(to, from, calling, Direction::Accepted), (from, to, addr, Direction::Dialed)]
+            [(to, from, ephemeral, Direction::Accepted), (from, to, addr, Direction::Dialed)]
         {
-            let info_hash = InfoHash(sow_content::hash::sha1(INFO_HASH_OF));
+            let info_hash = InfoHash(sow_content::hash::sha1(INFO_DICTIONARY));
             let peer_id = self.hosts[other].peer_id();
             let introduction = match self.scenario.dialect {
                 Dialect::BitTorrent => PeerHandshake::BitTorrent(Handshake {
@@ -470,59 +508,41 @@ impl World {
         }
     }
 
-    fn close(&mut self, by: HostId, conn: ConnId) {
-        let Some(closed) = self.conns.remove(&conn) else { return };
+    /// Closes a connection; the other end learns it after the delay between the two.
+    fn close_connection(&mut self, closed_by: HostId, conn: ConnId) {
+        let Some(closed) = self.connections.remove(&conn) else { return };
         for host in closed.ends {
             self.hosts[host].link.close(conn);
-            if host != by {
-                let delay = self.delay(by, host);
-                self.after(delay, Happening::Closed(host, conn));
+            if host != closed_by {
+                let delay = self.delay(closed_by, host);
+                self.schedule_after(delay, SimEvent::Closed(host, conn));
             }
         }
     }
 
-    fn fault(&mut self, fault: Fault) {
+    fn inject_fault(&mut self, fault: Fault) {
         match fault {
             Fault::Kill(host) => {
-                let open: Vec<ConnId> = self
-                    .conns
-                    .iter()
-                    .filter(|(_, open)| open.ends.contains(&host))
-                    .map(|(&conn, _)| conn)
-                    .collect();
-                self.hosts[host].die();
-                open.into_iter().for_each(|conn| self.close(host, conn));
+                let open = self.connections.iter().filter(|(_, open)| open.ends.contains(&host));
+                let open: Vec<ConnId> = open.map(|(&conn, _)| conn).collect();
+                self.hosts[host].kill();
+                open.into_iter().for_each(|conn| self.close_connection(host, conn));
             }
             Fault::Restart(host) => {
                 if self.hosts[host].engine.is_none() {
-                    self.birth(host);
+                    self.start_host(host);
                 }
             }
-            Fault::Lie(host) => self.hosts[host].liar = true,
-            Fault::Cut(nth) => {
-                let count = self.conns.len().max(1);
-                if let Some((&conn, open)) = self.conns.iter().nth(nth % count) {
+            Fault::CorruptUploads(host) => self.hosts[host].corrupts_uploads = true,
+            Fault::BreakConnection(number) => {
+                let count = self.connections.len().max(1);
+                if let Some((&conn, open)) = self.connections.iter().nth(number % count) {
                     let [a, b] = open.ends;
-                    self.close(a, conn);
-                    self.after(Duration::ZERO, Happening::Closed(a, conn));
+                    self.close_connection(a, conn);
+                    self.schedule_after(Duration::ZERO, SimEvent::Closed(a, conn));
                     debug_assert_ne!(a, b);
                 }
             }
         }
-    }
-}
-
-fn message_length(message: &Message) -> u64 {
-    match message {
-        Message::BitTorrent(Word::Bitfield(bytes)) => 5 + bytes.len() as u64,
-        Message::BitTorrent(Word::Extended { payload, .. }) => 6 + payload.len() as u64,
-        Message::BitTorrent(Word::Have(_) | Word::Suggest(_) | Word::AllowedFast(_)) => 9,
-        Message::BitTorrent(Word::Request(_) | Word::Cancel(_) | Word::Reject(_)) => 17,
-        Message::BitTorrent(_) => 5,
-        Message::JsonTorrent(json_torrent::Message::Bitfield(bytes)) => 13 + bytes.len() as u64,
-        Message::JsonTorrent(_) => 17,
-        Message::Chunk(chunk::Message::List(ids)) => 10 + 5 * ids.len() as u64,
-        Message::Chunk(chunk::Message::ServerHello { peers, .. }) => 30 + 20 * peers.len() as u64,
-        Message::Chunk(_) => 20,
     }
 }

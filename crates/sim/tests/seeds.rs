@@ -1,24 +1,25 @@
-//! Pairs and threes (and a few more) under a virtual clock, over thousands of seeds, with faults.
+//! Small swarms under a virtual clock, over thousands of seeds, with and without faults. A failure
+//! names its seed.
 
 use std::time::Duration;
 
 use sow_engine::{Choking, Dialect, PickOrder};
-use sow_sim::{Fault, Faults, Rates, Scenario, World};
+use sow_sim::{Fault, Faults, LinkConfig, Scenario, World};
 
 fn scenario(dialect: Dialect, seed: u64) -> Scenario {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let rates = |rng: &mut fastrand::Rng| Rates {
-        up: rng.u64(200_000..20_000_000),
-        down: rng.u64(200_000..20_000_000),
-        delay: rng.u64(10..20_000),
+    let link = |rng: &mut fastrand::Rng| LinkConfig {
+        upload_rate: rng.u64(200_000..20_000_000),
+        download_rate: rng.u64(200_000..20_000_000),
+        delay: Duration::from_micros(rng.u64(10..20_000)),
     };
     let receivers = 1 + rng.usize(..3);
     Scenario {
         dialect,
         total: rng.u64(0..800_000),
         piece_length: 1 << rng.u32(13..18),
-        origin: rates(&mut rng),
-        receivers: (0..receivers).map(|_| rates(&mut rng)).collect(),
+        origin: link(&mut rng),
+        receivers: (0..receivers).map(|_| link(&mut rng)).collect(),
         metadata_known: rng.bool(),
         seed,
         faults: Faults::default(),
@@ -39,75 +40,77 @@ fn run(seed: u64, scenario: Scenario) -> World {
     let receivers = scenario.receivers.len();
     let mut world = World::new(scenario);
     let done = world.run(Duration::from_secs(600));
-    if let Err(broken) = world.check_complete().and_then(|()| world.check_nothing_twice()) {
-        panic!("seed {seed}, {receivers} receivers: {broken}");
+    if let Err(violation) =
+        world.check_complete().and_then(|()| world.check_no_piece_stored_twice())
+    {
+        panic!("seed {seed}, {receivers} receivers: {violation}");
     }
-    assert!(done, "seed {seed}, {receivers} receivers: not done");
+    assert!(done, "seed {seed}, {receivers} receivers: not complete");
     world
 }
 
 #[test]
-fn everybody_finishes() {
+fn every_receiver_completes() {
     for seed in 0..3000 {
         let world = run(seed, scenario(Dialect::BitTorrent, seed));
-        world.check_bans(&[]).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        world.check_bans(&[]).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
     }
 }
 
 #[test]
-fn everybody_finishes_whatever_dies_and_breaks() {
+fn every_receiver_completes_in_spite_of_faults() {
     for seed in 10_000..12_000 {
         let mut scenario = scenario(Dialect::BitTorrent, seed);
         let mut rng = fastrand::Rng::with_seed(!seed);
         scenario.faults =
             Faults::random(&mut rng, scenario.receivers.len(), Duration::from_secs(2));
         let world = run(seed, scenario);
-        world.check_bans(&[]).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        world.check_bans(&[]).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
     }
 }
 
 #[test]
-fn a_liar_is_found_and_nobody_else_is_blamed() {
-    let mut found = 0;
+fn a_peer_that_sends_corrupt_blocks_is_banned_and_no_other() {
+    let mut worlds_with_bans = 0;
     for seed in 20_000..20_500 {
         let mut scenario = scenario(Dialect::BitTorrent, seed);
         let link = scenario.origin;
         scenario.total = scenario.total.max(100_000);
         scenario.receivers = vec![link; 3];
-        // Host 1 gets everything first, and lies to those who come later.
+        // Host 1 completes first, and then sends corrupt blocks to the hosts that start later.
         scenario.faults = Faults::default()
             .at(Duration::ZERO, Fault::Kill(2))
             .at(Duration::ZERO, Fault::Kill(3))
-            .at(Duration::from_secs(20), Fault::Lie(1))
+            .at(Duration::from_secs(20), Fault::CorruptUploads(1))
             .at(Duration::from_secs(20), Fault::Restart(2))
             .at(Duration::from_secs(20), Fault::Restart(3));
         let world = run(seed, scenario);
-        world.check_bans(&[1]).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
-        let lied = world.lies_of(1) > 0;
+        world.check_bans(&[1]).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        let was_corrupt = world.corrupt_blocks_accepted_from(1) > 0;
         assert_eq!(
-            lied,
-            world.bans_of(1) > 0,
-            "seed {seed}: a lie is found, the truth is not punished"
+            was_corrupt,
+            world.hosts_that_banned(1) > 0,
+            "seed {seed}: host 1 is banned if and only if it sent a corrupt block"
         );
-        found += usize::from(lied);
+        worlds_with_bans += usize::from(was_corrupt);
     }
-    assert!(found > 250, "only {found} of 500 worlds with lies");
+    assert!(worlds_with_bans > 250, "only {worlds_with_bans} of 500 worlds had a corrupt block");
 }
 
 #[test]
-fn everybody_finishes_in_the_documents_protocols() {
+fn every_receiver_completes_with_chunk_and_json_torrent() {
     for dialect in [Dialect::Chunk, Dialect::JsonTorrent] {
         for seed in 30_000..31_000 {
             let world = run(seed, scenario(dialect, seed));
             world
                 .check_bans(&[])
-                .unwrap_or_else(|broken| panic!("{dialect}, seed {seed}: {broken}"));
+                .unwrap_or_else(|violation| panic!("{dialect}, seed {seed}: {violation}"));
         }
     }
 }
 
 #[test]
-fn everybody_finishes_in_the_documents_protocols_whatever_dies_and_breaks() {
+fn every_receiver_completes_with_chunk_and_json_torrent_in_spite_of_faults() {
     for dialect in [Dialect::Chunk, Dialect::JsonTorrent] {
         for seed in 40_000..41_000 {
             let mut scenario = scenario(dialect, seed);
@@ -117,38 +120,39 @@ fn everybody_finishes_in_the_documents_protocols_whatever_dies_and_breaks() {
             let world = run(seed, scenario);
             world
                 .check_bans(&[])
-                .unwrap_or_else(|broken| panic!("{dialect}, seed {seed}: {broken}"));
+                .unwrap_or_else(|violation| panic!("{dialect}, seed {seed}: {violation}"));
         }
     }
 }
 
 #[test]
-fn without_hashes_everybody_ends_with_the_right_file_although_somebody_lies() {
-    let mut lies = 0;
+fn without_piece_hashes_every_receiver_gets_the_right_file_in_spite_of_corrupt_blocks() {
+    let mut corrupt_blocks = 0;
     for seed in 50_000..50_500 {
         let mut scenario = scenario(Dialect::Chunk, seed);
         let link = scenario.origin;
         scenario.total = scenario.total.max(100_000);
         scenario.receivers = vec![link; 4];
-        scenario.faults = Faults::default().at(Duration::ZERO, Fault::Lie(1));
-        lies += run(seed, scenario).lies_of(1);
+        scenario.faults = Faults::default().at(Duration::ZERO, Fault::CorruptUploads(1));
+        corrupt_blocks += run(seed, scenario).corrupt_blocks_accepted_from(1);
     }
-    assert!(lies > 500, "only {lies} lies");
+    assert!(corrupt_blocks > 500, "only {corrupt_blocks} corrupt blocks");
 }
 
 #[test]
-fn a_lone_client_goes_on_whatever_it_was_fetching_when_its_connection_broke() {
-    let link = Rates { up: 40_000_000, down: 40_000_000, delay: 500 };
+fn a_single_client_continues_after_its_connection_broke_during_any_request() {
+    let delay = Duration::from_micros(500);
+    let link = LinkConfig { upload_rate: 40_000_000, download_rate: 40_000_000, delay };
     for seed in 50_000..50_020 {
         let mut scenario = scenario(Dialect::Chunk, seed);
-        // So long that what follows a hole is soon farther ahead of the sum than it may be.
+        // So long that the chunks after a gap are soon farther ahead of the digest than is allowed.
         (scenario.total, scenario.piece_length) = (160 << 20, 16 << 20);
         (scenario.origin, scenario.receivers) = (link, vec![link]);
         scenario.adjust = |_, _| {};
         let mut rng = fastrand::Rng::with_seed(!seed);
         for _ in 0..3 {
             let when = Duration::from_millis(rng.u64(100..4_000));
-            scenario.faults = scenario.faults.at(when, Fault::Cut(rng.usize(..2)));
+            scenario.faults = scenario.faults.at(when, Fault::BreakConnection(rng.usize(..2)));
         }
         run(seed, scenario);
     }

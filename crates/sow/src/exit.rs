@@ -1,7 +1,7 @@
-//! How a run ends: the exit codes that scripts rely on, and the error that carries one to the user.
+//! How a run ends: the exit codes of the command line's contract, and the failure that carries one.
 //!
-//! Every error text says what is wrong and where; the tip says what to do about it. Nothing here
-//! prints.
+//! The message of a failure says what is wrong and where; the tip says what to do. Nothing is
+//! printed here.
 
 use std::{fmt, process::ExitCode};
 
@@ -16,19 +16,19 @@ pub(crate) enum Exit {
     Failed,
     /// Wrong usage.
     Usage,
-    /// Not finished: timeout, or nobody left to fetch from.
+    /// Not finished: timeout, or no peer left to download from.
     Unfinished,
-    /// Content does not verify; nothing was put in place.
+    /// Content does not verify; no target was written.
     Unverified,
     /// Disk: full, not permitted, failing.
     Disk,
-    /// Origin or tracker out of reach.
+    /// Origin or tracker unreachable.
     Unreachable,
     /// Some receivers are not complete (`--expect`).
     Incomplete,
     /// The target exists and differs.
     Differs,
-    /// Interrupted; run again to go on.
+    /// Interrupted; run again to continue.
     Interrupted,
 }
 
@@ -49,8 +49,7 @@ impl Exit {
         }
     }
 
-    /// The worse of two ends, for a run of several downloads: what needs a person's hand most comes
-    /// first.
+    /// The worse of two codes, for a run of several downloads.
     pub(crate) fn worst(self, other: Exit) -> Exit {
         if self.rank() >= other.rank() { self } else { other }
     }
@@ -83,15 +82,15 @@ Exit codes:
   0    done
   1    anything not below
   2    wrong usage
-  3    not finished: timeout, or nobody left to fetch from
-  4    content does not verify; nothing was put in place
+  3    not finished: timeout, or no peer left to download from
+  4    content does not verify; no target was written
   5    disk: full, not permitted, failing
-  6    origin or tracker out of reach
+  6    origin or tracker unreachable
   7    some receivers are not complete (--expect)
   8    the target exists and differs
-  130  interrupted; run again to go on";
+  130  interrupted; run again to continue";
 
-/// Why a command could not do what was asked.
+/// Why a command failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     exit: Exit,
@@ -100,12 +99,12 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// What is wrong, and where.
+    /// `message` says what is wrong, and where.
     pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Self {
         Self { exit, message: message.to_string(), tip: None }
     }
 
-    /// The command line asks for something that cannot be.
+    /// The failure of a command line that cannot be carried out.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self::new(Exit::Usage, message)
     }
@@ -117,12 +116,12 @@ impl Failure {
         self
     }
 
-    /// How the run ends.
+    /// The exit code of the run.
     pub(crate) fn exit(&self) -> Exit {
         self.exit
     }
 
-    /// What is wrong, without the tip.
+    /// The message, without the tip.
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
@@ -136,7 +135,17 @@ impl From<NodeError> for Failure {
             | NodeError::PortForbidden { .. }
             | NodeError::Listen { .. } => Exit::Failed,
         };
-        Self::new(exit, chain(&error))
+        let failure = Self::new(exit, chain(&error));
+        match error {
+            NodeError::PortTaken { .. } => {
+                failure.tip("choose another port, or let the system choose one with --port 0")
+            }
+            NodeError::PortForbidden { .. } => failure
+                .tip("choose a port from 1024 up, or let the system choose one with --port 0"),
+            NodeError::NotOurAddress { .. }
+            | NodeError::AlreadyJoined(_)
+            | NodeError::Listen { .. } => failure,
+        }
     }
 }
 
@@ -150,7 +159,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// An error and its sources in one line, each named once.
+/// An error and its sources in one line, without repetitions.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -196,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_end_wins_whatever_the_order() {
+    fn the_worse_of_two_codes_does_not_depend_on_their_order() {
         for one in ALL {
             assert_eq!(one.worst(Exit::Done), one);
             assert_eq!(one.worst(Exit::Interrupted), Exit::Interrupted);
@@ -214,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_names_each_cause_once() {
+    fn a_chain_contains_each_cause_once() {
         #[derive(Debug, thiserror::Error)]
         #[error("cannot read a.iso: {0}")]
         struct Outer(#[source] std::io::Error);

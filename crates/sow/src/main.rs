@@ -1,29 +1,30 @@
-//! The command line of `sow`: reads it, runs the command, ends with its exit code.
+//! The program `sow`: parses the command line, runs the command, exits with its code.
 
+mod advertised_address;
 mod args;
-mod client_config;
 mod commands;
-mod config_ini;
-mod contact;
-mod descriptors;
-mod disk;
+mod config;
+mod content_hashing;
+mod engine_config;
 mod exit;
-mod fetch;
-mod hashing;
-mod memory;
-mod offenders;
-mod random_bytes;
-mod reach;
+mod file_errors;
+mod file_reading;
+mod http_download;
+mod memory_limit;
+mod name_lookup;
+mod named_peers;
+mod open_file_limit;
+mod origin_index;
+mod protocol_warnings;
+mod random_content;
+mod reachability;
 mod receivers;
 mod report;
-mod resolve;
-mod servers;
-mod settings;
-mod stop;
-mod stream;
+mod stdout_stream;
+mod stop_signal;
+mod swarm_source;
 mod target;
 mod torrent_file;
-mod what;
 
 use std::{num::NonZero, process::ExitCode};
 
@@ -39,17 +40,17 @@ use crate::{
 
 fn main() -> ExitCode {
     let cli = args::parse();
-    let report = Report::new(&cli.output);
-    report::start_log(cli.output.verbose, &report);
-    descriptors::allow_many();
-    let exit = run(cli.command, &report).unwrap_or_else(|failure| {
+    let report = Report::new(&cli.report);
+    report::start_log(cli.report.verbose, &report);
+    open_file_limit::raise_to_maximum();
+    let exit = run_command(cli.command, &report).unwrap_or_else(|failure| {
         report.failure(&failure);
         failure.exit()
     });
     exit.into()
 }
 
-fn run(command: Command, report: &Report) -> Result<Exit, Failure> {
+fn run_command(command: Command, report: &Report) -> Result<Exit, Failure> {
     match command {
         Command::Completions { shell } => Ok(commands::completions::run(shell, report)),
         Command::Man(args) => commands::man::run(args, report),
@@ -60,12 +61,12 @@ fn run(command: Command, report: &Report) -> Result<Exit, Failure> {
         Command::Raw(args) => in_runtime(commands::client_server::raw(args.command, report)),
         Command::Framed(args) => in_runtime(commands::client_server::framed(args.command, report)),
         Command::Chunk(args) => {
-            // A client waits for a sum that one thread takes: a processor is left to that.
+            // A client leaves one processor to the thread that computes the MD5.
             let threads = match args.command {
                 ChunkCommand::Server(_) => processors(),
                 ChunkCommand::Client(_) => processors().saturating_sub(1).max(1),
             };
-            in_runtime_of(threads, commands::chunk::run(args.command, report))
+            in_runtime_with(threads, commands::chunk::run(args.command, report))
         }
         Command::JsonTorrent(args) => in_runtime(commands::json_torrent::run(args.command, report)),
         Command::Lab(args) => commands::lab::run(args.command, report),
@@ -73,14 +74,14 @@ fn run(command: Command, report: &Report) -> Result<Exit, Failure> {
     }
 }
 
-/// Runs a command among tasks, on all processors.
+/// Runs a command on a tokio runtime with a thread for each processor.
 fn in_runtime(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    in_runtime_of(processors(), command)
+    in_runtime_with(processors(), command)
 }
 
-/// The same on so many threads. Work that still blocks one of its own when the command is over is
-/// left behind.
-fn in_runtime_of(
+/// Runs a command on a tokio runtime with the given number of threads. Blocking work that has not
+/// ended when the command ends is abandoned.
+fn in_runtime_with(
     threads: usize,
     command: impl Future<Output = Result<Exit, Failure>>,
 ) -> Result<Exit, Failure> {
@@ -93,12 +94,12 @@ fn in_runtime_of(
     ended
 }
 
-/// How many processors there are for us.
+/// The number of processors that this process may use.
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// Runs what blocks where it may.
+/// Runs blocking work on a thread for such work.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {

@@ -1,5 +1,5 @@
-//! The origin's book of receivers: who was ever here, how far each is, who holds a whole copy.
-//! Counts and names; shows nothing.
+//! The receivers of an origin: every one that was ever connected, its progress, and whether it
+//! holds a complete copy. Shows nothing.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -9,77 +9,78 @@ use sow_wire::bittorrent::PeerId;
 
 use crate::report::ReceiverState;
 
-/// Everybody who was ever connected, by the name that each run of a program gives itself.
+/// Every receiver that was ever connected, by its peer ID.
 #[derive(Debug)]
 pub(crate) struct Receivers {
     geometry: Geometry,
     known: BTreeMap<PeerId, Receiver>,
 }
 
-/// One of them.
+/// One receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Receiver {
-    /// Where others reach it, or else where it called from.
+    /// The address on which it listens, or else from which it connected.
     pub(crate) addr: SocketAddr,
-    /// Bytes that it has verified, as far as it says; whole pieces.
+    /// The bytes of the pieces that it says it has verified.
     pub(crate) bytes: u64,
     /// What it is doing.
     pub(crate) state: ReceiverState,
     /// It is connected.
-    pub(crate) is_here: bool,
-    /// Bytes a second that we send it.
+    pub(crate) is_connected: bool,
+    /// The rate at which this origin sends to it, in bytes per second.
     pub(crate) rate: u64,
-    /// In how many pictures it was there. In the first one it is told of: by then its own port is
-    /// known.
-    looks: u32,
+    /// The number of status updates that contained it. It is reported with the first: by then the
+    /// port on which it listens is known.
+    updates: u32,
 }
 
-/// In how many pictures somebody must have been there to have got what has no bytes: two seconds'
-/// worth. He never says that he has a piece of it, as there is none; but he does have to ask for
-/// its description.
-const LOOKS_FOR_NOTHING: u32 = 8;
+/// The number of status updates, over two seconds, after which a receiver of empty content counts
+/// as complete. Empty content has no pieces to announce, but the receiver needs time to request the
+/// metadata.
+const UPDATES_FOR_EMPTY_CONTENT: u32 = 8;
 
 impl Receivers {
-    /// Nobody yet.
+    /// No receivers yet.
     pub(crate) fn new(geometry: Geometry) -> Self {
         Self { geometry, known: BTreeMap::new() }
     }
 
-    /// Takes in who is connected now. Returns those that came, left or became complete.
-    pub(crate) fn observe(&mut self, peers: &[PeerStatus]) -> Vec<Receiver> {
+    /// Updates the receivers from the peers that are connected now. Returns those that were
+    /// connected, were disconnected or became complete since the last update.
+    pub(crate) fn update(&mut self, peers: &[PeerStatus]) -> Vec<Receiver> {
         let mut changed = Vec::new();
         for peer in peers {
-            changed.extend(self.note(peer));
+            changed.extend(self.update_from_peer(peer));
         }
-        let nothing_to_have = self.geometry.total() == 0;
+        let is_empty = self.geometry.total() == 0;
         for (id, receiver) in &mut self.known {
-            let stays = peers.iter().any(|peer| peer.peer_id == *id);
-            if receiver.is_here && !stays {
-                receiver.is_here = false;
+            let is_still_connected = peers.iter().any(|peer| peer.peer_id == *id);
+            if receiver.is_connected && !is_still_connected {
+                receiver.is_connected = false;
                 receiver.rate = 0;
                 if receiver.state == ReceiverState::Connected {
                     receiver.state =
-                        if nothing_to_have { ReceiverState::Complete } else { ReceiverState::Gone };
+                        if is_empty { ReceiverState::Complete } else { ReceiverState::Gone };
                     changed.push(receiver.clone());
                 }
             }
         }
         for peer in peers {
-            self.forget_who_was_at(peer.listen_addr.unwrap_or(peer.addr), peer.peer_id);
+            self.forget_predecessors(peer.listen_addr.unwrap_or(peer.addr), peer.peer_id);
         }
         changed
     }
 
-    /// A receiver has come. It may have left again before the next picture is taken; then it is
-    /// told of that.
-    pub(crate) fn arrived(&mut self, id: PeerId, addr: SocketAddr) {
-        self.known.entry(id).or_insert(Receiver::at(addr)).is_here = true;
+    /// A receiver was connected. If it disconnects before the next update, that update reports it.
+    pub(crate) fn on_connected(&mut self, id: PeerId, addr: SocketAddr) {
+        self.known.entry(id).or_insert(Receiver::at(addr)).is_connected = true;
     }
 
-    /// A receiver has everything; it may have left since. Returns it when that is news.
-    pub(crate) fn completed(&mut self, id: PeerId, addr: SocketAddr) -> Option<Receiver> {
+    /// A receiver has announced that it is complete; it may have disconnected since. Returns it if
+    /// that is new.
+    pub(crate) fn on_complete(&mut self, id: PeerId, addr: SocketAddr) -> Option<Receiver> {
         let total = self.geometry.total();
-        self.forget_who_was_at(addr, id);
+        self.forget_predecessors(addr, id);
         let receiver = self.known.entry(id).or_insert(Receiver::at(addr));
         if receiver.state == ReceiverState::Complete || total == 0 {
             return None;
@@ -90,36 +91,37 @@ impl Receivers {
         Some(receiver.clone())
     }
 
-    /// How many hold whole copies.
-    pub(crate) fn complete(&self) -> usize {
+    /// The number of receivers with a complete copy.
+    pub(crate) fn complete_count(&self) -> usize {
         self.known.values().filter(|receiver| receiver.state == ReceiverState::Complete).count()
     }
 
-    /// Everybody, in the order of their addresses; those who left among them.
+    /// All receivers in the order of their addresses, including disconnected ones.
     pub(crate) fn all(&self) -> Vec<&Receiver> {
         let mut all: Vec<_> = self.known.values().collect();
         all.sort_by_key(|receiver| receiver.addr);
         all
     }
 
-    /// Some programs take a new name for each connection (libtorrent does): whoever left the
-    /// address is the same one.
-    fn forget_who_was_at(&mut self, addr: SocketAddr, id: PeerId) {
-        self.known
-            .retain(|other, receiver| *other == id || receiver.is_here || receiver.addr != addr);
+    /// Removes disconnected receivers at the same address: some programs, such as libtorrent, use a
+    /// new peer ID for each connection.
+    fn forget_predecessors(&mut self, addr: SocketAddr, id: PeerId) {
+        self.known.retain(|other, receiver| {
+            *other == id || receiver.is_connected || receiver.addr != addr
+        });
     }
 
-    fn note(&mut self, peer: &PeerStatus) -> Option<Receiver> {
+    fn update_from_peer(&mut self, peer: &PeerStatus) -> Option<Receiver> {
         let addr = peer.listen_addr.unwrap_or(peer.addr);
         let receiver = self.known.entry(peer.peer_id).or_insert(Receiver::at(addr));
-        let is_new = receiver.looks == 0 && receiver.state == ReceiverState::Connected;
+        let is_new = receiver.updates == 0 && receiver.state == ReceiverState::Connected;
         let was = receiver.state;
         receiver.addr = addr;
-        receiver.is_here = true;
+        receiver.is_connected = true;
         receiver.rate = peer.rate_up;
-        receiver.looks += 1;
-        let has_all =
-            peer.complete && (self.geometry.total() > 0 || receiver.looks >= LOOKS_FOR_NOTHING);
+        receiver.updates += 1;
+        let has_all = peer.complete
+            && (self.geometry.total() > 0 || receiver.updates >= UPDATES_FOR_EMPTY_CONTENT);
         if has_all || was == ReceiverState::Complete {
             receiver.state = ReceiverState::Complete;
             receiver.bytes = self.geometry.total();
@@ -132,14 +134,21 @@ impl Receivers {
 }
 
 impl Receiver {
-    /// One that has just come.
+    /// A receiver that was just connected.
     fn at(addr: SocketAddr) -> Self {
-        Self { addr, bytes: 0, state: ReceiverState::Connected, is_here: true, rate: 0, looks: 0 }
+        Self {
+            addr,
+            bytes: 0,
+            state: ReceiverState::Connected,
+            is_connected: true,
+            rate: 0,
+            updates: 0,
+        }
     }
 }
 
-/// The size of so many pieces; the last one, which may be shorter, counts as the others until all
-/// are there.
+/// The size of a number of pieces. The last piece may be shorter; it counts as a full piece until
+/// the total is reached.
 fn bytes_of(geometry: &Geometry, pieces: u32) -> u64 {
     (u64::from(pieces) * u64::from(geometry.piece_length())).min(geometry.total())
 }
@@ -168,100 +177,100 @@ mod tests {
         }
     }
 
-    fn book() -> Receivers {
+    fn receivers() -> Receivers {
         Receivers::new(Geometry::new(95, 10).unwrap())
     }
 
     #[test]
-    fn comings_and_goings_are_told_once() {
-        let mut book = book();
+    fn every_change_is_returned_once() {
+        let mut receivers = receivers();
         let states =
             |changed: Vec<Receiver>| changed.into_iter().map(|one| one.state).collect::<Vec<_>>();
-        assert_eq!(states(book.observe(&[peer(1, 0)])), [ReceiverState::Connected]);
-        assert_eq!(states(book.observe(&[peer(1, 5)])), []);
-        assert_eq!(book.all()[0].bytes, 50);
-        assert_eq!(states(book.observe(&[])), [ReceiverState::Gone]);
-        assert_eq!(states(book.observe(&[])), []);
-        assert_eq!(states(book.observe(&[peer(1, 6)])), [ReceiverState::Connected]);
-        assert_eq!(states(book.observe(&[peer(1, 10)])), [ReceiverState::Complete]);
-        assert_eq!(states(book.observe(&[])), []);
-        assert_eq!((book.complete(), book.all()[0].bytes), (1, 95));
+        assert_eq!(states(receivers.update(&[peer(1, 0)])), [ReceiverState::Connected]);
+        assert_eq!(states(receivers.update(&[peer(1, 5)])), []);
+        assert_eq!(receivers.all()[0].bytes, 50);
+        assert_eq!(states(receivers.update(&[])), [ReceiverState::Gone]);
+        assert_eq!(states(receivers.update(&[])), []);
+        assert_eq!(states(receivers.update(&[peer(1, 6)])), [ReceiverState::Connected]);
+        assert_eq!(states(receivers.update(&[peer(1, 10)])), [ReceiverState::Complete]);
+        assert_eq!(states(receivers.update(&[])), []);
+        assert_eq!((receivers.complete_count(), receivers.all()[0].bytes), (1, 95));
     }
 
     #[test]
-    fn whoever_was_complete_stays_so() {
-        let mut book = book();
-        book.observe(&[peer(1, 9)]);
-        assert!(book.completed(PeerId([1; 20]), peer(1, 10).addr).is_some());
-        assert!(book.completed(PeerId([1; 20]), peer(1, 10).addr).is_none());
-        // The picture of the peers may be older than the news.
-        assert!(book.observe(&[peer(1, 9)]).is_empty());
-        assert!(book.observe(&[]).is_empty());
-        assert_eq!(book.complete(), 1);
+    fn a_complete_receiver_stays_complete() {
+        let mut receivers = receivers();
+        receivers.update(&[peer(1, 9)]);
+        assert!(receivers.on_complete(PeerId([1; 20]), peer(1, 10).addr).is_some());
+        assert!(receivers.on_complete(PeerId([1; 20]), peer(1, 10).addr).is_none());
+        // The status may be older than the event.
+        assert!(receivers.update(&[peer(1, 9)]).is_empty());
+        assert!(receivers.update(&[]).is_empty());
+        assert_eq!(receivers.complete_count(), 1);
     }
 
     #[test]
-    fn a_short_visit_is_noticed() {
-        let mut book = book();
-        book.arrived(PeerId([1; 20]), peer(1, 0).addr);
-        assert_eq!(book.observe(&[])[0].state, ReceiverState::Gone);
-        book.arrived(PeerId([2; 20]), peer(2, 0).addr);
-        let news = book.observe(&[peer(2, 3)]);
-        assert_eq!((news.len(), news[0].addr.port(), news[0].bytes), (1, 6881, 30));
+    fn a_short_connection_is_noticed() {
+        let mut receivers = receivers();
+        receivers.on_connected(PeerId([1; 20]), peer(1, 0).addr);
+        assert_eq!(receivers.update(&[])[0].state, ReceiverState::Gone);
+        receivers.on_connected(PeerId([2; 20]), peer(2, 0).addr);
+        let changed = receivers.update(&[peer(2, 3)]);
+        assert_eq!((changed.len(), changed[0].addr.port(), changed[0].bytes), (1, 6881, 30));
     }
 
     #[test]
-    fn of_nothing_all_is_had_by_who_has_been_here() {
+    fn a_receiver_of_empty_content_is_complete_after_a_connection() {
         let empty = || Receivers::new(Geometry::new(0, 10).unwrap());
-        let mut book = empty();
-        book.arrived(PeerId([1; 20]), peer(1, 0).addr);
-        assert_eq!(book.complete(), 0);
-        assert_eq!(book.observe(&[])[0].state, ReceiverState::Complete);
-        let mut book = empty();
-        for look in 0..LOOKS_FOR_NOTHING {
-            assert_eq!(book.complete(), 0, "{look}");
-            book.observe(&[peer(1, 10)]);
+        let mut receivers = empty();
+        receivers.on_connected(PeerId([1; 20]), peer(1, 0).addr);
+        assert_eq!(receivers.complete_count(), 0);
+        assert_eq!(receivers.update(&[])[0].state, ReceiverState::Complete);
+        let mut receivers = empty();
+        for update in 0..UPDATES_FOR_EMPTY_CONTENT {
+            assert_eq!(receivers.complete_count(), 0, "{update}");
+            receivers.update(&[peer(1, 10)]);
         }
-        assert_eq!(book.complete(), 1);
+        assert_eq!(receivers.complete_count(), 1);
     }
 
     #[test]
-    fn a_new_name_at_an_address_that_was_left_is_the_same_receiver() {
-        let mut book = book();
+    fn a_new_peer_id_at_the_address_of_a_disconnected_receiver_is_the_same_receiver() {
+        let mut receivers = receivers();
         let mut again = peer(1, 10);
         again.peer_id = PeerId([9; 20]);
-        book.observe(&[peer(1, 10)]);
-        book.observe(&[]);
-        book.observe(std::slice::from_ref(&again));
-        assert_eq!((book.complete(), book.all().len()), (1, 1));
-        book.observe(&[]);
+        receivers.update(&[peer(1, 10)]);
+        receivers.update(&[]);
+        receivers.update(std::slice::from_ref(&again));
+        assert_eq!((receivers.complete_count(), receivers.all().len()), (1, 1));
+        receivers.update(&[]);
         again.peer_id = PeerId([8; 20]);
-        book.arrived(again.peer_id, peer(1, 10).listen_addr.unwrap());
-        book.completed(again.peer_id, peer(1, 10).listen_addr.unwrap());
-        assert_eq!((book.complete(), book.all().len()), (1, 1));
+        receivers.on_connected(again.peer_id, peer(1, 10).listen_addr.unwrap());
+        receivers.on_complete(again.peer_id, peer(1, 10).listen_addr.unwrap());
+        assert_eq!((receivers.complete_count(), receivers.all().len()), (1, 1));
     }
 
     #[test]
-    fn who_was_complete_and_gone_before_anybody_looked_is_known_by_where_it_listens() {
-        let mut book = book();
+    fn a_receiver_that_disconnects_before_the_first_update_is_known_by_its_listening_address() {
+        let mut receivers = receivers();
         let mut again = peer(1, 10);
         again.peer_id = PeerId([9; 20]);
-        book.arrived(PeerId([1; 20]), peer(1, 10).addr);
-        assert!(book.completed(PeerId([1; 20]), peer(1, 10).listen_addr.unwrap()).is_some());
-        book.observe(&[]);
-        // We call it back, under another name.
-        book.arrived(again.peer_id, again.listen_addr.unwrap());
-        book.completed(again.peer_id, again.listen_addr.unwrap());
-        book.observe(&[again]);
-        assert_eq!((book.complete(), book.all().len()), (1, 1));
+        receivers.on_connected(PeerId([1; 20]), peer(1, 10).addr);
+        assert!(receivers.on_complete(PeerId([1; 20]), peer(1, 10).listen_addr.unwrap()).is_some());
+        receivers.update(&[]);
+        // The origin connects to it, and it uses another peer ID.
+        receivers.on_connected(again.peer_id, again.listen_addr.unwrap());
+        receivers.on_complete(again.peer_id, again.listen_addr.unwrap());
+        receivers.update(&[again]);
+        assert_eq!((receivers.complete_count(), receivers.all().len()), (1, 1));
     }
 
     #[test]
-    fn the_same_address_may_be_two_receivers() {
-        let mut book = book();
+    fn two_connected_receivers_may_share_an_address() {
+        let mut receivers = receivers();
         let mut other = peer(1, 10);
         other.peer_id = PeerId([9; 20]);
-        book.observe(&[peer(1, 10), other]);
-        assert_eq!(book.complete(), 2);
+        receivers.update(&[peer(1, 10), other]);
+        assert_eq!(receivers.complete_count(), 2);
     }
 }

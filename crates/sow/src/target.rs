@@ -1,65 +1,66 @@
-//! Where a download goes: from what `-o` says and what the content is to a path, and what is there
-//! already.
+//! The target of a download: its path, from `-o` and the content's name, and whether something
+//! exists there.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use sow_content::{Info, metainfo::Files, path::printable};
+use sow_content::{Info, InfoHash, metainfo::Files, path::printable};
 use sow_store::{StoreError, StoreErrorKind, clear_leftovers, verify};
 
 use crate::{
-    args::get::Destination,
-    exit::{Exit, Failure},
-    hashing::Progress,
+    args::destination::Destination,
+    exit::{Exit, Failure, chain},
     report::Report,
-    stop::Stop,
+    stop_signal::StopSignal,
 };
 
 /// Where the bytes of one download go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// Into files; the path is the file, or the folder of a multi-file torrent.
+    /// To files; the path is the file, or the folder of a multi-file torrent.
     Path(PathBuf),
     /// To standard output.
     Stdout,
-    /// Nowhere: it is kept in memory.
+    /// To memory.
     Memory,
 }
 
-/// What is at a target.
+/// What exists at a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum There {
+pub(crate) enum Existing {
     /// Nothing.
     Nothing,
-    /// The content, whole.
+    /// The complete content.
     Identical,
     /// Something else.
     Other,
 }
 
-/// Names the place for a download.
+/// The target of a download.
 ///
 /// # Errors
-/// When a folder is to go to standard output.
+/// When a folder would go to standard output.
 pub(crate) fn target_of(destination: &Destination, info: &Info) -> Result<Target, Failure> {
     match destination {
-        Destination::Folder(folder) if holds(folder, info) => Ok(Target::Path(folder.clone())),
+        Destination::Folder(folder) if contains_files(folder, info) => {
+            Ok(Target::Path(folder.clone()))
+        }
         Destination::Folder(folder) => Ok(Target::Path(folder.join(&info.name))),
         Destination::Path(path) => Ok(Target::Path(path.clone())),
         Destination::Stdout if matches!(info.files, Files::Multi(_)) => Err(Failure::usage(
             format!("{} is a folder, which cannot go to standard output", printable(&info.name)),
         )
-        .tip("name a place for it with -o")),
+        .tip("name a folder with -o")),
         Destination::Stdout => Ok(Target::Stdout),
         Destination::Memory => Ok(Target::Memory),
     }
 }
 
-/// Whether a folder that was named with `-o` holds the files of the content itself, as it does when
-/// the same line that once made the folder is run again.
-fn holds(folder: &Path, info: &Info) -> bool {
+/// Whether a folder that `-o` names contains the files of the content itself: an earlier run of the
+/// same command has created it.
+fn contains_files(folder: &Path, info: &Info) -> bool {
     let is_file = |path: PathBuf, length: u64| {
         fs::symlink_metadata(path)
             .is_ok_and(|metadata| metadata.is_file() && metadata.len() == length)
@@ -70,44 +71,44 @@ fn holds(folder: &Path, info: &Info) -> bool {
         })
 }
 
-/// Looks at what is at a target, hashing it with progress where its lengths are right. Takes as
-/// long as that takes.
+/// Checks what exists at a target, and hashes it if its size is right. Blocks for as long as
+/// hashing takes.
 ///
 /// # Errors
-/// When it cannot be read, or the run was asked to stop.
-pub(crate) fn look_at(
+/// When it cannot be read, or the run is to stop.
+pub(crate) fn inspect(
     path: &Path,
     info: &Info,
-    info_hash: sow_content::InfoHash,
+    info_hash: InfoHash,
     report: &Report,
-    stop: &Stop,
-) -> Result<There, Failure> {
+    stop: &StopSignal,
+) -> Result<Existing, Failure> {
     if fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
-        return Ok(There::Nothing);
+        return Ok(Existing::Nothing);
     }
     let total = info.geometry.total();
-    let progress = Progress::start(report, format!("checking {}", path.display()), total);
+    let progress = report.read_progress(format!("checking {}", path.display()), total);
     let verified = match verify(info, path, 0, &|done| progress.set(done), stop.flag()) {
         Ok(verified) => verified,
-        Err(error) if is_other_kind(&error) => return Ok(There::Other),
+        Err(error) if is_other_kind(&error) => return Ok(Existing::Other),
         Err(error) => return Err(error.into()),
     };
     if !verified.is_identical() {
-        return Ok(There::Other);
+        return Ok(Existing::Other);
     }
     if let Err(error) = clear_leftovers(info, info_hash, path) {
-        report.warn(crate::exit::chain(&error));
+        report.warn(chain(&error));
     }
-    Ok(There::Identical)
+    Ok(Existing::Identical)
 }
 
-/// What to say about a target that is in the way.
-pub(crate) fn differs(path: &Path) -> Failure {
-    Failure::new(Exit::Differs, format!("{} exists and is not the same", path.display()))
+/// The failure because a different target exists.
+pub(crate) fn exists_and_differs(path: &Path) -> Failure {
+    Failure::new(Exit::Differs, format!("{} exists and differs", path.display()))
         .tip("replace it with --overwrite, or choose another name with -o")
 }
 
-/// A folder where a file is due, or the other way round: not the content, but no trouble either.
+/// Whether the target is a folder instead of a file, or a file instead of a folder.
 fn is_other_kind(error: &StoreError) -> bool {
     matches!(error.kind(), StoreErrorKind::Unsuitable)
 }
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_download_goes_under_its_name_into_a_folder() {
+    fn a_download_goes_into_a_folder_under_its_own_name() {
         let path = |path: &str| Target::Path(path.into());
         let file = info(Files::Single, 5);
         assert_eq!(target_of(&Destination::Folder(".".into()), &file).unwrap(), path("./name"));
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_that_an_earlier_run_made_is_known_again() {
+    fn a_folder_of_an_earlier_run_is_recognized() {
         let place = tempfile::tempdir().unwrap();
         let destination = Destination::Folder(place.path().to_owned());
         let below = Target::Path(place.path().join("name"));

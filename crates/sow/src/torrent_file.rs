@@ -1,5 +1,5 @@
-//! `.torrent` files on this machine's disk: reading them with a bound, writing them whole or not at
-//! all; and the magnet link that says the same.
+//! `.torrent` files on disk: reading them with a limit, writing them atomically; and the magnet
+//! link of a torrent.
 
 use std::{fs::Permissions, io::Write, os::unix::fs::PermissionsExt, path::Path};
 
@@ -10,39 +10,40 @@ use sow_content::{
 };
 
 use crate::{
-    disk,
     exit::{Exit, Failure, chain},
+    file_errors,
+    file_reading::read_at_most,
 };
 
 /// Reads a .torrent file.
 ///
 /// # Errors
-/// When it cannot be read, or is no torrent that can be used.
+/// When it cannot be read, or is not a usable torrent.
 pub(crate) fn read(path: &Path) -> Result<Metainfo, Failure> {
-    decode(&disk::read_bounded(path, MAX_METAINFO)?, path.display())
+    decode(&read_at_most(path, MAX_METAINFO)?, path.display())
 }
 
-/// A .torrent of either kind.
+/// A torrent of either format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Torrent {
-    /// BitTorrent's.
+    /// The format of BitTorrent.
     BitTorrent(Box<Metainfo>),
-    /// Document 2's.
+    /// The format of `json-torrent`.
     Json(Box<JsonTorrent>),
 }
 
-/// Reads a .torrent file of either kind, told apart by its content.
+/// Reads a .torrent file of either format, recognized by its contents.
 ///
 /// # Errors
-/// When it cannot be read, or is no torrent that can be used.
+/// When it cannot be read, or is not a usable torrent.
 pub(crate) fn read_any(path: &Path) -> Result<Torrent, Failure> {
-    decode_any(&disk::read_bounded(path, MAX_METAINFO)?, path.display())
+    decode_any(&read_at_most(path, MAX_METAINFO)?, path.display())
 }
 
-/// Reads the bytes of a .torrent of either kind; `from` is where they are from.
+/// Decodes a torrent of either format; `from` names its origin in messages.
 ///
 /// # Errors
-/// When they are no torrent that can be used.
+/// When they are not a usable torrent.
 pub(crate) fn decode_any(bytes: &[u8], from: impl std::fmt::Display) -> Result<Torrent, Failure> {
     if !is_json(bytes) {
         return decode(bytes, from).map(|metainfo| Torrent::BitTorrent(Box::new(metainfo)));
@@ -51,46 +52,46 @@ pub(crate) fn decode_any(bytes: &[u8], from: impl std::fmt::Display) -> Result<T
         Ok(torrent) => Ok(Torrent::Json(Box::new(torrent))),
         Err(error) => Err(Failure::new(
             Exit::Failed,
-            format!("{from}: not a torrent of document 2: {}", chain(&error)),
+            format!("{from}: not a valid JSON torrent: {}", chain(&error)),
         )
-        .tip("make it again with `sow json-torrent create`, or ask whoever made it for another")),
+        .tip("create it again with `sow json-torrent create`, or get another copy")),
     }
 }
 
-/// Reads the bytes of a .torrent; `from` is where they are from.
+/// Decodes a torrent of BitTorrent; `from` names its origin in messages.
 ///
 /// # Errors
-/// When they are no torrent that can be used.
+/// When they are not a usable torrent.
 pub(crate) fn decode(bytes: &[u8], from: impl std::fmt::Display) -> Result<Metainfo, Failure> {
     Metainfo::decode(bytes).map_err(|error| {
         if is_json(bytes) {
             return Failure::new(
                 Exit::Failed,
-                format!("{from}: a torrent of document 2, and not of BitTorrent"),
+                format!("{from}: a JSON torrent, not a torrent of BitTorrent"),
             )
-            .tip("`sow get` and `sow json-torrent peer` take it");
+            .tip("use it with `sow get` or `sow json-torrent peer`");
         }
         Failure::new(Exit::Failed, format!("{from}: {}", chain(&error)))
-            .tip("fetch the .torrent again, or ask whoever made it for another")
+            .tip("download the .torrent again, or get another copy")
     })
 }
 
-/// Writes a .torrent file in one step. One that is there is replaced when it names the same
-/// content, or with `overwrite`.
+/// Writes a .torrent file atomically. An existing file is replaced if it names the same content, or
+/// with `overwrite`.
 ///
 /// # Errors
-/// When there is another one, or it cannot be written.
+/// When a torrent of other content exists, or the file cannot be written.
 pub(crate) fn write(path: &Path, metainfo: &Metainfo, overwrite: bool) -> Result<(), Failure> {
-    let same = || read(path).is_ok_and(|there| there.info_hash == metainfo.info_hash);
-    let replace = overwrite || same();
-    put(path, &metainfo.encode(), replace)
+    let names_same_content =
+        || read(path).is_ok_and(|existing| existing.info_hash == metainfo.info_hash);
+    write_bytes(path, &metainfo.encode(), overwrite || names_same_content())
 }
 
-/// Writes a file that describes content in one step: it is there whole, or not at all.
+/// Writes the bytes of a torrent of either format atomically.
 ///
 /// # Errors
-/// When something is there and is not to be replaced, or it cannot be written.
-pub(crate) fn put(path: &Path, bytes: &[u8], replace: bool) -> Result<(), Failure> {
+/// When a file exists and may not be replaced, or the file cannot be written.
+pub(crate) fn write_bytes(path: &Path, bytes: &[u8], replace: bool) -> Result<(), Failure> {
     let exists = || {
         Failure::new(Exit::Differs, format!("{} exists and names other content", path.display()))
             .tip("replace it with --overwrite, or choose another name")
@@ -98,10 +99,10 @@ pub(crate) fn put(path: &Path, bytes: &[u8], replace: bool) -> Result<(), Failur
     if !replace && path.symlink_metadata().is_ok() {
         return Err(exists());
     }
-    let failed = |error: &std::io::Error| disk::unwritable(path, error);
+    let failed = |error: &std::io::Error| file_errors::cannot_write(path, error);
     let folder =
         path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // As any new file has; the umask is applied to it.
+    // The usual mode of a new file; the umask applies to it.
     let mode = Permissions::from_mode(0o666);
     let mut file = tempfile::Builder::new()
         .prefix(".sow-")
@@ -117,7 +118,7 @@ pub(crate) fn put(path: &Path, bytes: &[u8], replace: bool) -> Result<(), Failur
     }
 }
 
-/// The magnet link that says the same as a torrent.
+/// The magnet link of a torrent.
 pub(crate) fn magnet_of(metainfo: &Metainfo) -> Magnet {
     Magnet {
         name: Some(metainfo.info.name.clone()),
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn another_torrent_is_not_replaced_unasked() {
+    fn a_torrent_of_other_content_is_replaced_only_with_overwrite() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.torrent");
         write(&path, &metainfo("a"), false).unwrap();
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_torrent_is_named() {
+    fn the_error_names_a_file_that_is_not_a_torrent() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.torrent");
         std::fs::write(&path, "<html>").unwrap();

@@ -1,22 +1,18 @@
-//! Document 1's P2P among programs of this project, as people run it: what is interrupted, what is
-//! alone, what is empty, and who is no server.
+//! The protocol `chunk` through the command line, between programs of this project: interruption,
+//! lost peers, an empty file, and a server of another protocol.
 
 mod support;
 
 use std::{fs, io::Write, net::TcpListener, path::Path};
 
-use support::{Running, complete_of, names, noise_file, run, sow};
+use support::{Running, complete_of, names, noise_file, run, sow, text};
 
 const LOCAL: &str = "127.0.0.1";
 
-/// Far more than what may wait for its sum.
+/// Far more bytes than may wait to be hashed.
 const BIG: usize = 96 << 20;
 
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the test's paths are UTF-8")
-}
-
-/// A server of `file`, and what it calls itself.
+/// A server of `file`, and its address.
 fn server(file: &Path, more: &[&str]) -> (Running, String) {
     let line = ["chunk", "server", "--json", "--bind", LOCAL, "-p", "0", "-f", text(file)];
     let mut running = Running::start(&mut sow(line.iter().chain(more)));
@@ -41,19 +37,15 @@ fn client<'a>(server: &'a str, out: &'a Path) -> [&'a str; 11] {
     ]
 }
 
-fn after(running: &mut Running, bytes: u64) {
-    running.event(|event| event["event"] == "progress" && event["bytes"].as_u64() > Some(bytes));
-}
-
 #[test]
-fn an_interrupted_client_goes_on_and_claims_nothing_that_nobody_checked() {
+fn an_interrupted_client_resumes_and_claims_nothing_unverified() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "big", BIG);
     let (_server, name) = server(&file, &["--up-limit", "12MB/s"]);
     let out = tempfile::tempdir().unwrap();
     let target = out.path().join("copy");
     let mut first = Running::start(&mut sow(client(&name, &target)));
-    after(&mut first, 48 << 20);
+    first.progress_beyond(48 << 20);
     first.interrupt();
     let ended = first.wait().expect(130);
     assert!(!ended.stderr.contains("and verified"), "{}", ended.stderr);
@@ -68,7 +60,7 @@ fn an_interrupted_client_goes_on_and_claims_nothing_that_nobody_checked() {
 }
 
 #[test]
-fn the_last_one_fetches_what_the_other_had_taken_upon_itself() {
+fn the_last_client_fetches_the_chunks_assigned_to_a_client_that_died() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "big", BIG);
     let (_server, name) = server(&file, &["--up-limit", "24MB/s"]);
@@ -76,15 +68,15 @@ fn the_last_one_fetches_what_the_other_had_taken_upon_itself() {
     let targets = ["a", "b"].map(|name| out.path().join(name));
     let [mut dies, mut stays] =
         [0, 1].map(|at| Running::start(&mut sow(client(&name, &targets[at]))));
-    // By then both have holes at the beginning.
-    after(&mut stays, 40 << 20);
+    // At that point both have gaps at the beginning.
+    stays.progress_beyond(40 << 20);
     dies.kill();
     stays.wait().expect(0);
     assert!(fs::read(&targets[1]).unwrap() == fs::read(&file).unwrap(), "the file differs");
 }
 
 #[test]
-fn nothing_at_all_is_a_file_too() {
+fn an_empty_file_is_transferred() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "empty", 0);
     let (_server, name) = server(&file, &[]);
@@ -94,19 +86,20 @@ fn nothing_at_all_is_a_file_too() {
 }
 
 #[test]
-fn whoever_answers_without_being_a_server_is_named() {
+fn a_server_of_another_protocol_is_named() {
     let listener = TcpListener::bind((LOCAL, 0)).unwrap();
     let name = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
-        let calls: Vec<_> = listener
+        // Every connection stays open.
+        let connections: Vec<_> = listener
             .incoming()
             .flatten()
-            .map(|mut call| call.write_all(b"220 mail.example ESMTP\r\n").map(|()| call))
+            .map(|mut stream| stream.write_all(b"220 mail.example ESMTP\r\n").map(|()| stream))
             .collect();
-        drop(calls);
+        drop(connections);
     });
     let place = tempfile::tempdir().unwrap();
     let ended = run(client(&name, &place.path().join("copy"))).expect(6);
-    assert!(ended.stderr.contains("serves no file in document 1's protocol"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("serves no file in chunk"), "{}", ended.stderr);
     assert!(names(place.path()).is_empty());
 }

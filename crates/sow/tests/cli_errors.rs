@@ -1,52 +1,37 @@
-//! What bad input gets: a text that names the thing and the remedy, the right exit code, nothing
-//! half done.
+//! Errors of the command line: each names the thing and the remedy, has the documented exit code,
+//! and leaves no partial result.
 
 mod support;
 
 use std::{
     fs,
     net::TcpListener,
-    os::unix::{fs::PermissionsExt, fs::symlink, process::CommandExt},
+    os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     process::Command,
-    time::{Duration, Instant},
 };
 
-use support::{Origin, Running, names, noise_file, run, sow};
+use support::{
+    Origin, Running, names, noise_file, run, sow, text, unprivileged_sow, unshare_mounts,
+};
 
 const HASH: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/// A user that owns nothing.
-const NOBODY: u32 = 65_534;
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the test's paths are UTF-8")
-}
-
-/// `sow` as a user to whom things can be forbidden; root is forbidden nothing.
-fn sow_as_nobody(args: &[&str]) -> Command {
-    let mut command = sow(args);
-    if rustix::process::getuid().is_root() {
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    command
-}
-
-/// `sow` with a small tmpfs over `folder`, in a mount namespace of its own. `meanwhile` is run by
-/// the shell beforehand; `$2` is the folder there.
-fn sow_on_small_disk(folder: &Path, options: &str, meanwhile: &str, args: &[&str]) -> Command {
+/// `sow` with a small tmpfs over `folder`, in a mount namespace of its own. The shell runs
+/// `preparation` first; `$2` is the folder there.
+fn sow_on_small_disk(folder: &Path, options: &str, preparation: &str, args: &[&str]) -> Command {
     let script = format!(
-        "mount -t tmpfs -o \"$1\" tmpfs \"$2\" || exit 99\n{meanwhile}\nshift 2 && exec \"$@\""
+        "mount -t tmpfs -o \"$1\" tmpfs \"$2\" || exit 99\n{preparation}\nshift 2 && exec \"$@\""
     );
     let inner = sow(args);
-    let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--mount", "sh", "-c", &script, "sh", options]).arg(folder);
+    let mut command = unshare_mounts();
+    command.args(["sh", "-c", &script, "sh", options]).arg(folder);
     command.arg(inner.get_program()).args(inner.get_args());
     command
 }
 
 #[test]
-fn nothing_at_the_path() {
+fn a_path_that_does_not_exist_is_an_error() {
     run(["send", "/no/such/file"]).expect(1).says(&["/no/such/file", "tip:"]);
     run(["torrent", "create", "/no/such/file"]).expect(1).says(&["/no/such/file"]);
     run(["get", "/no/such.torrent"]).expect(1).says(&["/no/such.torrent", "tip:"]);
@@ -54,13 +39,12 @@ fn nothing_at_the_path() {
 }
 
 #[test]
-fn a_path_that_may_not_be_read() {
+fn a_file_that_may_not_be_read_is_an_error() {
     let place = tempfile::tempdir().unwrap();
-    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let secret = noise_file(place.path(), "secret", 10);
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
     let args = ["send", "--port", "0", text(&secret)];
-    Running::start(&mut sow_as_nobody(&args)).wait().expect(5).says(&[
+    Running::start(&mut unprivileged_sow(place.path(), args)).wait().expect(5).says(&[
         "secret",
         "ermission denied",
         "tip:",
@@ -68,7 +52,7 @@ fn a_path_that_may_not_be_read() {
 }
 
 #[test]
-fn a_folder_with_nothing_in_it() {
+fn an_empty_folder_is_an_error() {
     let place = tempfile::tempdir().unwrap();
     run(["send", "--port", "0", text(place.path())]).expect(1).says(&[
         text(place.path()),
@@ -78,7 +62,7 @@ fn a_folder_with_nothing_in_it() {
 }
 
 #[test]
-fn a_link_that_leaves_the_folder() {
+fn a_link_that_leaves_the_folder_is_an_error() {
     let place = tempfile::tempdir().unwrap();
     noise_file(place.path(), "a", 10);
     symlink("/etc/passwd", place.path().join("out")).unwrap();
@@ -90,7 +74,7 @@ fn a_link_that_leaves_the_folder() {
 }
 
 #[test]
-fn a_port_that_is_taken() {
+fn a_port_that_is_taken_is_an_error_that_names_its_owner() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "a", 10);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -105,27 +89,25 @@ fn a_port_that_is_taken() {
 }
 
 #[test]
-fn an_address_that_is_not_ours() {
+fn an_address_of_another_machine_cannot_be_bound() {
     run(["tracker", "--port", "0", "--bind", "203.0.113.77"]).expect(2).says(&["203.0.113.77"]);
 }
 
 #[test]
-fn hosts_that_are_out_of_reach() {
-    let since = Instant::now();
-    // Nobody listens on port 1.
+fn an_unreachable_host_is_an_error() {
+    // No program listens on port 1.
     let place = tempfile::tempdir().unwrap();
-    for what in [
+    for source in [
         format!("127.0.0.1:1/{HASH}"),
         "127.0.0.1:1".to_owned(),
         format!("magnet:?xt=urn:btih:{HASH}&x.pe=127.0.0.1:1"),
         format!("magnet:?xt=urn:btih:{HASH}&tr=http://127.0.0.1:1/announce"),
         "http://127.0.0.1:1/a.torrent".to_owned(),
     ] {
-        let mut command = sow(["get", &what]);
+        let mut command = sow(["get", &source]);
         let ended = Running::start(command.current_dir(place.path())).wait();
         ended.expect(6).says(&["127.0.0.1:1", "refused", "tip:"]);
     }
-    assert!(since.elapsed() < Duration::from_secs(50), "it took {:?}", since.elapsed());
     run(["get", &format!("no-such-host.invalid/{HASH}")])
         .expect(6)
         .says(&["no-such-host.invalid", "tip:"]);
@@ -133,19 +115,17 @@ fn hosts_that_are_out_of_reach() {
 }
 
 #[test]
-fn a_host_that_keeps_silent() {
-    // The kernel takes the call; nobody ever answers.
+fn a_host_that_sends_nothing_is_an_error() {
+    // The kernel accepts the connection; no program answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
-    let since = Instant::now();
-    for what in [format!("{address}/{HASH}"), address.to_string()] {
-        run(["get", &what]).expect(6).says(&[&address.to_string(), "no answer", "tip:"]);
+    for source in [format!("{address}/{HASH}"), address.to_string()] {
+        run(["get", &source]).expect(6).says(&[&address.to_string(), "no answer", "tip:"]);
     }
-    assert!(since.elapsed() < Duration::from_secs(40), "it took {:?}", since.elapsed());
 }
 
 #[test]
-fn a_server_that_has_no_torrent() {
+fn a_url_without_a_torrent_is_an_error() {
     let place = tempfile::tempdir().unwrap();
     let origin = Origin::start(&noise_file(place.path(), "a.iso", 1000), &[]);
     run(["get", &format!("http://{}/nothing/here", origin.address())])
@@ -157,30 +137,28 @@ fn a_server_that_has_no_torrent() {
 }
 
 #[test]
-fn nobody_to_ask() {
+fn a_magnet_link_without_tracker_and_peer_is_an_error() {
     run(["get", &format!("magnet:?xt=urn:btih:{HASH}")])
         .expect(3)
         .says(&["no tracker and no peer", "tip:"]);
 }
 
 #[test]
-fn a_wrong_hash() {
+fn a_hash_that_the_origin_does_not_share_is_an_error() {
     let place = tempfile::tempdir().unwrap();
     let origin = Origin::start(&noise_file(place.path(), "real.iso", 1000), &[]);
     let out = tempfile::tempdir().unwrap();
-    let what = format!("{}/{HASH}", origin.address());
-    let since = Instant::now();
-    run(["get", &what, "-o", text(out.path())]).expect(3).says(&[
+    let source = format!("{}/{HASH}", origin.address());
+    run(["get", &source, "-o", text(out.path())]).expect(3).says(&[
         "does not share",
         "real.iso",
         &origin.ticket,
     ]);
-    assert!(since.elapsed() < Duration::from_secs(20), "it took {:?}", since.elapsed());
     assert!(names(out.path()).is_empty());
 }
 
 #[test]
-fn wrong_usage() {
+fn wrong_arguments_are_errors() {
     let place = tempfile::tempdir().unwrap();
     let folder = text(place.path());
     let ticket = format!("127.0.0.1:1/{HASH}");
@@ -210,7 +188,7 @@ fn wrong_usage() {
 }
 
 #[test]
-fn malformed_torrents() {
+fn a_malformed_torrent_is_an_error() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("bad.torrent");
     let info = |inner: &str| format!("d4:infod{inner}ee").into_bytes();
@@ -259,7 +237,7 @@ fn malformed_torrents() {
 }
 
 #[test]
-fn a_target_that_exists() {
+fn a_target_that_differs_is_kept_unless_it_may_be_overwritten() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "a.iso", 100_000);
     let origin = Origin::start(&file, &[]);
@@ -269,7 +247,7 @@ fn a_target_that_exists() {
     let get = |more: &[&str]| {
         run(["get", &origin.ticket, "--no-seed", "-o", text(out.path())].iter().chain(more))
     };
-    get(&[]).expect(0).says(&["is there already and verified"]);
+    get(&[]).expect(0).says(&["exists already and is verified"]);
     fs::write(&target, "mine").unwrap();
     get(&[]).expect(8).says(&["a.iso", "--overwrite"]);
     assert_eq!(fs::read(&target).unwrap(), b"mine");
@@ -287,7 +265,7 @@ fn a_target_that_exists() {
 }
 
 #[test]
-fn a_disk_that_is_full() {
+fn a_full_disk_is_an_error() {
     let place = tempfile::tempdir().unwrap();
     let origin = Origin::start(&noise_file(place.path(), "a.iso", 8 << 20), &[]);
     let small = tempfile::tempdir().unwrap();
@@ -297,25 +275,28 @@ fn a_disk_that_is_full() {
 }
 
 #[test]
-fn a_disk_that_fills_up_on_the_way() {
+fn a_disk_that_fills_up_during_the_download_is_an_error() {
     let place = tempfile::tempdir().unwrap();
+    // Slow enough that the disk is full long before the download is complete.
     let origin =
-        Origin::start(&noise_file(place.path(), "a.iso", 8 << 20), &["--up-limit", "2MB/s"]);
+        Origin::start(&noise_file(place.path(), "a.iso", 8 << 20), &["--up-limit", "1MB/s"]);
     let small = tempfile::tempdir().unwrap();
     let args = ["get", &origin.ticket, "--no-seed", "-o", text(small.path())];
-    let wait_then_fill = "(until [ -e \"$2\"/a.iso.sow-part ]; do sleep 0.05; done; head -c 9M /dev/zero > \"$2\"/filler) &";
+    let wait_then_fill = "(until [ -e \"$2\"/a.iso.sow-part ]; do sleep 0.05; done; \
+                          head -c 9M /dev/zero > \"$2\"/filler) &";
     let mut command = sow_on_small_disk(small.path(), "size=10m", wait_then_fill, &args);
     Running::start(&mut command).wait().expect(5).says(&["a.iso", "o space", "make room"]);
 }
 
 #[test]
-fn a_target_that_cannot_be_written() {
+fn a_target_that_cannot_be_written_is_an_error() {
     let place = tempfile::tempdir().unwrap();
     let origin = Origin::start(&noise_file(place.path(), "a.iso", 1000), &[]);
     let out = tempfile::tempdir().unwrap();
     fs::set_permissions(out.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    let program = tempfile::tempdir().unwrap();
     let args = ["get", &origin.ticket, "--no-seed", "-o", text(out.path())];
-    Running::start(&mut sow_as_nobody(&args)).wait().expect(5).says(&[
+    Running::start(&mut unprivileged_sow(program.path(), args)).wait().expect(5).says(&[
         text(out.path()),
         "ermission denied",
         "tip:",
@@ -326,7 +307,7 @@ fn a_target_that_cannot_be_written() {
 }
 
 #[test]
-fn errors_are_events_too() {
+fn an_error_is_a_json_event() {
     let ended = run(["get", "--json", "ftp://10.0.0.1"]).expect(2);
     let event: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!((&event["event"], &event["code"]), (&"error".into(), &2.into()));
@@ -334,7 +315,7 @@ fn errors_are_events_too() {
 }
 
 #[test]
-fn a_torrent_file_that_exists() {
+fn a_torrent_file_that_differs_is_kept_unless_it_may_be_overwritten() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "a.iso", 1000);
     let other = noise_file(place.path(), "b.iso", 1001);
@@ -351,7 +332,7 @@ fn a_torrent_file_that_exists() {
 }
 
 #[test]
-fn what_the_documents_programs_do_not_take() {
+fn sources_that_a_protocol_does_not_support_are_errors() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "film", 10_000);
     let (file, empty) = (text(&file), place.path().join("empty"));
@@ -374,5 +355,5 @@ fn what_the_documents_programs_do_not_take() {
     run(create).expect(0);
     run(["torrent", "show", text(&torrent)])
         .expect(1)
-        .says(&["of document 2", "sow json-torrent peer"]);
+        .says(&["a JSON torrent", "sow json-torrent peer"]);
 }

@@ -1,11 +1,11 @@
-//! What people read before they run anything: help texts, completions, the manual.
+//! The help texts of all commands as snapshots, the completions, and the manual pages.
 
 mod support;
 
 use support::{names, run};
 
 #[test]
-fn help_of_every_command() {
+fn every_command_has_its_help() {
     for words in [
         &["--help"][..],
         &["send", "--help"],
@@ -50,13 +50,13 @@ fn help_of_every_command() {
 }
 
 #[test]
-fn without_a_command_the_help_is_shown_and_the_usage_wrong() {
+fn without_a_command_the_help_is_shown_as_a_usage_error() {
     let ended = run::<&str>([]).expect(2);
     assert!(ended.stderr.contains("Usage: sow"), "{}", ended.stderr);
 }
 
 #[test]
-fn completions_for_every_shell() {
+fn every_shell_has_completions() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = run(["completions", shell]).expect(0).stdout;
         assert!(script.contains("only-origin"), "{shell} does not know every flag");
@@ -65,7 +65,7 @@ fn completions_for_every_shell() {
 }
 
 #[test]
-fn the_manual_on_one_page_and_on_many() {
+fn the_manual_is_one_page_or_a_page_for_each_command() {
     let page = run(["man"]).expect(0).stdout;
     assert!(page.contains(".TH sow 1") && page.contains("SOW TORRENT CREATE"), "{page}");
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! `sow lab report` as it is run: what it prints, what it leaves, how it ends.
+//! `sow lab report` through the command line: its output, its files, its exit codes.
 
 use std::{fs, path::Path};
 
@@ -10,7 +10,7 @@ fn report(args: &[&Path]) -> assert_cmd::assert::Assert {
 }
 
 #[test]
-fn a_report_is_made_beside_the_records_or_elsewhere() {
+fn a_report_is_written_beside_the_records_or_to_another_folder() {
     let dir = tempfile::tempdir().unwrap();
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lab/tests/sample/records.jsonl");
     fs::copy(sample, dir.path().join("records.jsonl")).unwrap();
@@ -28,7 +28,7 @@ fn a_report_is_made_beside_the_records_or_elsewhere() {
 }
 
 #[test]
-fn what_cannot_be_read_or_written_is_said() {
+fn a_path_that_cannot_be_read_or_written_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let said = |assert: assert_cmd::assert::Assert| {
         String::from_utf8_lossy(&assert.get_output().stderr).into_owned()

@@ -1,6 +1,6 @@
-//! `sow lab run` with the programs of others: each gets its copies right, and one that is not
-//! installed is named. Root only; needs Debian's packages aria2, curl, nginx-light,
-//! python3-libtorrent and transmission-daemon.
+//! `sow lab run` with other programs: each makes right copies, and a program that is not installed
+//! is named. Root only; needs Debian's packages aria2, curl, nginx-light, python3-libtorrent and
+//! transmission-daemon.
 
 mod support;
 
@@ -14,7 +14,8 @@ const MODES: [&str; 5] = ["nginx+curl", "aria2", "libtorrent", "libtorrent-super
 fn write_scenario(dir: &Path) -> String {
     let path = dir.join("others.toml");
     let text = format!(
-        "title = \"The programs of others\"\nusers = 2\nmodes = {MODES:?}\nrepeat = 1\nlimit = \"60s\"\n\
+        "title = \"Other programs\"\nusers = 2\nmodes = {MODES:?}\nrepeat = 1\n\
+         limit = \"60s\"\n\
          [network]\nrate = \"50mbit\"\n\
          [[file]]\nname = \"random-1MiB\"\nsize = \"1MiB\"\nkind = \"random\"\n"
     );
@@ -27,10 +28,10 @@ fn records(dir: &Path) -> Records {
 }
 
 #[test]
-fn every_program_makes_right_copies_and_tells_what_it_sent() {
+fn every_program_makes_right_copies_and_reports_its_traffic() {
     let dir = tempfile::tempdir().expect("a folder");
     let (scenario, out) = (write_scenario(dir.path()), dir.path().join("results"));
-    // Transmission alone may take several of its rounds of ten seconds.
+    // Transmission alone may take several of its choke intervals of ten seconds.
     let words = ["lab", "run", &scenario, "--out", &out.to_string_lossy()];
     Running::start(&mut sow(words)).wait_within(Duration::from_secs(300)).expect(0);
     let records = records(&out);
@@ -45,8 +46,8 @@ fn every_program_makes_right_copies_and_tells_what_it_sent() {
         assert!(run.receivers.iter().all(|receiver| receiver.seconds().is_some()), "{run:?}");
         let [origin] = &*run.origins else { panic!("{run:?}") };
         let (payload, wire) = (origin.payload_up_bytes.unwrap(), origin.wire_up_bytes.unwrap());
-        // Programs count what they gave to their sockets; some of it may not have gone when the
-        // last copy was complete.
+        // Programs count the bytes that they wrote to their sockets; some of them may not be sent
+        // when the last copy is complete.
         assert!((run.file.bytes..wire + run.file.bytes).contains(&payload), "{run:?}");
     }
     for run in records
@@ -70,7 +71,7 @@ fn every_program_makes_right_copies_and_tells_what_it_sent() {
 fn a_program_that_is_not_installed_is_named_with_its_package() {
     let dir = tempfile::tempdir().expect("a folder");
     let (scenario, out) = (write_scenario(dir.path()), dir.path().join("results"));
-    // Everything that a lab needs is in these two; aria2 is made to be in neither.
+    // PATH has only this folder, with everything that a lab needs and without aria2.
     let folder = dir.path().join("bin");
     fs::create_dir(&folder).expect("a folder");
     for program in [
@@ -97,7 +98,7 @@ fn a_program_that_is_not_installed_is_named_with_its_package() {
     let records = records(&out);
     let missing: Vec<_> =
         records.missing.iter().map(|missing| (&*missing.mode, &*missing.program)).collect();
-    // Its tracker needs Python, which is not in that folder either.
+    // The tracker for aria2 needs Python, which is not in that folder either.
     assert_eq!(missing, [("aria2", "aria2c + python3")], "{said}");
     assert!(
         records.runs.iter().all(|run| run.mode == "nginx+curl") && records.runs.len() == 1,

@@ -1,4 +1,4 @@
-//! `sow lab run`: small experiments from the network to the report, interrupted and gone on with.
+//! `sow lab run`: small experiments from the network to the report, also interrupted and continued.
 //! Root only.
 
 mod support;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use sow_lab::record::{self, Records};
 use support::{Running, run, sow};
 
-/// Two and a half seconds for each run, so that there is time to interrupt one.
+/// Each run takes at least two and a half seconds, long enough to interrupt one.
 const CHURN: &str = r#"
 title = "A small crowd that changes"
 users = 4
@@ -43,8 +43,8 @@ receiver = 4
 do = "start"
 "#;
 
-/// Experiments have labs and folders of their own names, and nothing of those may be left when none
-/// is under way. What belongs to another experiment on this machine has a lock that is held.
+/// Nothing of an experiment's labs and folders may be left when none is running. Those of another
+/// experiment on this machine have a lock that is held, and do not count.
 #[track_caller]
 fn assert_nothing_left() {
     let output = Command::new("ip").args(["netns", "list"]).output().expect("ip runs");
@@ -58,7 +58,7 @@ fn assert_nothing_left() {
             fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned())
     });
-    // The other files there are of labs.
+    // The other files in that folder belong to labs.
     let files = files.filter(|name| name.starts_with(|letter: char| letter.is_ascii_digit()));
     let left = labs.map(str::to_owned).chain(files).filter(|name| {
         let number = name.trim_end_matches(".slot");
@@ -86,13 +86,13 @@ fn assert_right(records: &Records) {
         assert!(sent >= Some(run.file.bytes), "{run:?}");
         assert!(
             records.series[&run.run].len() == run.receivers.len() + 1,
-            "no samples of some host"
+            "a host without samples"
         );
     }
 }
 
 #[test]
-fn the_smoke_experiment_is_made_reported_and_not_made_twice() {
+fn the_smoke_experiment_is_run_reported_and_not_run_twice() {
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().join("results");
     let words = ["lab", "run", "smoke", "--out", &out.to_string_lossy()];
@@ -114,10 +114,10 @@ fn the_smoke_experiment_is_made_reported_and_not_made_twice() {
         assert!(sources.into_iter().all(|bytes| bytes == run.file.bytes), "{run:?}");
     }
     let page = fs::read_to_string(out.join("report.html")).expect("the page");
-    assert!(page.contains("swarm") && page.contains("<svg"), "nothing in it");
+    assert!(page.contains("swarm") && page.contains("<svg"), "the page is empty");
     assert_nothing_left();
 
-    run(words).expect(0).says(&["0 runs (5 are there already)"]);
+    run(words).expect(0).says(&["0 runs (5 are done already)"]);
     assert_eq!(records(&out).runs.len(), 5);
     let again =
         run(words.into_iter().chain(["--repeat", "2", "--modes", "swarm", "--json"])).expect(0);
@@ -139,7 +139,7 @@ fn the_smoke_experiment_is_made_reported_and_not_made_twice() {
 }
 
 #[test]
-fn receivers_leave_break_down_and_join() {
+fn receivers_join_leave_and_are_killed() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("small-churn.toml");
     fs::write(&file, CHURN).expect("it can be written");
@@ -153,7 +153,7 @@ fn receivers_leave_break_down_and_join() {
         let [first, late, gone, back] = &run.receivers[..] else {
             panic!("four receivers: {run:?}")
         };
-        // In order and not before their time; how long after it is the machine's matter.
+        // Events happen in order and not early. How late they are depends on the machine.
         assert!(first.started_seconds <= back.started_seconds, "{run:?}");
         assert!(
             back.started_seconds < late.started_seconds && late.started_seconds >= 0.3,
@@ -174,7 +174,7 @@ fn receivers_leave_break_down_and_join() {
 }
 
 #[test]
-fn what_was_interrupted_or_killed_is_gone_on_with() {
+fn an_interrupted_or_killed_experiment_is_continued() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("changing.toml");
     fs::write(&file, CHURN).expect("it can be written");
@@ -186,9 +186,8 @@ fn what_was_interrupted_or_killed_is_gone_on_with() {
     let mut first = start();
     first.event(|event| event["event"] == "run");
     run(words).expect(1).says(&["another sow lab run is writing records in", "--out"]);
-    let interrupt = Command::new("kill").args(["-INT", &first.pid().to_string()]).status();
-    assert!(interrupt.is_ok_and(|status| status.success()));
-    let ended = first.wait().expect(130).says(&["the same command goes on"]);
+    first.interrupt();
+    let ended = first.wait().expect(130).says(&["run the same command again"]);
     assert!(ended.stdout.contains("\"left\":"), "{}", ended.stdout);
     assert!(out.join("report.html").exists(), "no report of what is there");
     assert_nothing_left();
@@ -201,7 +200,7 @@ fn what_was_interrupted_or_killed_is_gone_on_with() {
     assert!(records(&out).runs.len() > before);
 
     let last = run(words).expect(0);
-    assert!(last.stderr.contains("are there already"), "{}", last.stderr);
+    assert!(last.stderr.contains("are done already"), "{}", last.stderr);
     let all = records(&out);
     assert_right(&all);
     assert_eq!(all.runs.len(), 6);

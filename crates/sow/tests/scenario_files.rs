@@ -1,4 +1,5 @@
-//! `sow lab new` as it is run: what it writes, and that it overwrites nothing.
+//! `sow lab new` through the command line: the scenario file that it writes, and that it overwrites
+//! nothing.
 
 use std::{fs, path::Path};
 
@@ -10,7 +11,7 @@ fn new(folder: &Path, args: &[&str]) -> assert_cmd::assert::Assert {
 }
 
 #[test]
-fn a_scenario_is_written_once() {
+fn a_scenario_is_written_and_never_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     new(folder.path(), &["my-test", "--from", "churn"]).success().stdout("my-test.toml\n");
     let path = folder.path().join("my-test.toml");

@@ -1,25 +1,23 @@
-//! From `sow send` to `sow get`, in every form and to every kind of place.
+//! `sow send` and `sow get` without faults: every form of source, every kind of target, several
+//! receivers. Faults are in `interruptions.rs` and `cli_errors.rs`.
 
 mod support;
 
-use std::{fs, path::Path, process::Stdio};
+use std::{fs, net::TcpListener, path::Path, process::Stdio};
 
 use support::{
-    Origin, Running, at_once, complete_of, eventually, names, noise, noise_file, run, sow, tree,
+    Origin, Running, complete_of, events_of, in_parallel, names, noise, noise_file, run, sow, text,
+    tree, wait_until,
 };
 
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the test's paths are UTF-8")
-}
-
-/// `sow get WHAT -o OUT --no-seed`, to a good end.
+/// `sow get SOURCE -o OUT --no-seed`, which must succeed.
 #[track_caller]
-fn get(what: &str, out: &Path) -> support::Ended {
-    run(["get", what, "-o", text(out), "--no-seed"]).expect(0)
+fn get(source: &str, out: &Path) -> support::Ended {
+    run(["get", source, "-o", text(out), "--no-seed"]).expect(0)
 }
 
 #[test]
-fn sizes_around_every_edge() {
+fn files_of_sizes_around_every_limit_arrive() {
     let place = tempfile::tempdir().unwrap();
     for size in [0, 1, 16_383, 16_384, 16_385, 32_768, 100_001, 5_000_000] {
         let name = format!("{size}.bin");
@@ -37,7 +35,7 @@ fn sizes_around_every_edge() {
 }
 
 #[test]
-fn a_tree_of_two_thousand_files() {
+fn a_tree_of_two_thousand_files_arrives() {
     let place = tempfile::tempdir().unwrap();
     let root = place.path().join("photos of 2026");
     for number in 0..2000 {
@@ -54,7 +52,7 @@ fn a_tree_of_two_thousand_files() {
     let out = tempfile::tempdir().unwrap();
     get(&origin.ticket, out.path());
     assert!(tree(&root) == tree(&out.path().join("photos of 2026")), "the trees differ");
-    // Under another name, and once more when it is there.
+    // Under another name.
     let renamed = out.path().join("renamed");
     get(&origin.ticket, &renamed);
     assert!(tree(&root) == tree(&renamed), "the trees differ");
@@ -63,7 +61,7 @@ fn a_tree_of_two_thousand_files() {
 }
 
 #[test]
-fn every_form_of_what() {
+fn every_form_of_source_is_accepted() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "a b.iso", 300_000);
     let torrent = place.path().join("x.torrent");
@@ -75,7 +73,7 @@ fn every_form_of_what() {
     let address = format!("127.0.0.1:{}", ready["port"]);
     let hex = field("magnet").split("btih:").nth(1).unwrap()[..40].to_owned();
     assert_eq!(field("torrent"), format!("http://{address}/a%20b.iso.torrent"));
-    for what in [
+    for source in [
         field("ticket"),
         format!("{address}/{hex}"),
         address.clone(),
@@ -87,37 +85,37 @@ fn every_form_of_what() {
         format!("http://{address}/{hex}.torrent"),
     ] {
         let out = tempfile::tempdir().unwrap();
-        let ended = get(&what, out.path());
+        let ended = get(&source, out.path());
         assert!(
             fs::read(out.path().join("a b.iso")).unwrap() == fs::read(&file).unwrap(),
-            "{what}"
+            "{source}"
         );
-        if what == address {
+        if source == address {
             ended.says(&["trusting", "a b.iso"]);
         }
     }
 }
 
 #[test]
-fn over_ipv6() {
+fn a_file_arrives_over_ipv6() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "six", 200_000);
     let origin = Origin::start_on("::1", 0, &file, &["--expect", "3"]);
     assert!(origin.ticket.starts_with("[::1]:"), "{}", origin.ticket);
-    for what in [
+    for source in [
         origin.ticket.clone(),
         origin.address().to_owned(),
         format!("http://{}/x.torrent", origin.address()),
     ] {
         let out = tempfile::tempdir().unwrap();
-        get(&what, out.path());
-        assert!(fs::read(out.path().join("six")).unwrap() == fs::read(&file).unwrap(), "{what}");
+        get(&source, out.path());
+        assert!(fs::read(out.path().join("six")).unwrap() == fs::read(&file).unwrap(), "{source}");
     }
     origin.running.wait().expect(0);
 }
 
 #[test]
-fn to_standard_output_in_order() {
+fn standard_output_gets_the_bytes_in_order() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "stream", 3_000_001);
     let origin = Origin::start(&file, &[]);
@@ -135,7 +133,7 @@ fn to_standard_output_in_order() {
 }
 
 #[test]
-fn a_folder_does_not_go_to_standard_output() {
+fn a_folder_cannot_go_to_standard_output() {
     let place = tempfile::tempdir().unwrap();
     noise_file(place.path(), "a", 10);
     let origin = Origin::start(place.path(), &[]);
@@ -143,7 +141,7 @@ fn a_folder_does_not_go_to_standard_output() {
 }
 
 #[test]
-fn names_cannot_steer_the_terminal() {
+fn names_cannot_control_the_terminal() {
     let place = tempfile::tempdir().unwrap();
     let name = "a\u{1b}[2J\u{202e}b";
     let file = noise_file(place.path(), name, 1000);
@@ -157,25 +155,34 @@ fn names_cannot_steer_the_terminal() {
     assert_eq!(names(out.path()), [name]);
 }
 
+/// A port that is not served yet: the first connection is accepted and closed, as by a program that
+/// is about to exit. From then on the port is free.
+fn wait_for_connection(port: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    wait_until("the receiver's first connection", || listener.accept().is_ok());
+}
+
 #[test]
-fn the_receiver_comes_before_the_origin() {
+fn a_receiver_may_start_before_the_origin() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "late", 100_000);
     let origin = Origin::start(&file, &[]);
     let (port, ticket) = (origin.port(), origin.ticket.clone());
     drop(origin);
-    for what in [ticket.clone(), format!("127.0.0.1:{port}")] {
+    for source in [ticket.clone(), format!("127.0.0.1:{port}")] {
         let out = tempfile::tempdir().unwrap();
-        let early = Running::start(&mut sow(["get", &what, "--no-seed", "-o", text(out.path())]));
-        std::thread::sleep(std::time::Duration::from_secs(2));
+        let command = ["get", &source, "--no-seed", "-o", text(out.path())];
+        let early = Running::start(&mut sow(command));
+        wait_for_connection(port);
         let _late = Origin::start_on("127.0.0.1", port, &file, &[]);
         early.wait().expect(0);
-        assert!(fs::read(out.path().join("late")).unwrap() == fs::read(&file).unwrap(), "{what}");
+        assert!(fs::read(out.path().join("late")).unwrap() == fs::read(&file).unwrap(), "{source}");
     }
 }
 
 #[test]
-fn several_at_once() {
+fn one_get_receives_from_several_origins() {
     let place = tempfile::tempdir().unwrap();
     let files: Vec<_> = [70_000, 80_000, 90_000]
         .map(|size| noise_file(place.path(), &size.to_string(), size))
@@ -190,18 +197,17 @@ fn several_at_once() {
         let copy = out.path().join(file.file_name().unwrap());
         assert!(fs::read(copy).unwrap() == fs::read(file).unwrap(), "{} differs", file.display());
     }
-    // One of them is in the way: the others are fetched, and the exit code is that one's.
+    // One target differs: the others are fetched, and the exit code says that one failed.
     fs::write(out.path().join("70000"), "mine").unwrap();
     fs::remove_file(out.path().join("80000")).unwrap();
     args.push("--json");
     let ended = run(&args).expect(8).says(&["70000"]);
-    let events: Vec<serde_json::Value> =
-        ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let of = |kind: &str, what: &str| {
-        events.iter().any(|event| event["event"] == kind && event["what"] == what)
+    let events = events_of(&ended.stdout);
+    let has_event = |kind: &str, source: &str| {
+        events.iter().any(|event| event["event"] == kind && event["what"] == source)
     };
     assert!(
-        of("error", &origins[0].ticket) && of("complete", &origins[1].ticket),
+        has_event("error", &origins[0].ticket) && has_event("complete", &origins[1].ticket),
         "{}",
         ended.stdout
     );
@@ -209,13 +215,15 @@ fn several_at_once() {
 }
 
 #[test]
-fn many_receivers_help_each_other() {
+fn receivers_serve_each_other() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "crowd", 4_000_000);
+    // The origin is far slower than the receivers, so that one that starts late finds the content
+    // at the others too.
     let origin = Origin::start(&file, &["--expect", "4", "--up-limit", "1MB/s"]);
     let (ticket, out) = (origin.ticket.clone(), tempfile::tempdir().unwrap());
     let folder = out.path().to_owned();
-    let from_origin: Vec<u64> = at_once(4, move |index| {
+    let from_origin: Vec<u64> = in_parallel(4, move |index| {
         let target = folder.join(index.to_string());
         let ended =
             run(["get", &ticket, "--json", "--seed-for", "30s", "-o", text(&target)]).expect(0);
@@ -235,13 +243,13 @@ fn many_receivers_help_each_other() {
 }
 
 #[test]
-fn receivers_take_from_the_origin_alone_when_they_are_told_to() {
+fn receivers_with_only_origin_take_from_the_origin_alone() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "served", 1_000_000);
     let origin = Origin::start(&file, &["--expect", "2", "--up-limit", "2MB/s"]);
     let (ticket, out) = (origin.ticket.clone(), tempfile::tempdir().unwrap());
     let folder = out.path().to_owned();
-    at_once(2, move |index| {
+    in_parallel(2, move |index| {
         let target = folder.join(index.to_string());
         let ended = run(["get", &ticket, "--json", "--only-origin", "-o", text(&target)]).expect(0);
         let complete = complete_of(&ended.stdout);
@@ -256,24 +264,25 @@ fn receivers_take_from_the_origin_alone_when_they_are_told_to() {
 }
 
 #[test]
-fn two_gets_of_one_target() {
+fn the_second_get_of_one_target_is_rejected() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "slow", 2_000_000);
-    let origin = Origin::start(&file, &["--up-limit", "1MB/s"]);
+    // Slow enough that the first receiver is stopped long before it is complete.
+    let origin = Origin::start(&file, &["--up-limit", "250kB/s"]);
     let out = tempfile::tempdir().unwrap();
     let args = ["get", &origin.ticket, "--no-seed", "-o", text(out.path())];
     let first = Running::start(&mut sow(args));
-    eventually("the part file", || out.path().join("slow.sow-part").exists());
+    wait_until("the part file", || out.path().join("slow.sow-part").exists());
     first.pause();
     run(args).expect(1).says(&["another process", "slow", "tip:"]);
     first.resume();
     first.wait().expect(0);
-    run(args).expect(0).says(&["there already"]);
+    run(args).expect(0).says(&["exists already"]);
     assert_eq!(names(out.path()), ["slow"]);
 }
 
 #[test]
-fn a_tracker_of_its_own_brings_them_together() {
+fn a_separate_tracker_connects_origin_and_receiver() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "tracked", 100_000);
     let mut tracker = Running::start(&mut sow(["tracker", "--bind", "127.0.0.1", "--port", "0"]));
@@ -285,11 +294,11 @@ fn a_tracker_of_its_own_brings_them_together() {
     get(text(&torrent), out.path());
     assert!(fs::read(out.path().join("tracked")).unwrap() == fs::read(&file).unwrap());
     tracker.interrupt();
-    tracker.wait().expect(130).says(&["with everything"]);
+    tracker.wait().expect(130).says(&["seeds "]);
 }
 
 #[test]
-fn the_line_is_alone_on_standard_output() {
+fn standard_output_is_one_line() {
     let place = tempfile::tempdir().unwrap();
     let file = noise_file(place.path(), "one", 1000);
     for flags in [&["--expect", "1"][..], &["--expect", "1", "-q"], &["--expect", "1", "-v"]] {
@@ -305,9 +314,9 @@ fn the_line_is_alone_on_standard_output() {
 }
 
 #[test]
-fn events_tell_the_whole_story() {
+fn events_describe_the_whole_transfer() {
     let place = tempfile::tempdir().unwrap();
-    let file = noise_file(place.path(), "told", 500_000);
+    let file = noise_file(place.path(), "described", 500_000);
     let mut command =
         sow(["send", "--json", "--expect", "1", "--bind", "127.0.0.1", "--port", "0"]);
     let mut origin = Running::start(command.arg(&file));
@@ -315,15 +324,11 @@ fn events_tell_the_whole_story() {
     let out = tempfile::tempdir().unwrap();
     let ended =
         run(["get", "--json", ready["ticket"].as_str().unwrap(), "-o", text(out.path())]).expect(0);
-    let got: Vec<serde_json::Value> = ended
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("every line is JSON"))
-        .collect();
+    let got = events_of(&ended.stdout);
     let kinds: Vec<_> = got.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert!(kinds.contains(&"ready") && kinds.contains(&"progress"), "{kinds:?}");
     let complete = got.iter().find(|event| event["event"] == "complete").unwrap();
-    assert_eq!(complete["path"], text(&out.path().join("told")));
+    assert_eq!(complete["path"], text(&out.path().join("described")));
     assert_eq!((&complete["bytes"], &complete["resumed_bytes"]), (&500_000.into(), &0.into()));
     let from: u64 =
         complete["from"].as_object().unwrap().values().map(|bytes| bytes.as_u64().unwrap()).sum();

@@ -1,5 +1,4 @@
-//! How fast content is hashed and written when the disk is none: files on a tmpfs whose memory was
-//! used before.
+//! The throughput of hashing and writing without a disk: on a tmpfs whose memory was used before.
 
 use std::{
     fs,
@@ -14,29 +13,29 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use sow_content::{Geometry, Info, InfoHash, metainfo::Files};
 use sow_store::{DiskStore, MemoryStore, ReceiveOptions, Store, hash_content, scan};
 
-const SIZE: u64 = 256 << 20;
+const CONTENT_BYTES: u64 = 256 << 20;
 
-fn memory() -> PathBuf {
+fn tmpfs() -> PathBuf {
     let shm = Path::new("/dev/shm");
-    assert!(shm.is_dir(), "this measures on /dev/shm, so that no disk is measured");
+    assert!(shm.is_dir(), "the benchmark needs a tmpfs at /dev/shm");
     shm.to_owned()
 }
 
-/// Content of `SIZE` bytes; its hashes are not looked at.
+/// Content of `CONTENT_BYTES` bytes with arbitrary hashes.
 fn info(piece_length: u64) -> Info {
-    let geometry = Geometry::new(SIZE, piece_length).expect("a possible geometry");
+    let geometry = Geometry::new(CONTENT_BYTES, piece_length).expect("a valid geometry");
     let hashes = vec![[0; 20]; geometry.pieces() as usize];
-    Info::from_parts("content", geometry, Files::Single, hashes, false).expect("possible content")
+    Info::from_parts("content", geometry, Files::Single, hashes, false).expect("valid content")
 }
 
 fn hashing(criterion: &mut Criterion) {
-    let folder = tempfile::tempdir_in(memory()).expect("a folder in memory");
-    let mut bytes = vec![0; SIZE as usize];
+    let folder = tempfile::tempdir_in(tmpfs()).expect("a folder on the tmpfs");
+    let mut bytes = vec![0; CONTENT_BYTES as usize];
     fastrand::Rng::with_seed(1).fill(&mut bytes);
-    fs::write(folder.path().join("content"), bytes).expect("room in memory");
+    fs::write(folder.path().join("content"), bytes).expect("space on the tmpfs");
     let plan = scan(&folder.path().join("content")).expect("content to hash");
     let mut group = criterion.benchmark_group("hash_content");
-    group.throughput(Throughput::Bytes(SIZE));
+    group.throughput(Throughput::Bytes(CONTENT_BYTES));
     for (name, threads) in [("one core", 1), ("all cores", 0)] {
         group.bench_function(name, |bencher| {
             bencher
@@ -46,13 +45,13 @@ fn hashing(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Pieces in blocks as they come from a fast peer, over and over the same content.
+/// Pieces in blocks as they arrive from a fast peer, repeatedly over the same content.
 fn writing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("write_piece");
     for (piece_length, block) in
         [(256 << 10, 16 << 10), (256 << 10, 128 << 10), (2 << 20, 128 << 10)]
     {
-        let folder = tempfile::tempdir_in(memory()).expect("a folder in memory");
+        let folder = tempfile::tempdir_in(tmpfs()).expect("a folder on the tmpfs");
         let info = info(piece_length);
         let options = ReceiveOptions::default();
         let target = folder.path().join("content");
@@ -65,7 +64,7 @@ fn writing(criterion: &mut Criterion) {
         {
             let pieces = info.geometry.pieces();
             (0..pieces)
-                .for_each(|piece| store.write_piece(piece, &blocks).expect("room in memory"));
+                .for_each(|piece| store.write_piece(piece, &blocks).expect("space on the tmpfs"));
             let mut next = 0;
             group.throughput(Throughput::Bytes(piece_length));
             let id = format!("{} KiB in blocks of {} KiB", piece_length >> 10, block >> 10);
@@ -81,7 +80,7 @@ fn writing(criterion: &mut Criterion) {
 }
 
 fn small_calls(criterion: &mut Criterion) {
-    let folder = tempfile::tempdir_in(memory()).expect("a folder in memory");
+    let folder = tempfile::tempdir_in(tmpfs()).expect("a folder on the tmpfs");
     let info = info(256 << 10);
     let target = folder.path().join("content");
     let receive = DiskStore::receive(&info, InfoHash([1; 20]), &target, &ReceiveOptions::default());

@@ -1,32 +1,32 @@
-//! What can go wrong with bytes at rest: each error names the path and the operation. No formatting
-//! for people beyond one line; the exit code is chosen elsewhere from [`StoreError::kind`].
+//! The errors of the stores. Each names the path and the operation in one line. Exit codes and
+//! advice are chosen elsewhere, from [`StoreError::kind`].
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
 };
 
-/// Why a store could not do what was asked.
+/// Why an operation of a store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("cannot {operation} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         operation: Operation,
-        /// On what.
+        /// The path of the operation.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The content does not fit; found before a byte was fetched.
-    #[error("no room for {}: {needed} more bytes are needed, {free} are free", path.display())]
-    NoRoom {
+    /// The content does not fit on the disk. This is checked before the download.
+    #[error("no space for {}: {needed} more bytes are needed, {free} are free", path.display())]
+    NoSpace {
         /// The target.
         path: PathBuf,
-        /// Bytes that still have to be taken.
+        /// Bytes that still have to be allocated.
         needed: u64,
-        /// Bytes that the file system has to give.
+        /// Bytes that are free on the file system.
         free: u64,
     },
     /// Another process receives into the same target.
@@ -35,56 +35,56 @@ pub enum StoreError {
         /// The target.
         path: PathBuf,
     },
-    /// The target is there already.
-    #[error("{} exists already", path.display())]
+    /// The target exists.
+    #[error("{} already exists", path.display())]
     TargetExists {
         /// The target.
         path: PathBuf,
     },
-    /// The folder that the target is to be put in is not there.
+    /// The folder of the target does not exist.
     #[error("the folder {} does not exist", path.display())]
     NoFolder {
         /// The folder.
         path: PathBuf,
     },
-    /// Something else than expected has this name.
+    /// The path has another type than expected.
     #[error("{} is {found}, not {expected}", path.display())]
     WrongKind {
-        /// What is in the way.
+        /// The path.
         path: PathBuf,
-        /// What was expected: "a file", "a folder".
+        /// The expected type: "a file", "a folder".
         expected: &'static str,
-        /// What it is.
+        /// The actual type.
         found: &'static str,
     },
-    /// A name that cannot be a target or cannot be shared.
+    /// The name cannot be a target or cannot be shared.
     #[error("{}: {reason}", path.display())]
     BadName {
         /// The path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the name.
         reason: String,
     },
-    /// There is nothing to share in a folder.
+    /// A folder to share contains no file.
     #[error("the folder {} has no files in it", path.display())]
     EmptyFolder {
         /// The folder.
         path: PathBuf,
     },
-    /// A symbolic link points out of the folder that is shared.
+    /// A symbolic link points out of the shared folder.
     #[error("the link {} leaves the folder: it points to {}", path.display(), to.display())]
     LinkLeaves {
         /// The link.
         path: PathBuf,
-        /// Where it leads.
+        /// The path that it points to.
         to: PathBuf,
     },
-    /// A symbolic link points to a folder that it is in itself.
-    #[error("the link {} leads back to {}, which it is in", path.display(), to.display())]
+    /// A symbolic link points to a folder that contains the link.
+    #[error("the link {} points to {}, a folder around it", path.display(), to.display())]
     LinkLoop {
         /// The link.
         path: PathBuf,
-        /// Where it leads.
+        /// The path that it points to.
         to: PathBuf,
     },
     /// More files than a torrent may have.
@@ -92,51 +92,49 @@ pub enum StoreError {
     TooManyFiles {
         /// The folder.
         path: PathBuf,
-        /// How many there may be.
+        /// The limit.
         limit: usize,
     },
-    /// A file is not what it was, or not what the metainfo says.
+    /// A file has changed, or does not match the metainfo.
     #[error("{} changed: {expected} bytes were expected", path.display())]
     Changed {
         /// The file.
         path: PathBuf,
-        /// Its length as it should be, in bytes.
+        /// The expected length, in bytes.
         expected: u64,
     },
-    /// A padding file with something in it (BEP 47 says that they are all zeros).
+    /// A padding file has a byte that is not zero (BEP 47 requires zeros).
     #[error("piece {piece} has padding that is not zero")]
     Padding {
         /// The piece.
         piece: u32,
     },
-    /// An earlier write-back failed, so nothing that the system says about this content can be
-    /// relied on.
-    #[error("the disk failed to keep what was written to {}", path.display())]
+    /// An earlier sync failed, so a later success does not prove that the content is on the disk.
+    #[error("the disk failed to keep the bytes written to {}", path.display())]
     Unreliable {
         /// The content.
         path: PathBuf,
     },
-    /// The content was to be put in place with pieces missing.
+    /// The content cannot be finished because pieces are missing.
     #[error("{} is not complete: {missing} pieces are missing", path.display())]
     Incomplete {
         /// The target.
         path: PathBuf,
-        /// How many pieces.
+        /// The number of missing pieces.
         missing: u32,
     },
-    /// A piece, a range or a number of bytes that does not fit the content. A mistake of the
-    /// caller.
-    #[error("bytes {start} to {end} asked of content that has {total}")]
+    /// A piece, a range or a length that does not fit the content. A mistake of the caller.
+    #[error("bytes {start} to {end} are outside content of {total} bytes")]
     OutOfRange {
-        /// First byte.
+        /// The first byte.
         start: u64,
-        /// The byte after the last.
+        /// The byte after the last one.
         end: u64,
-        /// Bytes of the content.
+        /// The length of the content.
         total: u64,
     },
     /// The store is for reading only. A mistake of the caller.
-    #[error("{} is open for reading only", path.display())]
+    #[error("{} is open read-only", path.display())]
     NotWritable {
         /// The content.
         path: PathBuf,
@@ -144,40 +142,40 @@ pub enum StoreError {
     /// The piece length does not suit the content.
     #[error(transparent)]
     Geometry(#[from] sow_content::geometry::GeometryError),
-    /// The caller called it off.
+    /// The caller cancelled the operation.
     #[error("cancelled")]
     Cancelled,
 }
 
-/// What sort of trouble a [`StoreError`] is.
+/// The kind of a [`StoreError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreErrorKind {
-    /// No room on the disk, or a quota is used up.
+    /// The disk or a quota is full.
     DiskFull,
-    /// Not permitted to us.
+    /// Permission was denied.
     Permission,
-    /// The file system is mounted for reading only.
+    /// The file system is mounted read-only.
     ReadOnly,
-    /// A path that is not there.
+    /// A path does not exist.
     Missing,
     /// The target exists.
     Exists,
-    /// Somebody else holds the target.
+    /// Another process is receiving the target.
     Locked,
-    /// What was named cannot be used as it is: a wrong kind of file, a bad name, an empty folder, a
-    /// link that leaves.
+    /// The path cannot be used: a wrong type of file, a bad name, an empty folder, a link out of
+    /// the folder.
     Unsuitable,
-    /// What was read is not what it should be.
+    /// A file has changed or has wrong content.
     Changed,
-    /// The disk or the file system fails in some other way.
+    /// The disk or the file system failed in another way.
     Failing,
-    /// The caller called it off.
+    /// The caller cancelled the operation.
     Cancelled,
-    /// The caller asked for what cannot be.
+    /// The caller made a mistake.
     Misuse,
 }
 
-/// What was done to a path when an error came up.
+/// The operation on a path that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     /// Opening it.
@@ -188,7 +186,7 @@ pub enum Operation {
     Read,
     /// Writing to it.
     Write,
-    /// Giving it a length.
+    /// Setting its length.
     Resize,
     /// Waiting for it to be on the disk.
     Sync,
@@ -198,17 +196,17 @@ pub enum Operation {
     Remove,
     /// Locking it.
     Lock,
-    /// Asking what it is.
+    /// Reading its metadata.
     Examine,
 }
 
 impl StoreError {
-    /// What sort of trouble it is.
+    /// The kind of the error.
     pub fn kind(&self) -> StoreErrorKind {
         use StoreErrorKind as Kind;
         match self {
             Self::Io { source, .. } => kind_of(source),
-            Self::NoRoom { .. } => Kind::DiskFull,
+            Self::NoSpace { .. } => Kind::DiskFull,
             Self::Locked { .. } => Kind::Locked,
             Self::TargetExists { .. } => Kind::Exists,
             Self::NoFolder { .. } => Kind::Missing,
@@ -245,7 +243,7 @@ impl fmt::Display for Operation {
             Self::Rename => "rename",
             Self::Remove => "remove",
             Self::Lock => "lock",
-            Self::Examine => "look at",
+            Self::Examine => "examine",
         })
     }
 }
@@ -271,7 +269,7 @@ mod tests {
     use rustix::io::Errno;
 
     #[test]
-    fn disk_troubles_are_told_apart() {
+    fn errors_of_the_system_have_distinct_kinds() {
         let kind = |errno: Errno| StoreError::io(Operation::Write, Path::new("x"), errno).kind();
         assert_eq!(kind(Errno::NOSPC), StoreErrorKind::DiskFull);
         assert_eq!(kind(Errno::DQUOT), StoreErrorKind::DiskFull);
@@ -283,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_names_the_operation_and_the_path() {
+    fn a_message_contains_the_operation_and_the_path() {
         let error = StoreError::io(Operation::Write, Path::new("/a/b"), Errno::NOSPC);
         assert!(error.to_string().starts_with("cannot write to /a/b: No space left"), "{error}");
     }

@@ -1,5 +1,5 @@
-//! Where each byte of the content lies: which file, at which offset. Arithmetic alone; nothing here
-//! opens a file.
+//! The layout of content: the file and the offset of each byte. Arithmetic only; nothing here opens
+//! a file.
 
 use std::{collections::BTreeSet, ops::Range, path::Path};
 
@@ -8,7 +8,7 @@ use sow_content::{
     path::SafePath,
 };
 
-/// The files of some content in the order in which their bytes follow each other.
+/// The files of some content in the order of their bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     entries: Vec<Entry>,
@@ -16,38 +16,38 @@ pub(crate) struct Layout {
     folder: bool,
 }
 
-/// A file and its place in the content.
+/// A file and its position in the content.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     path: Option<SafePath>,
-    /// Where its first byte lies in the content.
+    /// The offset of its first byte in the content.
     pub(crate) offset: u64,
     /// In bytes.
     pub(crate) length: u64,
-    /// Not on the disk.
+    /// A padding file, which is not on the disk.
     pub(crate) padding: bool,
 }
 
-/// A part of a file that is part of a range of the content. Never empty.
+/// The overlap of a file with a range of the content. Never empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
-    /// Which entry of the layout.
+    /// The index of the file in the layout.
     pub(crate) entry: usize,
-    /// Where it begins in that file.
+    /// The offset of the overlap in the file.
     pub(crate) offset: u64,
     /// In bytes, at least 1.
     pub(crate) length: u64,
-    /// The entry is not on the disk: zeros.
+    /// The file is padding: zeros that are not on the disk.
     pub(crate) padding: bool,
 }
 
 impl Entry {
-    /// Relative to the folder; empty when the content is a single file.
+    /// The path relative to the folder. Empty when the content is a single file.
     pub(crate) fn path(&self) -> &Path {
         self.path.as_ref().map_or(Path::new(""), SafePath::as_path)
     }
 
-    /// The byte after its last one in the content.
+    /// The offset after its last byte in the content.
     pub(crate) fn end(&self) -> u64 {
         self.offset + self.length
     }
@@ -75,7 +75,7 @@ impl Layout {
         Self { entries: vec![entry], total: length, folder: false }
     }
 
-    /// A folder with these files. `None` when their lengths add up to more than a `u64` holds.
+    /// A folder with these files. `None` when the sum of their lengths overflows a `u64`.
     pub(crate) fn folder(files: impl IntoIterator<Item = FileEntry>) -> Option<Self> {
         let mut total = 0u64;
         let mut entries = Vec::new();
@@ -86,12 +86,12 @@ impl Layout {
         Some(Self { entries, total, folder: true })
     }
 
-    /// Bytes in all, padding included.
+    /// The length of the content in bytes, padding included.
     pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
-    /// Whether it is a folder rather than one file.
+    /// Whether the content is a folder, not a single file.
     pub(crate) fn is_folder(&self) -> bool {
         self.folder
     }
@@ -100,13 +100,12 @@ impl Layout {
         &self.entries
     }
 
-    /// The files that are on the disk, with their index.
+    /// The files that are on the disk, with their indices.
     pub(crate) fn on_disk(&self) -> impl Iterator<Item = (usize, &Entry)> {
         self.entries.iter().enumerate().filter(|(_, entry)| !entry.padding)
     }
 
-    /// The parts of files that make up a range of the content, in order; files without bytes do not
-    /// appear.
+    /// The overlaps of the files with a range of the content, in order. Empty files are left out.
     pub(crate) fn spans(&self, range: Range<u64>) -> impl Iterator<Item = Span> + '_ {
         let first = self.entries.partition_point(|entry| entry.end() <= range.start);
         let inside = self.entries[first..].iter().take_while(move |entry| entry.offset < range.end);
@@ -122,13 +121,11 @@ impl Layout {
         })
     }
 
-    /// Every folder below the root that holds a file on the disk, parents before children, each
-    /// once.
+    /// Every folder below the root that contains a file on the disk. Parents come before children.
     pub(crate) fn folders(&self) -> Vec<&Path> {
         let mut seen = BTreeSet::new();
         for (_, entry) in self.on_disk() {
-            // Files of one folder mostly follow each other: stop at the first ancestor that is
-            // known.
+            // Most files of a folder are consecutive, so the first known ancestor ends the search.
             for folder in
                 entry.path().ancestors().skip(1).take_while(|folder| *folder != Path::new(""))
             {
@@ -137,7 +134,7 @@ impl Layout {
                 }
             }
         }
-        // `Path` orders by component, so a parent comes before what is in it.
+        // `Path` orders by component, so a parent precedes its children.
         seen.into_iter().collect()
     }
 }
@@ -161,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_over_several_files_skips_the_empty_ones() {
+    fn the_spans_of_a_range_leave_out_empty_files() {
         let layout = folder(&[(3, false), (0, false), (2, true), (4, false)]);
         assert_eq!(layout.total(), 9);
         let spans: Vec<_> = layout.spans(2..7).collect();
@@ -178,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_overflow_are_refused() {
+    fn lengths_that_overflow_are_rejected() {
         let huge = |name| FileEntry { length: u64::MAX, ..file(name) };
         assert!(Layout::folder([huge("a"), huge("b")]).is_none());
         assert!(Layout::folder([huge("a")]).is_some());
     }
 
     #[test]
-    fn folders_come_parents_first_and_once() {
+    fn each_folder_is_listed_once_after_its_parent() {
         let padding = FileEntry { padding: true, ..file(".pad/7") };
         let files = [
             file("b/c/1"),
@@ -201,10 +198,9 @@ mod tests {
     }
 
     proptest! {
-        /// Spans of any range follow each other without a gap and are what a byte by byte search
-        /// finds.
+        /// The spans of any range have no gap and equal the result of a search byte by byte.
         #[test]
-        fn spans_are_what_a_search_finds(
+        fn spans_equal_a_search_byte_by_byte(
             lengths in prop::collection::vec((0u64..20, any::<bool>()), 0..12),
             a in 0u64..260,
             b in 0u64..260,
@@ -216,8 +212,11 @@ mod tests {
                 prop_assert!(span.length > 0);
                 found.extend((span.offset..span.offset + span.length).map(|at| (span.entry, at)));
             }
-            let bytes = lengths.iter().enumerate().flat_map(|(entry, &(length, _))| (0..length).map(move |at| (entry, at)));
-            let want: Vec<_> = bytes.skip(range.start as usize).take((range.end - range.start) as usize).collect();
+            let entries = lengths.iter().enumerate();
+            let bytes = entries
+                .flat_map(|(entry, &(length, _))| (0..length).map(move |at| (entry, at)));
+            let (skip, length) = (range.start as usize, (range.end - range.start) as usize);
+            let want: Vec<_> = bytes.skip(skip).take(length).collect();
             prop_assert_eq!(found, want);
         }
     }

@@ -1,5 +1,5 @@
-//! What there is to share at a path: one file, or the files of a folder in a fixed order. Looks at
-//! names and lengths; reads no contents.
+//! The files to share at a path: one file, or the files of a folder in a fixed order. Names and
+//! lengths are examined; no content is read.
 
 use std::{
     ffi::OsString,
@@ -18,36 +18,36 @@ use sow_content::{
 use crate::{
     error::{Operation, StoreError},
     layout::Layout,
-    place::describe,
+    staging::describe_type,
 };
 
-/// What is to be shared, as it was found.
+/// The files to share, as they were found.
 #[derive(Debug, Clone)]
 pub struct ContentPlan {
     path: PathBuf,
     name: String,
     files: Files,
     layout: Layout,
-    stamps: Vec<Stamp>,
+    stamps: Vec<FileStamp>,
     empty_folders: Vec<PathBuf>,
 }
 
-/// What a file was like, to see whether it has changed.
+/// The state of a file, by which a change is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+struct FileStamp {
     length: u64,
     modified: (i64, i64),
 }
 
-/// Looks at a file or at everything in a folder.
+/// Finds a file, or all files in a folder.
 ///
-/// Files are in the order of their names' bytes, folder by folder. A symbolic link inside the
-/// folder counts as what it points to; so does `path` itself.
+/// The files are sorted by the bytes of their names, folder by folder. A symbolic link inside the
+/// folder counts as what it points to, and so does `path` itself.
 ///
 /// # Errors
-/// When there is nothing at the path, or no file in the folder; when a link leaves the folder,
-/// leads back into itself or nowhere; when there is something that is neither a file nor a folder;
-/// when a name is not UTF-8; when a folder cannot be read; when there are too many files.
+/// When nothing is at the path, or no file is in the folder; when a link leaves the folder, points
+/// to a folder around it or to nothing; when something is neither a file nor a folder; when a name
+/// is not UTF-8; when a folder cannot be read; when there are too many files.
 pub fn scan(path: &Path) -> Result<ContentPlan, StoreError> {
     let metadata = fs::metadata(path).map_err(|e| StoreError::io(Operation::Open, path, e))?;
     let name = name_of(path)?;
@@ -57,12 +57,12 @@ pub fn scan(path: &Path) -> Result<ContentPlan, StoreError> {
             name,
             files: Files::Single,
             layout: Layout::single(metadata.len()),
-            stamps: vec![Stamp::of(&metadata)],
+            stamps: vec![FileStamp::of(&metadata)],
             empty_folders: Vec::new(),
         });
     }
     if !metadata.is_dir() {
-        let found = describe(FileType::from_raw_mode(metadata.mode()));
+        let found = describe_type(FileType::from_raw_mode(metadata.mode()));
         return Err(StoreError::WrongKind {
             path: path.to_owned(),
             expected: "a file or a folder",
@@ -70,14 +70,15 @@ pub fn scan(path: &Path) -> Result<ContentPlan, StoreError> {
         });
     }
     let root = path.canonicalize().map_err(|e| StoreError::io(Operation::Open, path, e))?;
-    let mut walk = Walk { path, inside: vec![root], names: Vec::new(), found: Found::default() };
-    walk.folder()?;
-    let Found { entries, stamps, empty_folders } = walk.found;
+    let found = FoundFiles::default();
+    let mut walk = FolderWalk { path, inside: vec![root], names: Vec::new(), found };
+    walk.visit_folder()?;
+    let FoundFiles { entries, stamps, empty_folders } = walk.found;
     if entries.is_empty() {
         return Err(StoreError::EmptyFolder { path: path.to_owned() });
     }
     let layout = Layout::folder(entries.iter().cloned());
-    // Sparse files can claim more than there is disk.
+    // Sparse files can be longer than the disk.
     let layout = layout.ok_or_else(|| StoreError::io(Operation::Examine, path, Errno::FBIG))?;
     Ok(ContentPlan {
         path: path.to_owned(),
@@ -90,28 +91,29 @@ pub fn scan(path: &Path) -> Result<ContentPlan, StoreError> {
 }
 
 impl ContentPlan {
-    /// Where it lies, as it was given to [`scan`].
+    /// The path as it was given to [`scan`].
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What to call it: the last component of the path, or of what the path stands for (`.`).
+    /// The name of the content: the last component of the path, or of the absolute path for paths
+    /// such as `.`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// One file, or the files of the folder.
+    /// The single file, or the files of the folder.
     pub fn files(&self) -> &Files {
         &self.files
     }
 
-    /// Bytes in all.
+    /// The length of all files together, in bytes.
     pub fn total(&self) -> u64 {
         self.layout.total()
     }
 
-    /// Folders with nothing in them, relative to the path. BitTorrent cannot carry them, so that
-    /// receivers will not have them.
+    /// Empty folders, relative to the path. A torrent cannot describe_type them, so receivers will
+    /// not have them.
     pub fn empty_folders(&self) -> &[PathBuf] {
         &self.empty_folders
     }
@@ -120,11 +122,10 @@ impl ContentPlan {
         &self.layout
     }
 
-    /// Looks whether every file still has the length and the time of its last change that it was
-    /// found with.
+    /// Checks that every file has the same length and modification time as when it was found.
     ///
     /// # Errors
-    /// The error names the first file that has not, or is not there any more.
+    /// The error names the first file that has changed or is missing.
     pub fn check_unchanged(&self) -> Result<(), StoreError> {
         let paths: Vec<PathBuf> = match &self.files {
             Files::Single => vec![self.path.clone()],
@@ -135,7 +136,7 @@ impl ContentPlan {
         for (path, stamp) in paths.into_iter().zip(&self.stamps) {
             let metadata =
                 fs::metadata(&path).map_err(|e| StoreError::io(Operation::Examine, &path, e))?;
-            if Stamp::of(&metadata) != *stamp {
+            if FileStamp::of(&metadata) != *stamp {
                 return Err(StoreError::Changed { path, expected: stamp.length });
             }
         }
@@ -143,36 +144,34 @@ impl ContentPlan {
     }
 }
 
-impl Stamp {
+impl FileStamp {
     fn of(metadata: &Metadata) -> Self {
         Self { length: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()) }
     }
 }
 
-/// A walk through a folder, at one place in it.
-struct Walk<'a> {
+/// A walk through a folder.
+struct FolderWalk<'a> {
     path: &'a Path,
-    /// The folder that the walk is in and all those around it, without links; the shared folder
-    /// first.
+    /// The real paths of the shared folder and of the folders down to the current one.
     inside: Vec<PathBuf>,
-    /// The way to it from the shared folder, by the names that are shared.
+    /// The names from the shared folder down to the current entry.
     names: Vec<OsString>,
-    found: Found,
+    found: FoundFiles,
 }
 
 #[derive(Default)]
-struct Found {
+struct FoundFiles {
     entries: Vec<FileEntry>,
-    stamps: Vec<Stamp>,
+    stamps: Vec<FileStamp>,
     empty_folders: Vec<PathBuf>,
 }
 
-impl Walk<'_> {
-    /// Takes in the folder that the walk is in.
-    fn folder(&mut self) -> Result<(), StoreError> {
-        let here = self.here();
-        let failed = |error: io::Error| StoreError::io(Operation::Read, &here, error);
-        let read = fs::read_dir(&here).map_err(failed)?;
+impl FolderWalk<'_> {
+    fn visit_folder(&mut self) -> Result<(), StoreError> {
+        let folder = self.current_path();
+        let failed = |error: io::Error| StoreError::io(Operation::Read, &folder, error);
+        let read = fs::read_dir(&folder).map_err(failed)?;
         let mut names = read
             .map(|entry| Ok(entry.map_err(failed)?.file_name()))
             .collect::<Result<Vec<_>, StoreError>>()?;
@@ -182,20 +181,19 @@ impl Walk<'_> {
         names.sort_unstable();
         for name in names {
             self.names.push(name);
-            self.entry()?;
+            self.visit_entry()?;
             self.names.pop();
         }
         Ok(())
     }
 
-    /// Takes in one thing.
-    fn entry(&mut self) -> Result<(), StoreError> {
-        let path = self.here();
+    fn visit_entry(&mut self) -> Result<(), StoreError> {
+        let path = self.current_path();
         let failed = |error: io::Error| StoreError::io(Operation::Examine, &path, error);
         let mut metadata = fs::symlink_metadata(&path).map_err(failed)?;
         let is_link = metadata.is_symlink();
         if is_link {
-            let real = self.follow(&path)?;
+            let real = self.follow_link(&path)?;
             metadata = fs::metadata(&real).map_err(failed)?;
         }
         if metadata.is_dir() {
@@ -204,30 +202,31 @@ impl Walk<'_> {
                 return Err(StoreError::LinkLoop { path, to: real });
             }
             self.inside.push(real);
-            self.folder()?;
+            self.visit_folder()?;
             self.inside.pop();
             Ok(())
         } else if metadata.is_file() {
-            self.file(&path, &metadata)
+            self.add_file(&path, &metadata)
         } else {
-            let found = describe(FileType::from_raw_mode(metadata.mode()));
+            let found = describe_type(FileType::from_raw_mode(metadata.mode()));
             Err(StoreError::WrongKind { path, expected: "a file or a folder", found })
         }
     }
 
-    fn file(&mut self, path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
+    fn add_file(&mut self, path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
         if self.found.entries.len() == MAX_FILES {
             return Err(StoreError::TooManyFiles { path: self.path.to_owned(), limit: MAX_FILES });
         }
-        let shared = SafePath::from_components(self.names.iter().map(|name| name.as_bytes()));
-        let shared = shared.map_err(|error| bad_name(path, error))?;
-        self.found.entries.push(FileEntry { path: shared, length: metadata.len(), padding: false });
-        self.found.stamps.push(Stamp::of(metadata));
+        let relative = SafePath::from_components(self.names.iter().map(|name| name.as_bytes()));
+        let relative = relative.map_err(|error| bad_name(path, error))?;
+        let entry = FileEntry { path: relative, length: metadata.len(), padding: false };
+        self.found.entries.push(entry);
+        self.found.stamps.push(FileStamp::of(metadata));
         Ok(())
     }
 
-    /// What a link points to, which must be inside the shared folder.
-    fn follow(&self, link: &Path) -> Result<PathBuf, StoreError> {
+    /// The real path that a link points to, which must be inside the shared folder.
+    fn follow_link(&self, link: &Path) -> Result<PathBuf, StoreError> {
         let to = || fs::read_link(link).unwrap_or_default();
         match link.canonicalize() {
             Ok(real) if real.starts_with(&self.inside[0]) => Ok(real),
@@ -240,14 +239,14 @@ impl Walk<'_> {
         }
     }
 
-    fn here(&self) -> PathBuf {
+    fn current_path(&self) -> PathBuf {
         let mut path = self.path.to_owned();
         path.extend(&self.names);
         path
     }
 }
 
-/// The last component of a path, or of what it stands for.
+/// The last component of a path, or of the absolute path if it ends in dots.
 fn name_of(path: &Path) -> Result<String, StoreError> {
     let real = match path.file_name() {
         Some(_) => path.to_owned(),

@@ -1,25 +1,25 @@
-//! Where bytes that are to be sent lie: what a sender needs to choose between `sendfile`, a write
-//! and zeros.
+//! The location of bytes to send, from which a sender chooses between `sendfile`, a write and
+//! zeros. Nothing is read here.
 
 use std::{fs::File, sync::Arc};
 
 use bytes::Bytes;
 
-/// A run of bytes of the content and where it is. Never empty.
+/// Consecutive bytes of the content and their location. Never empty.
 #[derive(Debug, Clone)]
 pub enum Segment {
     /// In a file, for `sendfile`.
     File {
         /// The file, open for reading.
         file: Arc<File>,
-        /// Where the run begins in the file, in bytes.
+        /// The offset of the first byte in the file.
         offset: u64,
         /// In bytes.
         length: u64,
     },
     /// In memory.
     Bytes(Bytes),
-    /// So many zero bytes: padding, or what was never written to a store in memory.
+    /// This many zeros: padding, or bytes that were never written to a store in memory.
     Zeros(u64),
 }
 

@@ -1,6 +1,6 @@
-//! Content that comes as one stream, of which nothing is known beforehand, perhaps not even its
-//! length: no pieces, no hashes, no journal, nothing to go on from. A file gathers beside its
-//! target and appears in one step, as received content does.
+//! Targets of a sequential download: a stream of bytes whose length may be unknown, without pieces,
+//! hashes, journal or resume. A file is staged next to its target and appears in one step, as other
+//! received content does.
 
 use std::{
     fs::File,
@@ -11,82 +11,80 @@ use std::{
 
 use crate::{
     error::{Operation, StoreError},
-    place::{Lock, Place},
+    staging::{LockedFile, Staging},
 };
 
-/// The length of the runs that content in memory is kept in, in bytes.
-const RUN: usize = 1 << 20;
+/// The length of the buffers that hold content in memory.
+const MEMORY_BUFFER_BYTES: usize = 1 << 20;
 
-/// Where a stream goes.
+/// The target of a sequential download.
 #[derive(Debug)]
 pub enum SequentialTarget {
-    /// Into a file.
+    /// A file.
     File(SequentialFile),
-    /// Into memory.
+    /// Memory.
     Memory(SequentialMemory),
-    /// To whoever reads the other end. What was passed on cannot be taken back.
+    /// A writer such as standard output. Bytes that were written to it cannot be taken back.
     Pipe(SequentialPipe),
 }
 
-/// A file that is being received as a stream. Dropped before it is finished, it leaves nothing
-/// behind.
+/// A file that is being received sequentially. If it is dropped before it is finished, nothing of
+/// it is left.
 #[derive(Debug)]
 pub struct SequentialFile {
-    place: Place,
-    lock: Lock,
+    staging: Staging,
+    lock: LockedFile,
     overwrite: bool,
-    /// The journal that is locked tells of a download of another kind.
-    is_foreign: bool,
-    role: Role,
+    /// The locked journal belongs to a download of pieces and must not be removed.
+    is_foreign_journal: bool,
+    state: FileState,
     position: u64,
 }
 
-/// What is done with the bytes.
 #[derive(Debug)]
-enum Role {
-    /// Nothing yet.
-    Waiting,
-    /// They become the target.
-    Part(File),
-    /// The target is there and may not be replaced: they are compared with it, and nothing is
-    /// written.
-    Comparison { target: File, length: u64, buffer: Vec<u8> },
-    /// There is nothing more to do.
-    Done,
+enum FileState {
+    /// No stream has begun.
+    Idle,
+    /// The bytes are written to the part.
+    Writing(File),
+    /// The target exists and must not be replaced. The bytes are compared with it.
+    Comparing { target: File, length: u64, buffer: Vec<u8> },
+    /// The part is the target now.
+    Committed,
 }
 
-/// A stream in memory.
+/// A sequential download into memory.
 #[derive(Debug, Default)]
 pub struct SequentialMemory {
-    runs: Vec<Vec<u8>>,
+    buffers: Vec<Vec<u8>>,
     length: u64,
 }
 
-/// A stream that is passed on.
+/// A sequential download into a writer.
 pub struct SequentialPipe {
     out: Box<dyn Write + Send>,
     name: PathBuf,
-    passed: u64,
+    written: u64,
 }
 
-/// What became of a stream.
+/// The result of a sequential download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Placement {
-    /// It is the target now.
+    /// The content is the target now.
     New(PathBuf),
-    /// The target was there before, with the same bytes.
+    /// The target already existed and has the same content.
     Identical(PathBuf),
-    /// It has no name: it is in memory, or was passed on.
+    /// The content has no name: it is in memory, or was written to a pipe.
     Unnamed,
 }
 
 impl SequentialTarget {
-    /// Begins with the first byte, forgetting what came before. `length`: in bytes, when it is
-    /// known.
+    /// Begins the stream. What an earlier stream wrote is discarded. `length` is the length of the
+    /// content, if known.
     ///
     /// # Errors
-    /// When there is no room, the target is there with another length and may not be replaced, or
-    /// the disk fails.
+    /// When the disk has too little space or fails, or when the target exists with another length
+    /// and must not be replaced.
     pub fn begin(&mut self, length: Option<u64>) -> Result<(), StoreError> {
         match self {
             Self::File(file) => file.begin(length),
@@ -98,11 +96,11 @@ impl SequentialTarget {
         }
     }
 
-    /// Takes the next bytes.
+    /// Writes the next bytes.
     ///
     /// # Errors
-    /// When the disk is full or fails, the target differs and may not be replaced, or nobody reads
-    /// any more.
+    /// When the disk is full or fails, the target differs and must not be replaced, or the reader
+    /// of the pipe is gone.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         match self {
             Self::File(file) => file.write(bytes),
@@ -114,16 +112,15 @@ impl SequentialTarget {
         }
     }
 
-    /// Whether the stream could begin anew: not when some of it was passed on.
-    pub fn can_begin_anew(&self) -> bool {
-        !matches!(self, Self::Pipe(SequentialPipe { passed: 1.., .. }))
+    /// Whether the stream can begin again: not after bytes were written to a pipe.
+    pub fn can_restart(&self) -> bool {
+        !matches!(self, Self::Pipe(SequentialPipe { written: 1.., .. }))
     }
 
-    /// Everything has come: puts it in place, in one step.
+    /// Ends the stream. A file appears at its target in one step.
     ///
     /// # Errors
-    /// When the target differs or has appeared meanwhile, and may not be replaced; when the disk
-    /// fails.
+    /// When the target differs or exists now, and must not be replaced; when the disk fails.
     pub fn finish(&mut self) -> Result<Placement, StoreError> {
         match self {
             Self::File(file) => file.finish(),
@@ -134,39 +131,39 @@ impl SequentialTarget {
 }
 
 impl SequentialFile {
-    /// Claims the place of a target; nothing is written yet. What is there already may only be
-    /// replaced with `overwrite`; else the stream is compared with it.
+    /// Locks a target; nothing is written yet. An existing target is replaced if `overwrite` is
+    /// set. Otherwise the stream is compared with it.
     ///
     /// # Errors
-    /// When the target is no file, its folder does not exist or cannot be written to, or another
+    /// When the target is not a file, its folder does not exist or is not writable, or another
     /// process is receiving it.
     pub fn claim(target: &Path, overwrite: bool) -> Result<Self, StoreError> {
-        let place = Place::new(target)?;
-        place.check_target(false, true)?;
-        let lock = place.lock()?;
-        let is_foreign = lock.metadata().is_ok_and(|metadata| metadata.len() > 0);
-        Ok(Self { place, lock, overwrite, is_foreign, role: Role::Waiting, position: 0 })
+        let staging = Staging::new(target)?;
+        staging.check_target(false, true)?;
+        let lock = staging.lock()?;
+        let is_foreign_journal = lock.metadata().is_ok_and(|metadata| metadata.len() > 0);
+        let state = FileState::Idle;
+        Ok(Self { staging, lock, overwrite, is_foreign_journal, state, position: 0 })
     }
 
     fn begin(&mut self, length: Option<u64>) -> Result<(), StoreError> {
         self.position = 0;
-        if !self.overwrite && self.place.has_target()? {
+        if !self.overwrite && self.staging.has_target()? {
             return self.begin_comparison(length);
         }
-        // What another kind of download has gathered there is of no use to this one, and takes up
-        // room.
-        let path = self.place.journal_path();
+        // The part of a download of pieces is of no use here and occupies space.
+        let path = self.staging.journal_path();
         self.lock.set_len(0).map_err(|e| StoreError::io(Operation::Resize, &path, e))?;
-        self.is_foreign = false;
-        self.role = Role::Waiting;
-        self.place.remove_part()?;
-        self.place.check_room(length.unwrap_or(0))?;
-        self.role = Role::Part(self.place.open_part(false)?);
+        self.is_foreign_journal = false;
+        self.state = FileState::Idle;
+        self.staging.remove_part()?;
+        self.staging.check_free_space(length.unwrap_or(0))?;
+        self.state = FileState::Writing(self.staging.open_part(false)?);
         Ok(())
     }
 
     fn begin_comparison(&mut self, expected: Option<u64>) -> Result<(), StoreError> {
-        let path = self.place.target_path();
+        let path = self.staging.target_path();
         let target = File::open(&path).map_err(|e| StoreError::io(Operation::Open, &path, e))?;
         let metadata =
             target.metadata().map_err(|e| StoreError::io(Operation::Examine, &path, e))?;
@@ -174,18 +171,18 @@ impl SequentialFile {
         if !metadata.is_file() || expected.is_some_and(|expected| expected != length) {
             return Err(StoreError::TargetExists { path });
         }
-        self.role = Role::Comparison { target, length, buffer: Vec::new() };
+        self.state = FileState::Comparing { target, length, buffer: Vec::new() };
         Ok(())
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        match &mut self.role {
-            Role::Part(file) => {
+        match &mut self.state {
+            FileState::Writing(file) => {
                 file.write_all(bytes)
-                    .map_err(|e| StoreError::io(Operation::Write, &self.place.part_path(), e))?;
+                    .map_err(|e| StoreError::io(Operation::Write, &self.staging.part_path(), e))?;
             }
-            Role::Comparison { target, length, buffer } => {
-                let path = self.place.target_path();
+            FileState::Comparing { target, length, buffer } => {
+                let path = self.staging.target_path();
                 if self.position + bytes.len() as u64 > *length {
                     return Err(StoreError::TargetExists { path });
                 }
@@ -198,8 +195,8 @@ impl SequentialFile {
                     _ => return Err(StoreError::TargetExists { path }),
                 }
             }
-            Role::Waiting | Role::Done => {
-                return Err(StoreError::NotWritable { path: self.place.target_path() });
+            FileState::Idle | FileState::Committed => {
+                return Err(StoreError::NotWritable { path: self.staging.target_path() });
             }
         }
         self.position += bytes.len() as u64;
@@ -207,56 +204,57 @@ impl SequentialFile {
     }
 
     fn finish(&mut self) -> Result<Placement, StoreError> {
-        let path = self.place.target_path();
-        match &mut self.role {
-            Role::Part(file) => {
-                let part = self.place.part_path();
+        let path = self.staging.target_path();
+        match &mut self.state {
+            FileState::Writing(file) => {
+                let part = self.staging.part_path();
                 let position = file
                     .stream_position()
                     .map_err(|e| StoreError::io(Operation::Examine, &part, e))?;
                 let metadata =
                     file.metadata().map_err(|e| StoreError::io(Operation::Examine, &part, e))?;
-                let is_ours = self.place.part()?.is_some_and(|(_, inode)| inode == metadata.ino());
+                let is_ours =
+                    self.staging.part()?.is_some_and(|(_, inode)| inode == metadata.ino());
                 if !is_ours || metadata.len() != position {
-                    // Somebody has written to it, or put something else under its name.
+                    // Another program has written to the part or replaced it.
                     return Err(StoreError::Changed { path: part, expected: position });
                 }
                 file.sync_data().map_err(|e| StoreError::io(Operation::Sync, &part, e))?;
-                let old = self.place.put(false, self.overwrite)?;
-                self.role = Role::Done;
-                self.place.remove_replaced(old)?;
-                self.place.remove_journal()?;
+                let old_target = self.staging.commit(false, self.overwrite)?;
+                self.state = FileState::Committed;
+                self.staging.remove_old_target(old_target)?;
+                self.staging.remove_journal()?;
                 Ok(Placement::New(path))
             }
-            Role::Comparison { length, .. } if *length == self.position => {
-                self.role = Role::Waiting;
+            FileState::Comparing { length, .. } if *length == self.position => {
+                self.state = FileState::Idle;
                 Ok(Placement::Identical(path))
             }
-            Role::Comparison { .. } => Err(StoreError::TargetExists { path }),
-            Role::Waiting | Role::Done => Err(StoreError::NotWritable { path }),
+            FileState::Comparing { .. } => Err(StoreError::TargetExists { path }),
+            FileState::Idle | FileState::Committed => Err(StoreError::NotWritable { path }),
         }
     }
 }
 
 impl Drop for SequentialFile {
     fn drop(&mut self) {
-        // That something stays behind is no reason to fail: the next run removes it.
-        if matches!(self.role, Role::Part(_)) {
-            let _ = self.place.remove_part();
+        // Errors are ignored: the next run removes what is left.
+        if matches!(self.state, FileState::Writing(_)) {
+            let _ = self.staging.remove_part();
         }
-        if !matches!(self.role, Role::Done) && !self.is_foreign {
-            let _ = self.place.remove_journal();
+        if !matches!(self.state, FileState::Committed) && !self.is_foreign_journal {
+            let _ = self.staging.remove_journal();
         }
     }
 }
 
 impl SequentialMemory {
-    /// The bytes in order, in runs of any lengths.
-    pub fn runs(&self) -> impl Iterator<Item = &[u8]> {
-        self.runs.iter().map(Vec::as_slice)
+    /// The content as consecutive buffers of any lengths.
+    pub fn buffers(&self) -> impl Iterator<Item = &[u8]> {
+        self.buffers.iter().map(Vec::as_slice)
     }
 
-    /// In bytes.
+    /// The length of the content in bytes.
     pub fn length(&self) -> u64 {
         self.length
     }
@@ -264,26 +262,27 @@ impl SequentialMemory {
     fn write(&mut self, mut bytes: &[u8]) {
         self.length += bytes.len() as u64;
         while !bytes.is_empty() {
-            match self.runs.last_mut() {
-                Some(run) if run.len() < RUN => {
-                    let (now, later) = bytes.split_at(bytes.len().min(RUN - run.len()));
-                    run.extend_from_slice(now);
+            match self.buffers.last_mut() {
+                Some(buffer) if buffer.len() < MEMORY_BUFFER_BYTES => {
+                    let room = MEMORY_BUFFER_BYTES - buffer.len();
+                    let (now, later) = bytes.split_at(bytes.len().min(room));
+                    buffer.extend_from_slice(now);
                     bytes = later;
                 }
-                _ => self.runs.push(Vec::with_capacity(RUN)),
+                _ => self.buffers.push(Vec::with_capacity(MEMORY_BUFFER_BYTES)),
             }
         }
     }
 }
 
 impl SequentialPipe {
-    /// Passes a stream on to a writer; `name` is what errors call it.
+    /// A pipe into a writer. `name` is its name in errors.
     pub fn new(out: impl Write + Send + 'static, name: impl Into<PathBuf>) -> Self {
-        Self { out: Box::new(out), name: name.into(), passed: 0 }
+        Self { out: Box::new(out), name: name.into(), written: 0 }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.passed += bytes.len() as u64;
+        self.written += bytes.len() as u64;
         self.out.write_all(bytes).map_err(|e| StoreError::io(Operation::Write, &self.name, e))
     }
 
@@ -296,7 +295,7 @@ impl std::fmt::Debug for SequentialPipe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SequentialPipe")
             .field("name", &self.name)
-            .field("passed", &self.passed)
+            .field("written", &self.written)
             .finish_non_exhaustive()
     }
 }
@@ -321,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn the_target_appears_when_it_is_finished_and_not_before() {
+    fn the_target_appears_when_the_stream_is_finished() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("x");
         let mut store = claim(&target, false);
@@ -336,7 +335,7 @@ mod tests {
             (names(folder.path()), fs::read(&target).unwrap()),
             (vec!["x".to_owned()], b"abcdef".to_vec())
         );
-        // What another claims meanwhile is not taken from it.
+        // Dropping the finished file does not release the claim of another one.
         let other = SequentialFile::claim(&target, true).unwrap();
         drop(store);
         assert_eq!(names(folder.path()), ["x", "x.sow-part.journal"]);
@@ -344,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finished_leaves_nothing() {
+    fn an_unfinished_stream_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = claim(&folder.path().join("x"), false);
         store.begin(None).unwrap();
@@ -355,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn one_at_a_time() {
+    fn a_target_can_be_claimed_only_once_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("x");
         let first = SequentialFile::claim(&target, false).unwrap();
@@ -365,18 +364,18 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_may_not_be_replaced_is_compared() {
+    fn a_target_that_must_not_be_replaced_is_compared() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("x");
         fs::write(&target, "abcdef").unwrap();
-        let ends = |parts: &[&[u8]], length| {
+        let receive = |parts: &[&[u8]], length| {
             let mut store = claim(&target, false);
             store.begin(length)?;
             parts.iter().try_for_each(|part| store.write(part))?;
             store.finish()
         };
-        assert_eq!(ends(&[b"abc", b"def"], None).unwrap(), Placement::Identical(target.clone()));
-        assert_eq!(ends(&[b"abcdef"], Some(6)).unwrap(), Placement::Identical(target.clone()));
+        assert_eq!(receive(&[b"abc", b"def"], None).unwrap(), Placement::Identical(target.clone()));
+        assert_eq!(receive(&[b"abcdef"], Some(6)).unwrap(), Placement::Identical(target.clone()));
         for (parts, length) in [
             (&[&b"abc"[..]][..], None),
             (&[b"abX"], None),
@@ -384,7 +383,7 @@ mod tests {
             (&[], Some(5)),
         ] {
             assert!(
-                matches!(ends(parts, length), Err(StoreError::TargetExists { .. })),
+                matches!(receive(parts, length), Err(StoreError::TargetExists { .. })),
                 "{parts:?}"
             );
         }
@@ -400,16 +399,16 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_before_a_byte_is_fetched() {
+    fn content_that_does_not_fit_is_rejected_before_the_download() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = claim(&folder.path().join("x"), false);
-        assert!(matches!(store.begin(Some(1 << 62)), Err(StoreError::NoRoom { .. })));
+        assert!(matches!(store.begin(Some(1 << 62)), Err(StoreError::NoSpace { .. })));
         drop(store);
         assert!(names(folder.path()).is_empty());
     }
 
     #[test]
-    fn a_comparison_does_not_touch_what_another_download_has_gathered() {
+    fn a_comparison_does_not_change_the_part_of_another_download() {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in
             [("x", "abc"), ("x.sow-part", "ab"), ("x.sow-part.journal", "of a swarm")]
@@ -425,9 +424,10 @@ mod tests {
     }
 
     #[test]
-    fn memory_keeps_everything_in_order() {
+    fn memory_keeps_all_bytes_in_order() {
         let mut store = SequentialTarget::Memory(SequentialMemory::default());
-        let bytes: Vec<u8> = (0..RUN as u32 * 2 + 5).map(|at| (at % 251) as u8).collect();
+        let bytes: Vec<u8> =
+            (0..MEMORY_BUFFER_BYTES as u32 * 2 + 5).map(|at| (at % 251) as u8).collect();
         store.begin(None).unwrap();
         store.write(b"of an earlier connection").unwrap();
         store.begin(None).unwrap();
@@ -435,15 +435,15 @@ mod tests {
         assert_eq!(store.finish().unwrap(), Placement::Unnamed);
         let SequentialTarget::Memory(memory) = store else { unreachable!() };
         assert_eq!(memory.length(), bytes.len() as u64);
-        assert!(memory.runs().collect::<Vec<_>>().concat() == bytes, "the bytes differ");
+        assert!(memory.buffers().collect::<Vec<_>>().concat() == bytes, "the bytes differ");
     }
 
     #[test]
-    fn what_was_passed_on_cannot_begin_anew() {
+    fn a_pipe_cannot_restart_after_its_first_byte() {
         let mut store = SequentialTarget::Pipe(SequentialPipe::new(io::sink(), "out"));
         store.begin(None).unwrap();
-        assert!(store.can_begin_anew());
+        assert!(store.can_restart());
         store.write(b"a").unwrap();
-        assert!(!store.can_begin_anew());
+        assert!(!store.can_restart());
     }
 }

@@ -1,14 +1,16 @@
-//! The one interface to bytes at rest: a closed choice between disk and memory. Calls block; any
-//! number of threads may make them at once.
+//! The interface to content of known pieces: a closed choice between disk and memory. It checks the
+//! arguments of each call; the work is in the two stores.
 
 use std::{ops::Range, path::PathBuf};
 
 use bytes::Bytes;
 use sow_content::Geometry;
 
-use crate::{disk::DiskStore, error::StoreError, memory::MemoryStore, segment::Segment};
+use crate::{
+    disk_store::DiskStore, error::StoreError, memory_store::MemoryStore, segment::Segment,
+};
 
-/// Content at rest.
+/// Content at rest. All calls block, and any number of threads may make them at once.
 #[derive(Debug)]
 pub enum Store {
     /// In files.
@@ -18,7 +20,7 @@ pub enum Store {
 }
 
 impl Store {
-    /// Size and pieces of the content.
+    /// The length of the content and of its pieces.
     pub fn geometry(&self) -> &Geometry {
         match self {
             Self::Disk(store) => store.geometry(),
@@ -26,13 +28,13 @@ impl Store {
         }
     }
 
-    /// Writes a whole piece, given as byte runs of any lengths that follow each other.
+    /// Writes a whole piece, given as consecutive blocks of any lengths.
     ///
-    /// The piece must have been verified. It counts as there only after [`Store::journal`].
+    /// The caller has verified the piece. It counts only after [`Store::journal`].
     ///
     /// # Errors
-    /// When the blocks are not as long as the piece, or the disk fails; then nothing may be
-    /// journaled.
+    /// When the blocks do not have the length of the piece, or the disk fails. The piece must not
+    /// be journaled then.
     pub fn write_piece(&self, piece: u32, blocks: &[Bytes]) -> Result<(), StoreError> {
         let range = self.geometry().range_of(piece);
         let length = blocks.iter().map(|block| block.len() as u64).sum();
@@ -50,13 +52,14 @@ impl Store {
         }
     }
 
-    /// Reads bytes `range` of the content into `buffer`, which must be as long. What was never
-    /// written reads as zeros.
+    /// Reads bytes `range` of the content into `buffer`, which must have the same length. Bytes
+    /// that were never written are zeros.
     ///
     /// # Errors
-    /// When the range is not inside the content or does not fit the buffer, or the disk fails.
+    /// When the range is not inside the content or differs in length from the buffer, or the disk
+    /// fails.
     pub fn read(&self, range: Range<u64>, buffer: &mut [u8]) -> Result<(), StoreError> {
-        self.check(&range)?;
+        self.check_range(&range)?;
         if range.end - range.start != buffer.len() as u64 {
             return Err(
                 self.out_of_range(range.start, range.start.saturating_add(buffer.len() as u64))
@@ -71,29 +74,28 @@ impl Store {
         }
     }
 
-    /// Where bytes `range` of the content lie, for sending them without a copy. The segments follow
-    /// each other and are as long as the range. An open file is kept by each segment in a file.
+    /// The locations of bytes `range` of the content, for sending them without a copy. The segments
+    /// are consecutive and cover the range. Each segment in a file keeps the file open.
     ///
     /// # Errors
     /// When the range is not inside the content, or a file cannot be opened.
     pub fn segments(&self, range: Range<u64>) -> Result<Vec<Segment>, StoreError> {
-        self.check(&range)?;
+        self.check_range(&range)?;
         match self {
             Self::Disk(store) => store.segments(range),
             Self::Memory(store) => Ok(store.segments(range)),
         }
     }
 
-    /// Has the kernel begin to read a range that will be asked for soon. Only advice; never an
-    /// error.
+    /// Advises the kernel to read a range that is needed soon. Never an error.
     pub fn prefetch(&self, range: Range<u64>) {
         if let Self::Disk(store) = self {
             store.prefetch(range);
         }
     }
 
-    /// Notes that a piece is verified and written: it counts from now on, also after a `kill -9`.
-    /// One small write, no wait for the disk.
+    /// Records that a piece is verified and written. It counts from now on, even after a `kill -9`.
+    /// This is one small write that does not wait for the disk.
     ///
     /// # Errors
     /// When there is no such piece, or the disk fails.
@@ -111,12 +113,11 @@ impl Store {
         }
     }
 
-    /// Waits until all that was journaled before this call is on the disk, so that it counts after
-    /// a power failure too. To be called every few seconds from a thread that may wait.
+    /// Waits until everything that was journaled before this call is on the disk, so that it counts
+    /// after a power failure too. Call it every few seconds.
     ///
     /// # Errors
-    /// When the disk fails. Then nothing more is promised: the content cannot be finished by this
-    /// store.
+    /// When the disk fails. This store cannot finish the content then.
     pub fn sync(&self) -> Result<(), StoreError> {
         match self {
             Self::Disk(store) => store.sync(),
@@ -124,14 +125,14 @@ impl Store {
         }
     }
 
-    /// Puts the content in place in one step, when every piece was journaled, and says where it is:
-    /// `None` when it has no name (in memory, or unnamed on a disk). What was there before is
-    /// replaced if that was asked for. The store serves on afterwards. To call it again does
-    /// nothing.
+    /// Makes the content appear at the target in one step, after every piece was journaled. Returns
+    /// the path of the target; `None` when the content has no name (in memory, or unnamed on a
+    /// disk). An old target is replaced if the options allow it. The store can be read afterwards,
+    /// and another call does nothing.
     ///
     /// # Errors
-    /// When a piece is missing, the target has appeared meanwhile, or the disk fails. The target is
-    /// untouched then.
+    /// When a piece is missing, the target exists now and must not be replaced, or the disk fails.
+    /// The target is unchanged then.
     pub fn finish(&self) -> Result<Option<PathBuf>, StoreError> {
         match self {
             Self::Disk(store) => store.finish(),
@@ -139,7 +140,7 @@ impl Store {
         }
     }
 
-    fn check(&self, range: &Range<u64>) -> Result<(), StoreError> {
+    fn check_range(&self, range: &Range<u64>) -> Result<(), StoreError> {
         if range.start <= range.end && range.end <= self.geometry().total() {
             return Ok(());
         }

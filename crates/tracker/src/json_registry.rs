@@ -1,8 +1,8 @@
-//! Who is in the one swarm of a tracker of document 2 (section 2.2), whose protocol names no file.
+//! The peers of a `json-torrent` tracker, which has a single swarm: its protocol names no file.
 //!
-//! That protocol has neither an interval nor a keep-alive, so peers that die stay listed unless
-//! somebody looks: when to call whom, and what follows from it, is decided here. Who calls has the
-//! sockets.
+//! The protocol has neither an interval nor a keep-alive, so a peer that dies would stay listed.
+//! The registry therefore decides when to probe which peer and when to remove it. The probes
+//! themselves (connections) are made elsewhere.
 
 use std::{
     collections::BTreeMap,
@@ -12,87 +12,85 @@ use std::{
 
 use sow_wire::json_torrent::tracker::{Event, MAX_REPLY_PEERS, Reply, Request};
 
-use crate::{limits::source, registry::Announcer, swarm::reachable};
+use crate::{limits::source_of, registry::Announcer, tracked_swarm::reachable_address};
 
-/// How often in a row a peer may be out of reach before it is taken for dead.
-const PATIENCE: u32 = 2;
+/// A peer is removed after this many failed probes in a row.
+const MAX_FAILED_PROBES: u32 = 2;
 
-/// What a registry holds at most, and how soon it notices who is dead.
+/// The most that a registry holds, and when it probes peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JsonLimits {
-    /// Peers. No reply names more than 4,096.
+    /// Peers. No reply contains more than 4,096.
     pub peers: usize,
-    /// Peers from one source: an IPv4 address, or an IPv6 network such as one party gets as a
-    /// whole.
+    /// Peers from one source: an IPv4 address, or an IPv6 network of the size that one site gets.
     pub peers_per_source: usize,
-    /// How long after its last sign of life a peer is called.
-    pub probe_after: Duration,
-    /// How long after a call in vain it is called again.
-    pub probe_again: Duration,
-    /// How long a peer stays listed without a sign of life, where nobody calls.
+    /// How long after its last request or successful probe a peer is probed.
+    pub probe_interval: Duration,
+    /// How long after a failed probe a peer is probed again.
+    pub probe_retry_delay: Duration,
+    /// How long a peer stays listed after its last request or successful probe.
     pub lifetime: Duration,
 }
 
 impl Default for JsonLimits {
-    /// 4,096 peers, 512 of them from one source; called after 2 minutes and again after 10 seconds;
-    /// gone after half an hour.
+    /// 4,096 peers, at most 512 of them from one source. Probes after 2 minutes and again after
+    /// 10 seconds. A lifetime of 30 minutes.
     fn default() -> Self {
         Self {
             peers: MAX_REPLY_PEERS,
             peers_per_source: 512,
-            probe_after: Duration::from_secs(120),
-            probe_again: Duration::from_secs(10),
+            probe_interval: Duration::from_secs(120),
+            probe_retry_delay: Duration::from_secs(10),
             lifetime: Duration::from_secs(30 * 60),
         }
     }
 }
 
-/// Who is there. Peers are known by the address that they call from and the port that they name.
+/// The peers of the swarm. A peer is identified by the address that it connects from and the port
+/// in its request.
 #[derive(Debug)]
 pub struct JsonRegistry {
     limits: JsonLimits,
-    peers: BTreeMap<SocketAddr, Listed>,
+    peers: BTreeMap<SocketAddr, ListedPeer>,
 }
 
-/// What is known of a peer.
 #[derive(Debug, Clone, Copy)]
-struct Listed {
-    /// Its last sign of life.
-    alive: Duration,
-    /// When it is to be called.
-    probe_at: Duration,
-    /// Calls in vain since it was last heard of.
-    failures: u32,
+struct ListedPeer {
+    /// Its last request or successful probe.
+    last_seen: Duration,
+    next_probe: Duration,
+    /// Failed probes since `last_seen`.
+    failed_probes: u32,
 }
 
 impl JsonRegistry {
-    /// A registry with nobody in it.
+    /// A registry without peers.
     pub fn new(limits: JsonLimits) -> Self {
         Self { limits, peers: BTreeMap::new() }
     }
 
-    /// Takes a request and answers it. `now` is the time since the registry's world began.
+    /// Handles a request. `now` is the time since any fixed moment before the first call.
     ///
-    /// Who joins is told, in random order, of those who were there before. One that there is no
-    /// room for is told of them all the same, and is not listed. Who joins again is not listed
-    /// twice, nor told of itself.
+    /// A peer that joins gets the other peers in random order. A peer that exceeds a limit gets
+    /// them too, but is not listed. A peer that joins again is listed once and does not get itself.
     pub fn answer(
         &mut self,
         now: Duration,
-        caller: Announcer,
+        announcer: Announcer,
         request: &Request,
         rng: &mut fastrand::Rng,
     ) -> Reply {
         self.expire(now);
-        let addr = SocketAddr::new(caller.address.to_canonical(), request.port);
+        let addr = SocketAddr::new(announcer.address.to_canonical(), request.port);
         match request.event {
             Event::Started => {
-                let reached = caller.reached.to_canonical();
+                let reached = announcer.reached.to_canonical();
                 let others = self.peers.keys().filter(|peer| **peer != addr);
-                let mut peers: Vec<_> =
-                    others.filter_map(|peer| reachable(*peer, addr.ip(), reached)).collect();
+                let mut peers: Vec<_> = others
+                    .filter_map(|peer| reachable_address(*peer, addr.ip(), reached))
+                    .collect();
                 rng.shuffle(&mut peers);
-                self.enter(now, addr);
+                self.list_peer(now, addr);
                 Reply::Joined(peers)
             }
             Event::Stopped | Event::Completed => match self.peers.remove(&addr) {
@@ -102,63 +100,63 @@ impl JsonRegistry {
         }
     }
 
-    /// The peers to be called now; each is named again only when a call that should have been
-    /// reported was not.
+    /// The peers to probe now. The next probe of each is due after the probe interval, or earlier
+    /// when [`JsonRegistry::on_probed`] reports a failure.
     pub fn due_probes(&mut self, now: Duration) -> Vec<SocketAddr> {
         self.expire(now);
-        let due = self.peers.iter_mut().filter(|(_, peer)| peer.probe_at <= now);
-        let taken = due.map(|(addr, peer)| {
-            peer.probe_at = now + self.limits.probe_after;
+        let due = self.peers.iter_mut().filter(|(_, peer)| peer.next_probe <= now);
+        let probed = due.map(|(addr, peer)| {
+            peer.next_probe = now + self.limits.probe_interval;
             *addr
         });
-        taken.collect()
+        probed.collect()
     }
 
-    /// What came of calling a peer. True: it is listed no more.
-    pub fn probed(&mut self, addr: SocketAddr, alive: bool, now: Duration) -> bool {
+    /// Handles the result of a probe. Returns whether that removed the peer.
+    pub fn on_probed(&mut self, addr: SocketAddr, is_alive: bool, now: Duration) -> bool {
         let Some(peer) = self.peers.get_mut(&addr) else { return false };
-        if alive {
-            *peer = Listed::alive(now, &self.limits);
+        if is_alive {
+            *peer = ListedPeer::seen_at(now, &self.limits);
             return false;
         }
-        peer.failures += 1;
-        peer.probe_at = now + self.limits.probe_again;
-        let dead = peer.failures >= PATIENCE;
-        if dead {
+        peer.failed_probes += 1;
+        peer.next_probe = now + self.limits.probe_retry_delay;
+        let is_dead = peer.failed_probes >= MAX_FAILED_PROBES;
+        if is_dead {
             self.peers.remove(&addr);
         }
-        dead
+        is_dead
     }
 
-    /// Those who are there, by ascending address.
+    /// The listed peers, by ascending address.
     pub fn peers(&mut self, now: Duration) -> Vec<SocketAddr> {
         self.expire(now);
         self.peers.keys().copied().collect()
     }
 
-    /// Lists a peer where there is room, or hears of it again.
-    fn enter(&mut self, now: Duration, addr: SocketAddr) {
-        if self.peers.contains_key(&addr) || self.has_room(addr.ip()) {
-            self.peers.insert(addr, Listed::alive(now, &self.limits));
+    /// Renews a listed peer, or adds it if the limits allow that.
+    fn list_peer(&mut self, now: Duration, addr: SocketAddr) {
+        if self.peers.contains_key(&addr) || self.has_capacity(addr.ip()) {
+            self.peers.insert(addr, ListedPeer::seen_at(now, &self.limits));
         }
     }
 
-    fn has_room(&self, ip: IpAddr) -> bool {
-        let from = source(ip);
-        // A few thousand at most, and a request brings a connection with it.
-        let from_there = self.peers.keys().filter(|peer| source(peer.ip()) == from).count();
-        self.peers.len() < self.limits.peers && from_there < self.limits.peers_per_source
+    fn has_capacity(&self, ip: IpAddr) -> bool {
+        let source = source_of(ip);
+        // Counting a few thousand peers is cheap beside the connection of each request.
+        let from_source = self.peers.keys().filter(|peer| source_of(peer.ip()) == source).count();
+        self.peers.len() < self.limits.peers && from_source < self.limits.peers_per_source
     }
 
     fn expire(&mut self, now: Duration) {
         let lifetime = self.limits.lifetime;
-        self.peers.retain(|_, peer| now.saturating_sub(peer.alive) < lifetime);
+        self.peers.retain(|_, peer| now.saturating_sub(peer.last_seen) < lifetime);
     }
 }
 
-impl Listed {
-    fn alive(now: Duration, limits: &JsonLimits) -> Self {
-        Self { alive: now, probe_at: now + limits.probe_after, failures: 0 }
+impl ListedPeer {
+    fn seen_at(now: Duration, limits: &JsonLimits) -> Self {
+        Self { last_seen: now, next_probe: now + limits.probe_interval, failed_probes: 0 }
     }
 }
 
@@ -170,13 +168,13 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    struct World {
+    struct TestTracker {
         registry: JsonRegistry,
         rng: fastrand::Rng,
         now: Duration,
     }
 
-    impl World {
+    impl TestTracker {
         fn new(limits: JsonLimits) -> Self {
             Self {
                 registry: JsonRegistry::new(limits),
@@ -186,17 +184,17 @@ mod tests {
         }
 
         fn ask(&mut self, from: &str, port: u16, event: Event) -> Reply {
-            let caller =
+            let announcer =
                 Announcer { address: from.parse().unwrap(), reached: addr("10.0.0.9:1").ip() };
-            // What it says of its own address is a lie.
+            // The address in the request is wrong and must be ignored.
             let ip = Some("203.0.113.7".parse().unwrap());
             let request = Request { ip, port, peer_id: "203.0.113.7:1".into(), event };
-            self.registry.answer(self.now, caller, &request, &mut self.rng)
+            self.registry.answer(self.now, announcer, &request, &mut self.rng)
         }
 
         fn join(&mut self, from: &str, port: u16) -> Vec<SocketAddr> {
             let Reply::Joined(mut peers) = self.ask(from, port, Event::Started) else {
-                panic!("it joins")
+                panic!("the peer joins")
             };
             peers.sort_unstable();
             peers
@@ -208,135 +206,144 @@ mod tests {
     }
 
     #[test]
-    fn who_joins_is_told_of_those_before() {
-        let mut world = World::new(JsonLimits::default());
-        assert_eq!(world.join("10.0.0.1", 5555), []);
-        assert_eq!(world.join("10.0.0.2", 5555), [addr("10.0.0.1:5555")]);
-        assert_eq!(world.join("::ffff:10.0.0.1", 5555), [addr("10.0.0.2:5555")]);
-        assert_eq!(world.join("10.0.0.1", 5556), [addr("10.0.0.1:5555"), addr("10.0.0.2:5555")]);
-        assert_eq!(world.registry.peers(world.now).len(), 3);
+    fn a_peer_that_joins_gets_the_peers_that_joined_before() {
+        let mut tracker = TestTracker::new(JsonLimits::default());
+        assert_eq!(tracker.join("10.0.0.1", 5555), []);
+        assert_eq!(tracker.join("10.0.0.2", 5555), [addr("10.0.0.1:5555")]);
+        assert_eq!(tracker.join("::ffff:10.0.0.1", 5555), [addr("10.0.0.2:5555")]);
+        assert_eq!(tracker.join("10.0.0.1", 5556), [addr("10.0.0.1:5555"), addr("10.0.0.2:5555")]);
+        assert_eq!(tracker.registry.peers(tracker.now).len(), 3);
     }
 
     #[test]
-    fn leaving_is_for_those_who_are_there() {
-        let mut world = World::new(JsonLimits::default());
+    fn only_a_listed_peer_can_leave() {
+        let mut tracker = TestTracker::new(JsonLimits::default());
         for event in [Event::Stopped, Event::Completed] {
-            world.join("10.0.0.1", 5555);
-            let refused = Reply::Error("10.0.0.2:5555 is not known here".into());
-            assert_eq!(world.ask("10.0.0.2", 5555, event), refused);
-            assert_eq!(world.ask("10.0.0.1", 5555, event), Reply::Left);
-            assert!(matches!(world.ask("10.0.0.1", 5555, event), Reply::Error(_)));
+            tracker.join("10.0.0.1", 5555);
+            let refused = Reply::Refused("10.0.0.2:5555 is not known here".into());
+            assert_eq!(tracker.ask("10.0.0.2", 5555, event), refused);
+            assert_eq!(tracker.ask("10.0.0.1", 5555, event), Reply::Left);
+            assert!(matches!(tracker.ask("10.0.0.1", 5555, event), Reply::Refused(_)));
         }
-        assert_eq!(world.join("10.0.0.2", 5555), []);
+        assert_eq!(tracker.join("10.0.0.2", 5555), []);
     }
 
     #[test]
-    fn a_peer_on_the_trackers_machine_is_found_from_elsewhere() {
-        let mut world = World::new(JsonLimits::default());
-        world.join("127.0.0.1", 5555);
-        assert_eq!(world.join("127.0.0.1", 5556), [addr("127.0.0.1:5555")]);
-        assert_eq!(world.join("10.0.0.2", 5555), [addr("10.0.0.9:5555"), addr("10.0.0.9:5556")]);
+    fn a_peer_on_the_machine_of_the_tracker_is_reachable_from_other_machines() {
+        let mut tracker = TestTracker::new(JsonLimits::default());
+        tracker.join("127.0.0.1", 5555);
+        assert_eq!(tracker.join("127.0.0.1", 5556), [addr("127.0.0.1:5555")]);
+        assert_eq!(tracker.join("10.0.0.2", 5555), [addr("10.0.0.9:5555"), addr("10.0.0.9:5556")]);
     }
 
     #[test]
-    fn the_dead_are_found_by_two_calls_in_vain() {
-        let mut world = World::new(JsonLimits::default());
+    fn a_peer_is_removed_after_two_failed_probes_in_a_row() {
+        let mut tracker = TestTracker::new(JsonLimits::default());
         let (one, two) = (addr("10.0.0.1:5555"), addr("10.0.0.2:5555"));
-        world.join("10.0.0.1", 5555);
-        world.now += 60 * SECOND;
-        world.join("10.0.0.2", 5555);
-        assert_eq!(world.registry.due_probes(world.now), []);
-        world.now += 60 * SECOND;
-        assert_eq!(world.registry.due_probes(world.now), [one]);
-        assert_eq!(world.registry.due_probes(world.now), [], "it is being called");
-        assert!(!world.registry.probed(one, false, world.now));
-        world.now += 10 * SECOND;
-        assert_eq!(world.registry.due_probes(world.now), [one]);
-        assert!(!world.registry.probed(one, true, world.now), "it was only slow");
-        world.now += 120 * SECOND;
-        assert_eq!(world.registry.due_probes(world.now), [one, two]);
-        world.registry.probed(one, false, world.now);
-        assert!(!world.registry.probed(two, true, world.now));
-        world.now += 10 * SECOND;
-        assert_eq!(world.registry.due_probes(world.now), [one]);
-        assert!(world.registry.probed(one, false, world.now));
-        assert!(!world.registry.probed(one, false, world.now), "it was gone before");
-        assert_eq!(world.registry.peers(world.now), [two]);
-    }
-
-    #[test]
-    fn a_peer_that_joins_again_starts_afresh() {
-        let mut world = World::new(JsonLimits::default());
-        let one = addr("10.0.0.1:5555");
-        world.join("10.0.0.1", 5555);
-        assert!(!world.registry.probed(one, false, world.now));
-        world.join("10.0.0.1", 5555);
+        tracker.join("10.0.0.1", 5555);
+        tracker.now += 60 * SECOND;
+        tracker.join("10.0.0.2", 5555);
+        assert_eq!(tracker.registry.due_probes(tracker.now), []);
+        tracker.now += 60 * SECOND;
+        assert_eq!(tracker.registry.due_probes(tracker.now), [one]);
+        assert_eq!(tracker.registry.due_probes(tracker.now), [], "the probe is in progress");
+        assert!(!tracker.registry.on_probed(one, false, tracker.now));
+        tracker.now += 10 * SECOND;
+        assert_eq!(tracker.registry.due_probes(tracker.now), [one]);
+        assert!(!tracker.registry.on_probed(one, true, tracker.now), "the peer was only slow");
+        tracker.now += 120 * SECOND;
+        assert_eq!(tracker.registry.due_probes(tracker.now), [one, two]);
+        tracker.registry.on_probed(one, false, tracker.now);
+        assert!(!tracker.registry.on_probed(two, true, tracker.now));
+        tracker.now += 10 * SECOND;
+        assert_eq!(tracker.registry.due_probes(tracker.now), [one]);
+        assert!(tracker.registry.on_probed(one, false, tracker.now));
         assert!(
-            !world.registry.probed(one, false, world.now),
-            "its first call in vain since it joined"
+            !tracker.registry.on_probed(one, false, tracker.now),
+            "the peer is not listed any more"
         );
-        assert!(world.registry.probed(one, false, world.now));
-        assert_eq!(world.registry.peers(world.now), []);
-        assert!(!world.registry.probed(one, false, world.now));
+        assert_eq!(tracker.registry.peers(tracker.now), [two]);
     }
 
     #[test]
-    fn where_nobody_calls_time_alone_decides() {
-        let mut world = World::new(JsonLimits::default());
-        world.join("10.0.0.1", 5555);
-        world.now += 1799 * SECOND;
-        assert_eq!(world.join("10.0.0.2", 5555).len(), 1);
-        world.now += SECOND;
-        assert_eq!(world.join("10.0.0.3", 5555), [addr("10.0.0.2:5555")]);
+    fn joining_again_resets_the_failed_probes() {
+        let mut tracker = TestTracker::new(JsonLimits::default());
+        let one = addr("10.0.0.1:5555");
+        tracker.join("10.0.0.1", 5555);
+        assert!(!tracker.registry.on_probed(one, false, tracker.now));
+        tracker.join("10.0.0.1", 5555);
+        assert!(
+            !tracker.registry.on_probed(one, false, tracker.now),
+            "the first failed probe since it joined"
+        );
+        assert!(tracker.registry.on_probed(one, false, tracker.now));
+        assert_eq!(tracker.registry.peers(tracker.now), []);
+        assert!(!tracker.registry.on_probed(one, false, tracker.now));
     }
 
     #[test]
-    fn who_finds_no_room_is_told_of_others_all_the_same() {
-        let mut world =
-            World::new(JsonLimits { peers: 3, peers_per_source: 2, ..JsonLimits::default() });
+    fn without_probes_a_peer_expires_after_its_lifetime() {
+        let mut tracker = TestTracker::new(JsonLimits::default());
+        tracker.join("10.0.0.1", 5555);
+        tracker.now += 1799 * SECOND;
+        assert_eq!(tracker.join("10.0.0.2", 5555).len(), 1);
+        tracker.now += SECOND;
+        assert_eq!(tracker.join("10.0.0.3", 5555), [addr("10.0.0.2:5555")]);
+    }
+
+    #[test]
+    fn a_peer_that_exceeds_a_limit_still_gets_other_peers() {
+        let mut tracker =
+            TestTracker::new(JsonLimits { peers: 3, peers_per_source: 2, ..JsonLimits::default() });
         for port in 1..=5 {
-            assert_eq!(world.join("10.0.0.1", port).len(), usize::from(port - 1).min(2));
+            assert_eq!(tracker.join("10.0.0.1", port).len(), usize::from(port - 1).min(2));
         }
-        assert_eq!(world.join("10.0.0.2", 5555).len(), 2);
-        assert_eq!(world.join("10.0.0.3", 5555).len(), 3);
-        assert_eq!(world.join("10.0.0.4", 5555).len(), 3);
-        assert_eq!(world.ask("10.0.0.1", 1, Event::Completed), Reply::Left);
-        assert_eq!(world.join("10.0.0.4", 5555).len(), 2);
-        assert_eq!(world.join("10.0.0.1", 2).len(), 2);
+        assert_eq!(tracker.join("10.0.0.2", 5555).len(), 2);
+        assert_eq!(tracker.join("10.0.0.3", 5555).len(), 3);
+        assert_eq!(tracker.join("10.0.0.4", 5555).len(), 3);
+        assert_eq!(tracker.ask("10.0.0.1", 1, Event::Completed), Reply::Left);
+        assert_eq!(tracker.join("10.0.0.4", 5555).len(), 2);
+        assert_eq!(tracker.join("10.0.0.1", 2).len(), 2);
     }
 
     proptest! {
         #[test]
-        fn the_bounds_hold_whatever_comes(
-            calls in prop::collection::vec((0..90u32, 0..4u8, 1..6u16, 0..3usize, 0..3u8), 0..200),
+        fn no_sequence_of_requests_exceeds_a_limit(
+            requests in prop::collection::vec(
+                (0..90u32, 0..4u8, 1..6u16, 0..3usize, 0..3u8),
+                0..200,
+            ),
         ) {
             let limits = JsonLimits { peers: 8, peers_per_source: 4, ..JsonLimits::default() };
-            let mut world = World::new(limits);
-            for (wait, from, port, event, outcome) in calls {
-                world.now += SECOND * wait;
+            let mut tracker = TestTracker::new(limits);
+            for (wait, from, port, event, outcome) in requests {
+                tracker.now += SECOND * wait;
                 let from = format!("10.0.0.{from}");
                 let event = [Event::Started, Event::Stopped, Event::Completed][event];
-                let before = world.registry.peers(world.now);
-                let caller = SocketAddr::new(from.parse().unwrap(), port);
-                match world.ask(&from, port, event) {
+                let before = tracker.registry.peers(tracker.now);
+                let peer_addr = SocketAddr::new(from.parse().unwrap(), port);
+                match tracker.ask(&from, port, event) {
                     Reply::Joined(mut peers) => {
                         peers.sort_unstable();
-                        let others: Vec<_> = before.into_iter().filter(|peer| *peer != caller).collect();
-                        prop_assert_eq!(peers, others);
+                        let others = before.into_iter().filter(|peer| *peer != peer_addr);
+                        prop_assert_eq!(peers, others.collect::<Vec<_>>());
                     }
-                    Reply::Left => prop_assert!(before.contains(&caller)),
-                    Reply::Error(_) => prop_assert!(event != Event::Started && !before.contains(&caller)),
+                    Reply::Left => prop_assert!(before.contains(&peer_addr)),
+                    Reply::Refused(_) => {
+                        prop_assert!(event != Event::Started && !before.contains(&peer_addr));
+                    }
                 }
-                for addr in world.registry.due_probes(world.now) {
-                    prop_assert_eq!(world.registry.due_probes(world.now), []);
+                for addr in tracker.registry.due_probes(tracker.now) {
+                    prop_assert_eq!(tracker.registry.due_probes(tracker.now), []);
                     if outcome < 2 {
-                        world.registry.probed(addr, outcome == 0, world.now);
+                        tracker.registry.on_probed(addr, outcome == 0, tracker.now);
                     }
                 }
-                let peers = world.registry.peers(world.now);
+                let peers = tracker.registry.peers(tracker.now);
                 prop_assert!(peers.len() <= limits.peers);
                 for ip in 0..4u8 {
-                    prop_assert!(peers.iter().filter(|peer| peer.ip() == IpAddr::from([10, 0, 0, ip])).count() <= 4);
+                    let ip = IpAddr::from([10, 0, 0, ip]);
+                    prop_assert!(peers.iter().filter(|peer| peer.ip() == ip).count() <= 4);
                 }
             }
         }

@@ -1,44 +1,47 @@
-//! How much a registry holds and how often it wants to hear of peers: numbers alone.
+//! The limits of a registry and the intervals that it asks of peers. Arithmetic only; it holds no
+//! peers.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
 
-/// How many peers an answer names when the caller does not say.
-pub(crate) const NUMWANT: u32 = 50;
+/// How many peers a response contains when the announce has no `numwant`.
+pub(crate) const DEFAULT_NUMWANT: u32 = 50;
 
-/// How many peers an answer names at most.
+/// The most peers that a response contains.
 pub(crate) const MAX_NUMWANT: u32 = 200;
 
-/// The interval of a swarm that is small.
-const SHORTEST: Duration = Duration::from_secs(30);
+/// The interval of a small swarm.
+const MIN_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The interval however large everything is.
-const LONGEST: Duration = Duration::from_secs(30 * 60);
+/// The limit of the interval, however large the swarm and the registry are.
+const MAX_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(30 * 60);
 
-/// How long a peer stays listed that has not shown yet that it keeps to the interval: libtorrent
-/// announces every five minutes, whatever a tracker asks for, and would vanish in between.
-const PATIENCE: Duration = Duration::from_secs(11 * 60);
+/// The least lifetime of a peer that has not announced at the requested interval yet. libtorrent
+/// announces every five minutes, whatever interval a tracker asks for, and must not expire in
+/// between.
+const UNPROVEN_LIFETIME: Duration = Duration::from_secs(11 * 60);
 
-/// What a registry holds at most. A peer takes about 220 bytes, a swarm about 800 beside its peers
-/// (measured).
+/// The most that a registry holds. A peer takes about 220 bytes, a swarm about 800 bytes in
+/// addition to its peers (measured).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Swarms, where any is kept.
+    /// Swarms, in a registry that accepts any swarm.
     pub swarms: usize,
     /// Peers in all swarms together.
     pub peers: usize,
     /// Peers in one swarm.
     pub peers_per_swarm: usize,
     /// Peers, in all swarms together, that announce from one source: an IPv4 address, or an IPv6
-    /// network such as one party gets as a whole. Many receivers may stand behind one address.
+    /// network of the size that one site gets. Many receivers may share one address behind a NAT.
     pub peers_per_source: usize,
 }
 
 impl Default for Limits {
-    /// 65,536 swarms, 262,144 peers, and 65,536 of them in one swarm: 110 MiB at most where any
-    /// swarm is kept, 14 MiB where it is a single one. It takes 128 sources to fill it.
+    /// 65,536 swarms, 262,144 peers, and 65,536 of them in one swarm. That is at most 110 MiB for a
+    /// registry that accepts any swarm and 14 MiB for one with a single swarm. No fewer than 128
+    /// sources can fill it.
     fn default() -> Self {
         Self {
             swarms: 1 << 16,
@@ -49,36 +52,39 @@ impl Default for Limits {
     }
 }
 
-/// When a peer should announce again: 30 s suit a flash crowd; the larger the swarm, or the
-/// registry, the longer, so that one swarm makes 100 announces a second at most and the registry
-/// 1,000.
+/// When a peer should announce again. 30 s suit a flash crowd. The interval grows with the swarm
+/// and with the registry, so that a swarm causes at most 100 announces per second and the registry
+/// at most 1,000.
 pub(crate) fn interval(in_swarm: usize, in_registry: usize) -> Duration {
     let by_swarm = Duration::from_millis(10).saturating_mul(saturate(in_swarm));
     let by_registry = Duration::from_millis(1).saturating_mul(saturate(in_registry));
-    Duration::from_secs(by_swarm.max(by_registry).clamp(SHORTEST, LONGEST).as_secs())
+    Duration::from_secs(
+        by_swarm.max(by_registry).clamp(MIN_ANNOUNCE_INTERVAL, MAX_ANNOUNCE_INTERVAL).as_secs(),
+    )
 }
 
-/// Before which a peer should not announce again, whatever it is short of. aria2 takes it for the
-/// interval.
+/// How long a peer must wait before it announces again, even when it needs more peers. aria2 uses
+/// this value as its interval.
 pub(crate) fn min_interval(interval: Duration) -> Duration {
     Duration::from_secs(interval.as_secs() / 2)
 }
 
-/// How long a peer stays listed without an announce: two and a half intervals, if it is known to
-/// keep to them.
-pub(crate) fn lifetime(interval: Duration, prompt: bool) -> Duration {
+/// How long a peer stays listed after an announce: two and a half intervals if it is known to keep
+/// the interval, else at least 11 minutes.
+pub(crate) fn lifetime(interval: Duration, keeps_interval: bool) -> Duration {
     let lifetime = interval * 5 / 2;
-    if prompt { lifetime } else { lifetime.max(PATIENCE) }
+    if keeps_interval { lifetime } else { lifetime.max(UNPROVEN_LIFETIME) }
 }
 
-/// Whether a peer that was last heard `gap` ago keeps to the interval.
-pub(crate) fn is_prompt(gap: Duration, interval: Duration) -> bool {
+/// Whether a peer whose last announce was `gap` ago keeps the interval.
+pub(crate) fn is_within_interval(gap: Duration, interval: Duration) -> bool {
     gap <= interval * 3 / 2
 }
 
-/// What counts as one source: an IPv4 address; of IPv6 the first 48 bits, the most that anybody
-/// gets for the asking, or 64 bits inside a site.
-pub(crate) fn source(ip: IpAddr) -> IpAddr {
+/// The source that an address counts for: an IPv4 address itself; the first 48 bits of an IPv6
+/// address, which is the largest network that a site gets on request; the first 64 bits of an
+/// address inside a site.
+pub(crate) fn source_of(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => {
             let kept = if ip.is_unique_local() || ip.is_unicast_link_local() { 64 } else { 48 };
@@ -97,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn intervals_grow_with_the_crowd() {
+    fn the_interval_grows_with_the_swarm_and_the_registry() {
         for (swarm, registry, seconds) in [
             (0, 0, 30),
             (1000, 1000, 30),
@@ -113,20 +119,21 @@ mod tests {
     }
 
     #[test]
-    fn who_keeps_to_the_interval_goes_sooner() {
+    fn a_peer_that_keeps_the_interval_expires_sooner() {
         let interval = Duration::from_secs(30);
         assert!(
-            is_prompt(Duration::from_secs(40), interval)
-                && !is_prompt(Duration::from_secs(60), interval)
+            is_within_interval(Duration::from_secs(40), interval)
+                && !is_within_interval(Duration::from_secs(60), interval)
         );
         assert_eq!(lifetime(interval, true), Duration::from_secs(75));
         assert_eq!(lifetime(interval, false), Duration::from_secs(660));
-        assert_eq!(lifetime(LONGEST, false), Duration::from_secs(4500));
+        assert_eq!(lifetime(MAX_ANNOUNCE_INTERVAL, false), Duration::from_secs(4500));
     }
 
     #[test]
-    fn a_source_is_what_one_party_gets() {
-        let same = |a: &str, b: &str| source(a.parse().unwrap()) == source(b.parse().unwrap());
+    fn a_source_is_the_network_of_one_site() {
+        let same =
+            |a: &str, b: &str| source_of(a.parse().unwrap()) == source_of(b.parse().unwrap());
         assert!(same("10.0.0.1", "::ffff:10.0.0.1") && !same("10.0.0.1", "10.0.0.2"));
         assert!(
             same("2001:db8:1::1", "2001:db8:1:ffff::9") && !same("2001:db8:1::1", "2001:db8:2::1")

@@ -1,5 +1,6 @@
-//! All swarms of a tracker, and the announces and scrapes that they answer. The bounds are kept
-//! here: whatever comes, a registry holds no more than its [`Limits`].
+//! All swarms of a tracker: it answers announces and scrapes. This is where the limits are
+//! enforced: whatever peers send, a registry holds no more than its [`Limits`]. It knows no sockets
+//! and no encoding.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,74 +16,76 @@ use sow_wire::{
 };
 
 use crate::{
-    limits::{Limits, MAX_NUMWANT, NUMWANT, interval, is_prompt, lifetime, min_interval, source},
-    roster::Peer,
-    swarm::{Asker, Swarm},
+    limits::{
+        DEFAULT_NUMWANT, Limits, MAX_NUMWANT, interval, is_within_interval, lifetime, min_interval,
+        source_of,
+    },
+    peer_list::Peer,
+    tracked_swarm::{AnnouncingPeer, TrackedSwarm},
 };
 
-/// How often peers that are gone are looked for: a peer is listed that much too long at most.
-const SWEEP: Duration = Duration::from_secs(5);
+/// How often expired peers are removed: a peer stays listed at most this long after it expires.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Which swarms a registry keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
-    /// Any; a swarm begins with its first peer and ends with its last.
+    /// Any swarm. It exists as long as it has peers.
     Open,
-    /// These.
+    /// These swarms and no others.
     Only(BTreeSet<InfoHash>),
 }
 
-/// Where an announce comes from, as the socket knows it. What the announce says of its address is
-/// not believed.
+/// The sender of an announce as the socket knows it. The address inside the announce is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Announcer {
     /// The peer's address.
     pub address: IpAddr,
-    /// The tracker's own address that it was reached by: peers on the tracker's machine are to be
-    /// found there.
+    /// The address of the tracker that the peer connected to. It is where the peer can reach other
+    /// peers on the tracker's machine.
     pub reached: IpAddr,
 }
 
-/// The info-hash is none of those that the tracker keeps.
+/// The tracker does not keep the swarm with this info-hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this tracker does not know that torrent")]
 pub struct UnknownSwarm;
 
-/// What is known of one swarm.
+/// The counters of one swarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SwarmReport {
-    /// Which swarm.
+    /// The info-hash of the swarm.
     pub info_hash: InfoHash,
-    /// Peers that have everything.
+    /// Peers that have the whole content.
     pub seeds: usize,
-    /// Peers that have not.
+    /// Peers that lack a part of it.
     pub leechers: usize,
-    /// Peers that were seen to complete.
+    /// Peers that completed while they were in the swarm.
     pub completed: u32,
-    /// Peers that came so far; one that comes again under another name counts again.
-    pub seen: u64,
+    /// Peers that joined so far. A peer that joins again with another peer id counts again.
+    pub joined: u64,
 }
 
-/// Who is in which swarm.
+/// The swarms and their peers.
 #[derive(Debug)]
 pub struct Registry {
     open: bool,
     limits: Limits,
-    swarms: BTreeMap<InfoHash, Swarm>,
-    /// How many peers are listed from each source.
+    swarms: BTreeMap<InfoHash, TrackedSwarm>,
+    /// The number of peers from each source.
     sources: BTreeMap<IpAddr, usize>,
-    /// How many peers are listed.
+    /// The number of peers in all swarms.
     peers: usize,
-    next_sweep: Duration,
+    next_expiry: Duration,
 }
 
 impl Registry {
-    /// A registry with nobody in it.
+    /// A registry without peers.
     pub fn new(mode: Mode, limits: Limits) -> Self {
         let (open, swarms) = match mode {
             Mode::Open => (true, BTreeMap::new()),
             Mode::Only(hashes) => {
-                (false, hashes.into_iter().map(|hash| (hash, Swarm::default())).collect())
+                (false, hashes.into_iter().map(|hash| (hash, TrackedSwarm::default())).collect())
             }
         };
         Self {
@@ -91,47 +94,46 @@ impl Registry {
             swarms,
             sources: BTreeMap::new(),
             peers: 0,
-            next_sweep: Duration::ZERO,
+            next_expiry: Duration::ZERO,
         }
     }
 
-    /// Takes an announce and answers it. `now` is the time since the registry's world began.
+    /// Handles an announce. `now` is the time since any fixed moment before the first call.
     ///
-    /// A peer that there is no room for is told of others all the same, and warned that they are
-    /// not told of it.
+    /// A peer that exceeds a limit is not listed. It still gets other peers, and a warning.
     ///
     /// # Errors
-    /// When the swarm is none that the registry keeps.
+    /// When the registry does not keep this swarm.
     pub fn announce(
         &mut self,
         now: Duration,
-        caller: Announcer,
+        announcer: Announcer,
         request: &AnnounceRequest,
         rng: &mut fastrand::Rng,
     ) -> Result<AnnounceResponse, UnknownSwarm> {
-        self.sweep(now);
+        self.expire_peers(now);
         if !self.open && !self.swarms.contains_key(&request.info_hash) {
             return Err(UnknownSwarm);
         }
-        let addr = SocketAddr::new(caller.address.to_canonical(), request.port);
+        let addr = SocketAddr::new(announcer.address.to_canonical(), request.port);
         let listed = match request.event {
             AnnounceEvent::Stopped => {
-                self.leave(addr, request);
+                self.remove_peer(addr, request);
                 true
             }
-            _ => self.enter(now, addr, request),
+            _ => self.list_peer(now, addr, request),
         };
-        let empty = Swarm::default();
+        let empty = TrackedSwarm::default();
         let swarm = self.swarms.get(&request.info_hash).unwrap_or(&empty);
-        let asker = Asker {
+        let announcing = AnnouncingPeer {
             addr,
             peer_id: request.peer_id,
             is_seed: request.left == 0,
-            reached: caller.reached.to_canonical(),
+            reached: announcer.reached.to_canonical(),
         };
         let wanted = match request.event {
             AnnounceEvent::Stopped => 0,
-            _ => request.numwant.unwrap_or(NUMWANT).min(MAX_NUMWANT) as usize,
+            _ => request.numwant.unwrap_or(DEFAULT_NUMWANT).min(MAX_NUMWANT) as usize,
         };
         let interval = interval(swarm.len(), self.peers);
         Ok(AnnounceResponse {
@@ -139,17 +141,17 @@ impl Registry {
             min_interval: Some(min_interval(interval)),
             complete: Some(saturate(swarm.seeds())),
             incomplete: Some(saturate(swarm.leechers())),
-            peers: swarm.choose(&asker, wanted, rng),
+            peers: swarm.choose_peers(&announcing, wanted, rng),
             warning: (!listed)
                 .then(|| "the tracker has no room for more peers from your address".to_owned()),
             tracker_id: None,
         })
     }
 
-    /// The numbers of swarms; one that is not known is left out, and so is what comes after
-    /// [`MAX_SCRAPE`].
+    /// The counters of these swarms. Unknown swarms are left out, and so is everything after the
+    /// first [`MAX_SCRAPE`].
     pub fn scrape(&mut self, now: Duration, info_hashes: &[InfoHash]) -> Vec<ScrapedSwarm> {
-        self.sweep(now);
+        self.expire_peers(now);
         let known = info_hashes.iter().take(MAX_SCRAPE).filter_map(|&info_hash| {
             let swarm = self.swarms.get(&info_hash)?;
             let (complete, incomplete) = (saturate(swarm.seeds()), saturate(swarm.leechers()));
@@ -159,49 +161,52 @@ impl Registry {
         known.collect()
     }
 
-    /// All swarms, by ascending info-hash.
+    /// The counters of all swarms, by ascending info-hash.
     pub fn swarms(&mut self, now: Duration) -> impl Iterator<Item = SwarmReport> + '_ {
-        self.sweep(now);
+        self.expire_peers(now);
         self.swarms.iter().map(|(&info_hash, swarm)| SwarmReport {
             info_hash,
             seeds: swarm.seeds(),
             leechers: swarm.leechers(),
             completed: swarm.completed,
-            seen: swarm.seen,
+            joined: swarm.joined,
         })
     }
 
-    /// Lists a peer, or hears of it again. False: there is no room. Who cannot be called need not
-    /// be listed.
-    fn enter(&mut self, now: Duration, addr: SocketAddr, request: &AnnounceRequest) -> bool {
+    /// Adds or renews a peer. Returns false if a limit prevents that. A peer without a port accepts
+    /// no connections and is not listed.
+    fn list_peer(&mut self, now: Duration, addr: SocketAddr, request: &AnnounceRequest) -> bool {
         if addr.port() == 0 {
             return true;
         }
         let before = self.swarms.get(&request.info_hash).and_then(|swarm| swarm.get(addr)).copied();
-        if before.is_none() && !self.has_room(addr.ip(), request.info_hash) {
+        if before.is_none() && !self.has_capacity(addr.ip(), request.info_hash) {
             return false;
         }
         let swarm = self.swarms.entry(request.info_hash).or_default();
         let interval = interval(swarm.len(), self.peers);
         let before = before.filter(|before| before.peer_id == request.peer_id);
-        // Only an announce at the interval tells of the peer's habits.
-        let prompt = before.is_some_and(|before| match request.event {
-            AnnounceEvent::Periodic => is_prompt(now.saturating_sub(before.heard), interval),
-            _ => before.prompt,
+        // Only a periodic announce shows whether the peer keeps the interval.
+        let keeps_interval = before.is_some_and(|before| match request.event {
+            AnnounceEvent::Periodic => {
+                is_within_interval(now.saturating_sub(before.last_announce), interval)
+            }
+            _ => before.keeps_interval,
         });
-        let expires = now + lifetime(interval, prompt);
-        let peer = Peer { addr, peer_id: request.peer_id, heard: now, expires, prompt };
+        let expires = now + lifetime(interval, keeps_interval);
+        let peer_id = request.peer_id;
+        let peer = Peer { addr, peer_id, last_announce: now, expires, keeps_interval };
         let length = swarm.len();
-        swarm.put(peer, request.left == 0, request.event == AnnounceEvent::Completed);
+        swarm.insert(peer, request.left == 0, request.event == AnnounceEvent::Completed);
         if swarm.len() > length {
             self.peers += 1;
-            *self.sources.entry(source(addr.ip())).or_default() += 1;
+            *self.sources.entry(source_of(addr.ip())).or_default() += 1;
         }
         true
     }
 
-    fn has_room(&self, ip: IpAddr, info_hash: InfoHash) -> bool {
-        let from_source = self.sources.get(&source(ip)).copied().unwrap_or(0);
+    fn has_capacity(&self, ip: IpAddr, info_hash: InfoHash) -> bool {
+        let from_source = self.sources.get(&source_of(ip)).copied().unwrap_or(0);
         let in_swarm = match self.swarms.get(&info_hash) {
             Some(swarm) => swarm.len() < self.limits.peers_per_swarm,
             None => self.swarms.len() < self.limits.swarms,
@@ -209,9 +214,9 @@ impl Registry {
         in_swarm && self.peers < self.limits.peers && from_source < self.limits.peers_per_source
     }
 
-    /// Takes a peer off the list, if it is the one that is there: a receiver that was started again
-    /// at the same address must not be struck off by the last word of its predecessor.
-    fn leave(&mut self, addr: SocketAddr, request: &AnnounceRequest) {
+    /// Removes a peer if the peer id matches. A late `stopped` of an earlier process must not
+    /// remove the one that was started again at the same address.
+    fn remove_peer(&mut self, addr: SocketAddr, request: &AnnounceRequest) {
         let same = |id: PeerId| id == request.peer_id;
         let Some(swarm) = self.swarms.get_mut(&request.info_hash) else { return };
         if swarm.get(addr).is_some_and(|peer| same(peer.peer_id)) && swarm.remove(addr).is_some() {
@@ -219,29 +224,29 @@ impl Registry {
                 self.swarms.remove(&request.info_hash);
             }
             self.peers -= 1;
-            release(&mut self.sources, addr.ip());
+            decrement_source(&mut self.sources, addr.ip());
         }
     }
 
-    /// Takes out who was not heard of for too long.
-    fn sweep(&mut self, now: Duration) {
-        if now < self.next_sweep {
+    /// Removes peers that have not announced for their lifetime.
+    fn expire_peers(&mut self, now: Duration) {
+        if now < self.next_expiry {
             return;
         }
-        self.next_sweep = now + SWEEP;
+        self.next_expiry = now + EXPIRY_INTERVAL;
         let (sources, peers) = (&mut self.sources, &mut self.peers);
         self.swarms.retain(|_, swarm| {
             swarm.expire(now, |peer| {
                 *peers -= 1;
-                release(sources, peer.addr.ip());
+                decrement_source(sources, peer.addr.ip());
             });
             !self.open || swarm.len() > 0
         });
     }
 }
 
-fn release(sources: &mut BTreeMap<IpAddr, usize>, ip: IpAddr) {
-    let source = source(ip);
+fn decrement_source(sources: &mut BTreeMap<IpAddr, usize>, ip: IpAddr) {
+    let source = source_of(ip);
     if let Some(count) = sources.get_mut(&source) {
         *count -= 1;
         if *count == 0 {
@@ -260,19 +265,25 @@ mod tests {
 
     use super::*;
 
-    /// One announce, its time counted from the one before.
+    /// One announce. `wait` is the time since the one before, in milliseconds.
     #[derive(Debug, Clone)]
-    struct Call {
+    struct Announce {
         wait: u64,
         from: IpAddr,
         request: AnnounceRequest,
     }
 
     prop_compose! {
-        fn any_call()(
-            wait in prop_oneof![0..2000u64, 0..800_000u64], from in 0..4u8, hash in 0..3u8, id in 0..6u8,
-            port in 0..5u16, left in 0..2u64, event in 0..4usize, numwant in proptest::option::of(0..9u32),
-        ) -> Call {
+        fn any_announce()(
+            wait in prop_oneof![0..2000u64, 0..800_000u64],
+            from in 0..4u8,
+            hash in 0..3u8,
+            id in 0..6u8,
+            port in 0..5u16,
+            left in 0..2u64,
+            event in 0..4usize,
+            numwant in proptest::option::of(0..9u32),
+        ) -> Announce {
             use AnnounceEvent::{Completed, Periodic, Started, Stopped};
             let request = AnnounceRequest {
                 info_hash: InfoHash([hash; 20]),
@@ -285,15 +296,18 @@ mod tests {
                 numwant,
                 key: 0,
             };
-            let from = if from == 3 { IpAddr::from([0; 16]) } else { IpAddr::from([10, 0, 0, from]) };
-            Call { wait, from, request }
+            let from = match from {
+                3 => IpAddr::from([0; 16]),
+                host => IpAddr::from([10, 0, 0, host]),
+            };
+            Announce { wait, from, request }
         }
     }
 
-    /// The books agree with what is listed, and nothing is beyond its bound.
+    /// The counters agree with the lists, and no limit is exceeded.
     fn check(registry: &Registry) {
         let swarms = registry.swarms.values();
-        assert_eq!(swarms.map(Swarm::len).sum::<usize>(), registry.peers);
+        assert_eq!(swarms.map(TrackedSwarm::len).sum::<usize>(), registry.peers);
         assert_eq!(registry.sources.values().sum::<usize>(), registry.peers);
         assert!(registry.peers <= registry.limits.peers);
         assert!(registry.swarms.len() <= registry.limits.swarms);
@@ -311,27 +325,34 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_bounds_hold_whatever_comes(calls in prop::collection::vec(any_call(), 0..200), open: bool, seed: u64) {
+        fn no_sequence_of_announces_exceeds_a_limit(
+            announces in prop::collection::vec(any_announce(), 0..200),
+            open: bool,
+            seed: u64,
+        ) {
             let hashes = [0, 1].map(|byte| InfoHash([byte; 20]));
             let mode = if open { Mode::Open } else { Mode::Only(hashes.into()) };
             let limits = Limits { swarms: 2, peers: 12, peers_per_swarm: 8, peers_per_source: 5 };
             let mut registry = Registry::new(mode, limits);
             let mut rng = fastrand::Rng::with_seed(seed);
             let mut now = Duration::ZERO;
-            for Call { wait, from, request } in calls {
+            for Announce { wait, from, request } in announces {
                 now += Duration::from_millis(wait);
-                let caller = Announcer { address: from, reached: "10.0.0.9".parse().unwrap() };
-                let answer = registry.announce(now, caller, &request, &mut rng);
+                let announcer = Announcer { address: from, reached: "10.0.0.9".parse().unwrap() };
+                let answer = registry.announce(now, announcer, &request, &mut rng);
                 check(&registry);
                 prop_assert_eq!(answer.is_ok(), open || hashes.contains(&request.info_hash));
                 let Ok(answer) = answer else { continue };
-                prop_assert!(answer.peers.len() <= request.numwant.unwrap_or(NUMWANT) as usize);
+                let numwant = request.numwant.unwrap_or(DEFAULT_NUMWANT);
+                prop_assert!(answer.peers.len() <= numwant as usize);
                 for peer in answer.peers {
                     prop_assert!(peer.addr.port() != 0 && peer.peer_id != Some(request.peer_id));
                     prop_assert!(peer.addr != SocketAddr::new(from, request.port));
                 }
             }
-            prop_assert_eq!(registry.swarms(now + Duration::from_secs(3600)).map(|s| s.seeds + s.leechers).sum::<usize>(), 0);
+            let later = now + Duration::from_secs(3600);
+            let listed: usize = registry.swarms(later).map(|s| s.seeds + s.leechers).sum();
+            prop_assert_eq!(listed, 0);
             check(&registry);
         }
     }

@@ -1,94 +1,78 @@
-//! `sow get` as it is typed, and as it is meant.
+//! The options of `sow get`, and the plans that they describe.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use clap::{ArgAction, Args, builder::FalseyValueParser};
 use sow_wire::chunk::Spelling;
 
-use crate::{
-    exit::Failure,
-    quantity::{self, Rate, Span},
-    what::What,
+use super::{
+    destination::{Destination, stdout_conflict},
+    groups::{ChokingArgs, DownLimitArgs, ListenArgs, OutputArgs, SeedingArgs, UpLimitArgs},
+    source::SourceArg,
 };
+use crate::exit::Failure;
 
 /// `sow get`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "\
+#[command(
+    mut_arg("out", |arg| arg.help(
+        "Write to this file, into this existing folder, or with `-` to standard output (TMPDIR \
+         holds the content until then) [default: its name, in the current folder]"
+    )),
+    mut_arg("overwrite", |arg| arg.help(
+        "Replace an existing target that differs; a folder is replaced with everything in it"
+    )),
+    mut_arg("port", |arg| arg.help("Listen for peers on this port; 0 selects any free port")),
+    mut_arg("seed_for", |arg| arg.default_value("10m")),
+    after_help = "\
 Examples:
   sow get 10.0.0.1:52000/6hx2…            the line that `sow send` printed
-  sow get 10.0.0.1                        ask that origin what it has
-  sow get big.iso.torrent -o /data/       into a folder that exists
+  sow get 10.0.0.1                        ask that origin what it shares
+  sow get big.iso.torrent -o /data/       into an existing folder
   sow get 'magnet:?xt=urn:btih:…' --no-seed --timeout 10m
-  sow get 10.0.0.1:52000/6hx2… -o - | tar x")]
+  sow get 10.0.0.1:52000/6hx2… -o - | tar x"
+)]
 pub(crate) struct GetArgs {
-    // Not a doc comment: square brackets would be links there.
+    // Not a doc comment: rustdoc reads square brackets as links.
     #[arg(
         value_name = "WHAT",
         required = true,
-        help = "What to fetch: HOST[:PORT]/HASH (a ticket), HOST[:PORT] (ask the origin what it has, and trust it), \
-                magnet:…, the path or URL of a .torrent; or chunk://HOST[:PORT], raw://HOST[:PORT], framed://HOST[:PORT], which need -o"
+        help = "What to download: HOST[:PORT]/HASH (a ticket), HOST[:PORT] (ask the origin what it \
+                shares, and trust it), magnet:…, the path or URL of a .torrent; or \
+                chunk://HOST[:PORT], raw://HOST[:PORT], framed://HOST[:PORT], which need -o"
     )]
-    pub(crate) what: Vec<String>,
-    /// Where it goes: a file name, a folder that exists, or `-` for standard output (it gathers in
-    /// TMPDIR then) [default: its name, here].
-    #[arg(short, long, env = "SOW_OUT", value_name = "OUT")]
-    pub(crate) out: Option<PathBuf>,
-    /// Replace a target that is there and differs; a folder is replaced whole, with whatever else
-    /// is in it.
-    #[arg(long, env = "SOW_OVERWRITE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
-    pub(crate) overwrite: bool,
-    /// When complete, serve those who still need it for at most this long.
-    #[arg(long, env = "SOW_SEED_FOR", value_name = "TIME", default_value = "10m", value_parser = quantity::time)]
-    pub(crate) seed_for: Span,
-    /// Exit as soon as it is complete; the same as --seed-for 0.
-    #[arg(long, env = "SOW_NO_SEED", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), overrides_with = "seed_for")]
-    pub(crate) no_seed: bool,
-    /// Give up (exit code 3) when it is not complete after this long: 90s, 10m, 1h.
-    #[arg(long, env = "SOW_TIMEOUT", value_name = "TIME", value_parser = quantity::time)]
-    pub(crate) timeout: Option<Span>,
-    /// Send at most this fast, to all peers together: 10mbit, 1.2MB/s, 5MiB/s.
-    #[arg(long, env = "SOW_UP_LIMIT", value_name = "RATE", value_parser = quantity::rate)]
-    pub(crate) up_limit: Option<Rate>,
-    /// Receive at most this fast, from all peers together.
-    #[arg(long, env = "SOW_DOWN_LIMIT", value_name = "RATE", value_parser = quantity::rate)]
-    pub(crate) down_limit: Option<Rate>,
-    /// Listen on this port for peers; 0 takes any free one.
-    #[arg(short, long, env = "SOW_PORT", default_value_t = 0)]
-    pub(crate) port: u16,
-    /// Listen on this address alone.
-    #[arg(long, env = "SOW_BIND", value_name = "ADDR")]
-    pub(crate) bind: Option<IpAddr>,
-    /// Share uploads as among strangers on the Internet: four peers at a time, by what they send
-    /// (BEP 3).
-    #[arg(long, env = "SOW_TIT_FOR_TAT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
-    pub(crate) tit_for_tat: bool,
-    /// Take from the machines that WHAT names alone, not from other receivers: plain client/server,
-    /// for comparison.
-    #[arg(long, env = "SOW_ONLY_ORIGIN", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
-    pub(crate) only_origin: bool,
-}
-
-/// Where the bytes go, as far as the command line says it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Destination {
-    /// Under its own name into this folder, which exists.
-    Folder(PathBuf),
-    /// Exactly here; nothing, or a file, is there now.
-    Path(PathBuf),
-    /// To standard output.
-    Stdout,
-    /// It is kept in memory, and only reported on.
-    Memory,
+    what: Vec<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    seeding: SeedingArgs,
+    #[command(flatten)]
+    up: UpLimitArgs,
+    #[command(flatten)]
+    down: DownLimitArgs,
+    #[command(flatten)]
+    listen: ListenArgs,
+    #[command(flatten)]
+    choking: ChokingArgs,
+    /// Download only from the machines that WHAT names, not from other receivers: plain
+    /// client/server, for comparison.
+    #[arg(
+        long,
+        env = "SOW_ONLY_ORIGIN",
+        action = ArgAction::SetTrue,
+        value_parser = FalseyValueParser::new()
+    )]
+    only_origin: bool,
 }
 
 /// What `sow get` is to do.
 #[derive(Debug, Clone)]
 pub(crate) struct GetPlan {
-    /// What to fetch, each with the text that named it.
-    pub(crate) what: Vec<(String, What)>,
-    /// Where it goes.
+    /// What to download, each with the text that named it.
+    pub(crate) sources: Vec<(String, SourceArg)>,
+    /// Where the content goes.
     pub(crate) destination: Destination,
-    /// Replace what differs.
+    /// Replace a target that differs.
     pub(crate) overwrite: bool,
     /// How long to serve others at most after completion.
     pub(crate) seed_for: Duration,
@@ -102,69 +86,46 @@ pub(crate) struct GetPlan {
     pub(crate) port: u16,
     /// The address to listen on; `None` for all.
     pub(crate) bind: Option<IpAddr>,
-    /// Share uploads as among strangers.
+    /// Choke as in a public swarm.
     pub(crate) tit_for_tat: bool,
-    /// Take from named peers alone.
+    /// Download only from named peers.
     pub(crate) only_origin: bool,
-    /// How document 1's P2P is spelled.
+    /// The spelling of `chunk` messages.
     pub(crate) spelling: Spelling,
-    /// A target that is there and whole is served, for this long at most.
+    /// Serve a target that exists and is complete, for this long at most.
     pub(crate) seed_whole_for: Option<Duration>,
 }
 
 impl GetArgs {
-    /// What is meant. `json` is whether standard output belongs to JSON events.
+    /// `--no-seed`.
+    pub(super) fn no_seed(&mut self) -> &mut bool {
+        &mut self.seeding.no_seed
+    }
+
+    /// The plan. `is_json`: standard output carries JSON events.
     ///
     /// # Errors
-    /// When a WHAT is of no known form, or the flags do not go together.
-    pub(crate) fn plan(self, json: bool) -> Result<GetPlan, Failure> {
-        let what = self
+    /// When a WHAT has no known form, or options contradict each other.
+    pub(crate) fn plan(self, is_json: bool) -> Result<GetPlan, Failure> {
+        let sources = self
             .what
             .iter()
-            .map(|text| What::parse(text).map(|what| (text.clone(), what)))
+            .map(|text| SourceArg::parse(text).map(|source| (text.clone(), source)))
             .collect::<Result<Vec<_>, _>>()?;
-        let destination = destination(self.out)?;
-        match (&destination, what.len()) {
-            (Destination::Stdout, 2..) => {
-                return Err(Failure::usage("only one download can go to standard output")
-                    .tip("name one WHAT, or a folder with -o"));
-            }
-            (Destination::Path(path), 2..) => {
-                return Err(Failure::usage(format!(
-                    "{} downloads cannot all go to {}",
-                    what.len(),
-                    path.display()
-                ))
-                .tip("name a folder that exists with -o"));
-            }
-            (Destination::Stdout, _) if json => {
-                return Err(Failure::usage("--json and -o - both want standard output")
-                    .tip("write to a file, or leave --json away"));
-            }
-            _ => {}
-        }
-        let nameless = what
-            .iter()
-            .find(|(_, what)| matches!(what, What::Raw(_) | What::Framed(_) | What::Chunk(_)));
-        if let (Some((text, _)), Destination::Folder(_)) = (nameless, &destination) {
-            return Err(Failure::usage(format!("{text} does not tell the name of the file"))
-                .tip("name the file with -o, or - for standard output"));
-        }
-        if self.only_origin && what.iter().any(|(_, what)| !what.names_peers()) {
-            return Err(Failure::usage("--only-origin needs a WHAT that names a machine")
-                .tip("use a ticket, HOST[:PORT], or a magnet link with x.pe"));
-        }
+        let timeout = self.output.timeout();
+        let destination = Destination::of_named(self.output.out)?;
+        check(&sources, &destination, is_json, self.only_origin)?;
         Ok(GetPlan {
-            what,
+            sources,
             destination,
-            overwrite: self.overwrite,
-            seed_for: if self.no_seed { Duration::ZERO } else { self.seed_for.0 },
-            timeout: self.timeout.map(|span| span.0),
-            up_limit: self.up_limit.map(|rate| rate.0),
-            down_limit: self.down_limit.map(|rate| rate.0),
-            port: self.port,
-            bind: self.bind,
-            tit_for_tat: self.tit_for_tat,
+            overwrite: self.output.overwrite,
+            seed_for: self.seeding.seed_for().unwrap_or_default(),
+            timeout,
+            up_limit: self.up.up_limit(),
+            down_limit: self.down.down_limit(),
+            port: self.listen.port,
+            bind: self.listen.local.bind,
+            tit_for_tat: self.choking.tit_for_tat,
             only_origin: self.only_origin,
             spelling: Spelling::Documented,
             seed_whole_for: None,
@@ -172,30 +133,38 @@ impl GetArgs {
     }
 }
 
-/// Where `-o` says that the bytes go.
-///
-/// # Errors
-/// When it names a folder that does not exist.
-pub(super) fn destination(out: Option<PathBuf>) -> Result<Destination, Failure> {
-    let Some(path) = out else { return Ok(Destination::Folder(PathBuf::from("."))) };
-    if path.as_os_str() == "-" {
-        return Ok(Destination::Stdout);
-    }
-    if path.is_dir() {
-        return Ok(Destination::Folder(path));
-    }
-    let missing = if path.as_os_str().to_string_lossy().ends_with('/') {
-        Some(path.as_path())
-    } else {
-        path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.is_dir())
-    };
-    match missing {
-        Some(folder) => {
-            Err(Failure::usage(format!("the folder {} does not exist", folder.display()))
-                .tip(format!("mkdir -p '{}'", folder.display())))
+/// Checks that the sources can go to the destination.
+fn check(
+    sources: &[(String, SourceArg)],
+    destination: &Destination,
+    is_json: bool,
+    only_origin: bool,
+) -> Result<(), Failure> {
+    match (destination, sources.len()) {
+        (Destination::Stdout, 2..) => {
+            return Err(Failure::usage("only one download can go to standard output")
+                .tip("name one WHAT, or a folder with -o"));
         }
-        None => Ok(Destination::Path(path)),
+        (Destination::Path(path), count @ 2..) => {
+            return Err(Failure::usage(format!(
+                "{count} downloads cannot all go to {}",
+                path.display()
+            ))
+            .tip("name an existing folder with -o"));
+        }
+        (Destination::Stdout, _) if is_json => return Err(stdout_conflict()),
+        _ => {}
     }
+    let unnamed = sources.iter().find(|(_, source)| !source.has_name());
+    if let (Some((text, _)), Destination::Folder(_)) = (unnamed, destination) {
+        return Err(Failure::usage(format!("{text} does not tell the name of the file"))
+            .tip("name the file with -o, or - for standard output"));
+    }
+    if only_origin && sources.iter().any(|(_, source)| !source.names_peers()) {
+        return Err(Failure::usage("--only-origin needs a WHAT that names a machine")
+            .tip("use a ticket, HOST[:PORT], or a magnet link with x.pe"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -203,21 +172,24 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::{
+        args::{Cli, Command},
+        exit::Exit,
+    };
 
     const TICKET: &str = "10.0.0.1:52000/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-    fn plan(line: &[&str], json: bool) -> Result<GetPlan, Failure> {
+    fn plan(line: &[&str], is_json: bool) -> Result<GetPlan, Failure> {
         let words = ["sow", "get"].iter().chain(line);
         let Command::Get(args) = Cli::try_parse_from(words).unwrap().command else {
             unreachable!()
         };
-        args.plan(json)
+        args.plan(is_json)
     }
 
     #[test]
     fn the_destination_is_a_folder_a_path_or_standard_output() {
-        let here = Destination::Folder(PathBuf::from("."));
+        let here = Destination::Folder(".".into());
         assert_eq!(plan(&[TICKET], false).unwrap().destination, here);
         assert_eq!(
             plan(&[TICKET, "-o", "/"], false).unwrap().destination,
@@ -231,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_go_together_is_refused() {
+    fn contradictory_options_are_rejected() {
         for line in [
             &[TICKET, TICKET, "-o", "-"][..],
             &[TICKET, TICKET, "-o", "x.iso"],
@@ -241,13 +213,13 @@ mod tests {
             &["framed://10.0.0.1", "-o", "/"],
             &["magnet:?xt=urn:btih:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "--only-origin"],
         ] {
-            assert_eq!(plan(line, false).unwrap_err().exit(), crate::exit::Exit::Usage, "{line:?}");
+            assert_eq!(plan(line, false).unwrap_err().exit(), Exit::Usage, "{line:?}");
         }
         assert!(plan(&[TICKET, "-o", "-"], true).is_err());
     }
 
     #[test]
-    fn the_last_word_on_seeding_wins() {
+    fn no_seed_means_zero_seconds_of_seeding() {
         assert_eq!(plan(&[TICKET], false).unwrap().seed_for, Duration::from_secs(600));
         assert_eq!(plan(&[TICKET, "--no-seed"], false).unwrap().seed_for, Duration::ZERO);
         assert_eq!(

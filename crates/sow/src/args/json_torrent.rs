@@ -1,37 +1,48 @@
-//! `sow json-torrent create|tracker|peer` as it is typed, and as it is meant.
+//! The options of `sow json-torrent create|tracker|peer`, and the plans that they describe.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use clap::{ArgAction, Args, Subcommand, ValueEnum, builder::FalseyValueParser};
+use clap::{Args, Subcommand, ValueEnum};
 use sow_content::{
     geometry::MAX_PIECE_LENGTH,
     json_torrent::{DEFAULT_TRACKER_PORT, HashForm, is_host},
 };
 
-use super::get::{Destination, destination};
+use super::{
+    destination::Destination,
+    groups::{
+        ConfigurableListenArgs, DownLimitArgs, ListenArgs, OutputArgs, SeedingArgs,
+        TorrentOutputArgs, UpLimitArgs,
+    },
+};
 use crate::{
-    client_config::ClientConfig,
+    config::ClientConfig,
     exit::Failure,
-    quantity::{self, Rate, Size, Span},
+    quantity::{self, Size},
 };
 
-/// The port that peers listen on when nothing says otherwise.
+/// The default port on which peers listen.
 const DEFAULT_PEER_PORT: u16 = 5555;
 
-/// How long those who still need it are served when nothing else is said.
-const SEED_FOR: Duration = Duration::from_secs(600);
+/// How long a peer serves others by default after its download is complete.
+const DEFAULT_SEED_TIME: Duration = Duration::from_secs(600);
 
 /// `sow json-torrent`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every piece has a SHA-1, so what comes is checked; but nobody is authenticated, and the tracker believes everybody.
+Every piece has a SHA-1, so content is verified; but no machine is authenticated, and the tracker \
+accepts every announce.
 
 Examples:
   sow json-torrent create big.iso --announce 10.0.0.1
   sow json-torrent tracker
   sow json-torrent peer big.iso.torrent")]
 pub(crate) struct JsonTorrentArgs {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub(crate) command: JsonTorrentCommand,
 }
@@ -43,7 +54,7 @@ pub(crate) enum JsonTorrentCommand {
     Create(JsonCreateArgs),
     /// Run the tracker of one JSON torrent.
     Tracker(JsonTrackerArgs),
-    /// Fetch what a JSON torrent names, or serve it when it is there.
+    /// Download the file of a JSON torrent, or serve it if it exists.
     Peer(JsonPeerArgs),
 }
 
@@ -54,38 +65,35 @@ Examples:
   sow json-torrent create big.iso --announce 10.0.0.1
   sow json-torrent create big.iso --announce tracker.example --piece-length 256KiB --hashes hex")]
 pub(crate) struct JsonCreateArgs {
-    /// The file; such a torrent names one, and no folder.
+    /// The file; a JSON torrent cannot describe a folder.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// The tracker's host name or address.
     #[arg(long, env = "SOW_ANNOUNCE", value_name = "HOST", value_parser = tracker_host)]
     pub(crate) announce: String,
     /// The tracker's port.
-    #[arg(long, env = "SOW_PORT", default_value_t = DEFAULT_TRACKER_PORT, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) port: u16,
-    /// The length of a piece, from 1 byte to 64MiB; whole pieces are what peers ask for.
-    #[arg(long, env = "SOW_PIECE_LENGTH", value_name = "SIZE", default_value = "3000", value_parser = piece_length)]
-    pub(crate) piece_length: Size,
-    /// How hashes are written: as the original programs do, or as hexadecimal digits, which they do
-    /// not read.
-    #[arg(long, env = "SOW_HASHES", value_name = "FORM", default_value = "python")]
-    pub(crate) hashes: Hashes,
-    /// A comment for those who read it.
     #[arg(
         long,
-        env = "SOW_COMMENT",
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
+        env = "SOW_PORT",
+        default_value_t = DEFAULT_TRACKER_PORT,
+        value_parser = clap::value_parser!(u16).range(1..)
     )]
-    pub(crate) comment: String,
-    /// Write the torrent here; `-` is standard output [default: NAME.torrent in the current
-    /// folder].
-    #[arg(short, long, env = "SOW_OUT", value_name = "TORRENT")]
-    pub(crate) out: Option<PathBuf>,
-    /// Replace a torrent file that is there already.
-    #[arg(long, env = "SOW_OVERWRITE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
-    pub(crate) overwrite: bool,
+    pub(crate) port: u16,
+    /// The length of a piece, from 1 byte to 64MiB; peers request whole pieces.
+    #[arg(
+        long,
+        env = "SOW_PIECE_LENGTH",
+        value_name = "SIZE",
+        default_value = "3000",
+        value_parser = piece_length
+    )]
+    pub(crate) piece_length: Size,
+    /// How hashes are written: as the original program does, or as hexadecimal digits, which it
+    /// cannot read.
+    #[arg(long, env = "SOW_HASHES", value_name = "FORM", default_value = "python")]
+    pub(crate) hashes: Hashes,
+    #[command(flatten)]
+    pub(crate) output: TorrentOutputArgs,
 }
 
 /// How hashes are written.
@@ -97,66 +105,60 @@ pub(crate) enum Hashes {
 
 /// `sow json-torrent tracker`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "\
-The protocol names no file: a tracker is for one torrent. It believes whoever calls; peers that are out of reach are dropped.
+#[command(
+    mut_arg("port", |arg| arg.default_value("6666")),
+    after_help = "\
+The protocol does not name files, so a tracker serves one torrent. It accepts every announce and \
+drops unreachable peers.
 
 Example:
-  sow json-torrent tracker -p 6666")]
+  sow json-torrent tracker -p 6666"
+)]
 pub(crate) struct JsonTrackerArgs {
-    /// Listen on this port; 0 takes any free one.
-    #[arg(short, long, env = "SOW_PORT", default_value_t = DEFAULT_TRACKER_PORT)]
-    pub(crate) port: u16,
-    /// Listen on this address alone.
-    #[arg(long, env = "SOW_BIND", value_name = "ADDR")]
-    pub(crate) bind: Option<IpAddr>,
+    #[command(flatten)]
+    listen: ListenArgs,
 }
 
 /// `sow json-torrent peer`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "\
-Every piece has a SHA-1, so what comes is checked; but nobody is authenticated.
+#[command(
+    mut_arg("config", |arg| arg.help(
+        "The configuration file [default: client_config.json in the current folder, if it exists]"
+    )),
+    mut_arg("port", |arg| arg
+        .help("Listen for peers on this port; 0 selects any free port [default: 5555]")),
+    mut_arg("out", |arg| arg.help(
+        "Write to this file, or into this existing folder [default: its name, in the current \
+         folder]"
+    )),
+    mut_arg("seed_for", |arg| arg.help(
+        "After completion, serve peers that still need it for at most this time [default: 10m; \
+         without limit if the file was complete at the start]"
+    )),
+    after_help = "\
+Every piece has a SHA-1, so content is verified; but no machine is authenticated.
 
-The command line goes before the environment, and that before the configuration, a JSON file: client_port, \
-client_listen_max (the most connections) and file_header_size (always 8).
+Precedence: the command line, then the environment, then the configuration file, a JSON file with \
+client_port, client_listen_max (the maximum number of connections) and file_header_size (always 8).
 
 Examples:
-  sow json-torrent peer big.iso.torrent    fetch it here, or serve it when it is here
-  sow json-torrent peer big.iso.torrent -p 5556 -o /data/ --no-seed")]
+  sow json-torrent peer big.iso.torrent    download it here, or serve it if it is here
+  sow json-torrent peer big.iso.torrent -p 5556 -o /data/ --no-seed"
+)]
 pub(crate) struct JsonPeerArgs {
     /// The JSON .torrent file.
     #[arg(value_name = "TORRENT")]
-    pub(crate) torrent: PathBuf,
-    /// The configuration [default: client_config.json in the current folder, when it is there].
-    #[arg(long, env = "SOW_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Listen on this port for peers; 0 takes any free one [default: 5555].
-    #[arg(short, long, env = "SOW_PORT")]
-    pub(crate) port: Option<u16>,
-    /// Where it goes: a file name, or a folder that exists [default: its name, here].
-    #[arg(short, long, env = "SOW_OUT", value_name = "OUT")]
-    pub(crate) out: Option<PathBuf>,
-    /// Listen on this address alone.
-    #[arg(long, env = "SOW_BIND", value_name = "ADDR")]
-    pub(crate) bind: Option<IpAddr>,
-    /// When complete, serve those who still need it for at most this long [default: 10m; what was
-    /// there before it began is served until this is stopped].
-    #[arg(long, env = "SOW_SEED_FOR", value_name = "TIME", value_parser = quantity::time)]
-    pub(crate) seed_for: Option<Span>,
-    /// Exit as soon as it is complete; the same as --seed-for 0.
-    #[arg(long, env = "SOW_NO_SEED", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), overrides_with = "seed_for")]
-    pub(crate) no_seed: bool,
-    /// Give up (exit code 3) when it is not complete after this long: 90s, 10m, 1h.
-    #[arg(long, env = "SOW_TIMEOUT", value_name = "TIME", value_parser = quantity::time)]
-    pub(crate) timeout: Option<Span>,
-    /// Send at most this fast, to all peers together: 10mbit, 1.2MB/s, 5MiB/s.
-    #[arg(long, env = "SOW_UP_LIMIT", value_name = "RATE", value_parser = quantity::rate)]
-    pub(crate) up_limit: Option<Rate>,
-    /// Receive at most this fast, from all peers together.
-    #[arg(long, env = "SOW_DOWN_LIMIT", value_name = "RATE", value_parser = quantity::rate)]
-    pub(crate) down_limit: Option<Rate>,
-    /// Replace a target that is there and differs.
-    #[arg(long, env = "SOW_OVERWRITE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
-    pub(crate) overwrite: bool,
+    torrent: PathBuf,
+    #[command(flatten)]
+    listen: ConfigurableListenArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    seeding: SeedingArgs,
+    #[command(flatten)]
+    up: UpLimitArgs,
+    #[command(flatten)]
+    down: DownLimitArgs,
 }
 
 /// What `sow json-torrent peer` is to do.
@@ -168,15 +170,15 @@ pub(crate) struct JsonPeerPlan {
     pub(crate) port: u16,
     /// The address to listen on; `None` for all.
     pub(crate) bind: Option<IpAddr>,
-    /// The most connections at a time, where somebody says it.
+    /// The maximum number of connections, if it is configured.
     pub(crate) max_connections: Option<usize>,
     /// Where the file goes: a path, or a folder.
     pub(crate) destination: Destination,
-    /// Replace what differs.
+    /// Replace a target that differs.
     pub(crate) overwrite: bool,
     /// How long to serve others at most after completion.
     pub(crate) seed_for: Duration,
-    /// How long to serve at most what is there before it begins.
+    /// How long to serve at most a file that was complete at the start.
     pub(crate) seed_whole_for: Duration,
     /// How long the download may take.
     pub(crate) timeout: Option<Duration>,
@@ -187,43 +189,59 @@ pub(crate) struct JsonPeerPlan {
 }
 
 impl JsonTorrentArgs {
-    /// `--no-seed`, where the command has it.
+    /// `--no-seed`, if the command has it.
     pub(super) fn no_seed(&mut self) -> Option<&mut bool> {
         match &mut self.command {
-            JsonTorrentCommand::Peer(peer) => Some(&mut peer.no_seed),
+            JsonTorrentCommand::Peer(peer) => Some(&mut peer.seeding.no_seed),
             JsonTorrentCommand::Create(_) | JsonTorrentCommand::Tracker(_) => None,
         }
     }
 }
 
+impl JsonTrackerArgs {
+    /// The port to listen on; 0 for any.
+    pub(crate) fn port(&self) -> u16 {
+        self.listen.port
+    }
+
+    /// The address to listen on; `None` for all.
+    pub(crate) fn bind(&self) -> Option<IpAddr> {
+        self.listen.local.bind
+    }
+}
+
 impl JsonPeerArgs {
-    /// What is meant: the command line before the environment, that before the configuration, that
-    /// before the defaults.
+    /// The configuration file that the command line names.
+    pub(crate) fn config(&self) -> Option<&Path> {
+        self.listen.config.as_deref()
+    }
+
+    /// The plan. Precedence: command line, environment, configuration file, defaults.
     ///
     /// # Errors
-    /// When OUT is no place for a file that can be served.
+    /// When OUT is not a path for a file that can be served.
     pub(crate) fn plan(self, config: &ClientConfig) -> Result<JsonPeerPlan, Failure> {
-        let destination = destination(self.out)?;
+        let timeout = self.output.timeout();
+        let destination = Destination::of_named(self.output.out)?;
         if destination == Destination::Stdout {
             return Err(Failure::usage(
-                "a peer serves what it has from the disk, not from standard output",
+                "a peer uploads from a file, so it cannot write to standard output",
             )
             .tip("name a file with -o"));
         }
-        let typed = self.seed_for.map(|span| span.0);
-        let seed_for = if self.no_seed { Some(Duration::ZERO) } else { typed };
+        let seed_for = self.seeding.seed_for();
         Ok(JsonPeerPlan {
             torrent: self.torrent,
-            port: self.port.or(config.client_port).unwrap_or(DEFAULT_PEER_PORT),
-            bind: self.bind,
+            port: self.listen.port.or(config.client_port).unwrap_or(DEFAULT_PEER_PORT),
+            bind: self.listen.local.bind,
             max_connections: config.client_listen_max,
             destination,
-            overwrite: self.overwrite,
-            seed_for: seed_for.unwrap_or(SEED_FOR),
+            overwrite: self.output.overwrite,
+            seed_for: seed_for.unwrap_or(DEFAULT_SEED_TIME),
             seed_whole_for: seed_for.unwrap_or(Duration::MAX),
-            timeout: self.timeout.map(|span| span.0),
-            up_limit: self.up_limit.map(|rate| rate.0),
-            down_limit: self.down_limit.map(|rate| rate.0),
+            timeout,
+            up_limit: self.up.up_limit(),
+            down_limit: self.down.down_limit(),
         })
     }
 }
@@ -242,7 +260,7 @@ fn tracker_host(text: &str) -> Result<String, String> {
     match is_host(bare) {
         true => Ok(bare.to_owned()),
         false => {
-            Err("a host name or an IP address belongs there; its port goes with --port".to_owned())
+            Err("the tracker is a host name or an IP address; its port goes with --port".to_owned())
         }
     }
 }
@@ -262,6 +280,7 @@ mod tests {
     use super::*;
     use crate::{
         args::{Cli, Command},
+        config::ConfigFormat as _,
         exit::Exit,
     };
 
@@ -275,12 +294,9 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_goes_before_the_configuration() {
-        let config = ClientConfig {
-            client_port: Some(7),
-            client_listen_max: Some(3),
-            ..ClientConfig::default()
-        };
+    fn the_command_line_has_precedence_over_the_configuration() {
+        let file = br#"{"client_port": 7, "client_listen_max": 3}"#;
+        let config = ClientConfig::parse(file, Path::new("client_config.json")).unwrap();
         let plain = plan(&[], &ClientConfig::default()).unwrap();
         assert_eq!((plain.port, plain.max_connections), (5555, None));
         assert_eq!(
@@ -295,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_torrent_is_refused() {
+    fn options_that_make_no_torrent_are_rejected() {
         let create = |line: &[&str]| {
             Cli::try_parse_from(["sow", "json-torrent", "create", "a"].iter().chain(line)).is_ok()
         };

@@ -1,54 +1,57 @@
-//! The command line as it is typed: commands, flags, their environment variables, their help. What
-//! a command line *means* is worked out in the second step, by each command's `…Plan`.
+//! The command line: commands, options, their environment variables, their help. In a second step
+//! each command turns its options into a plan. Nothing is carried out here.
 
 pub(crate) mod chunk;
 pub(crate) mod client_server;
 pub(crate) mod demo;
+pub(crate) mod destination;
 pub(crate) mod get;
+mod groups;
 pub(crate) mod json_torrent;
 pub(crate) mod lab;
 pub(crate) mod send;
+pub(crate) mod served_content;
+pub(crate) mod source;
 pub(crate) mod torrent;
 pub(crate) mod tracker;
 
 use std::path::PathBuf;
 
 use clap::{
-    ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
-    builder::FalseyValueParser, parser::ValueSource,
+    ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource,
 };
 use clap_complete::Shell;
 
+pub(crate) use self::groups::ReportArgs;
 use crate::exit;
 
-/// Reads the command line of this process. On wrong usage, and for `--help`, it says so and ends
-/// the process.
+/// Parses the command line of this process. On wrong usage, and for `--help`, it prints a message
+/// and exits.
 pub(crate) fn parse() -> Cli {
-    let matches = Cli::command().get_matches_from(chunk::spelled_out(std::env::args_os()));
+    let line = chunk::expand_server_port(std::env::args_os());
+    let matches = Cli::command().get_matches_from(line);
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    if let Some((no_seed, typed)) = seeding(&mut cli.command, &matches) {
-        let source = |id| typed.value_source(id);
-        // The two say the same thing in two ways, and the command line goes before the environment.
-        if source("seed_for") == Some(ValueSource::CommandLine)
-            && source("no_seed") != Some(ValueSource::CommandLine)
-        {
+    if let Some((no_seed, matches)) = no_seed_option(&mut cli.command, &matches) {
+        // --seed-for on the command line has precedence over SOW_NO_SEED in the environment.
+        let is_typed = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        if is_typed("seed_for") && !is_typed("no_seed") {
             *no_seed = false;
         }
     }
     cli
 }
 
-/// `--no-seed` of a command that has it, and what was typed for that command.
-fn seeding<'a>(
+/// `--no-seed` of a command that has it, and the matches of that command.
+fn no_seed_option<'a>(
     command: &'a mut Command,
-    typed: &'a ArgMatches,
+    matches: &'a ArgMatches,
 ) -> Option<(&'a mut bool, &'a ArgMatches)> {
-    let (_, typed) = typed.subcommand()?;
-    let below = || typed.subcommand().map(|(_, typed)| typed);
+    let (_, matches) = matches.subcommand()?;
+    let nested = || matches.subcommand().map(|(_, matches)| matches);
     match command {
-        Command::Get(get) => Some((&mut get.no_seed, typed)),
-        Command::Chunk(chunk) => Some((chunk.no_seed()?, below()?)),
-        Command::JsonTorrent(json_torrent) => Some((json_torrent.no_seed()?, below()?)),
+        Command::Get(get) => Some((get.no_seed(), matches)),
+        Command::Chunk(chunk) => Some((chunk.no_seed()?, nested()?)),
+        Command::JsonTorrent(json_torrent) => Some((json_torrent.no_seed()?, nested()?)),
         _ => None,
     }
 }
@@ -56,8 +59,7 @@ fn seeding<'a>(
 /// Put one file on every machine in the time it takes to put it on one.
 ///
 /// `sow send` shares a file or a folder and prints one line to paste on every other machine. Each
-/// of them fetches from all the others at once (BitTorrent), verifies every piece, and ends with
-/// the same bytes.
+/// machine downloads from all the others at once (BitTorrent) and verifies every piece.
 #[derive(Debug, Parser)]
 #[command(
     name = "sow",
@@ -69,23 +71,23 @@ fn seeding<'a>(
     after_long_help = long_help(),
 )]
 pub(crate) struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub(crate) command: Command,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) report: ReportArgs,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   sow send big.iso                   on the machine that has it; prints the line for the others
   sow get 10.0.0.1:52000/6hx2…       on every other machine
-  sow demo                           see it work on this machine alone";
+  sow demo                           a demonstration on this machine";
 
 fn long_help() -> String {
     format!(
-        "{EXAMPLES}\n\nEvery flag can also be set in the environment: --up-limit is SOW_UP_LIMIT, and so on; the command \
-         line wins.\n\n{}",
+        "{EXAMPLES}\n\nEvery option can also be set in the environment: --up-limit is \
+         SOW_UP_LIMIT, and so on. The command line has precedence.\n\n{}",
         exit::TABLE
     )
 }
@@ -95,32 +97,32 @@ fn long_help() -> String {
 pub(crate) enum Command {
     /// Share a file or a folder, and print the line to run elsewhere.
     Send(send::SendArgs),
-    /// Fetch what a ticket, an address, a magnet link or a torrent names.
+    /// Download what a ticket, an address, a magnet link or a torrent names.
     Get(get::GetArgs),
     /// Run a BitTorrent tracker (HTTP) for any torrent.
     Tracker(tracker::TrackerArgs),
     /// Create, show and check .torrent files.
     Torrent(torrent::TorrentArgs),
-    /// Show on this machine what sow does: one origin, five receivers, client/server beside
+    /// Demonstrate sow on this machine: one origin, five receivers, client/server compared with
     /// peer-to-peer.
     Demo(demo::DemoArgs),
-    /// Client/server without any protocol (document 1): the bytes of a file, and nothing else.
+    /// Client/server that sends the bytes of a file and nothing else.
     #[command(visible_alias = "cs")]
     Raw(client_server::RawArgs),
-    /// Client/server with a length in front (document 2).
+    /// Client/server that sends the length of a file before its bytes.
     Framed(client_server::FramedArgs),
-    /// Peer-to-peer with a server that has the file (document 1).
+    /// Peer-to-peer with a server that has the file, in chunks without hashes.
     #[command(visible_alias = "p2p")]
     Chunk(chunk::ChunkArgs),
-    /// Peer-to-peer with JSON torrents and a tracker (document 2).
+    /// Peer-to-peer with JSON torrents and a tracker.
     JsonTorrent(json_torrent::JsonTorrentArgs),
-    /// Networks of shaped links on this machine, to try things out and to measure them, and reports
-    /// of what was measured.
+    /// Build networks of shaped links on this machine, run experiments in them, and report the
+    /// measurements.
     Lab(lab::LabArgs),
     /// Print a completion script for a shell.
-    #[command(
-        after_help = "Example:\n  sow completions bash > ~/.local/share/bash-completion/completions/sow"
-    )]
+    #[command(after_help = "\
+Example:
+  sow completions bash > ~/.local/share/bash-completion/completions/sow")]
     Completions {
         /// The shell.
         shell: Shell,
@@ -130,21 +132,6 @@ pub(crate) enum Command {
         after_help = "Examples:\n  sow man | man -l -\n  sow man -o /usr/local/share/man/man1"
     )]
     Man(ManArgs),
-}
-
-/// How a run is shown; the same for every command.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "What is shown")]
-pub(crate) struct Output {
-    /// Print one JSON event a line on standard output, and nothing else there.
-    #[arg(long, global = true, env = "SOW_JSON", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
-    pub(crate) json: bool,
-    /// Show no progress; errors and warnings still appear.
-    #[arg(short, long, global = true, env = "SOW_QUIET", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
-    pub(crate) quiet: bool,
-    /// Log what happens to standard error; twice for more, three times for everything.
-    #[arg(short, long, global = true, env = "SOW_VERBOSE", action = ArgAction::Count)]
-    pub(crate) verbose: u8,
 }
 
 /// `sow man`.
@@ -161,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_definition_passes_the_assertions_of_clap() {
         Cli::command().debug_assert();
     }
 
@@ -172,7 +159,7 @@ mod tests {
             assert!(help.contains("Example"), "{} has no example", command.get_name());
             assert!(
                 help.contains("  sow "),
-                "{}: the example is no command line",
+                "{}: the example is not a command line",
                 command.get_name()
             );
             command.get_subcommands().for_each(visit);
@@ -181,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_is_in_the_environment() {
+    fn every_option_has_an_environment_variable() {
         fn visit(command: &clap::Command) {
             for arg in command.get_arguments().filter(|arg| arg.get_long().is_some()) {
                 let flag = arg.get_long().unwrap_or_default();

@@ -1,88 +1,131 @@
-//! `sow send` as it is typed.
+//! The options of `sow send`.
 
-use std::{mem::discriminant, net::IpAddr, path::PathBuf};
-
-use clap::{ArgAction, Args, builder::FalseyValueParser};
-use sow_content::ticket::DEFAULT_PORT;
-
-use crate::{
-    exit::Failure,
-    quantity::{self, Rate},
+use std::{
+    mem::discriminant,
+    net::IpAddr,
+    path::{Path, PathBuf},
 };
+
+use clap::Args;
+
+use super::groups::{ChokingArgs, ExpectArgs, ListenArgs, TrackerUrlArgs, UpLimitArgs};
+use crate::exit::Failure;
 
 /// `sow send`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "\
+#[command(
+    mut_arg("port", |arg| arg.default_value("52000").help(
+        "Listen on this port for peers, the tracker and the .torrent download; 0 selects any free \
+         port"
+    )),
+    mut_arg("bind", |arg| arg.help("Listen only on this address, and put it into the ticket")),
+    mut_arg("tracker", |arg| arg.help("Announce to this tracker too; repeat for more")),
+    after_help = "\
 Examples:
   sow send big.iso                        prints: sow get 10.0.0.1:52000/6hx2…
-  sow send photos/ --expect 3             ends with exit code 0 when three machines hold whole copies
+  sow send photos/ --expect 3             exits with code 0 when three machines hold whole copies
   sow send big.iso --torrent              also writes big.iso.torrent, for any BitTorrent program
   sow send big.iso --up-limit 100mbit --port 0
-  sow send big.iso --also chunk,json-torrent,raw:52001,framed:6666")]
+  sow send big.iso --also chunk,json-torrent,raw:52001,framed:6666"
+)]
 pub(crate) struct SendArgs {
     /// The file or folder to share.
     #[arg(value_name = "PATH")]
     pub(crate) path: PathBuf,
-    /// Listen on this port for peers, the tracker and the .torrent download; 0 takes any free one.
-    #[arg(short, long, env = "SOW_PORT", default_value_t = DEFAULT_PORT)]
-    pub(crate) port: u16,
-    /// Listen on this address alone, and put it into the ticket.
-    #[arg(long, env = "SOW_BIND", value_name = "ADDR")]
-    pub(crate) bind: Option<IpAddr>,
-    /// End with exit code 0 as soon as N receivers hold verified whole copies, with 7 when stopped
-    /// before.
-    #[arg(short = 'n', long, env = "SOW_EXPECT", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) expect: Option<u32>,
-    /// Send at most this fast, to all receivers together: 10mbit, 1.2MB/s, 5MiB/s.
-    #[arg(long, env = "SOW_UP_LIMIT", value_name = "RATE", value_parser = quantity::rate)]
-    pub(crate) up_limit: Option<Rate>,
-    /// Announce to this tracker too; repeat for more.
-    #[arg(long, env = "SOW_TRACKER", value_name = "URL", value_delimiter = ',', value_parser = tracker_url)]
-    pub(crate) tracker: Vec<String>,
-    /// Share uploads as among strangers on the Internet: four peers at a time, by what they send
-    /// (BEP 3).
-    #[arg(long, env = "SOW_TIT_FOR_TAT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
-    pub(crate) tit_for_tat: bool,
-    /// Serve the file in other dialects too: raw:PORT and framed:PORT, each on a port of its own,
-    /// chunk and json-torrent on the main one. --expect counts chunk clients once their MD5 fits;
-    /// in raw, framed and json-torrent nobody tells that he has a verified copy.
-    #[arg(long, env = "SOW_ALSO", value_name = "DIALECT", value_delimiter = ',', value_parser = also)]
-    pub(crate) also: Vec<Also>,
+    #[command(flatten)]
+    listen: ListenArgs,
+    #[command(flatten)]
+    expect: ExpectArgs,
+    #[command(flatten)]
+    up: UpLimitArgs,
+    #[command(flatten)]
+    pub(crate) trackers: TrackerUrlArgs,
+    #[command(flatten)]
+    choking: ChokingArgs,
+    /// Serve the file in other protocols too: raw:PORT and framed:PORT, each on its own port,
+    /// chunk and json-torrent on the main port. --expect counts a chunk client when its MD5
+    /// matches; clients of raw, framed and json-torrent do not report verified copies.
+    #[arg(
+        long,
+        env = "SOW_ALSO",
+        value_name = "DIALECT",
+        value_delimiter = ',',
+        value_parser = extra_dialect
+    )]
+    also: Vec<ExtraDialect>,
     /// Write a .torrent file: NAME.torrent in the current folder, or FILE.
-    #[arg(long, env = "SOW_TORRENT", value_name = "FILE", num_args = 0..=1, require_equals = true)]
-    pub(crate) torrent: Option<Option<PathBuf>>,
+    #[arg(
+        long,
+        env = "SOW_TORRENT",
+        value_name = "FILE",
+        num_args = 0..=1,
+        require_equals = true
+    )]
+    torrent: Option<Option<PathBuf>>,
 }
 
-/// Another dialect that the file is served in.
+/// A protocol beside BitTorrent that the file is served in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Also {
-    /// Document 1's P2P, on the main port.
+pub(crate) enum ExtraDialect {
+    /// `chunk`, on the main port.
     Chunk,
-    /// Document 2's P2P, on the main port.
+    /// `json-torrent`, on the main port.
     JsonTorrent,
-    /// Document 1's client/server, on this port; 0 for any.
+    /// `raw`, on this port; 0 for any.
     Raw(u16),
-    /// Document 2's client/server, on this port; 0 for any.
+    /// `framed`, on this port; 0 for any.
     Framed(u16),
 }
 
 impl SendArgs {
-    /// The other dialects.
+    /// The port to listen on; 0 for any.
+    pub(crate) fn port(&self) -> u16 {
+        self.listen.port
+    }
+
+    /// The address to listen on; `None` for all.
+    pub(crate) fn bind(&self) -> Option<IpAddr> {
+        self.listen.local.bind
+    }
+
+    /// The number of receivers to wait for.
+    pub(crate) fn expected(&self) -> Option<usize> {
+        self.expect.expected()
+    }
+
+    /// Bytes per second.
+    pub(crate) fn up_limit(&self) -> Option<u64> {
+        self.up.up_limit()
+    }
+
+    /// Choke as in a public swarm.
+    pub(crate) fn tit_for_tat(&self) -> bool {
+        self.choking.tit_for_tat
+    }
+
+    /// Where the .torrent file of content called `name` is to be written, if anywhere.
+    pub(crate) fn torrent_path(&self, name: &str) -> Option<PathBuf> {
+        let path = self.torrent.as_ref()?.as_deref().map(Path::to_owned);
+        Some(path.unwrap_or_else(|| PathBuf::from(format!("{name}.torrent"))))
+    }
+
+    /// The protocols beside BitTorrent.
     ///
     /// # Errors
     /// When one of them, or a port, is named twice.
-    pub(crate) fn also(&self) -> Result<&[Also], Failure> {
-        let mut ports = vec![self.port];
-        for (at, also) in self.also.iter().enumerate() {
-            if self.also[..at].iter().any(|before| discriminant(before) == discriminant(also)) {
-                return Err(Failure::usage(format!("--also names {} twice", also.name()))
-                    .tip("each dialect is served once"));
+    pub(crate) fn extra_dialects(&self) -> Result<&[ExtraDialect], Failure> {
+        let mut ports = vec![self.port()];
+        for (index, dialect) in self.also.iter().enumerate() {
+            let is_same = |other: &ExtraDialect| discriminant(other) == discriminant(dialect);
+            if self.also[..index].iter().any(is_same) {
+                return Err(Failure::usage(format!("--also names {} twice", dialect.name()))
+                    .tip("each protocol is served once"));
             }
-            let Some(port) = also.port() else { continue };
+            let Some(port) = dialect.port() else { continue };
             if port != 0 && ports.contains(&port) {
                 return Err(Failure::usage(format!(
                     "{}:{port} is on a port that is in use already",
-                    also.name()
+                    dialect.name()
                 ))
                 .tip("raw and framed each need a port of their own, other than --port"));
             }
@@ -92,28 +135,27 @@ impl SendArgs {
     }
 }
 
-impl Also {
-    /// The port of its own, if it has one.
+impl ExtraDialect {
+    /// Its own port, if it has one.
     fn port(self) -> Option<u16> {
         match self {
-            Also::Raw(port) | Also::Framed(port) => Some(port),
-            Also::Chunk | Also::JsonTorrent => None,
+            ExtraDialect::Raw(port) | ExtraDialect::Framed(port) => Some(port),
+            ExtraDialect::Chunk | ExtraDialect::JsonTorrent => None,
         }
     }
 
     /// As it is typed, without the port.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Also::Chunk => "chunk",
-            Also::JsonTorrent => "json-torrent",
-            Also::Raw(_) => "raw",
-            Also::Framed(_) => "framed",
+            ExtraDialect::Chunk => "chunk",
+            ExtraDialect::JsonTorrent => "json-torrent",
+            ExtraDialect::Raw(_) => "raw",
+            ExtraDialect::Framed(_) => "framed",
         }
     }
 }
 
-/// Reads a dialect.
-fn also(text: &str) -> Result<Also, String> {
+fn extra_dialect(text: &str) -> Result<ExtraDialect, String> {
     let (name, port) = match text.split_once(':') {
         Some((name, port)) => {
             let port = port
@@ -124,32 +166,16 @@ fn also(text: &str) -> Result<Also, String> {
         None => (text, None),
     };
     match (name, port) {
-        ("chunk", None) => Ok(Also::Chunk),
-        ("json-torrent", None) => Ok(Also::JsonTorrent),
-        ("raw", Some(port)) => Ok(Also::Raw(port)),
-        ("framed", Some(port)) => Ok(Also::Framed(port)),
+        ("chunk", None) => Ok(ExtraDialect::Chunk),
+        ("json-torrent", None) => Ok(ExtraDialect::JsonTorrent),
+        ("raw", Some(port)) => Ok(ExtraDialect::Raw(port)),
+        ("framed", Some(port)) => Ok(ExtraDialect::Framed(port)),
         ("raw" | "framed", None) => Err(format!("{name} needs a port of its own: {name}:PORT")),
         ("chunk" | "json-torrent", Some(_)) => {
             Err(format!("{name} is served on the main port (--port)"))
         }
-        _ => Err("a dialect is chunk, json-torrent, raw:PORT or framed:PORT".to_owned()),
+        _ => Err("a protocol is chunk, json-torrent, raw:PORT or framed:PORT".to_owned()),
     }
-}
-
-/// Checks the URL of a tracker.
-///
-/// # Errors
-/// When it is neither an `http`, `https` nor `udp` URL with a host.
-pub(crate) fn tracker_url(text: &str) -> Result<String, String> {
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    let host = rest.split(['/', '?']).next().unwrap_or_default();
-    let known = matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https" | "udp");
-    if !known || host.is_empty() || host.starts_with(':') {
-        return Err(
-            "a tracker is http://HOST:PORT/announce, https://… or udp://HOST:PORT".to_owned()
-        );
-    }
-    Ok(text.to_owned())
 }
 
 #[cfg(test)]
@@ -164,9 +190,14 @@ mod tests {
         let read = |text: &str| {
             let cli = Cli::try_parse_from(["sow", "send", "x", "--also", text]).ok()?;
             let Command::Send(args) = cli.command else { unreachable!() };
-            args.also().map(<[Also]>::to_vec).ok()
+            args.extra_dialects().map(<[ExtraDialect]>::to_vec).ok()
         };
-        let all = [Also::Chunk, Also::JsonTorrent, Also::Raw(0), Also::Framed(6666)];
+        let all = [
+            ExtraDialect::Chunk,
+            ExtraDialect::JsonTorrent,
+            ExtraDialect::Raw(0),
+            ExtraDialect::Framed(6666),
+        ];
         assert_eq!(read("chunk,json-torrent,raw:0,framed:6666").as_deref(), Some(&all[..]));
         for bad in [
             "raw",
@@ -182,20 +213,6 @@ mod tests {
             "raw:52000",
         ] {
             assert_eq!(read(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn trackers_are_urls() {
-        for good in [
-            "http://10.0.0.1:6969/announce",
-            "udp://tracker.example:80",
-            "HTTPS://t.example/announce?k=1",
-        ] {
-            assert_eq!(tracker_url(good).as_deref(), Ok(good));
-        }
-        for bad in ["10.0.0.1:6969", "ftp://a/b", "http://", "udp://:80", "http:///announce"] {
-            assert!(tracker_url(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,10 +1,10 @@
-//! `sow torrent create|show|check` as it is typed.
+//! The options of `sow torrent create|show|check`.
 
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand, builder::FalseyValueParser};
 
-use super::send::tracker_url;
+use super::groups::{TorrentOutputArgs, TrackerUrlArgs};
 use crate::quantity::{self, Size};
 
 /// `sow torrent`.
@@ -15,7 +15,7 @@ Examples:
   sow torrent show big.iso.torrent
   sow torrent check big.iso.torrent /mnt/copy/big.iso")]
 pub(crate) struct TorrentArgs {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub(crate) command: TorrentCommand,
 }
@@ -25,7 +25,7 @@ pub(crate) struct TorrentArgs {
 pub(crate) enum TorrentCommand {
     /// Hash a file or a folder and write its .torrent file.
     Create(CreateArgs),
-    /// Show what a .torrent file says.
+    /// Show the contents of a .torrent file.
     Show(ShowArgs),
     /// Check a file or a folder against a .torrent file.
     Check(CheckArgs),
@@ -41,25 +41,26 @@ pub(crate) struct CreateArgs {
     /// The file or folder.
     #[arg(value_name = "PATH")]
     pub(crate) path: PathBuf,
-    /// Write the torrent here; `-` is standard output [default: NAME.torrent in the current
-    /// folder].
-    #[arg(short, long, env = "SOW_OUT", value_name = "TORRENT")]
-    pub(crate) out: Option<PathBuf>,
-    /// The URL of a tracker; repeat for more.
-    #[arg(long, env = "SOW_TRACKER", value_name = "URL", value_delimiter = ',', value_parser = tracker_url)]
-    pub(crate) tracker: Vec<String>,
+    #[command(flatten)]
+    pub(crate) trackers: TrackerUrlArgs,
     /// The length of a piece, a power of two from 16KiB to 64MiB [default: by size].
-    #[arg(long, env = "SOW_PIECE_LENGTH", value_name = "SIZE", value_parser = piece_length)]
+    #[arg(
+        long,
+        env = "SOW_PIECE_LENGTH",
+        value_name = "SIZE",
+        value_parser = piece_length
+    )]
     pub(crate) piece_length: Option<Size>,
-    /// Mark it private: peers are to come from its trackers alone (BEP 27).
-    #[arg(long, env = "SOW_PRIVATE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    /// Mark the torrent private: peers come only from its trackers (BEP 27).
+    #[arg(
+        long,
+        env = "SOW_PRIVATE",
+        action = ArgAction::SetTrue,
+        value_parser = FalseyValueParser::new()
+    )]
     pub(crate) private: bool,
-    /// A comment for those who read it.
-    #[arg(long, env = "SOW_COMMENT", value_name = "TEXT")]
-    pub(crate) comment: Option<String>,
-    /// Replace a torrent file that is there already.
-    #[arg(long, env = "SOW_OVERWRITE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
-    pub(crate) overwrite: bool,
+    #[command(flatten)]
+    pub(crate) output: TorrentOutputArgs,
 }
 
 /// `sow torrent show`.
@@ -78,12 +79,12 @@ pub(crate) struct ShowArgs {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Example:
-  sow torrent check big.iso.torrent /mnt/copy/big.iso      exit code 4 when it does not verify")]
+  sow torrent check big.iso.torrent /mnt/copy/big.iso      exit code 4 if it does not verify")]
 pub(crate) struct CheckArgs {
     /// The .torrent file.
     #[arg(value_name = "TORRENT")]
     pub(crate) torrent: PathBuf,
-    /// The file or folder to check against it [default: its name in the current folder].
+    /// The file or folder to check [default: its name in the current folder].
     #[arg(value_name = "PATH")]
     pub(crate) path: Option<PathBuf>,
 }

@@ -1,20 +1,35 @@
-//! `sow tracker` as it is typed.
+//! The options of `sow tracker`.
 
 use std::net::IpAddr;
 
 use clap::Args;
 
+use super::groups::ListenArgs;
+
 /// `sow tracker`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "\
+#[command(
+    mut_arg("port", |arg| arg
+        .help("Listen on this port (HTTP); 0 selects any free port")
+        .default_value("6969")),
+    after_help = "\
 Examples:
   sow tracker
-  sow torrent create big.iso --tracker http://10.0.0.1:6969/announce")]
+  sow torrent create big.iso --tracker http://10.0.0.1:6969/announce"
+)]
 pub(crate) struct TrackerArgs {
-    /// Listen on this port (HTTP); 0 takes any free one.
-    #[arg(short, long, env = "SOW_PORT", default_value_t = 6969)]
-    pub(crate) port: u16,
-    /// Listen on this address alone.
-    #[arg(long, env = "SOW_BIND", value_name = "ADDR")]
-    pub(crate) bind: Option<IpAddr>,
+    #[command(flatten)]
+    listen: ListenArgs,
+}
+
+impl TrackerArgs {
+    /// The port to listen on; 0 for any.
+    pub(crate) fn port(&self) -> u16 {
+        self.listen.port
+    }
+
+    /// The address to listen on; `None` for all.
+    pub(crate) fn bind(&self) -> Option<IpAddr> {
+        self.listen.local.bind
+    }
 }

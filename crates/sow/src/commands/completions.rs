@@ -1,4 +1,4 @@
-//! `sow completions SHELL`.
+//! `sow completions`: a completion script for a shell.
 
 use clap::CommandFactory;
 use clap_complete::Shell;

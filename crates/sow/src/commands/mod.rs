@@ -1,4 +1,4 @@
-//! What each command does, from its plan to its exit code.
+//! The commands: each from its plan to its exit code.
 
 pub(crate) mod chunk;
 pub(crate) mod client_server;

@@ -1,4 +1,4 @@
-//! `sow torrent create|show|check`.
+//! `sow torrent create|show|check`: .torrent files of BitTorrent.
 
 use std::{fmt::Write as _, io::Write as _, path::PathBuf, time::Duration};
 
@@ -8,20 +8,20 @@ use sow_store::{Verified, verify};
 
 use crate::{
     args::torrent::{CheckArgs, CreateArgs, ShowArgs, TorrentCommand},
+    content_hashing::{HashOptions, metainfo_of},
     exit::{Exit, Failure},
-    hashing::{self, Progress, Wishes},
     quantity::Size,
     report::Report,
-    stop::Stop,
+    stop_signal::StopSignal,
     torrent_file,
 };
 
 /// Runs one of the commands.
 ///
 /// # Errors
-/// As each of them says it.
+/// When the command fails.
 pub(crate) async fn run(command: TorrentCommand, report: &Report) -> Result<Exit, Failure> {
-    let stop = Stop::listen(report)?;
+    let stop = StopSignal::listen(report)?;
     let report = report.clone();
     let work = move || match command {
         TorrentCommand::Create(args) => create(args, &report, &stop),
@@ -31,14 +31,15 @@ pub(crate) async fn run(command: TorrentCommand, report: &Report) -> Result<Exit
     crate::blocking(work).await
 }
 
-fn create(args: CreateArgs, report: &Report, stop: &Stop) -> Result<Exit, Failure> {
-    // Checked for the range of u32 where it was typed.
+fn create(args: CreateArgs, report: &Report, stop: &StopSignal) -> Result<Exit, Failure> {
+    // The option's parser has checked the range.
     let piece_length = args.piece_length.and_then(|size| u32::try_from(size.0).ok());
-    let wishes = Wishes { piece_length, private: args.private };
-    let (_, mut metainfo) = hashing::metainfo_of(&args.path, wishes, report, stop)?;
-    metainfo.trackers = args.tracker.into_iter().map(|url| vec![url]).collect();
-    metainfo.comment = args.comment;
-    let out = args.out.unwrap_or_else(|| PathBuf::from(format!("{}.torrent", metainfo.info.name)));
+    let options = HashOptions { piece_length, private: args.private };
+    let (_, mut metainfo) = metainfo_of(&args.path, options, report, stop)?;
+    metainfo.trackers = args.trackers.tracker.into_iter().map(|url| vec![url]).collect();
+    metainfo.comment = args.output.comment;
+    let default = || PathBuf::from(format!("{}.torrent", metainfo.info.name));
+    let out = args.output.out.unwrap_or_else(default);
     if out.as_os_str() == "-" {
         let mut stdout = std::io::stdout().lock();
         return match stdout.write_all(&metainfo.encode()).and_then(|()| stdout.flush()) {
@@ -48,53 +49,53 @@ fn create(args: CreateArgs, report: &Report, stop: &Stop) -> Result<Exit, Failur
             }
         };
     }
-    torrent_file::write(&out, &metainfo, args.overwrite)?;
+    torrent_file::write(&out, &metainfo, args.output.overwrite)?;
     if report.is_json() {
         report.out(json_of(&metainfo));
     } else {
-        report.note(format_args!("{}: {}", out.display(), in_short(&metainfo)));
+        report.note(format_args!("{}: {}", out.display(), summary(&metainfo)));
     }
     Ok(Exit::Done)
 }
 
 fn show(args: &ShowArgs, report: &Report) -> Result<Exit, Failure> {
     let metainfo = torrent_file::read(&args.torrent)?;
-    report.out(if report.is_json() { json_of(&metainfo) } else { facts(&metainfo) });
+    report.out(if report.is_json() { json_of(&metainfo) } else { description_of(&metainfo) });
     Ok(Exit::Done)
 }
 
-fn check(args: CheckArgs, report: &Report, stop: &Stop) -> Result<Exit, Failure> {
+fn check(args: CheckArgs, report: &Report, stop: &StopSignal) -> Result<Exit, Failure> {
     let metainfo = torrent_file::read(&args.torrent)?;
     let info = &metainfo.info;
     let path = args.path.unwrap_or_else(|| PathBuf::from(&info.name));
-    let progress =
-        Progress::start(report, format!("checking {}", path.display()), info.geometry.total());
+    let label = format!("checking {}", path.display());
+    let progress = report.read_progress(label, info.geometry.total());
     let verified = verify(info, &path, 0, &|done| progress.set(done), stop.flag())?;
     drop(progress);
     let bad = bad_pieces(&verified);
     if report.is_json() {
         report.out(check_json(&metainfo, &verified, &bad));
     } else if verified.is_identical() {
-        report.out(format_args!("{}: {}, all right", path.display(), in_short(&metainfo)));
+        report.out(format_args!("{}: {}, verified", path.display(), summary(&metainfo)));
     } else {
-        report.out(complaints(&metainfo, &verified, &bad).trim_end());
+        report.out(problems(&metainfo, &verified, &bad).trim_end());
     }
     if verified.is_identical() {
         return Ok(Exit::Done);
     }
-    let what = match bad.len() {
-        0 => "files of another length than it names".to_owned(),
+    let problem = match bad.len() {
+        0 => "files whose length differs from the torrent".to_owned(),
         count => format!("{count} of {} pieces that do not verify", info.geometry.pieces()),
     };
-    Err(Failure::new(Exit::Unverified, format!("{} has {what}", path.display())).tip(format!(
-        "sow get {} -o {} --overwrite fetches it anew",
+    Err(Failure::new(Exit::Unverified, format!("{} has {problem}", path.display())).tip(format!(
+        "sow get {} -o {} --overwrite downloads it again",
         args.torrent.display(),
         path.display()
     )))
 }
 
 /// `1.0 GiB in 1024 pieces`, and how many files.
-fn in_short(metainfo: &Metainfo) -> String {
+fn summary(metainfo: &Metainfo) -> String {
     let geometry = &metainfo.info.geometry;
     let files = match &metainfo.info.files {
         Files::Single => String::new(),
@@ -106,36 +107,36 @@ fn in_short(metainfo: &Metainfo) -> String {
     format!("{files}{} in {} {pieces}", Size(geometry.total()), geometry.pieces())
 }
 
-fn facts(metainfo: &Metainfo) -> String {
+fn description_of(metainfo: &Metainfo) -> String {
     let info = &metainfo.info;
     let geometry = &info.geometry;
     let mut text = String::new();
-    let mut fact = |name: &str, value: &str| {
+    let mut line = |name: &str, value: &str| {
         // Writing to a String does not fail.
         let _ = writeln!(text, "{name:<12} {}", printable(value));
     };
-    fact("name", &info.name);
-    fact("size", &format!("{} ({} bytes)", Size(geometry.total()), geometry.total()));
-    fact("pieces", &format!("{} of {}", geometry.pieces(), Size(geometry.piece_length().into())));
-    fact("info-hash", &metainfo.info_hash.to_string());
-    fact("private", if info.private { "yes" } else { "no" });
+    line("name", &info.name);
+    line("size", &format!("{} ({} bytes)", Size(geometry.total()), geometry.total()));
+    line("pieces", &format!("{} of {}", geometry.pieces(), Size(geometry.piece_length().into())));
+    line("info-hash", &metainfo.info_hash.to_string());
+    line("private", if info.private { "yes" } else { "no" });
     metainfo.trackers.iter().enumerate().for_each(|(tier, urls)| {
-        fact(&format!("tracker {}", tier + 1), &urls.join("  "));
+        line(&format!("tracker {}", tier + 1), &urls.join("  "));
     });
     [("comment", &metainfo.comment), ("created by", &metainfo.created_by)].into_iter().for_each(
         |(name, value)| {
             if let Some(value) = value {
-                fact(name, value);
+                line(name, value);
             }
         },
     );
     if let Some(date) = metainfo.creation_date.and_then(readable_date) {
-        fact("created", &date);
+        line("created", &date);
     }
-    fact("magnet", &torrent_file::magnet_of(metainfo).to_string());
+    line("magnet", &torrent_file::magnet_of(metainfo).to_string());
     if let Files::Multi(entries) = &info.files {
         let files = entries.iter().filter(|entry| !entry.padding);
-        fact("files", &files.clone().count().to_string());
+        line("files", &files.clone().count().to_string());
         for file in files {
             let _ = writeln!(text, "{:>12}  {}", Size(file.length).to_string(), file.path);
         }
@@ -192,17 +193,17 @@ fn json_of(metainfo: &Metainfo) -> String {
         magnet: torrent_file::magnet_of(metainfo).to_string(),
         files: files.collect(),
     };
-    serde_json::to_string(&json).expect("numbers and texts become JSON")
+    serde_json::to_string(&json).expect("numbers and texts are valid JSON")
 }
 
 fn bad_pieces(verified: &Verified) -> Vec<u32> {
     (0..verified.have.len()).filter(|&piece| !verified.have.get(piece)).collect()
 }
 
-fn complaints(metainfo: &Metainfo, verified: &Verified, bad: &[u32]) -> String {
+fn problems(metainfo: &Metainfo, verified: &Verified, bad: &[u32]) -> String {
     let mut text = String::new();
-    for path in &verified.misfits {
-        let _ = writeln!(text, "missing or of another length: {}", path.display());
+    for path in &verified.mismatched {
+        let _ = writeln!(text, "missing, or of a different length: {}", path.display());
     }
     for path in bad_files(metainfo, &verified.have) {
         let _ = writeln!(text, "does not verify: {path}");
@@ -213,7 +214,7 @@ fn complaints(metainfo: &Metainfo, verified: &Verified, bad: &[u32]) -> String {
     text
 }
 
-/// The files that a bad piece lies in, at least in part.
+/// The files that share bytes with a bad piece.
 fn bad_files<'a>(metainfo: &'a Metainfo, have: &'a Bitfield) -> impl Iterator<Item = &'a str> {
     let info = &metainfo.info;
     let length = u64::from(info.geometry.piece_length());
@@ -240,7 +241,7 @@ fn check_json(metainfo: &Metainfo, verified: &Verified, bad: &[u32]) -> String {
         "pieces": verified.have.len(),
         "bad_pieces": bad,
         "bad_files": bad_files(metainfo, &verified.have).collect::<Vec<_>>(),
-        "misfits": verified.misfits.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+        "misfits": verified.mismatched.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
     })
     .to_string()
 }
@@ -250,14 +251,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_of_numbers_are_joined() {
+    fn consecutive_numbers_are_joined() {
         assert_eq!(ranges(&[]), "");
         assert_eq!(ranges(&[5]), "5");
         assert_eq!(ranges(&[3, 7, 8, 9, 11]), "3, 7-9, 11");
     }
 
     #[test]
-    fn dates_outside_the_calendar_are_left_out() {
+    fn dates_outside_the_calendar_are_omitted() {
         assert_eq!(readable_date(0).as_deref(), Some("Thu, 01 Jan 1970 00:00:00 GMT"));
         assert_eq!(readable_date(-1), None);
         assert_eq!(readable_date(i64::MAX), None);

@@ -1,4 +1,4 @@
-//! `sow tracker`: a tracker of its own, for any torrent.
+//! `sow tracker`: a tracker for any torrent, without a peer.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,64 +8,67 @@ use sow_tracker::{Limits, Mode, SwarmReport};
 use tokio::time::interval;
 
 use crate::{
+    advertised_address::advertised_address,
     args::tracker::TrackerArgs,
     exit::{Exit, Failure},
-    reach,
     report::{Event, Report},
-    stop::Stop,
+    stop_signal::StopSignal,
 };
 
-/// How often to look for something new to say.
-const LOOK: Duration = Duration::from_secs(1);
+/// The interval at which the tracker reports changes.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Runs until it is stopped.
+/// Runs until the run is to stop.
 ///
 /// # Errors
-/// When the port is not to be had.
+/// When the port is unavailable.
 pub(crate) async fn run(args: TrackerArgs, report: &Report) -> Result<Exit, Failure> {
-    let stop = Stop::listen(report)?;
+    let stop = StopSignal::listen(report)?;
     let node =
-        Node::bind(NodeOptions { bind: args.bind, port: args.port, ..NodeOptions::default() })?;
+        Node::bind(NodeOptions { bind: args.bind(), port: args.port(), ..NodeOptions::default() })?;
     let tracker = TrackerService::new(Mode::Open, Limits::default());
     node.serve_http(tracker.router());
-    let announce = format!("http://{}/announce", reach::address_of(args.bind, node.port()));
+    let address = advertised_address(args.bind(), node.port());
     report.event(&Event::Ready { ticket: None, magnet: None, torrent: None, port: node.port() });
     if !report.is_json() {
-        report.out(&announce);
+        report.out(format_args!("http://{address}/announce"));
     }
     report.note("tracker for any torrent; Ctrl-C ends it");
-    let mut looks = interval(LOOK);
-    let mut told = BTreeMap::new();
+    let mut ticks = interval(REPORT_INTERVAL);
+    let mut reported = BTreeMap::new();
     loop {
         let is_last = tokio::select! {
-            _ = looks.tick() => false,
-            () = stop.asked() => true,
+            _ = ticks.tick() => false,
+            () = stop.requested() => true,
         };
-        news(&mut told, tracker.swarms()).iter().for_each(|line| report.note(line));
+        changes(&mut reported, tracker.swarms()).iter().for_each(|line| report.note(line));
         if is_last {
             return Ok(Exit::Interrupted);
         }
     }
 }
 
-/// A line for each swarm that is not as it was told of last.
-fn news(told: &mut BTreeMap<InfoHash, SwarmReport>, swarms: Vec<SwarmReport>) -> Vec<String> {
+/// A line for each swarm that differs from its last report.
+fn changes(
+    reported: &mut BTreeMap<InfoHash, SwarmReport>,
+    swarms: Vec<SwarmReport>,
+) -> Vec<String> {
     let mut lines = Vec::new();
-    told.retain(|hash, _| {
-        let stays = swarms.iter().any(|swarm| swarm.info_hash == *hash);
-        if !stays {
-            lines.push(format!("{hash}: nobody any more"));
+    reported.retain(|hash, _| {
+        let exists = swarms.iter().any(|swarm| swarm.info_hash == *hash);
+        if !exists {
+            lines.push(format!("{hash}: no peers"));
         }
-        stays
+        exists
     });
     for swarm in swarms {
         let counts = |swarm: &SwarmReport| (swarm.seeds, swarm.leechers, swarm.completed);
-        if told.get(&swarm.info_hash).is_none_or(|before| counts(before) != counts(&swarm)) {
+        if reported.get(&swarm.info_hash).is_none_or(|before| counts(before) != counts(&swarm)) {
             lines.push(format!(
-                "{}: {} with everything, {} fetching, {} completed so far",
+                "{}: seeds {}, leechers {}, completed {}",
                 swarm.info_hash, swarm.seeds, swarm.leechers, swarm.completed
             ));
-            told.insert(swarm.info_hash, swarm);
+            reported.insert(swarm.info_hash, swarm);
         }
     }
     lines
@@ -76,20 +79,17 @@ mod tests {
     use super::*;
 
     fn swarm(seeds: usize, leechers: usize) -> SwarmReport {
-        SwarmReport { info_hash: InfoHash([0; 20]), seeds, leechers, completed: 0, seen: 9 }
+        SwarmReport { info_hash: InfoHash([0; 20]), seeds, leechers, completed: 0, joined: 9 }
     }
 
     #[test]
-    fn only_what_changed_is_told() {
-        let mut told = BTreeMap::new();
-        assert_eq!(news(&mut told, vec![swarm(1, 0)]).len(), 1);
-        assert_eq!(news(&mut told, vec![swarm(1, 0)]).len(), 0);
-        let lines = news(&mut told, vec![swarm(1, 2)]);
-        assert!(
-            lines[0].ends_with("1 with everything, 2 fetching, 0 completed so far"),
-            "{lines:?}"
-        );
-        assert!(news(&mut told, vec![])[0].ends_with("nobody any more"));
-        assert!(told.is_empty());
+    fn only_changes_are_reported() {
+        let mut reported = BTreeMap::new();
+        assert_eq!(changes(&mut reported, vec![swarm(1, 0)]).len(), 1);
+        assert_eq!(changes(&mut reported, vec![swarm(1, 0)]).len(), 0);
+        let lines = changes(&mut reported, vec![swarm(1, 2)]);
+        assert!(lines[0].ends_with("seeds 1, leechers 2, completed 0"), "{lines:?}");
+        assert!(changes(&mut reported, vec![])[0].ends_with("no peers"));
+        assert!(reported.is_empty());
     }
 }

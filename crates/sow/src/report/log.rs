@@ -1,5 +1,5 @@
-//! The log of `-v`: tracing events to standard error, between the progress bars. No log without
-//! `-v` or `SOW_LOG`.
+//! The log of `-v`: tracing events on standard error, above the progress bars. Without `-v` and
+//! `SOW_LOG` there is no log.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -9,8 +9,8 @@ use sow_engine::Event;
 
 use super::Report;
 
-/// Starts the log: `-v` for what this program does, `-vv` for details, `-vvv` for its libraries
-/// too. `SOW_LOG` sets a filter of its own (`SOW_LOG=sow_engine=trace`).
+/// Starts the log: `-v` shows information, `-vv` debug messages, `-vvv` everything. `SOW_LOG` sets
+/// a filter instead (`SOW_LOG=sow_engine=trace`).
 pub(crate) fn start(verbose: u8, report: &Report) {
     let directives = match verbose {
         0 => "off",
@@ -25,51 +25,53 @@ pub(crate) fn start(verbose: u8, report: &Report) {
         .with_ansi(io::stderr().is_terminal() && !plain)
         .with_writer(Lines(report.clone()))
         .finish();
-    // It fails when there is one already, which is then the one to use.
+    // This fails if a subscriber exists already; then that one is used.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
-/// Logs what a swarm reports.
+/// Logs an event of a swarm.
 pub(crate) fn swarm_event(event: &Event) {
     match event {
         Event::PeerConnected { addr, peer_id, .. } => {
-            tracing::info!(%addr, %peer_id, "a peer is there")
+            tracing::info!(%addr, %peer_id, "peer connected")
         }
         Event::PeerDisconnected { addr, peer_id, reason, .. } => {
-            let reason = reason.as_ref().map_or_else(|| "it left".to_owned(), ToString::to_string);
-            tracing::info!(%addr, %peer_id, reason, "a peer is gone");
+            let reason = reason
+                .as_ref()
+                .map_or_else(|| "closed by the peer".to_owned(), ToString::to_string);
+            tracing::info!(%addr, %peer_id, reason, "peer disconnected");
         }
         Event::PeerGivenUp { addr, misbehavior } => {
-            tracing::warn!(%addr, %misbehavior, "an address is given up")
+            tracing::warn!(%addr, %misbehavior, "address given up")
         }
         Event::PeerComplete { addr, peer_id } => {
-            tracing::info!(%addr, %peer_id, "a peer has everything")
+            tracing::info!(%addr, %peer_id, "peer is complete")
         }
         Event::Metadata(bytes) => {
-            tracing::info!(bytes = bytes.len(), "the description of the content is there")
+            tracing::info!(bytes = bytes.len(), "metadata received")
         }
         Event::GeometryLearned { addr, geometry } => {
             let (bytes, chunk) = (geometry.total(), geometry.piece_length());
-            tracing::info!(%addr, bytes, chunk, "a server said what it has");
+            tracing::info!(%addr, bytes, chunk, "server announced its file");
         }
         Event::FileMismatch => {
-            tracing::warn!("every chunk was fetched again, and the checksum still does not fit")
+            tracing::warn!("checksum mismatch after every chunk was downloaded again")
         }
         Event::PieceVerified { piece, .. } => {
-            tracing::trace!(piece, "a piece is verified and stored")
+            tracing::trace!(piece, "piece verified and stored")
         }
-        Event::PieceCorrupt { piece } => tracing::warn!(piece, "a piece does not verify"),
-        Event::Banned { addr, piece } => tracing::warn!(%addr, piece, "a peer is banned"),
+        Event::PieceCorrupt { piece } => tracing::warn!(piece, "piece does not verify"),
+        Event::Banned { addr, piece } => tracing::warn!(%addr, piece, "peer banned"),
         Event::RequestRefused { addr, asked, answer } => {
-            tracing::info!(%addr, asked, answer, "answered with an ERROR")
+            tracing::info!(%addr, asked, answer, "request answered with ERROR")
         }
-        Event::Complete => tracing::info!("everything is verified"),
-        Event::TrackerFailed { url, error } => tracing::warn!(url, %error, "a tracker failed"),
-        Event::TrackerAnswered { url, peers } => tracing::debug!(url, peers, "a tracker answered"),
+        Event::Complete => tracing::info!("all pieces verified"),
+        Event::TrackerFailed { url, error } => tracing::warn!(url, %error, "announce failed"),
+        Event::TrackerAnswered { url, peers } => tracing::debug!(url, peers, "tracker answered"),
     }
 }
 
-/// Writes lines where the report writes its own.
+/// Writes log lines through the report.
 struct Lines(Report);
 
 impl<'a> MakeWriter<'a> for Lines {
@@ -82,8 +84,8 @@ impl<'a> MakeWriter<'a> for Lines {
 
 impl Write for &Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // The subscriber escapes what is in its fields; the colours are its own.
-        self.0.inner.on_stderr_as_it_is(bytes);
+        // The subscriber has escaped the values of fields.
+        self.0.inner.write_stderr_unescaped(bytes);
         Ok(bytes.len())
     }
 

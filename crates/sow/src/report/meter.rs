@@ -1,4 +1,4 @@
-//! Progress of one thing: a bar on a terminal, or a line every few seconds, or nothing.
+//! A progress display: a bar on a terminal, a line every few seconds elsewhere, or nothing.
 
 use std::{
     sync::Mutex,
@@ -10,21 +10,21 @@ use sow_content::path::printable;
 
 use super::Report;
 
-/// How long to wait between lines where nothing can be drawn over.
-const LINE_EVERY: Duration = Duration::from_secs(3);
+/// The interval between two lines where no bar can be drawn.
+const LINE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Progress of one thing. It disappears from the terminal when it is dropped.
+/// A progress display. Its bar disappears when it is dropped.
 pub(crate) struct Meter(Kind);
 
 /// The last line.
-struct Last {
+struct LastLine {
     at: Instant,
     text: String,
 }
 
 enum Kind {
     Bar(ProgressBar),
-    Lines { report: Report, label: String, last: Mutex<Last> },
+    Lines { report: Report, label: String, last: Mutex<LastLine> },
     Nothing,
 }
 
@@ -39,7 +39,7 @@ impl Meter {
     }
 
     pub(super) fn lines(report: Report, label: String) -> Self {
-        let last = Mutex::new(Last { at: Instant::now(), text: String::new() });
+        let last = Mutex::new(LastLine { at: Instant::now(), text: String::new() });
         Self(Kind::Lines { report, label, last })
     }
 
@@ -47,14 +47,14 @@ impl Meter {
         Self(Kind::Nothing)
     }
 
-    /// Shows where it stands. `text` is only asked for when it is shown.
+    /// Shows the progress. `text` is only called if it is shown.
     pub(crate) fn set(&self, done: u64, total: u64, text: impl FnOnce() -> String) {
         let position = if total == 0 { 1000 } else { permille(done, total) };
         self.show(position, || format!("{}  {}", percent(done, total), text()));
     }
 
-    /// Shows how it goes where nobody knows how much there is in all.
-    pub(crate) fn set_of_unknown(&self, text: impl FnOnce() -> String) {
+    /// Shows the progress of content whose size is unknown.
+    pub(crate) fn set_without_total(&self, text: impl FnOnce() -> String) {
         self.show(0, text);
     }
 
@@ -65,16 +65,16 @@ impl Meter {
                 bar.set_message(text());
             }
             Kind::Lines { report, label, last } => {
-                // Progress comes from several threads when files are hashed: whoever is not first
-                // does not wait.
+                // Several threads hash files and report progress; a thread does not wait for the
+                // lock of another.
                 let Ok(mut last) = last.try_lock() else { return };
-                if last.at.elapsed() >= LINE_EVERY {
+                if last.at.elapsed() >= LINE_INTERVAL {
                     let text = format!("{label}: {}", text());
-                    // A log is not to be filled with nothing new.
+                    // Repeated lines are omitted.
                     if text != last.text {
                         report.note(&text);
                     }
-                    *last = Last { at: Instant::now(), text };
+                    *last = LastLine { at: Instant::now(), text };
                 }
             }
             Kind::Nothing => {}
@@ -90,8 +90,8 @@ impl Drop for Meter {
     }
 }
 
-/// A share in per cent, one digit after the point, rounded down: 100.0 % is everything. Of nothing,
-/// all is done.
+/// A share in per cent with one decimal, rounded down, so that 100.0 % means everything. The share
+/// of an empty total is 100.0 %.
 pub(crate) fn percent(done: u64, total: u64) -> String {
     let permille = if total == 0 { 1000 } else { permille(done, total) };
     format!("{}.{} %", permille / 10, permille % 10)
@@ -101,7 +101,7 @@ fn permille(done: u64, total: u64) -> u64 {
     (u128::from(done.min(total)) * 1000 / u128::from(total)) as u64
 }
 
-/// At most `width` characters; the middle of a long name is left out.
+/// At most `width` characters; the middle of a long name is omitted.
 fn shortened(name: &str, width: usize) -> String {
     let count = name.chars().count();
     if count <= width {

@@ -1,10 +1,11 @@
-//! What a run shows while it lasts: notes and progress on standard error, the ticket line or JSON
-//! events on standard output. It shows what it is given; it decides nothing.
+//! The output of a run: notes and progress on standard error, results or JSON events on standard
+//! output. Nothing is decided here.
 
-mod dated;
-mod json;
+mod json_events;
 mod log;
 mod meter;
+mod read_progress;
+mod timestamped;
 
 use std::{
     fmt,
@@ -18,17 +19,17 @@ use sow_content::path::printable;
 use tokio::sync::Notify;
 
 pub(crate) use self::{
-    json::{Event, ReceiverState},
+    json_events::{Event, ReceiverState},
     log::{start as start_log, swarm_event as log_swarm_event},
     meter::{Meter, percent},
 };
-use crate::{args::Output, exit::Failure};
+use crate::{args::ReportArgs, exit::Failure};
 
-/// The voice of one run. Clones speak with the same voice.
+/// The output of one run. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Report {
     inner: Arc<Inner>,
-    /// Which of several downloads it speaks of.
+    /// The WHAT of one of several downloads, for its events.
     what: Option<Arc<str>>,
 }
 
@@ -37,12 +38,12 @@ struct Inner {
     json: bool,
     quiet: bool,
     view: View,
-    reader_gone: Notify,
+    stdout_closed: Notify,
 }
 
-/// How progress is shown.
+/// How progress is displayed.
 enum View {
-    /// Bars that are drawn over, on a terminal.
+    /// Bars on a terminal.
     Bars(MultiProgress),
     /// A line every few seconds.
     Lines,
@@ -51,11 +52,11 @@ enum View {
 }
 
 impl Report {
-    /// The voice that the flags and the terminal ask for.
-    pub(crate) fn new(output: &Output) -> Self {
+    /// The output that the options and the terminal call for.
+    pub(crate) fn new(args: &ReportArgs) -> Self {
         let drawable = io::stderr().is_terminal()
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let view = match (output.quiet || output.json, drawable) {
+        let view = match (args.quiet || args.json, drawable) {
             (true, _) => View::Nothing,
             (false, true) => {
                 View::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)))
@@ -64,73 +65,73 @@ impl Report {
         };
         let inner = Inner {
             started: Instant::now(),
-            json: output.json,
-            quiet: output.quiet,
+            json: args.json,
+            quiet: args.quiet,
             view,
-            reader_gone: Notify::new(),
+            stdout_closed: Notify::new(),
         };
         Self { inner: Arc::new(inner), what: None }
     }
 
-    /// The same voice, speaking of one of several downloads: its events carry `what` too.
-    pub(crate) fn about(&self, what: &str) -> Self {
+    /// The same output for one of several downloads: its events have the field `what` too.
+    pub(crate) fn for_download(&self, what: &str) -> Self {
         Self { inner: Arc::clone(&self.inner), what: Some(what.into()) }
     }
 
-    /// Whether standard output belongs to JSON events.
+    /// Whether standard output carries JSON events.
     pub(crate) fn is_json(&self) -> bool {
         self.inner.json
     }
 
-    /// Whether progress is drawn over itself on a terminal.
-    pub(crate) fn is_drawn(&self) -> bool {
+    /// Whether progress is displayed as bars on a terminal.
+    pub(crate) fn has_bars(&self) -> bool {
         matches!(self.inner.view, View::Bars(_))
     }
 
-    /// Seconds since the run began.
+    /// Seconds since the start of the run.
     pub(crate) fn seconds(&self) -> f64 {
         self.inner.started.elapsed().as_secs_f64()
     }
 
-    /// A line for people. Nothing with `-q`.
+    /// A line on standard error. Omitted with `-q`.
     pub(crate) fn note(&self, text: impl fmt::Display) {
         if !self.inner.quiet {
-            self.inner.on_stderr(format_args!("{text}\n"));
+            self.inner.write_stderr(format_args!("{text}\n"));
         }
     }
 
-    /// A line about something that may need a hand. Also with `-q`.
+    /// A warning. Printed also with `-q`.
     pub(crate) fn warn(&self, text: impl fmt::Display) {
-        self.inner.on_stderr(format_args!("warning: {text}\n"));
+        self.inner.write_stderr(format_args!("warning: {text}\n"));
     }
 
-    /// The end of what cannot be done: the text for people, and the `error` event for scripts.
+    /// A failure: its text, and the `error` event for scripts.
     pub(crate) fn failure(&self, failure: &Failure) {
-        self.inner.on_stderr(format_args!("{failure}\n"));
+        self.inner.write_stderr(format_args!("{failure}\n"));
         self.event(&Event::Error { code: failure.exit().code(), message: failure.message() });
     }
 
-    /// An event for scripts; nothing without `--json`.
+    /// An event for scripts. Omitted without `--json`.
     pub(crate) fn event(&self, event: &Event<'_>) {
         if self.inner.json {
-            self.out(json::line(self.seconds(), self.what.as_deref(), event));
+            self.out(json_events::line(self.seconds(), self.what.as_deref(), event));
         }
     }
 
-    /// A result on standard output, as it is; a newline follows it.
+    /// A result on standard output, followed by a newline.
     pub(crate) fn out(&self, text: impl fmt::Display) {
         let mut stdout = io::stdout().lock();
         if writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_err() {
-            self.inner.reader_gone.notify_one();
+            self.inner.stdout_closed.notify_one();
         }
     }
 
-    /// Returns when whoever read our standard output has closed it.
-    pub(crate) async fn reader_gone(&self) {
-        self.inner.reader_gone.notified().await;
+    /// Returns when the reader of standard output has closed it.
+    pub(crate) async fn stdout_closed(&self) {
+        self.inner.stdout_closed.notified().await;
     }
 
-    /// Progress of something: a bar on a terminal, a line every few seconds elsewhere.
+    /// A progress display: a bar on a terminal, a line every few seconds elsewhere.
     pub(crate) fn meter(&self, label: impl Into<String>) -> Meter {
         match &self.inner.view {
             View::Bars(bars) => Meter::bar(bars, label.into()),
@@ -139,7 +140,7 @@ impl Report {
         }
     }
 
-    /// A detail under a [`Report::meter`]: on a terminal alone.
+    /// A detail below a [`Report::meter`]: a bar on a terminal, nothing elsewhere.
     pub(crate) fn row(&self, label: impl Into<String>) -> Meter {
         match &self.inner.view {
             View::Bars(bars) => Meter::bar(bars, label.into()),
@@ -149,16 +150,16 @@ impl Report {
 }
 
 impl Inner {
-    /// Writes lines for people between the bars. Names and reasons come from strangers: what would
-    /// steer the terminal is escaped.
-    fn on_stderr(&self, text: fmt::Arguments<'_>) {
+    /// Writes lines above the bars. Names and reasons may come from other machines, so control
+    /// characters are escaped.
+    fn write_stderr(&self, text: fmt::Arguments<'_>) {
         let text = text.to_string();
         let lines: Vec<_> = text.split('\n').map(printable).collect();
-        self.on_stderr_as_it_is(lines.join("\n").as_bytes());
+        self.write_stderr_unescaped(lines.join("\n").as_bytes());
     }
 
-    /// Writes between the bars. That standard error is closed is no reason to stop.
-    fn on_stderr_as_it_is(&self, bytes: &[u8]) {
+    /// Writes above the bars. A closed standard error is ignored.
+    fn write_stderr_unescaped(&self, bytes: &[u8]) {
         let write = || {
             let _ = io::stderr().lock().write_all(bytes);
         };

@@ -1,5 +1,5 @@
-//! Something to share: a file or a folder, its .torrent made by neither `sow` nor a program that it
-//! meets, and whether a copy is the same.
+//! Content to share: a file or a folder, a .torrent file that neither `sow` nor one of the other
+//! programs made, and the comparison of copies.
 
 use std::{
     collections::BTreeMap,
@@ -10,22 +10,24 @@ use std::{
 
 use tempfile::TempDir;
 
-/// Scripts that stand beside the crates.
+use crate::support::{noise, tree};
+
+/// The folder of the scripts.
 pub(crate) const INTEROP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../interop");
-/// Debian's Python: python3-libtorrent belongs to it, and another `python3` may come first in PATH.
+/// Debian's Python, for which python3-libtorrent is installed; PATH may name another one.
 pub(crate) const PYTHON: &str = "/usr/bin/python3";
 
-/// Not a multiple of a piece, nor of a block.
+/// Not a multiple of the piece length or the block length.
 const FILE_BYTES: usize = (6 << 20) + 12_345;
 
-/// Shared content in a temporary folder, and room for copies beside it.
+/// Shared content in a temporary folder, with further folders for copies.
 pub(crate) struct Content {
     folder: TempDir,
     /// The file or folder that is shared.
     pub(crate) path: PathBuf,
 }
 
-/// A .torrent file and what else names the same content.
+/// A .torrent file and the info-hash of its content.
 pub(crate) struct Torrent {
     /// The file.
     pub(crate) path: PathBuf,
@@ -37,13 +39,12 @@ impl Content {
     /// A single file.
     pub(crate) fn file() -> Self {
         let content = Self::named("shared.bin");
-        fs::write(&content.path, random_bytes(1, FILE_BYTES))
-            .expect("a temporary file can be written");
+        fs::write(&content.path, noise(FILE_BYTES, 1)).expect("a temporary file can be written");
         content
     }
 
-    /// A folder with what makes folders difficult: nesting, an empty file, spaces, UTF-8, files
-    /// smaller and larger than a piece.
+    /// A folder with the difficult cases: nested folders, an empty file, spaces, UTF-8, files
+    /// shorter and longer than a piece.
     pub(crate) fn folder() -> Self {
         let content = Self::named("shared folder");
         let files: [(&str, usize); 6] = [
@@ -58,19 +59,19 @@ impl Content {
             let path = content.path.join(name);
             fs::create_dir_all(path.parent().expect("it is in a folder"))
                 .expect("a temporary folder can be made");
-            fs::write(path, random_bytes(seed, size)).expect("a temporary file can be written");
+            fs::write(path, noise(size, seed)).expect("a temporary file can be written");
         }
         content
     }
 
-    /// An empty folder for a copy, or for what a program needs.
-    pub(crate) fn room(&self, name: &str) -> PathBuf {
+    /// A folder of this name, for a copy or for the files of a program.
+    pub(crate) fn subfolder(&self, name: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         fs::create_dir_all(&path).expect("a temporary folder can be made");
         path
     }
 
-    /// A .torrent of the content; `tracker` goes into it.
+    /// A .torrent file of the content that names `tracker`.
     pub(crate) fn torrent(&self, tracker: Option<&str>) -> Torrent {
         let path = self.folder.path().join("shared.torrent");
         let mut command = Command::new(PYTHON);
@@ -93,9 +94,9 @@ impl Content {
         self.path.parent().expect("content is in a folder")
     }
 
-    /// Whether `folder` has every file that is not empty, exactly. For Transmission, which leaves
-    /// empty files out.
-    pub(crate) fn is_copied_but_for_empty_files_to(&self, folder: &Path) -> bool {
+    /// Whether `folder` has an exact copy of every file that is not empty. Transmission creates no
+    /// empty files.
+    pub(crate) fn is_copied_without_empty_files_to(&self, folder: &Path) -> bool {
         let [copy, original] = [self.copy_in(folder), tree(&self.path)].map(|mut tree| {
             tree.retain(|_, bytes| !bytes.is_empty());
             tree
@@ -145,25 +146,3 @@ impl Torrent {
 }
 
 type Tree = BTreeMap<PathBuf, Vec<u8>>;
-
-/// Every file below `path` with its bytes; a single file has the empty name. Empty when there is
-/// nothing.
-fn tree(path: &Path) -> Tree {
-    let mut files = Tree::new();
-    let mut left = vec![path.to_owned()];
-    while let Some(next) = left.pop() {
-        if let Ok(entries) = fs::read_dir(&next) {
-            left.extend(entries.flatten().map(|entry| entry.path()));
-        } else if let Ok(bytes) = fs::read(&next) {
-            files.insert(next.strip_prefix(path).unwrap_or(&next).to_owned(), bytes);
-        }
-    }
-    files
-}
-
-fn random_bytes(seed: u64, count: usize) -> Vec<u8> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut bytes = vec![0; count];
-    random.fill(&mut bytes);
-    bytes
-}

@@ -1,38 +1,37 @@
-//! libtorrent, through a script that its Python binding runs.
+//! libtorrent, through a script that uses its Python binding.
 
 use std::path::Path;
 
 use crate::{
     content::{Content, INTEROP, PYTHON, Torrent},
-    process::Process,
-    world::World,
+    support::{process::Process, test_network::TestNetwork},
 };
 
-/// Where it listens.
+/// The port on which it listens.
 pub(crate) const PORT: u16 = 6881;
 
-/// Starts a download; event `complete` says that it has everything. `what` is a .torrent file or a
-/// magnet link.
-pub(crate) fn download(world: &World, host: u8, what: &str, folder: &Path) -> Process {
-    let kind = if what.starts_with("magnet:") { "--magnet" } else { "--torrent" };
-    start(world, host, &[kind, what, "--save", &folder.display().to_string()])
+/// Starts a download; the event `complete` reports its end. `source` is a .torrent file or a magnet
+/// link.
+pub(crate) fn download(network: &TestNetwork, host: u8, source: &str, folder: &Path) -> Process {
+    let kind = if source.starts_with("magnet:") { "--magnet" } else { "--torrent" };
+    start(network, host, &[kind, source, "--save", &folder.display().to_string()])
 }
 
-/// Starts a download that knows one peer.
+/// Starts a download from one peer.
 pub(crate) fn download_from(
-    world: &World,
+    network: &TestNetwork,
     host: u8,
     peer: &str,
     torrent: &Torrent,
     folder: &Path,
 ) -> Process {
     let (torrent, save) = (torrent.path.display().to_string(), folder.display().to_string());
-    start(world, host, &["--torrent", &torrent, "--save", &save, "--connect", peer])
+    start(network, host, &["--torrent", &torrent, "--save", &save, "--connect", peer])
 }
 
-/// Serves content that is complete; `more` are further options of the script.
+/// Serves complete content; `more` are further options of the script.
 pub(crate) fn seed(
-    world: &World,
+    network: &TestNetwork,
     host: u8,
     content: &Content,
     torrent: &Torrent,
@@ -42,15 +41,15 @@ pub(crate) fn seed(
         (torrent.path.display().to_string(), content.parent().display().to_string());
     let mut arguments = vec!["--torrent", &torrent, "--save", &save, "--seed"];
     arguments.extend(more);
-    start(world, host, &arguments)
+    start(network, host, &arguments)
 }
 
-fn start(world: &World, host: u8, arguments: &[&str]) -> Process {
+fn start(network: &TestNetwork, host: u8, arguments: &[&str]) -> Process {
     let script = format!("{INTEROP}/libtorrent_peer.py");
-    let (address, port) = (world.address(host).to_string(), PORT.to_string());
+    let (address, port) = (network.address(host).to_string(), PORT.to_string());
     let mut command = vec![PYTHON, &script, "--listen", &address, "--port", &port];
     command.extend(arguments);
-    let mut process = world.start(host, "libtorrent", &command);
+    let mut process = network.start(host, "libtorrent", &command);
     process.wait_for("listening port (needs package python3-libtorrent)", |lines| {
         lines.iter().any(|line| line.contains("\"listening\"")).then_some(())
     });

@@ -1,23 +1,23 @@
-//! `sow` and other BitTorrent programs, as people run them: whole processes on hosts of their own
-//! (network namespaces), in both directions, by .torrent and by magnet link. Nothing here looks
-//! inside `sow`.
+//! `sow` and other BitTorrent programs as whole processes, each on a host of its own (a network
+//! namespace): downloads in both directions, by .torrent file and by magnet link. Nothing here uses
+//! the crates of `sow`.
 //!
-//! Needs Debian's packages aria2, transmission-daemon, transmission-cli, python3-libtorrent and
-//! iproute2; `./test interop` installs them. Without one of them a test fails and says which.
+//! The tests need Debian's packages aria2, transmission-daemon, transmission-cli,
+//! python3-libtorrent and iproute2; `./test interop` installs them. A test fails with the name of
+//! the package that is missing.
+
+#[path = "../support/mod.rs"]
+mod support;
 
 mod aria2;
 mod content;
 mod libtorrent;
-#[path = "../support/process.rs"]
-mod process;
 mod sow;
 mod tracker;
 mod transmission;
-#[path = "../support/world.rs"]
-mod world;
 
+mod corrupt_peer;
 mod from_sow;
-mod harness_itself;
-mod liar;
-mod mixed;
+mod harness;
+mod mixed_swarm;
 mod to_sow;

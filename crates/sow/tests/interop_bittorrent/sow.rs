@@ -1,33 +1,36 @@
-//! `sow` itself, as a program among others.
+//! `sow` as one of the programs.
 
 use std::path::Path;
 
-use crate::{content::Content, process::Process, world::World};
+use crate::{
+    content::Content,
+    support::{process::Process, test_network::TestNetwork},
+};
 
 const SOW: &str = env!("CARGO_BIN_EXE_sow");
-/// Where `sow get` listens in these tests.
+/// The port on which `sow get` listens in these tests.
 pub(crate) const GET_PORT: u16 = 51_413;
 
 /// A running `sow send`.
 pub(crate) struct Origin {
     /// The process.
     pub(crate) process: Process,
-    /// What `sow get` takes.
+    /// The ticket for `sow get`.
     pub(crate) ticket: String,
-    /// What other programs take.
+    /// The magnet link for other programs.
     pub(crate) magnet: String,
-    /// A file that other programs take.
+    /// The path of the .torrent file for other programs.
     pub(crate) torrent: String,
 }
 
 /// Starts `sow send` on a host and waits until it serves.
-pub(crate) fn send(world: &World, host: u8, content: &Content, more: &[&str]) -> Origin {
-    let torrent = content.room("torrents").join("from-sow.torrent").display().to_string();
+pub(crate) fn send(network: &TestNetwork, host: u8, content: &Content, more: &[&str]) -> Origin {
+    let torrent = content.subfolder("torrents").join("from-sow.torrent").display().to_string();
     let (path, option) = (content.path.display().to_string(), format!("--torrent={torrent}"));
-    let address = world.address(host).to_string();
+    let address = network.address(host).to_string();
     let mut command = vec![SOW, "send", &path, "--bind", &address, &option, "--json", "-v"];
     command.extend(more);
-    let mut process = world.start(host, "sow send", &command);
+    let mut process = network.start(host, "sow send", &command);
     let ready = process.wait_event("ready");
     let field = |name: &str| {
         ready[name].as_str().unwrap_or_else(|| panic!("ready has no {name}: {ready}")).to_owned()
@@ -36,10 +39,27 @@ pub(crate) fn send(world: &World, host: u8, content: &Content, more: &[&str]) ->
 }
 
 /// Starts `sow get` on a host.
-pub(crate) fn get(world: &World, host: u8, what: &str, folder: &Path, more: &[&str]) -> Process {
+pub(crate) fn get(
+    network: &TestNetwork,
+    host: u8,
+    source: &str,
+    folder: &Path,
+    more: &[&str],
+) -> Process {
     let (folder, port) = (folder.display().to_string(), GET_PORT.to_string());
-    let mut command =
-        vec![SOW, "get", what, "-o", &folder, "--port", &port, "--timeout", "60s", "--json", "-v"];
+    let mut command = vec![
+        SOW,
+        "get",
+        source,
+        "-o",
+        &folder,
+        "--port",
+        &port,
+        "--timeout",
+        "100s",
+        "--json",
+        "-v",
+    ];
     command.extend(more);
-    world.start(host, "sow get", &command)
+    network.start(host, "sow get", &command)
 }

@@ -1,4 +1,4 @@
-//! Transmission: its daemon, steered by its remote control.
+//! Transmission: its daemon, controlled by `transmission-remote`.
 
 use std::{fs, path::Path};
 
@@ -6,44 +6,47 @@ use serde_json::json;
 
 use crate::{
     content::{Content, Torrent},
-    process::{Process, require, wait_until},
-    world::World,
+    support::{
+        process::{Process, require},
+        test_network::TestNetwork,
+        wait_until,
+    },
 };
 
-/// Where it listens.
+/// The port on which it listens.
 pub(crate) const PORT: u16 = 51_413;
 
 /// A running daemon with one torrent.
 pub(crate) struct Transmission<'a> {
-    world: &'a World,
+    network: &'a TestNetwork,
     host: u8,
     control: String,
     /// The process.
     pub(crate) process: Process,
 }
 
-/// Starts a download. `what` is a .torrent file or a magnet link.
+/// Starts a download. `source` is a .torrent file or a magnet link.
 pub(crate) fn download<'a>(
-    world: &'a World,
+    network: &'a TestNetwork,
     host: u8,
     content: &Content,
-    what: &str,
+    source: &str,
     folder: &Path,
 ) -> Transmission<'a> {
-    let daemon = Transmission::start(world, host, content);
-    daemon.remote(&["--add", what, "--download-dir", &folder.display().to_string()]);
+    let daemon = Transmission::start(network, host, content);
+    daemon.remote(&["--add", source, "--download-dir", &folder.display().to_string()]);
     daemon
 }
 
-/// Serves content that is complete, once it has verified that.
+/// Serves complete content; returns when the daemon has verified it.
 pub(crate) fn seed<'a>(
-    world: &'a World,
+    network: &'a TestNetwork,
     host: u8,
     content: &Content,
     torrent: &Torrent,
 ) -> Transmission<'a> {
     let torrent = torrent.path.display().to_string();
-    let mut daemon = download(world, host, content, &torrent, content.parent());
+    let mut daemon = download(network, host, content, &torrent, content.parent());
     daemon.remote(&["--torrent", "all", "--verify"]);
     daemon.wait_complete();
     daemon
@@ -53,7 +56,7 @@ impl<'a> Transmission<'a> {
     /// Waits until it has verified everything.
     pub(crate) fn wait_complete(&mut self) {
         wait_until("Transmission is complete", || {
-            assert!(self.process.runs(), "transmission-daemon ended");
+            assert!(self.process.is_running(), "transmission-daemon ended");
             let report = self.remote(&["--torrent", "all", "--info"]);
             report.iter().any(|line| line.trim() == "Percent Done: 100%")
                 && report
@@ -62,25 +65,25 @@ impl<'a> Transmission<'a> {
         });
     }
 
-    fn start(world: &'a World, host: u8, content: &Content) -> Self {
+    fn start(network: &'a TestNetwork, host: u8, content: &Content) -> Self {
         require("transmission-daemon", "transmission-daemon");
         require("transmission-remote", "transmission-cli");
-        let address = world.address(host).to_string();
-        let settings = content.room(&format!("transmission{host}"));
+        let address = network.address(host).to_string();
+        let settings = content.subfolder(&format!("transmission{host}"));
         fs::write(settings.join("settings.json"), settings_json(&address))
             .expect("settings can be written");
         let folder = settings.display().to_string();
         let command =
             ["transmission-daemon", "--foreground", "--log-info", "--config-dir", &folder];
-        let process = world.start(host, "transmission-daemon", &command);
-        let daemon = Self { world, host, control: format!("{address}:9091"), process };
+        let process = network.start(host, "transmission-daemon", &command);
+        let daemon = Self { network, host, control: format!("{address}:9091"), process };
         wait_until("transmission-daemon answers", || {
             daemon.try_remote(&["--session-info"]).is_some()
         });
         daemon
     }
 
-    /// What the remote control prints; fails the test when it fails.
+    /// The output of `transmission-remote`; fails the test when that fails.
     fn remote(&self, arguments: &[&str]) -> Vec<String> {
         self.try_remote(arguments)
             .unwrap_or_else(|| panic!("transmission-remote {arguments:?} failed"))
@@ -89,7 +92,7 @@ impl<'a> Transmission<'a> {
     fn try_remote(&self, arguments: &[&str]) -> Option<Vec<String>> {
         let mut command = vec!["transmission-remote", &self.control];
         command.extend(arguments);
-        let mut remote = self.world.start(self.host, "transmission-remote", &command);
+        let mut remote = self.network.start(self.host, "transmission-remote", &command);
         let succeeded = remote.wait_exit().success();
         succeeded.then(|| remote.lines())
     }

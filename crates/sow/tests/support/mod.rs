@@ -1,12 +1,16 @@
-//! What the tests of the command line share: running `sow` with a bound on every wait, and content
-//! to send.
+//! What the tests of whole programs share: running `sow` with a bound on every wait.
+//!
+//! [`Running`] is a `sow` on this machine whose two outputs are kept apart. [`process`] runs any
+//! program on a host of a [`test_network`], for the tests with other programs. No test of a
+//! behaviour belongs here.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part of this")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses a part")]
 
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
-    path::{Path, PathBuf},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc,
@@ -18,12 +22,54 @@ use std::{
 
 use rustix::process::Signal;
 
-/// Longer than anything here takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+mod files;
+pub mod process;
+pub mod test_network;
+mod wait;
 
-/// `sow` with these arguments and nothing of this environment that would change it.
+pub use files::{names, noise, noise_file, text, tree};
+pub use wait::{TEST_TIMEOUT, wait_until};
+
+/// A user and group that own no file.
+pub const UNPRIVILEGED_ID: u32 = 65_534;
+
+/// The binary under test.
+pub fn sow_path() -> &'static Path {
+    assert_cmd::cargo::cargo_bin!("sow")
+}
+
+/// `sow` with these arguments and without the variables of this environment that would change it.
 pub fn sow<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("sow"));
+    sow_at(sow_path(), args)
+}
+
+/// `sow` as a user without privileges, from a copy in `folder`: the build folder may lie below a
+/// home folder that this user must not enter. A test that runs as an ordinary user runs it as that
+/// user.
+pub fn unprivileged_sow<S: AsRef<std::ffi::OsStr>>(
+    folder: &Path,
+    args: impl IntoIterator<Item = S>,
+) -> Command {
+    if !rustix::process::getuid().is_root() {
+        return sow(args);
+    }
+    let mut command = sow_at(&sow_for_all_users(folder), args);
+    command.uid(UNPRIVILEGED_ID).gid(UNPRIVILEGED_ID).current_dir(folder);
+    command
+}
+
+/// A copy of the binary in `folder`, which all users may then enter and run.
+pub fn sow_for_all_users(folder: &Path) -> std::path::PathBuf {
+    let program = folder.join("sow");
+    fs::copy(sow_path(), &program).expect("the program can be copied");
+    for path in [folder, &program] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("the test owns it");
+    }
+    program
+}
+
+fn sow_at<S: AsRef<std::ffi::OsStr>>(program: &Path, args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SOW_") {
             command.env_remove(name);
@@ -33,7 +79,17 @@ pub fn sow<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Comm
     command
 }
 
-/// How a run ended, and what it said.
+/// `unshare` with a mount namespace of its own, for root and for ordinary users.
+pub fn unshare_mounts() -> Command {
+    let mut command = Command::new("unshare");
+    command.arg("--mount");
+    if !rustix::process::getuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command
+}
+
+/// How a run ended, and its output.
 #[derive(Debug)]
 pub struct Ended {
     pub status: ExitStatus,
@@ -42,19 +98,19 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// The exit code; dying of a signal has none.
+    /// The exit code; -1 after a signal.
     pub fn code(&self) -> i32 {
         self.status.code().unwrap_or(-1)
     }
 
-    /// Fails the test, showing everything, unless the run ended with `code`.
+    /// Fails the test with the whole output unless the run ended with `code`.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(self.code(), code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
-    /// Fails the test unless all of `words` are in the error text.
+    /// Fails the test unless standard error contains all of `words`.
     #[track_caller]
     pub fn says(self, words: &[&str]) -> Self {
         for word in words {
@@ -64,21 +120,32 @@ impl Ended {
     }
 }
 
-/// Runs `sow` to its end.
+/// Runs `sow` until it exits.
+#[track_caller]
 pub fn run<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Ended {
     Running::start(&mut sow(args)).wait()
 }
 
-/// The `complete` event of a run with `--json`.
-pub fn complete_of(stdout: &str) -> serde_json::Value {
-    stdout
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("every line is JSON"))
-        .find(|event| event["event"] == "complete")
-        .expect("it says that it is complete")
+/// Runs `sow` in a folder until it exits.
+#[track_caller]
+pub fn run_in(folder: &Path, args: &[&str]) -> Ended {
+    Running::start(sow(args).current_dir(folder)).wait()
 }
 
-/// A `sow` that is running. It is killed when this is dropped.
+/// The events of a run with `--json`.
+pub fn events_of(stdout: &str) -> Vec<serde_json::Value> {
+    stdout.lines().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect()
+}
+
+/// The `complete` event of a run with `--json`.
+pub fn complete_of(stdout: &str) -> serde_json::Value {
+    events_of(stdout)
+        .into_iter()
+        .find(|event| event["event"] == "complete")
+        .expect("there is a `complete` event")
+}
+
+/// A running `sow`. It is killed when this is dropped.
 pub struct Running {
     child: Child,
     lines: Receiver<String>,
@@ -87,13 +154,13 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a command with its outputs captured.
+    /// Starts a command and captures its outputs.
     pub fn start(command: &mut Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the binary under test starts");
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let (sender, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         thread::spawn(move || {
@@ -111,89 +178,90 @@ impl Running {
     /// The next line of standard output.
     #[track_caller]
     pub fn line(&mut self) -> String {
-        self.line_within(PATIENCE).unwrap_or_else(|| {
-            self.kill();
-            let stderr = self.stderr.take().map(|thread| thread.join().unwrap_or_default());
-            panic!("no line on standard output; standard error: {}", stderr.unwrap_or_default())
-        })
-    }
-
-    /// The next line of standard output, if one comes in time.
-    pub fn line_within(&mut self, patience: Duration) -> Option<String> {
-        match self.lines.recv_timeout(patience) {
+        match self.lines.recv_timeout(TEST_TIMEOUT) {
             Ok(line) => {
                 self.stdout.push(line.clone());
-                Some(line)
+                line
             }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                self.kill();
+                let stderr = self.stderr.take().map(|thread| thread.join().unwrap_or_default());
+                panic!("no line on standard output; standard error: {}", stderr.unwrap_or_default())
+            }
         }
     }
 
-    /// The next JSON event that `wanted` accepts; the others are passed over.
+    /// The next JSON event that `is_wanted` accepts. Events before it are skipped.
     #[track_caller]
-    pub fn event(&mut self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn event(&mut self, is_wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while Instant::now() < deadline {
             let line = self.line();
             let event: serde_json::Value = serde_json::from_str(&line).expect("every line is JSON");
-            if wanted(&event) {
+            if is_wanted(&event) {
                 return event;
             }
         }
-        panic!("the event did not come");
+        panic!("the event did not come within {TEST_TIMEOUT:?}");
     }
 
-    /// Process id.
+    /// Waits for a `progress` event with more than so many bytes.
+    #[track_caller]
+    pub fn progress_beyond(&mut self, bytes: u64) -> serde_json::Value {
+        self.event(|event| event["event"] == "progress" && event["bytes"].as_u64() > Some(bytes))
+    }
+
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether it still runs.
+    /// Whether it has not exited.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Asks it to end, as Ctrl-C does.
+    /// Sends SIGINT, as Ctrl-C does.
     pub fn interrupt(&self) {
         self.signal(Signal::INT);
     }
 
-    /// Stops it where it is, as if the machine had no time for it.
+    /// Stops it with SIGSTOP.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Continues it after [`Running::pause`].
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
     fn signal(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).expect("it can be signalled");
+        rustix::process::kill_process(pid, signal).expect("the process can be signalled");
     }
 
-    /// Ends it as `kill -9` does.
+    /// Ends it with SIGKILL.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Waits for its end; kills it and fails when it takes too long.
+    /// Waits until it exits; kills it and fails the test after [`TEST_TIMEOUT`].
     #[track_caller]
     pub fn wait(self) -> Ended {
-        self.wait_within(PATIENCE)
+        self.wait_within(TEST_TIMEOUT)
     }
 
-    /// As [`Running::wait`] with another bound.
+    /// As [`Running::wait`], with another bound.
     #[track_caller]
-    pub fn wait_within(mut self, patience: Duration) -> Ended {
-        let deadline = Instant::now() + patience;
+    pub fn wait_within(mut self, timeout: Duration) -> Ended {
+        let deadline = Instant::now() + timeout;
         let status = loop {
-            match self.child.try_wait().expect("its end can be asked for") {
+            match self.child.try_wait().expect("the process is a child of this one") {
                 Some(status) => break Some(status),
                 None if Instant::now() > deadline => break None,
-                None => thread::sleep(Duration::from_millis(10)),
+                None => thread::sleep(wait::POLL_INTERVAL / 2),
             }
         };
         self.kill();
@@ -204,7 +272,7 @@ impl Running {
         match status {
             Some(status) => Ended { status, stdout, stderr },
             None => {
-                panic!("it did not end within {patience:?}; stdout:\n{stdout}\nstderr:\n{stderr}")
+                panic!("it did not exit within {timeout:?}; stdout:\n{stdout}\nstderr:\n{stderr}")
             }
         }
     }
@@ -216,11 +284,11 @@ impl Drop for Running {
     }
 }
 
-/// An origin on loopback.
+/// A `sow send` on loopback.
 pub struct Origin {
     /// The process.
     pub running: Running,
-    /// What receivers are given.
+    /// The ticket for receivers.
     pub ticket: String,
 }
 
@@ -238,7 +306,7 @@ impl Origin {
         let line = running.line();
         let ticket = line
             .strip_prefix("sow get ")
-            .unwrap_or_else(|| panic!("not the line: {line}"))
+            .unwrap_or_else(|| panic!("not the command of a receiver: {line}"))
             .to_owned();
         Self { running, ticket }
     }
@@ -257,62 +325,8 @@ impl Origin {
     }
 }
 
-/// Bytes that look random, the same for the same seed.
-pub fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut bytes = vec![0; length];
-    random.fill(&mut bytes);
-    bytes
-}
-
-/// A file of such bytes.
-pub fn noise_file(folder: &Path, name: &str, length: usize) -> PathBuf {
-    let path = folder.join(name);
-    fs::write(&path, noise(length, length as u64)).expect("the test's folder can be written");
-    path
-}
-
-/// Every file below a folder, with its bytes, sorted by path.
-pub fn tree(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut files = Vec::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder of the test") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                let bytes = fs::read(&path).expect("a file of the test");
-                files.push((path.strip_prefix(root).expect("it is below").to_owned(), bytes));
-            }
-        }
-    }
-    files.sort();
-    files
-}
-
-/// The files in a folder, by name.
-pub fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(folder)
-        .expect("a folder of the test")
-        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
-}
-
-/// Calls `check` until it is true; fails when that takes too long.
-#[track_caller]
-pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !check() {
-        assert!(Instant::now() < deadline, "{what} did not come about");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Shared between threads that run receivers at the same time.
-pub fn at_once<T: Send + 'static>(
+/// Runs `work` on `count` threads at the same time; returns the results in order.
+pub fn in_parallel<T: Send + 'static>(
     count: usize,
     work: impl Fn(usize) -> T + Send + Sync + 'static,
 ) -> Vec<T> {
@@ -323,8 +337,5 @@ pub fn at_once<T: Send + 'static>(
             thread::spawn(move || work(index))
         })
         .collect();
-    threads
-        .into_iter()
-        .map(|thread| thread.join().expect("a receiver's thread ends well"))
-        .collect()
+    threads.into_iter().map(|thread| thread.join().expect("no thread panics")).collect()
 }

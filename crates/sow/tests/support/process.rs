@@ -1,25 +1,22 @@
-//! Running programs: what they print, waiting for it with a bound, and their end. A program never
-//! outlives its [`Process`].
-
-#![allow(dead_code, reason = "each group of tests uses its own part of this")]
+//! A running program of any kind, for the tests with other programs: waits for lines of its output
+//! with a bound. A program never outlives its [`Process`]. Nothing here knows a particular program.
 
 use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use serde_json::Value;
 
-/// How long anything may take before a test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+use super::wait::{POLL_INTERVAL, TEST_TIMEOUT};
 
-const POLL: Duration = Duration::from_millis(50);
-const LAST_LINES: usize = 40;
+/// The number of lines that are shown when a test fails.
+const SHOWN_LINES: usize = 40;
 
-/// A program that runs, with everything that it has printed.
+/// A running program, with everything that it has printed.
 pub(crate) struct Process {
     name: String,
     child: Child,
@@ -34,7 +31,7 @@ struct Printed {
 }
 
 impl Process {
-    /// Starts a program. The kernel ends it when this test ends, however that comes about.
+    /// Starts a program. The kernel kills it when the test process ends for any reason.
     pub(crate) fn start(name: &str, command: &[&str]) -> Self {
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
@@ -54,15 +51,19 @@ impl Process {
         Self { name: name.to_owned(), child, printed, readers }
     }
 
-    /// Waits until `find` finds something in the lines so far; fails the test when the program ends
-    /// or time is up before.
-    pub(crate) fn wait_for<T>(&mut self, what: &str, find: impl Fn(&[String]) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
+    /// Waits until `find` returns something for the lines so far; fails the test when the program
+    /// exits first, or after [`TEST_TIMEOUT`].
+    pub(crate) fn wait_for<T>(
+        &mut self,
+        condition: &str,
+        find: impl Fn(&[String]) -> Option<T>,
+    ) -> T {
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let ended = self.child.try_wait().expect("a child can be waited for");
-            // The readers take what is still in the pipes.
+            // The readers still take what is left in the pipes.
             while ended.is_some() && !self.is_read() && Instant::now() < deadline {
-                thread::sleep(POLL);
+                thread::sleep(POLL_INTERVAL);
             }
             let lines = self.printed.lines.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(found) = find(&lines) {
@@ -70,17 +71,17 @@ impl Process {
             }
             if let Some(status) = ended {
                 drop(lines);
-                panic!("{} ended ({status}) before {what}", self.name);
+                panic!("{} ended ({status}) before {condition}", self.name);
             }
             if Instant::now() > deadline {
                 drop(lines);
-                panic!("{}: no {what} after {PATIENCE:?}", self.name);
+                panic!("{}: no {condition} after {TEST_TIMEOUT:?}", self.name);
             }
-            drop(self.printed.more.wait_timeout(lines, POLL));
+            drop(self.printed.more.wait_timeout(lines, POLL_INTERVAL));
         }
     }
 
-    /// Waits for a line with all of these in it.
+    /// Waits for a line that contains all of these parts.
     pub(crate) fn wait_line(&mut self, parts: &[&str]) {
         let found = |lines: &[String]| {
             lines.iter().any(|line| parts.iter().all(|part| line.contains(part))).then_some(())
@@ -98,44 +99,48 @@ impl Process {
         events(&self.printed.lines.lock().unwrap_or_else(PoisonError::into_inner), name).collect()
     }
 
-    /// Waits for the program's own end; fails the test unless it exits with 0.
+    /// Waits until the program exits; fails the test unless it exits with 0.
     pub(crate) fn wait_success(&mut self) {
         let status = self.wait_exit();
         assert!(status.success(), "{} failed: {status}", self.name);
     }
 
-    /// Waits for the program's own end.
+    /// Waits until the program exits.
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for")
                 && self.is_read()
             {
                 return status;
             }
-            assert!(Instant::now() < deadline, "{} still runs after {PATIENCE:?}", self.name);
-            thread::sleep(POLL);
+            assert!(
+                Instant::now() < deadline,
+                "{} is still running after {TEST_TIMEOUT:?}",
+                self.name
+            );
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
-    /// All lines so far; all there are, once it has been waited for.
+    /// All lines so far; all lines of the program after [`Process::wait_exit`].
     pub(crate) fn lines(&self) -> Vec<String> {
         self.printed.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Stops it where it is, as if the machine had no time for it.
+    /// Stops it with SIGSTOP.
     pub(crate) fn pause(&self) {
         self.signal(rustix::process::Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Continues it after [`Process::pause`].
     pub(crate) fn resume(&self) {
         self.signal(rustix::process::Signal::CONT);
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).expect("it can be signalled");
+        rustix::process::kill_process(pid, signal).expect("the process can be signalled");
     }
 
     /// Whether everything that it printed has been read.
@@ -143,23 +148,23 @@ impl Process {
         self.readers.iter().all(thread::JoinHandle::is_finished)
     }
 
-    /// Its process id.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether it has not ended.
-    pub(crate) fn runs(&mut self) -> bool {
+    /// Whether it has not exited.
+    pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Ends it as `kill -9` does, and waits until it is gone.
+    /// Ends it with SIGKILL and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
     }
 
-    /// Ends its standard input, which asks some programs to end in order, and waits for that.
+    /// Closes its standard input, which makes some programs exit in order, and waits for that.
     pub(crate) fn finish(&mut self) {
         drop(self.child.stdin.take());
         self.wait_success();
@@ -171,19 +176,19 @@ impl Drop for Process {
         self.kill();
         if thread::panicking() {
             let lines = self.printed.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            let tail = &lines[lines.len().saturating_sub(LAST_LINES)..];
+            let tail = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
             eprintln!("--- {} printed last:\n{}", self.name, tail.join("\n"));
         }
     }
 }
 
 impl Printed {
-    /// Collects lines from a pipe on a thread of its own, until its end.
+    /// Collects the lines of a pipe on a thread of its own.
     fn collect(
         self: Arc<Self>,
         pipe: Option<impl Read + Send + 'static>,
     ) -> thread::JoinHandle<()> {
-        let pipe = BufReader::new(pipe.expect("the pipe was asked for"));
+        let pipe = BufReader::new(pipe.expect("the output is piped"));
         thread::spawn(move || {
             for line in pipe.split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
@@ -200,15 +205,6 @@ fn events<'a>(lines: &'a [String], name: &'a str) -> impl Iterator<Item = Value>
         .filter(|line| line.starts_with('{'))
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(move |value| value["event"] == name)
-}
-
-/// Waits until `done` says so; fails the test with `what` when it does not in time.
-pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}: not after {PATIENCE:?}");
-        thread::sleep(POLL);
-    }
 }
 
 /// Fails the test when a program is not installed.

@@ -1,71 +1,71 @@
-//! The bytes of a resume journal: a header of 64 bytes, then records of 8. Encoding, decoding and
-//! what a journal means after an interruption; no file is touched here.
+//! The bytes of a resume journal: a header of 64 bytes, then records of 8 bytes. This module
+//! encodes and decodes them and replays a journal; it touches no file.
 //!
 //! ```text
 //! header: magic 8 | info-hash 20 | total 8 | piece length 4 | boot id 16 | check 8
 //! record: kind 2 bits, value 30 bits | check 4
 //! ```
 //!
-//! Numbers are little-endian. A check is the beginning of a SHA-1 over what it protects; a record's
-//! covers the info-hash and the record's place too, so that a record counts only where it was
-//! written.
+//! Numbers are little-endian. A check is the beginning of a SHA-1 over the bytes before it. The
+//! check of a record covers the info-hash and the index of the record too, so a record is valid
+//! only where it was written.
 
 use sow_content::{Bitfield, Geometry, InfoHash, hash::sha1};
 
-/// Bytes of the header.
-pub(crate) const HEADER: usize = 64;
+/// The length of the header.
+pub(crate) const HEADER_BYTES: usize = 64;
 
-/// Bytes of a record.
-pub(crate) const RECORD: usize = 8;
+/// The length of a record.
+pub(crate) const RECORD_BYTES: usize = 8;
 
-/// The number of records that a journal can hold: a record's value has 30 bits.
-pub(crate) const MOST_RECORDS: u32 = 1 << 30;
+/// A journal has fewer records than this, since the value of a record has 30 bits.
+pub(crate) const MAX_RECORDS: u32 = 1 << 30;
 
 const MAGIC: &[u8; 8] = b"sowjrnl1";
-const VALUE: u32 = MOST_RECORDS - 1;
+/// The bits of a record's first word that hold its value.
+const VALUE_MASK: u32 = MAX_RECORDS - 1;
 
-/// Which content a journal is about.
+/// The content that a journal belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) info_hash: InfoHash,
     pub(crate) geometry: Geometry,
 }
 
-/// Which start of the system wrote the journal: with the same one, what was written is there still
-/// (if only in the page cache), whatever became of the process.
+/// The boot of the system that wrote the journal. If it is the current one, everything that was
+/// written still exists, at least in the page cache, even if the process was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BootId([u8; 16]);
 
-/// One step in the life of the content.
+/// One change of the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Record {
     /// The piece is verified and written.
     Verified(u32),
-    /// The piece does not count any more.
+    /// The piece is not there any more.
     Lost(u32),
-    /// What the first so many records speak of is on the disk.
+    /// The pieces of this many first records are on the disk.
     Synced(u32),
-    /// All pieces are there; what has this inode number (its low 30 bits) is about to become the
+    /// All pieces are there, and the part with this [`inode_tag`] is about to be renamed to the
     /// target.
-    Placing(u32),
+    Committing(u32),
 }
 
-/// What a journal says.
+/// The meaning of a journal's records.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Replay {
-    /// Pieces that were on the disk at the last mark.
+    /// Pieces that were on the disk at the last [`Record::Synced`].
     pub(crate) synced: Bitfield,
-    /// Pieces written after it. Disjoint from `synced`.
-    pub(crate) later: Bitfield,
-    /// The last record says that the content was about to be put in place: the value of
-    /// [`Record::Placing`].
-    pub(crate) placing: Option<u32>,
-    /// How many records are intact; what follows them is to be cut off.
+    /// Pieces that were written after it. Disjoint from `synced`.
+    pub(crate) unsynced: Bitfield,
+    /// The value of the last record if that is [`Record::Committing`].
+    pub(crate) committing: Option<u32>,
+    /// The number of intact records. The file must be truncated after them.
     pub(crate) records: u32,
 }
 
 impl BootId {
-    /// A boot id that is not known; never the same as another.
+    /// An unknown boot id. It equals no other.
     pub(crate) const UNKNOWN: Self = Self([0; 16]);
 
     /// The id of the running system.
@@ -81,15 +81,20 @@ impl BootId {
         Self([byte; 16])
     }
 
-    /// Whether both are known and the same.
-    pub(crate) fn is(self, other: Self) -> bool {
+    /// Whether both are known and equal.
+    pub(crate) fn is_same(self, other: Self) -> bool {
         self == other && self != Self::UNKNOWN
     }
 }
 
-/// The header of a journal.
-pub(crate) fn encode_header(identity: &Identity, boot: BootId) -> [u8; HEADER] {
-    let mut header = [0; HEADER];
+/// The number by which a journal recognizes a file or folder: the low 30 bits of its inode number.
+pub(crate) fn inode_tag(inode: u64) -> u32 {
+    (inode & u64::from(VALUE_MASK)) as u32
+}
+
+/// Encodes the header of a journal.
+pub(crate) fn encode_header(identity: &Identity, boot: BootId) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
     header[..8].copy_from_slice(MAGIC);
     header[8..28].copy_from_slice(&identity.info_hash.0);
     header[28..36].copy_from_slice(&identity.geometry.total().to_le_bytes());
@@ -100,9 +105,9 @@ pub(crate) fn encode_header(identity: &Identity, boot: BootId) -> [u8; HEADER] {
     header
 }
 
-/// Reads a header; `None` when it is cut off, damaged, or of another version.
+/// Decodes a header. `None` when it is truncated, damaged, or of another version.
 pub(crate) fn decode_header(bytes: &[u8]) -> Option<(Identity, BootId)> {
-    let header: &[u8; HEADER] = bytes.first_chunk()?;
+    let header: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
     if &header[..8] != MAGIC || header[56..] != sha1(&header[..56])[..8] {
         return None;
     }
@@ -116,84 +121,87 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Option<(Identity, BootId)> {
 }
 
 impl Record {
-    /// The record as the `index`-th of a journal.
-    pub(crate) fn encode(self, index: u32, info_hash: &InfoHash) -> [u8; RECORD] {
+    /// Encodes the record as number `index` of a journal.
+    pub(crate) fn encode(self, index: u32, info_hash: &InfoHash) -> [u8; RECORD_BYTES] {
         let (kind, value) = match self {
             Self::Verified(piece) => (0, piece),
             Self::Lost(piece) => (1, piece),
             Self::Synced(records) => (2, records),
-            Self::Placing(inode) => (3, inode),
+            Self::Committing(inode) => (3, inode),
         };
-        let word = (kind << 30 | value & VALUE).to_le_bytes();
-        let mut record = [0; RECORD];
+        let word = (kind << 30 | value & VALUE_MASK).to_le_bytes();
+        let mut record = [0; RECORD_BYTES];
         record[..4].copy_from_slice(&word);
         record[4..].copy_from_slice(&check(word, index, info_hash));
         record
     }
 
-    /// Reads the `index`-th record; `None` when it is damaged or was not written as that.
-    pub(crate) fn decode(bytes: &[u8; RECORD], index: u32, info_hash: &InfoHash) -> Option<Self> {
-        let [a, b, c, d, sum @ ..] = *bytes;
+    /// Decodes record number `index`. `None` when it is damaged or was written at another index.
+    pub(crate) fn decode(
+        bytes: &[u8; RECORD_BYTES],
+        index: u32,
+        info_hash: &InfoHash,
+    ) -> Option<Self> {
+        let [a, b, c, d, found @ ..] = *bytes;
         let word = [a, b, c, d];
-        if sum != check(word, index, info_hash) {
+        if found != check(word, index, info_hash) {
             return None;
         }
         let word = u32::from_le_bytes(word);
-        let value = word & VALUE;
+        let value = word & VALUE_MASK;
         Some(match word >> 30 {
             0 => Self::Verified(value),
             1 => Self::Lost(value),
             2 => Self::Synced(value),
-            _ => Self::Placing(value),
+            _ => Self::Committing(value),
         })
     }
 }
 
-/// Plays back the bytes after the header, up to the first record that is not intact or says what
-/// cannot be.
+/// Replays the bytes after the header, up to the first record that is damaged or impossible.
 pub(crate) fn replay(bytes: &[u8], identity: &Identity) -> Replay {
     let pieces = identity.geometry.pieces();
     let mut synced = Bitfield::new(pieces);
-    let mut later = Bitfield::new(pieces);
-    let mut placing = None;
-    // What happened since the last mark, in order, so that a mark can take over the part that it
-    // covers.
-    let mut open: Vec<(u32, Record)> = Vec::new();
+    let mut unsynced = Bitfield::new(pieces);
+    let mut committing = None;
+    // The records since the last `Synced`, in order, with their indices. The next `Synced` applies
+    // those that it covers.
+    let mut pending: Vec<(u32, Record)> = Vec::new();
     let mut records = 0;
-    for bytes in bytes.as_chunks::<RECORD>().0.iter().take(MOST_RECORDS as usize) {
+    for bytes in bytes.as_chunks::<RECORD_BYTES>().0.iter().take(MAX_RECORDS as usize) {
         let Some(record) = Record::decode(bytes, records, &identity.info_hash) else { break };
-        placing = None;
+        committing = None;
         match record {
             Record::Verified(piece) | Record::Lost(piece) if piece < pieces => {
-                open.push((records, record))
+                pending.push((records, record))
             }
             Record::Synced(covered) if covered <= records => {
-                let covered = open.partition_point(|(index, _)| *index < covered);
-                open.drain(..covered).for_each(|(_, record)| apply(&mut synced, record));
+                let covered = pending.partition_point(|(index, _)| *index < covered);
+                pending.drain(..covered).for_each(|(_, record)| apply(&mut synced, record));
             }
-            Record::Placing(inode) => placing = Some(inode),
+            Record::Committing(inode) => committing = Some(inode),
             _ => break,
         }
         records += 1;
     }
-    for (_, record) in open {
-        // A piece that was lost after the mark counts nowhere, not even as on the disk.
+    for (_, record) in pending {
+        // A piece that was lost later is in neither set.
         if let Record::Lost(piece) = record {
             synced.unset(piece);
         }
-        apply(&mut later, record);
+        apply(&mut unsynced, record);
     }
     synced.iter().for_each(|piece| {
-        later.unset(piece);
+        unsynced.unset(piece);
     });
-    Replay { synced, later, placing, records }
+    Replay { synced, unsynced, committing, records }
 }
 
 fn apply(set: &mut Bitfield, record: Record) {
     match record {
         Record::Verified(piece) => set.set(piece),
         Record::Lost(piece) => set.unset(piece),
-        Record::Synced(_) | Record::Placing(_) => false,
+        Record::Synced(_) | Record::Committing(_) => false,
     };
 }
 
@@ -234,69 +242,70 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_covers_what_it_says_and_no_more() {
+    fn a_sync_record_covers_the_records_that_it_names_and_no_more() {
         use Record::*;
         let records = [Verified(1), Verified(2), Verified(3), Synced(2), Verified(4)];
         let replay = replay(&encode(&records), &identity(10));
         assert_eq!(replay.synced, set(10, &[1, 2]));
-        assert_eq!(replay.later, set(10, &[3, 4]));
-        assert_eq!((replay.records, replay.placing), (5, None));
+        assert_eq!(replay.unsynced, set(10, &[3, 4]));
+        assert_eq!((replay.records, replay.committing), (5, None));
     }
 
     #[test]
-    fn a_lost_piece_counts_nowhere_until_it_is_written_again() {
+    fn a_lost_piece_is_in_neither_set_until_it_is_written_again() {
         use Record::*;
         let mut records = vec![Verified(1), Verified(2), Synced(2), Lost(1)];
         assert_eq!(replay(&encode(&records), &identity(5)).synced, set(5, &[2]));
         records.push(Verified(1));
         let again = replay(&encode(&records), &identity(5));
-        assert_eq!((again.synced, again.later), (set(5, &[2]), set(5, &[1])));
+        assert_eq!((again.synced, again.unsynced), (set(5, &[2]), set(5, &[1])));
         records.push(Synced(5));
         assert_eq!(replay(&encode(&records), &identity(5)).synced, set(5, &[1, 2]));
     }
 
     #[test]
-    fn placing_counts_only_as_the_last_word() {
+    fn a_commit_record_counts_only_as_the_last_record() {
         use Record::*;
-        assert_eq!(replay(&encode(&[Verified(0), Placing(77)]), &identity(1)).placing, Some(77));
-        assert_eq!(replay(&encode(&[Placing(77), Lost(0)]), &identity(1)).placing, None);
+        let committing = |records: &[Record]| replay(&encode(records), &identity(1)).committing;
+        assert_eq!(committing(&[Verified(0), Committing(77)]), Some(77));
+        assert_eq!(committing(&[Committing(77), Lost(0)]), None);
     }
 
     #[test]
-    fn records_that_cannot_be_end_the_journal() {
+    fn an_impossible_record_ends_the_journal() {
         use Record::*;
-        for nonsense in [Verified(5), Lost(5), Synced(2)] {
-            let replay = replay(&encode(&[Verified(0), nonsense, Verified(1)]), &identity(5));
-            assert_eq!((replay.records, replay.later), (1, set(5, &[0])), "{nonsense:?}");
+        for impossible in [Verified(5), Lost(5), Synced(2)] {
+            let replay = replay(&encode(&[Verified(0), impossible, Verified(1)]), &identity(5));
+            assert_eq!((replay.records, replay.unsynced), (1, set(5, &[0])), "{impossible:?}");
         }
-        assert_eq!(replay(&[0; 64], &identity(5)).records, 0, "a hole in the file is no record");
+        assert_eq!(replay(&[0; 64], &identity(5)).records, 0, "zeros are no records");
     }
 
     #[test]
-    fn records_count_only_in_their_place_and_for_their_content() {
+    fn a_record_is_valid_only_at_its_index_and_for_its_content() {
         let bytes = encode(&[Record::Verified(0), Record::Verified(1), Record::Verified(2)]);
-        assert_eq!(replay(&bytes[RECORD..], &identity(5)).records, 0);
+        assert_eq!(replay(&bytes[RECORD_BYTES..], &identity(5)).records, 0);
         let other = Identity { info_hash: InfoHash([8; 20]), ..identity(5) };
         assert_eq!(replay(&bytes, &other).records, 0);
     }
 
     #[test]
-    fn a_header_with_any_bit_wrong_is_refused() {
+    fn a_header_with_any_flipped_bit_is_rejected() {
         let header = encode_header(&identity(5), BOOT);
         assert_eq!(decode_header(&header), Some((identity(5), BOOT)));
-        for bit in 0..HEADER * 8 {
+        for bit in 0..HEADER_BYTES * 8 {
             let mut damaged = header;
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(decode_header(&damaged), None, "bit {bit}");
         }
-        assert_eq!(decode_header(&header[..HEADER - 1]), None);
+        assert_eq!(decode_header(&header[..HEADER_BYTES - 1]), None);
     }
 
     #[test]
-    fn an_unknown_boot_is_never_the_same() {
-        assert!(BOOT.is(BOOT));
-        assert!(!BootId::UNKNOWN.is(BootId::UNKNOWN));
-        assert!(BootId::current().is(BootId::current()), "this system has a boot id");
+    fn an_unknown_boot_id_equals_no_other() {
+        assert!(BOOT.is_same(BOOT));
+        assert!(!BootId::UNKNOWN.is_same(BootId::UNKNOWN));
+        assert!(BootId::current().is_same(BootId::current()), "this system has a boot id");
     }
 
     fn any_record() -> impl Strategy<Value = Record> {
@@ -308,19 +317,22 @@ mod tests {
     }
 
     proptest! {
-        /// Torn at every byte: what is left is exactly what the whole records before the tear say.
+        /// A journal truncated at any byte means what its whole records mean.
         #[test]
-        fn torn_at_every_byte(records in prop::collection::vec(any_record(), 0..20)) {
+        fn a_truncated_journal_means_what_its_whole_records_mean(
+            records in prop::collection::vec(any_record(), 0..20),
+        ) {
             let bytes = encode(&records);
-            for torn in 0..=bytes.len() {
-                let whole = torn / RECORD;
-                prop_assert_eq!(replay(&bytes[..torn], &identity(20)), replay(&encode(&records[..whole]), &identity(20)));
+            for length in 0..=bytes.len() {
+                let whole = encode(&records[..length / RECORD_BYTES]);
+                let truncated = replay(&bytes[..length], &identity(20));
+                prop_assert_eq!(truncated, replay(&whole, &identity(20)));
             }
         }
 
-        /// A byte changed anywhere: only records before it count.
+        /// Only the records before a changed byte count.
         #[test]
-        fn damaged_anywhere(
+        fn a_damaged_journal_means_what_the_records_before_the_damage_mean(
             records in prop::collection::vec(any_record(), 1..20),
             at in any::<prop::sample::Index>(),
             flip in 1u8..,
@@ -329,17 +341,21 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] ^= flip;
             let replayed = replay(&bytes, &identity(20));
-            prop_assert!(replayed.records as usize <= at / RECORD);
-            prop_assert_eq!(replayed, replay(&encode(&records[..at / RECORD]), &identity(20)));
+            prop_assert!(replayed.records as usize <= at / RECORD_BYTES);
+            let intact = encode(&records[..at / RECORD_BYTES]);
+            prop_assert_eq!(replayed, replay(&intact, &identity(20)));
         }
 
-        /// Anything at all is read without harm, and both sets stay apart.
+        /// Arbitrary bytes and records are replayed without a panic, and the two sets are disjoint.
         #[test]
-        fn anything(bytes in prop::collection::vec(any::<u8>(), 0..200), records in prop::collection::vec(any_record(), 0..30)) {
+        fn any_bytes_are_replayed(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            records in prop::collection::vec(any_record(), 0..30),
+        ) {
             replay(&bytes, &identity(20));
             decode_header(&bytes);
             let replay = replay(&encode(&records), &identity(20));
-            prop_assert!(replay.synced.iter().all(|piece| !replay.later.get(piece)));
+            prop_assert!(replay.synced.iter().all(|piece| !replay.unsynced.get(piece)));
         }
     }
 }

@@ -1,9 +1,10 @@
-//! The resume journal as a file: opened, appended to, synced. What its bytes mean is in [`format`].
+//! The file of a resume journal: reading, appending, syncing. The meaning of its bytes is in
+//! [`format`].
 //!
-//! It only grows: no record is ever changed, and the header changes in its boot id alone. So at
-//! every moment the intact records at its beginning are the truth.
+//! The file only grows: no record is ever changed, and in the header only the boot id changes. So
+//! the intact records at its beginning are true at every moment.
 
-pub(crate) mod format;
+mod format;
 
 use std::{
     fs::File,
@@ -14,64 +15,69 @@ use std::{
 
 use rustix::io::Errno;
 
-pub(crate) use format::{BootId, Identity, Record, Replay};
+pub(crate) use format::{BootId, Identity, Record, Replay, inode_tag};
 
 use crate::{
     error::{Operation, StoreError},
-    place::Lock,
+    staging::LockedFile,
 };
 
-/// A journal of content with the most pieces that there can be, each lost and written again many
-/// times, is shorter.
-const LONGEST: u64 = 256 << 20;
+/// The largest journal that is read. A journal with the maximum number of pieces, each written many
+/// times, is smaller.
+const MAX_JOURNAL_BYTES: u64 = 256 << 20;
 
-/// An open journal that records are appended to.
+/// An open journal, for appending records.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    file: Arc<Lock>,
+    file: Arc<LockedFile>,
     path: PathBuf,
     identity: Identity,
     records: u32,
 }
 
-/// What was found in the file.
+/// The result of reading a journal file.
 #[derive(Debug)]
-pub(crate) enum Contents {
-    /// No readable header: a new file, one that was never begun, or a damaged one.
-    Nothing,
+pub(crate) enum JournalContents {
+    /// No valid header: the file is new, was never begun, or is damaged.
+    Empty,
     /// A journal of other content.
-    Other,
+    OtherContent,
     /// A journal of this content.
-    Ours {
-        /// Who wrote it.
+    ThisContent {
+        /// The boot of the system that wrote it.
         boot: BootId,
-        /// What it says.
+        /// The meaning of its records.
         replay: Replay,
     },
 }
 
-/// Reads what a journal file holds. Nothing is changed.
-pub(crate) fn read(file: &File, path: &Path, identity: &Identity) -> Result<Contents, StoreError> {
+/// Reads a journal file. Changes nothing.
+pub(crate) fn read(
+    file: &File,
+    path: &Path,
+    identity: &Identity,
+) -> Result<JournalContents, StoreError> {
     let failed = |error| StoreError::io(Operation::Read, path, error);
     let length = file.metadata().map_err(failed)?.len();
-    if length > LONGEST {
-        return Ok(Contents::Nothing);
+    if length > MAX_JOURNAL_BYTES {
+        return Ok(JournalContents::Empty);
     }
     let mut bytes = vec![0; length as usize];
     file.read_exact_at(&mut bytes, 0).map_err(failed)?;
     Ok(match format::decode_header(&bytes) {
-        None => Contents::Nothing,
-        Some((found, _)) if found != *identity => Contents::Other,
-        Some((_, boot)) => {
-            Contents::Ours { boot, replay: format::replay(&bytes[format::HEADER..], identity) }
-        }
+        None => JournalContents::Empty,
+        Some((found, _)) if found != *identity => JournalContents::OtherContent,
+        Some((_, boot)) => JournalContents::ThisContent {
+            boot,
+            replay: format::replay(&bytes[format::HEADER_BYTES..], identity),
+        },
     })
 }
 
 impl Journal {
-    /// Begins a new journal in `file` with these records; whatever was in it is gone.
+    /// Begins a new journal with these records. The previous contents of `file` are removed.
     pub(crate) fn begin(
-        file: Arc<Lock>,
+        file: Arc<LockedFile>,
         path: &Path,
         identity: Identity,
         boot: BootId,
@@ -79,16 +85,15 @@ impl Journal {
     ) -> Result<Self, StoreError> {
         file.set_len(0).map_err(|error| StoreError::io(Operation::Resize, path, error))?;
         let mut journal = Self { file, path: path.to_owned(), identity, records: 0 };
-        // The header last: it makes all of them count at once.
+        // The header is written last, which makes all records valid at once.
         journal.append_all(records)?;
         journal.write_header(boot)?;
         Ok(journal)
     }
 
-    /// Goes on with a journal of which the first `records` records are intact; a torn tail is cut
-    /// off.
-    pub(crate) fn go_on(
-        file: Arc<Lock>,
+    /// Resumes a journal whose first `records` records are intact. The rest is truncated.
+    pub(crate) fn resume(
+        file: Arc<LockedFile>,
         path: &Path,
         identity: Identity,
         records: u32,
@@ -101,34 +106,34 @@ impl Journal {
         Ok(journal)
     }
 
-    /// The file's path, for messages.
+    /// The path of the file, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How many records there are.
+    /// The number of records.
     pub(crate) fn records(&self) -> u32 {
         self.records
     }
 
-    /// The file, to wait for it with [`sync`] without holding the journal.
-    pub(crate) fn file(&self) -> Arc<Lock> {
+    /// The file, so that [`sync`] can wait for it without a lock on the journal.
+    pub(crate) fn file(&self) -> Arc<LockedFile> {
         self.file.clone()
     }
 
-    /// Appends a record: one small write, no wait for the disk.
+    /// Appends a record. This is one small write that does not wait for the disk.
     pub(crate) fn append(&mut self, record: Record) -> Result<(), StoreError> {
         self.append_all(&[record])
     }
 
-    /// Appends records in one write. When it fails, none of them counts and the next write takes
-    /// their place.
+    /// Appends records in one write. If it fails, none of them counts and the next write overwrites
+    /// them.
     pub(crate) fn append_all(&mut self, records: &[Record]) -> Result<(), StoreError> {
         let failed = |error| StoreError::io(Operation::Write, &self.path, error);
         let count =
             u32::try_from(records.len()).ok().and_then(|count| self.records.checked_add(count));
         let count = count
-            .filter(|count| *count < format::MOST_RECORDS)
+            .filter(|count| *count < format::MAX_RECORDS)
             .ok_or_else(|| failed(Errno::FBIG.into()))?;
         let hash = &self.identity.info_hash;
         let encode = |(index, record): (u32, &Record)| record.encode(index, hash);
@@ -138,12 +143,12 @@ impl Journal {
         Ok(())
     }
 
-    /// Waits until everything in the journal is on the disk.
+    /// Waits until the journal is on the disk.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         sync(&self.file, &self.path)
     }
 
-    /// Says that this start of the system vouches for the records now.
+    /// Writes the header with the boot of the system that the records are valid for.
     pub(crate) fn write_header(&self, boot: BootId) -> Result<(), StoreError> {
         let header = format::encode_header(&self.identity, boot);
         self.file
@@ -153,11 +158,11 @@ impl Journal {
     }
 
     fn end(&self) -> u64 {
-        format::HEADER as u64 + u64::from(self.records) * format::RECORD as u64
+        format::HEADER_BYTES as u64 + u64::from(self.records) * format::RECORD_BYTES as u64
     }
 }
 
-/// Waits until everything in a journal's file is on the disk.
+/// Waits until the file of a journal is on the disk.
 pub(crate) fn sync(file: &File, path: &Path) -> Result<(), StoreError> {
     file.sync_data().map_err(|e| StoreError::io(Operation::Sync, path, e))
 }
@@ -172,27 +177,30 @@ mod tests {
     }
 
     #[test]
-    fn what_was_appended_is_read_back_and_a_torn_tail_is_overwritten() {
+    fn appended_records_are_read_back_and_a_torn_tail_is_truncated() {
         let file = tempfile::tempfile().unwrap();
         let path = Path::new("journal");
-        let clone = || Arc::new(Lock(file.try_clone().unwrap()));
-        assert!(matches!(read(&file, path, &identity(1)).unwrap(), Contents::Nothing));
+        let clone = || Arc::new(LockedFile(file.try_clone().unwrap()));
+        assert!(matches!(read(&file, path, &identity(1)).unwrap(), JournalContents::Empty));
         let mut journal = Journal::begin(clone(), path, identity(1), BootId::of(3), &[]).unwrap();
         journal.append(Record::Verified(4)).unwrap();
         journal.append_all(&[Record::Verified(5), Record::Synced(2)]).unwrap();
         file.write_all_at(&[1, 2, 3], journal.end()).unwrap();
 
-        let Contents::Ours { boot, replay } = read(&file, path, &identity(1)).unwrap() else {
+        let JournalContents::ThisContent { boot, replay } =
+            read(&file, path, &identity(1)).unwrap()
+        else {
             panic!()
         };
         assert_eq!((boot, replay.records), (BootId::of(3), 3));
         assert_eq!(replay.synced.iter().collect::<Vec<_>>(), [4, 5]);
-        assert!(matches!(read(&file, path, &identity(2)).unwrap(), Contents::Other));
+        assert!(matches!(read(&file, path, &identity(2)).unwrap(), JournalContents::OtherContent));
 
-        let mut journal = Journal::go_on(clone(), path, identity(1), replay.records).unwrap();
+        let mut journal = Journal::resume(clone(), path, identity(1), replay.records).unwrap();
         assert_eq!(file.metadata().unwrap().len(), journal.end());
         journal.append(Record::Lost(4)).unwrap();
-        let Contents::Ours { replay, .. } = read(&file, path, &identity(1)).unwrap() else {
+        let JournalContents::ThisContent { replay, .. } = read(&file, path, &identity(1)).unwrap()
+        else {
             panic!()
         };
         assert_eq!(replay.synced.iter().collect::<Vec<_>>(), [5]);

@@ -1,4 +1,4 @@
-//! One suite for every kind of store: the same calls, the same answers.
+//! The conformance tests that every kind of store passes: the same calls have the same results.
 
 use std::{ops::Range, os::unix::fs::FileExt, path::Path};
 
@@ -7,9 +7,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use sow_store::{DiskStore, MemoryStore, ReceiveOptions, Segment, Store, StoreErrorKind, verify};
 
-const CUT: usize = 16 * 1024;
+const BLOCK_BYTES: usize = 16 * 1024;
 
-/// Every kind of store that can receive a sample. The folder is for those on a disk.
+/// A store of every kind that can receive a sample. The folder is for the stores on the disk.
 fn stores(sample: &Sample, folder: &Path) -> Vec<(&'static str, Store)> {
     let options = ReceiveOptions::default();
     let named =
@@ -23,7 +23,7 @@ fn stores(sample: &Sample, folder: &Path) -> Vec<(&'static str, Store)> {
     ]
 }
 
-/// The bytes that segments stand for.
+/// The bytes of segments.
 fn bytes_of(segments: Vec<Segment>) -> Vec<u8> {
     let mut out = Vec::new();
     for segment in segments {
@@ -41,7 +41,7 @@ fn bytes_of(segments: Vec<Segment>) -> Vec<u8> {
     out
 }
 
-/// What a store must say about a range, by whichever way it is asked.
+/// Checks that both ways to read a range return these bytes.
 fn check_range(store: &Store, range: Range<u64>, want: &[u8]) {
     store.prefetch(range.clone());
     let mut got = vec![0xee; want.len()];
@@ -50,7 +50,7 @@ fn check_range(store: &Store, range: Range<u64>, want: &[u8]) {
     assert!(bytes_of(store.segments(range.clone()).unwrap()) == want, "segments {range:?}");
 }
 
-fn check_whole_life(sample: &Sample) {
+fn check_receive_and_serve(sample: &Sample) {
     let folder = tempfile::tempdir().unwrap();
     for (kind, store) in stores(sample, folder.path()) {
         let geometry = sample.info.geometry;
@@ -62,7 +62,7 @@ fn check_whole_life(sample: &Sample) {
         for piece in (0..geometry.pieces()).rev() {
             let error = store.finish().unwrap_err();
             assert_eq!(error.kind(), StoreErrorKind::Misuse, "{kind}: {error}");
-            store.write_piece(piece, &sample.blocks(piece, CUT)).unwrap();
+            store.write_piece(piece, &sample.blocks(piece, BLOCK_BYTES)).unwrap();
             store.journal(piece).unwrap();
             let range = geometry.range_of(piece);
             want[range.start as usize..range.end as usize].copy_from_slice(&sample.piece(piece));
@@ -74,20 +74,20 @@ fn check_whole_life(sample: &Sample) {
         assert!(want == sample.bytes);
         check_range(&store, 0..geometry.total(), &sample.bytes);
 
-        let place = store.finish().unwrap();
-        assert_eq!(store.finish().unwrap(), place, "{kind}: finishing again changes nothing");
+        let finished = store.finish().unwrap();
+        assert_eq!(store.finish().unwrap(), finished, "{kind}: finishing again changes nothing");
         store.sync().unwrap();
         check_range(&store, 0..geometry.total(), &sample.bytes);
         match kind {
             "disk" => {
                 let path = folder.path().join("content");
-                assert_eq!(place.as_deref(), Some(&*path));
+                assert_eq!(finished.as_deref(), Some(&*path));
                 assert!(read_tree(&path) == sample.tree());
             }
-            _ => assert_eq!(place, None),
+            _ => assert_eq!(finished, None),
         }
     }
-    assert_eq!(names_in(folder.path()), ["content"], "nothing is left beside the target");
+    assert_eq!(names_in(folder.path()), ["content"], "nothing is left next to the target");
 
     let path = folder.path().join("content");
     let served = Store::from(DiskStore::serve(&sample.info, &path).unwrap());
@@ -97,18 +97,18 @@ fn check_whole_life(sample: &Sample) {
 }
 
 #[test]
-fn one_file() {
-    check_whole_life(&Sample::file(1_000_000, 65_536, 1));
+fn a_file_is_received_and_served() {
+    check_receive_and_serve(&Sample::file(1_000_000, 65_536, 1));
 }
 
 #[test]
-fn one_byte_and_none() {
-    check_whole_life(&Sample::file(1, 32_768, 2));
-    check_whole_life(&Sample::file(0, 32_768, 3));
+fn a_file_of_one_byte_and_an_empty_file_are_received_and_served() {
+    check_receive_and_serve(&Sample::file(1, 32_768, 2));
+    check_receive_and_serve(&Sample::file(0, 32_768, 3));
 }
 
 #[test]
-fn a_folder_with_everything_in_it() {
+fn a_folder_with_empty_files_padding_and_long_names_is_received_and_served() {
     let files: &[FileSpec<'_>] = &[
         ("first", 0, false),
         ("a/b/c/deep", 100_000, false),
@@ -121,17 +121,17 @@ fn a_folder_with_everything_in_it() {
         ("last", 40_000, false),
         ("z/nothing", 0, false),
     ];
-    check_whole_life(&Sample::folder(files, 32_768, 4));
+    check_receive_and_serve(&Sample::folder(files, 32_768, 4));
 }
 
 #[test]
-fn a_folder_without_a_single_byte() {
-    check_whole_life(&Sample::folder(&[("a", 0, false), ("b/c", 0, false)], 16_384, 5));
+fn a_folder_of_empty_files_is_received_and_served() {
+    check_receive_and_serve(&Sample::folder(&[("a", 0, false), ("b/c", 0, false)], 16_384, 5));
 }
 
 #[test]
-fn pieces_longer_than_one_system_call_takes() {
-    // 4,096 blocks in a piece; the kernel takes 1,024 at once.
+fn a_piece_with_more_blocks_than_a_system_call_accepts_is_written() {
+    // A piece has 4,096 blocks; a system call accepts 1,024.
     let sample = Sample::file(4096 * 7 + 5, 4096 * 7, 6);
     let folder = tempfile::tempdir().unwrap();
     for (_, store) in stores(&sample, folder.path()) {
@@ -141,11 +141,11 @@ fn pieces_longer_than_one_system_call_takes() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn calls_outside_the_content_are_errors() {
     let sample = Sample::file(100_000, 32_768, 7);
     let folder = tempfile::tempdir().unwrap();
     for (kind, store) in stores(&sample, folder.path()) {
-        let piece = sample.blocks(0, CUT);
+        let piece = sample.blocks(0, BLOCK_BYTES);
         let mut buffer = [0; 8];
         let errors = [
             store.write_piece(4, &[]),
@@ -158,7 +158,7 @@ fn what_cannot_be_is_refused() {
             store.read(99_999..100_007, &mut buffer),
             store.read(0..4, &mut buffer),
             store.read(u64::MAX - 8..u64::MAX, &mut buffer),
-            #[expect(clippy::reversed_empty_ranges, reason = "that is what is tried")]
+            #[expect(clippy::reversed_empty_ranges, reason = "the test passes a reversed range")]
             store.read(8..0, &mut buffer),
             store.segments(99_999..100_001).map(drop),
         ];
@@ -171,7 +171,7 @@ fn what_cannot_be_is_refused() {
 }
 
 #[test]
-fn padding_that_is_not_zero_is_refused_on_a_disk() {
+fn padding_that_is_not_zero_is_an_error_on_a_disk() {
     let sample = Sample::folder(&[("a", 10, false), ("p", 10, true), ("b", 10, false)], 30, 8);
     let folder = tempfile::tempdir().unwrap();
     let stores = stores(&sample, folder.path());
@@ -182,7 +182,7 @@ fn padding_that_is_not_zero_is_refused_on_a_disk() {
 }
 
 #[test]
-fn many_threads_at_once() {
+fn several_threads_can_write_at_once() {
     let sample =
         Sample::folder(&[("a", 700_000, false), ("b", 3, false), ("c", 900_000, false)], 16_384, 9);
     let folder = tempfile::tempdir().unwrap();
@@ -212,7 +212,7 @@ fn many_threads_at_once() {
     assert!(read_tree(&folder.path().join("content")) == sample.tree());
 }
 
-/// Lengths of files, and which of them are padding.
+/// Files with random lengths, some of them padding.
 fn any_files() -> impl Strategy<Value = Vec<(u64, bool)>> {
     prop::collection::vec((prop_oneof![0u64..4, 0u64..3000], prop::bool::weighted(0.2)), 1..12)
 }
@@ -220,10 +220,10 @@ fn any_files() -> impl Strategy<Value = Vec<(u64, bool)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Any layout, any piece length, pieces in any order, cut anywhere: reads and segments are what
-    /// was written, at every moment, and the finished tree is the content.
+    /// For any layout, piece length, order of pieces and length of blocks, reads and segments
+    /// return what was written so far, and the finished files are the content.
     #[test]
-    fn any_layout(
+    fn any_layout_is_received_in_any_order(
         files in any_files(),
         piece_length in 1u64..5000,
         seed in any::<u64>(),
@@ -231,8 +231,8 @@ proptest! {
         single in prop::bool::weighted(0.2),
     ) {
         let names: Vec<_> = (0..files.len()).map(|at| format!("d{}/f{at}", at % 3)).collect();
-        let specs: Vec<FileSpec<'_>> =
-            names.iter().zip(&files).map(|(name, &(length, padding))| (name.as_str(), length, padding)).collect();
+        let spec = |(name, &(length, padding)): (_, _)| (String::as_str(name), length, padding);
+        let specs: Vec<FileSpec<'_>> = names.iter().zip(&files).map(spec).collect();
         let sample = if single {
             Sample::file(files.iter().map(|file| file.0).sum(), piece_length, seed)
         } else {
@@ -249,7 +249,8 @@ proptest! {
                 store.write_piece(piece, &sample.blocks(piece, rng.usize(1..6000))).unwrap();
                 store.journal(piece).unwrap();
                 let range = sample.info.geometry.range_of(piece);
-                want[range.start as usize..range.end as usize].copy_from_slice(&sample.piece(piece));
+                let written = &mut want[range.start as usize..range.end as usize];
+                written.copy_from_slice(&sample.piece(piece));
                 let (a, b) = ranges[at % ranges.len()];
                 let (a, b) = (a.min(b).min(total), a.max(b).min(total));
                 check_range(&store, a..b, &want[a as usize..b as usize]);

@@ -1,15 +1,18 @@
-//! A receiving process killed with SIGKILL at random moments, again and again, and what the next
-//! one finds.
+//! A receiving process is killed with SIGKILL at random moments, again and again. The tests check
+//! what the next process finds.
 //!
-//! The process is this test program itself, told by the environment to play the victim.
+//! The process is this test program itself, with the target in its environment.
 
 use std::{
     collections::BTreeSet,
     env, fs,
-    io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
-    sync::mpsc::{self, Receiver},
+    io::{self, BufRead, BufReader, Read, Write},
+    path::Path,
+    process::{self, Child, ChildStdout, Command, Stdio},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{self, Receiver},
+    },
     thread,
     time::Duration,
 };
@@ -18,9 +21,17 @@ use crate::sample::{Sample, copy, names_in, read_tree};
 use sow_content::Bitfield;
 use sow_store::{DiskStore, ReceiveOptions, Store, clear_leftovers};
 
-const TARGET: &str = "SOW_STORE_TEST_TARGET";
-const KIND: &str = "SOW_STORE_TEST_KIND";
-const PATIENCE: Duration = Duration::from_secs(60);
+const TARGET_VARIABLE: &str = "SOW_STORE_TEST_TARGET";
+const KIND_VARIABLE: &str = "SOW_STORE_TEST_KIND";
+/// The number of pieces after which the process stops and waits for its end.
+const LIMIT_VARIABLE: &str = "SOW_STORE_TEST_LIMIT";
+
+/// How long a line of the process may take.
+const LINE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The most pieces that a process receives before it is killed. The content has 428 pieces, so
+/// eight of these processes cannot complete it.
+const MAX_PIECES_BEFORE_KILL: usize = 40;
 
 fn sample(kind: &str) -> Sample {
     let files = [
@@ -43,76 +54,118 @@ fn open(sample: &Sample, target: &Path) -> (Store, Bitfield) {
     (store.into(), have)
 }
 
-/// Receives what is missing with three threads, telling of each piece that is journaled, then
-/// finishes.
-fn receive(sample: &Sample, target: &Path, tell: impl Fn(&str) + Sync) {
+/// Receives the missing pieces with three threads, reports each piece that is journaled, and
+/// finishes. After `limit` pieces it waits for its end instead.
+fn receive(sample: &Sample, target: &Path, limit: usize, report: impl Fn(&str) + Sync) {
     let (store, have) = open(sample, target);
-    tell("ready");
+    report("ready");
     let mut missing: Vec<u32> = (0..have.len()).filter(|piece| !have.get(*piece)).collect();
     fastrand::shuffle(&mut missing);
+    let next = AtomicUsize::new(0);
+    let receive_piece = || {
+        let at = next.fetch_add(1, Ordering::Relaxed);
+        let Some(&piece) = missing.get(at) else { return false };
+        if at >= limit {
+            wait_for_end_of_parent();
+        }
+        store.write_piece(piece, &sample.blocks(piece, 16_384)).unwrap();
+        store.journal(piece).unwrap();
+        report(&format!("journaled {piece}"));
+        if piece % 64 == 0 {
+            store.sync().unwrap();
+        }
+        true
+    };
     thread::scope(|scope| {
-        for thread in 0..3 {
-            let (store, missing, tell) = (&store, &missing, &tell);
-            scope.spawn(move || {
-                for piece in missing.iter().skip(thread).step_by(3) {
-                    store.write_piece(*piece, &sample.blocks(*piece, 16_384)).unwrap();
-                    store.journal(*piece).unwrap();
-                    tell(&format!("journaled {piece}"));
-                    if piece % 64 == 0 {
-                        store.sync().unwrap();
-                    }
-                    thread::sleep(Duration::from_micros(500));
-                }
-            });
+        for _ in 0..3 {
+            scope.spawn(|| while receive_piece() {});
         }
     });
     store.finish().unwrap();
-    tell("finished");
+    report("finished");
 }
 
-/// The victim's part; by itself, a whole run that nobody interrupts.
+/// Standard input ends when the parent process ends. Normally the parent kills this process first.
+fn wait_for_end_of_parent() -> ! {
+    let _ = io::stdin().read_to_end(&mut Vec::new());
+    process::exit(1)
+}
+
+/// The receiving process; without a target in the environment, a test of an uninterrupted run.
 #[test]
-fn victim() {
-    // Not `println!`, which the test harness may keep to itself.
-    let tell = |text: &str| std::io::stdout().write_all(format!("\n{text}\n").as_bytes()).unwrap();
-    match (env::var_os(TARGET), env::var(KIND)) {
-        (Some(target), Ok(kind)) => receive(&sample(&kind), Path::new(&target), tell),
+fn a_process_receives_all_pieces() {
+    // Not `println!`, whose output the test harness may capture.
+    let report = |text: &str| io::stdout().write_all(format!("\n{text}\n").as_bytes()).unwrap();
+    match (env::var_os(TARGET_VARIABLE), env::var(KIND_VARIABLE)) {
+        (Some(target), Ok(kind)) => {
+            let limit = env::var(LIMIT_VARIABLE).map_or(usize::MAX, |limit| limit.parse().unwrap());
+            receive(&sample(&kind), Path::new(&target), limit, report);
+        }
         _ => {
             let folder = tempfile::tempdir().unwrap();
             let target = folder.path().join("content");
-            receive(&sample("folder"), &target, |_| {});
+            receive(&sample("folder"), &target, usize::MAX, |_| {});
             assert!(read_tree(&target) == sample("folder").tree());
         }
     }
 }
 
-struct Victim {
+struct ReceivingProcess {
     process: Child,
     lines: Receiver<String>,
 }
 
-impl Victim {
-    fn start(kind: &str, target: &Path) -> Self {
-        let mut process = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "kill::victim", "--nocapture", "--test-threads=1"])
-            .env(TARGET, target)
-            .env(KIND, kind)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+impl ReceivingProcess {
+    fn start(kind: &str, target: &Path, limit: Option<usize>) -> Self {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command
+            .args(["--exact", "kill::a_process_receives_all_pieces"])
+            .args(["--nocapture", "--test-threads=1"])
+            .env(TARGET_VARIABLE, target)
+            .env(KIND_VARIABLE, kind)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        if let Some(limit) = limit {
+            command.env(LIMIT_VARIABLE, limit.to_string());
+        }
+        let mut process = command.spawn().unwrap();
         let lines = lines_of(process.stdout.take().unwrap());
-        let victim = Self { process, lines };
-        while victim.lines.recv_timeout(PATIENCE).expect("the victim gets ready") != "ready" {}
-        victim
+        let started = Self { process, lines };
+        while started.next_line() != "ready" {}
+        started
     }
 
-    /// Kills it after a while; what it said until then.
-    fn kill_after(mut self, while_: Duration) -> Vec<String> {
-        thread::sleep(while_);
+    fn next_line(&self) -> String {
+        self.lines.recv_timeout(LINE_TIMEOUT).expect("the process reports its next step")
+    }
+
+    /// Kills the process when it has reported this many pieces. Returns all pieces that it
+    /// reported.
+    fn kill_after_pieces(self, pieces: usize) -> Vec<u32> {
+        let mut reported = Vec::new();
+        while reported.len() < pieces {
+            reported.extend(journaled_piece(&self.next_line()));
+        }
+        let rest = self.kill();
+        reported.extend(rest.iter().filter_map(|line| journaled_piece(line)));
+        reported
+    }
+
+    /// Kills the process and returns the lines that were not read yet.
+    fn kill(mut self) -> Vec<String> {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         self.lines.iter().collect()
     }
+
+    fn wait_until_finished(mut self) {
+        while self.next_line() != "finished" {}
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+fn journaled_piece(line: &str) -> Option<u32> {
+    line.strip_prefix("journaled ")?.parse().ok()
 }
 
 fn lines_of(stdout: ChildStdout) -> Receiver<String> {
@@ -127,31 +180,15 @@ fn lines_of(stdout: ChildStdout) -> Receiver<String> {
     receiver
 }
 
-fn killed_while_receiving(kind: &str) {
+fn kill_while_receiving(kind: &str) {
     let sample = sample(kind);
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("content");
     let mut reported = BTreeSet::new();
-    let mut midway = 0;
-    for round in 0.. {
-        assert!(round < 100, "it never finishes");
-        let victim = Victim::start(kind, &target);
-        let said = victim.kill_after(Duration::from_micros(fastrand::u64(0..15_000)));
-        if said.iter().any(|line| line == "finished") || target.exists() {
-            if midway >= 3 {
-                break;
-            }
-            // The kill came late: once more from the beginning.
-            reported.clear();
-            if target.exists() {
-                clear_leftovers(&sample.info, sample.info_hash, &target).unwrap();
-                remove(&target);
-            }
-            continue;
-        }
-        reported.extend(
-            said.iter().filter_map(|line| line.strip_prefix("journaled ")?.parse::<u32>().ok()),
-        );
+    for round in 0..8 {
+        let limit = fastrand::usize(1..=MAX_PIECES_BEFORE_KILL);
+        let process = ReceivingProcess::start(kind, &target, Some(limit));
+        reported.extend(process.kill_after_pieces(fastrand::usize(0..=limit)));
 
         let (store, have) = open(&sample, &target);
         for piece in &reported {
@@ -162,38 +199,30 @@ fn killed_while_receiving(kind: &str) {
             store.read(sample.info.geometry.range_of(piece), &mut bytes).unwrap();
             assert!(
                 bytes == sample.piece(piece),
-                "round {round}: piece {piece} counts but is not there"
+                "round {round}: piece {piece} counts but has wrong bytes"
             );
         }
-        midway += u32::from(!have.is_empty() && !have.is_full());
+        assert!(!have.is_full(), "round {round}: the download was complete before the kill");
     }
-    assert!(midway >= 3, "killed {midway} times midway");
-    if target.exists() {
-        clear_leftovers(&sample.info, sample.info_hash, &target).unwrap();
-    } else {
-        open(&sample, &target).0.finish().unwrap();
-    }
+    assert!(!reported.is_empty(), "no process journaled a piece before it was killed");
+    ReceivingProcess::start(kind, &target, None).wait_until_finished();
     assert!(read_tree(&target) == sample.tree());
     assert_eq!(names_in(folder.path()), ["content"]);
 }
 
-fn remove(target: &Path) {
-    if target.is_dir() { fs::remove_dir_all(target) } else { fs::remove_file(target) }.unwrap();
+#[test]
+fn a_process_that_is_killed_while_it_receives_a_file_loses_no_journaled_piece() {
+    kill_while_receiving("file");
 }
 
 #[test]
-fn a_file_killed_while_it_is_received() {
-    killed_while_receiving("file");
+fn a_process_that_is_killed_while_it_receives_a_folder_loses_no_journaled_piece() {
+    kill_while_receiving("folder");
 }
 
-#[test]
-fn a_folder_killed_while_it_is_received() {
-    killed_while_receiving("folder");
-}
-
-/// Whatever the moment, the target is the old content or the new, whole; and the next run ends with
-/// the new alone.
-fn killed_while_finishing(kind: &str) {
+/// After a kill at any moment the target is the whole old content or the whole new one, and the
+/// next run leaves only the new one.
+fn kill_while_finishing(kind: &str) {
     let sample = sample(kind);
     let prepared = tempfile::tempdir().unwrap();
     let (store, have) = open(&sample, &prepared.path().join("content"));
@@ -202,7 +231,7 @@ fn killed_while_finishing(kind: &str) {
         store.journal(piece).unwrap();
     }
     drop(store);
-    let old = match kind {
+    let old_target = match kind {
         "file" => Sample::file(100, 100, 3),
         _ => {
             let names: Vec<_> = (0..200).map(|at| format!("old {}/{at}", at % 7)).collect();
@@ -217,36 +246,39 @@ fn killed_while_finishing(kind: &str) {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("content");
         copy(prepared.path(), folder.path());
-        old.lay_out(&target);
-        Victim::start(kind, &target).kill_after(Duration::from_micros(fastrand::u64(0..15_000)));
-        check_after_finishing(folder.path(), &sample, &old);
+        old_target.write_to(&target);
+        let process = ReceivingProcess::start(kind, &target, None);
+        // A random moment; the checks hold for every one.
+        thread::sleep(Duration::from_micros(fastrand::u64(0..15_000)));
+        process.kill();
+        check_after_kill(folder.path(), &sample, &old_target);
     }
 }
 
-fn check_after_finishing(folder: &Path, sample: &Sample, old: &Sample) {
-    let target: PathBuf = folder.join("content");
+fn check_after_kill(folder: &Path, sample: &Sample, old_target: &Sample) {
+    let target = folder.join("content");
     let found = read_tree(&target);
     if found == sample.tree() {
         clear_leftovers(&sample.info, sample.info_hash, &target).unwrap();
     } else {
-        assert!(found == old.tree(), "the target is neither the old nor the new");
+        assert!(found == old_target.tree(), "the target is neither the old nor the new content");
         let (store, have) = open(sample, &target);
         assert!(have.is_full(), "{have:?}");
         store.finish().unwrap();
         assert!(read_tree(&target) == sample.tree());
     }
-    assert_eq!(names_in(folder), ["content"], "nothing is left beside it");
-    // And once more, with nothing to clear.
+    assert_eq!(names_in(folder), ["content"], "nothing is left next to the target");
+    // A second call finds nothing to remove.
     clear_leftovers(&sample.info, sample.info_hash, &target).unwrap();
     assert!(fs::symlink_metadata(&target).is_ok());
 }
 
 #[test]
-fn a_file_killed_while_it_is_put_in_place() {
-    killed_while_finishing("file");
+fn a_process_that_is_killed_while_it_commits_a_file_leaves_the_old_or_the_new_one() {
+    kill_while_finishing("file");
 }
 
 #[test]
-fn a_folder_killed_while_it_is_put_in_place() {
-    killed_while_finishing("folder");
+fn a_process_that_is_killed_while_it_commits_a_folder_leaves_the_old_or_the_new_one() {
+    kill_while_finishing("folder");
 }

@@ -1,4 +1,4 @@
-//! Little room, little permission, few file descriptors.
+//! The store with a full disk, a read-only file system, and few file descriptors.
 
 use std::{
     env, fs,
@@ -13,11 +13,11 @@ use sow_store::{
     verify,
 };
 
-const ALONE: &str = "SOW_STORE_TEST_ALONE";
+/// Set in the process that runs a test by itself, to a folder that it may use.
+const ISOLATED: &str = "SOW_STORE_TEST_ISOLATED";
 
-/// Runs a test of this file again as a process with mounts of its own, where it may mount as it
-/// likes and nothing has to be cleaned up; in there, does what it is for. Needs root or user
-/// namespaces.
+/// Runs a test of this file again in a process with its own mount namespace, where it may mount
+/// file systems without cleaning up. In that process, runs `test`. Needs root or user namespaces.
 fn with_own_mounts(name: &str, test: impl FnOnce()) {
     let rights: &[&str] =
         if geteuid().is_root() { &["--mount"] } else { &["--user", "--map-root-user", "--mount"] };
@@ -26,35 +26,37 @@ fn with_own_mounts(name: &str, test: impl FnOnce()) {
     run_again(command, name, test);
 }
 
-/// Runs a test of this file by a command, with a folder for its use; in there, does what it is for.
+/// Runs a test of this file again through a command. In that process, runs `test`.
 fn run_again(mut command: Command, name: &str, test: impl FnOnce()) {
-    if env::var_os(ALONE).is_some() {
+    if env::var_os(ISOLATED).is_some() {
         return test();
     }
     let folder = tempfile::tempdir().unwrap();
-    command.args(["--exact", &format!("limits::{name}"), "--nocapture"]).env(ALONE, folder.path());
+    command
+        .args(["--exact", &format!("limits::{name}"), "--nocapture"])
+        .env(ISOLATED, folder.path());
     let done = command.output();
     let done = done.expect("unshare (util-linux) can be run");
-    let said = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
+    let output_text = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
     assert!(
-        done.status.success() && said.contains("1 passed"),
-        "{name} in a process of its own: {said}"
+        done.status.success() && output_text.contains("1 passed"),
+        "{name} in a process of its own: {output_text}"
     );
 }
 
-/// A tmpfs, for a test that has its own mounts.
-fn tmpfs(size: &str) -> PathBuf {
-    let folder = PathBuf::from(env::var_os(ALONE).unwrap());
+/// Mounts a tmpfs in a process with its own mounts.
+fn mount_tmpfs(size: &str) -> PathBuf {
+    let folder = PathBuf::from(env::var_os(ISOLATED).unwrap());
     mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "sow-test"], &folder);
     folder
 }
 
 fn mount(arguments: &[&str], path: &Path) {
     let done = Command::new("mount").args(arguments).arg(path).output().expect("mount can be run");
-    let said = String::from_utf8_lossy(&done.stderr);
+    let output_text = String::from_utf8_lossy(&done.stderr);
     assert!(
         done.status.success(),
-        "this test mounts a tmpfs, for which it needs root or user namespaces: {said}"
+        "this test mounts a tmpfs, for which it needs root or user namespaces: {output_text}"
     );
 }
 
@@ -64,26 +66,26 @@ fn receive(sample: &Sample, target: &Path) -> Result<Store, StoreError> {
         .map(|(store, _)| store.into())
 }
 
-fn put(store: &Store, sample: &Sample, piece: u32) -> Result<(), StoreError> {
+fn write_and_journal(store: &Store, sample: &Sample, piece: u32) -> Result<(), StoreError> {
     store.write_piece(piece, &sample.blocks(piece, 16_384))?;
     store.journal(piece)
 }
 
 #[test]
-fn content_that_does_not_fit_is_refused_before_a_byte_is_fetched() {
+fn content_that_does_not_fit_is_rejected_before_the_download() {
     with_own_mounts(
-        "content_that_does_not_fit_is_refused_before_a_byte_is_fetched",
-        refuse_what_does_not_fit,
+        "content_that_does_not_fit_is_rejected_before_the_download",
+        reject_content_that_does_not_fit,
     );
 }
 
-fn refuse_what_does_not_fit() {
-    let disk = tmpfs("2m");
+fn reject_content_that_does_not_fit() {
+    let disk = mount_tmpfs("2m");
     let files = [("a", 1_000_000, false), ("b", 1_500_000, false)];
     for sample in [Sample::file(2_500_000, 32_768, 1), Sample::folder(&files, 32_768, 2)] {
         let error = receive(&sample, &disk.join("content")).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::DiskFull);
-        let StoreError::NoRoom { path, needed, free } = &error else { panic!("{error}") };
+        let StoreError::NoSpace { path, needed, free } = &error else { panic!("{error}") };
         assert_eq!((path, *needed), (&disk.join("content"), 2_500_000));
         assert!((1_900_000..=2 << 20).contains(free), "{error}");
         assert!(names_in(&disk).is_empty(), "nothing is left behind");
@@ -93,64 +95,64 @@ fn refuse_what_does_not_fit() {
 }
 
 #[test]
-fn a_disk_that_fills_up_loses_nothing_that_counts() {
-    with_own_mounts("a_disk_that_fills_up_loses_nothing_that_counts", fill_up_the_disk);
+fn a_full_disk_loses_no_journaled_piece() {
+    with_own_mounts("a_full_disk_loses_no_journaled_piece", fill_the_disk);
 }
 
-fn fill_up_the_disk() {
-    let disk = tmpfs("4m");
+fn fill_the_disk() {
+    let disk = mount_tmpfs("4m");
     let sample = Sample::file(3_000_000, 32_768, 1);
     let target = disk.join("content");
     let store = receive(&sample, &target).unwrap();
-    (0..40).for_each(|piece| put(&store, &sample, piece).unwrap());
-    let hog = disk.join("hog");
-    let filled = fs::write(&hog, vec![1; 4 << 20]);
+    (0..40).for_each(|piece| write_and_journal(&store, &sample, piece).unwrap());
+    let filler = disk.join("filler");
+    let filled = fs::write(&filler, vec![1; 4 << 20]);
     assert_eq!(filled.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
 
-    let error = put(&store, &sample, 50).unwrap_err();
+    let error = write_and_journal(&store, &sample, 50).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::DiskFull, "{error}");
     assert!(error.to_string().contains("content.sow-part"), "{error}");
     drop(store);
 
-    fs::remove_file(&hog).unwrap();
+    fs::remove_file(&filler).unwrap();
     let options = ReceiveOptions::default();
     let (store, have) =
         DiskStore::receive(&sample.info, sample.info_hash, &target, &options).unwrap();
     let store = Store::from(store);
     assert_eq!(have.iter().collect::<Vec<_>>(), (0..40).collect::<Vec<_>>());
-    (40..have.len()).for_each(|piece| put(&store, &sample, piece).unwrap());
-    // Less is free now than the content is long, but all of it is there.
+    (40..have.len()).for_each(|piece| write_and_journal(&store, &sample, piece).unwrap());
+    // The free space is smaller than the content, but all of the content is on the disk already.
     drop(store);
     receive(&sample, &target).unwrap().finish().unwrap();
     assert!(read_tree(&target) == sample.tree());
 }
 
 #[test]
-fn a_file_system_for_reading_only_is_named_as_that() {
+fn a_read_only_file_system_has_its_own_error() {
     with_own_mounts(
-        "a_file_system_for_reading_only_is_named_as_that",
-        receive_where_nothing_can_be_written,
+        "a_read_only_file_system_has_its_own_error",
+        receive_on_a_read_only_file_system,
     );
 }
 
-fn receive_where_nothing_can_be_written() {
-    let disk = tmpfs("4m");
+fn receive_on_a_read_only_file_system() {
+    let disk = mount_tmpfs("4m");
     let sample = Sample::file(100_000, 32_768, 1);
-    sample.lay_out(&disk.join("there"));
+    sample.write_to(&disk.join("existing"));
     mount(&["-t", "tmpfs", "-o", "remount,ro", "sow-test"], &disk);
     let error = receive(&sample, &disk.join("content")).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::ReadOnly, "{error}");
     let error = DiskStore::receive_unnamed(&sample.info, &disk).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::ReadOnly, "{error}");
-    // To share from it is fine.
-    assert!(DiskStore::serve(&sample.info, &disk.join("there")).is_ok());
+    // Serving from it works.
+    assert!(DiskStore::serve(&sample.info, &disk.join("existing")).is_ok());
 }
 
-/// 2,000 files with 40 file descriptors. The limit is for a whole process.
+/// 2,000 files with 40 file descriptors, in a process of its own since the limit is per process.
 #[test]
-fn thousands_of_files_with_few_descriptors() {
+fn thousands_of_files_need_few_file_descriptors() {
     let command = Command::new(env::current_exe().unwrap());
-    run_again(command, "thousands_of_files_with_few_descriptors", || {
+    run_again(command, "thousands_of_files_need_few_file_descriptors", || {
         let hard = getrlimit(Resource::Nofile).maximum;
         setrlimit(Resource::Nofile, Rlimit { current: Some(40), maximum: hard }).unwrap();
         receive_and_share_thousands_of_files();
@@ -168,7 +170,7 @@ fn receive_and_share_thousands_of_files() {
     let store = receive(&sample, &target).unwrap();
     let pieces = sample.info.geometry.pieces();
     for piece in (0..pieces).rev() {
-        put(&store, &sample, piece).unwrap();
+        write_and_journal(&store, &sample, piece).unwrap();
         if piece % 50 == 0 {
             store.sync().unwrap();
         }
@@ -176,8 +178,7 @@ fn receive_and_share_thousands_of_files() {
     store.finish().unwrap();
     assert!(read_tree(&target) == sample.tree());
 
-    // Segments hold their files open, however few may be: 25 of them with descriptors for 10 in the
-    // cache.
+    // 25 segments keep their files open, although the cache holds only 10.
     let held: Vec<_> =
         (0..25).map(|at| store.segments(at * 100_000..at * 100_000 + 1).unwrap()).collect();
     assert!(held.iter().flatten().all(|segment| matches!(segment, Segment::File { .. })));

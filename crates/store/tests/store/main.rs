@@ -1,4 +1,4 @@
-//! The store as its users see it: content that is received, interrupted, put in place, served,
+//! The public interface of the store: content that is received, interrupted, committed, served,
 //! hashed and verified.
 
 mod conformance;

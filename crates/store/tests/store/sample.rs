@@ -1,4 +1,4 @@
-//! Content for tests: made from a seed, with its metainfo, and ways to look at what became of it.
+//! Content for tests, made from a seed, with its metainfo, and functions that read files back.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use sow_content::{
     metainfo::{FileEntry, Files, Metainfo},
 };
 
-/// Content, all of it in memory, and what describes it.
+/// Content in memory and its metainfo.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
     pub(crate) info: Info,
@@ -21,7 +21,7 @@ pub(crate) struct Sample {
     pub(crate) bytes: Bytes,
 }
 
-/// A file of a folder: path, length, padding.
+/// A file of a folder: its path, its length, and whether it is padding.
 pub(crate) type FileSpec<'a> = (&'a str, u64, bool);
 
 impl Sample {
@@ -59,12 +59,12 @@ impl Sample {
         Self { info, info_hash, bytes: bytes.into() }
     }
 
-    /// The bytes of a piece, cut into blocks at `cut` bytes.
-    pub(crate) fn blocks(&self, piece: u32, cut: usize) -> Vec<Bytes> {
+    /// The bytes of a piece in blocks of `block_length` bytes.
+    pub(crate) fn blocks(&self, piece: u32, block_length: usize) -> Vec<Bytes> {
         let piece = self.piece(piece);
         (0..piece.len())
-            .step_by(cut)
-            .map(|at| piece.slice(at..(at + cut).min(piece.len())))
+            .step_by(block_length)
+            .map(|at| piece.slice(at..(at + block_length).min(piece.len())))
             .collect()
     }
 
@@ -73,8 +73,7 @@ impl Sample {
         self.bytes.slice(range.start as usize..range.end as usize)
     }
 
-    /// What has to be on the disk when the content is in place: relative path (empty for a single
-    /// file) and bytes.
+    /// The files that the finished content has: relative path (empty for a single file) and bytes.
     pub(crate) fn tree(&self) -> BTreeMap<PathBuf, Bytes> {
         let spans = self.info.file_spans().filter(|span| !span.padding);
         spans
@@ -85,8 +84,8 @@ impl Sample {
             .collect()
     }
 
-    /// Puts the content on the disk as it should be.
-    pub(crate) fn lay_out(&self, path: &Path) {
+    /// Writes the finished content to `path`.
+    pub(crate) fn write_to(&self, path: &Path) {
         for (name, bytes) in self.tree() {
             let path = if name.as_os_str().is_empty() { path.to_owned() } else { path.join(name) };
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -95,7 +94,7 @@ impl Sample {
     }
 }
 
-/// What is on the disk at `path`: every file below it, or itself when it is one.
+/// All files below `path`, or `path` itself if it is a file.
 pub(crate) fn read_tree(path: &Path) -> BTreeMap<PathBuf, Bytes> {
     fn walk(root: &Path, path: &Path, tree: &mut BTreeMap<PathBuf, Bytes>) {
         if path.is_dir() {
@@ -124,7 +123,7 @@ pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Copies a file or a folder with everything in it.
+/// Copies a file, or a folder with all its contents.
 pub(crate) fn copy(from: &Path, to: &Path) {
     if from.is_dir() {
         fs::create_dir_all(to).unwrap();
@@ -137,7 +136,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Bytes that do not repeat.
+/// Random bytes.
 pub(crate) fn random(length: u64, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; length as usize];
     fastrand::Rng::with_seed(seed).fill(&mut bytes);

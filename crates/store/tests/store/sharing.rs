@@ -1,4 +1,4 @@
-//! What there is to share at a path, its hashes, and whether something is what it should be.
+//! Sharing: finding the files at a path, hashing them, and comparing files with a metainfo.
 
 use std::{
     fs,
@@ -6,6 +6,7 @@ use std::{
     os::unix::{ffi::OsStrExt, fs::symlink, net::UnixListener},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::{Duration, SystemTime},
 };
 
 use crate::sample::{Sample, random};
@@ -13,7 +14,7 @@ use proptest::prelude::*;
 use sow_content::{Bitfield, metainfo::Files};
 use sow_store::{StoreError, StoreErrorKind, hash_content, scan, verify};
 
-/// A folder `shared` to fill, inside a temporary one.
+/// An empty folder `shared` inside a temporary one.
 fn shared() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shared");
@@ -77,17 +78,17 @@ fn links_inside_the_folder_count_as_what_they_point_to() {
 }
 
 #[test]
-fn links_that_lead_nowhere_good_are_named() {
+fn links_that_cannot_be_shared_are_errors() {
     let cases: [(&str, &str); 4] = [
         ("../outside", "leaves the folder"),
         ("/etc", "leaves the folder"),
-        (".", "leads back"),
+        (".", "a folder around it"),
         ("gone", "does not exist"),
     ];
     for (to, message) in cases {
         let (folder, path) = shared();
         write(folder.path().join("outside"), b"secret");
-        // A folder whose name begins like the shared one's is outside all the same.
+        // This folder is outside, although its name begins with the name of the shared folder.
         write(folder.path().join("shared too/file"), b"secret");
         write(path.join("fine"), b"1");
         symlink(to, path.join("link")).unwrap();
@@ -103,7 +104,7 @@ fn links_that_lead_nowhere_good_are_named() {
 }
 
 #[test]
-fn what_cannot_be_shared_is_named() {
+fn a_path_that_cannot_be_shared_is_an_error() {
     let (_folder, path) = shared();
     let error = scan(&path).unwrap_err();
     assert!(matches!(error, StoreError::EmptyFolder { .. }), "{error}");
@@ -131,13 +132,14 @@ fn what_cannot_be_shared_is_named() {
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_hashed_is_noticed() {
+fn a_file_that_changed_since_the_scan_is_noticed() {
     let (_folder, path) = shared();
     for change in [&b"shorter"[..], b"of the same size!", b"a good deal longer than it was"] {
         write(path.join("a"), b"some bytes in it.");
+        // The change must not fall into the same tick of the file system's clock.
+        let file = fs::OpenOptions::new().write(true).open(path.join("a")).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(10)).unwrap();
         let plan = scan(&path).unwrap();
-        // Not the same tick of the file system's clock.
-        std::thread::sleep(std::time::Duration::from_millis(20));
         write(path.join("a"), change);
         let error = hash_content(&plan, 16_384, 1, &|_| {}, &AtomicBool::new(false)).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Changed, "{error}");
@@ -145,26 +147,26 @@ fn a_file_that_changes_while_it_is_hashed_is_noticed() {
 }
 
 #[test]
-fn hashing_can_be_called_off_and_tells_how_far_it_is() {
+fn hashing_can_be_cancelled_and_reports_its_progress() {
     let (_folder, path) = shared();
     write(path.join("a"), &random(20_000_000, 1));
     let plan = scan(&path).unwrap();
     let cancel = AtomicBool::new(false);
-    let most = AtomicU64::new(0);
+    let max_reported = AtomicU64::new(0);
     let progress = |bytes| {
-        most.fetch_max(bytes, Ordering::Relaxed);
+        max_reported.fetch_max(bytes, Ordering::Relaxed);
         cancel.store(true, Ordering::Relaxed);
     };
     assert!(matches!(
         hash_content(&plan, 1 << 20, 2, &progress, &cancel),
         Err(StoreError::Cancelled)
     ));
-    assert!((1..2_000_000).contains(&most.load(Ordering::Relaxed)));
+    assert!((1..2_000_000).contains(&max_reported.load(Ordering::Relaxed)));
     let progress = |bytes| {
-        most.fetch_max(bytes, Ordering::Relaxed);
+        max_reported.fetch_max(bytes, Ordering::Relaxed);
     };
     hash_content(&plan, 1 << 20, 2, &progress, &AtomicBool::new(false)).unwrap();
-    assert_eq!(most.load(Ordering::Relaxed), 20_000_000);
+    assert_eq!(max_reported.load(Ordering::Relaxed), 20_000_000);
 }
 
 #[test]
@@ -178,7 +180,7 @@ fn a_copy_is_compared_file_by_file_and_piece_by_piece() {
     ];
     let sample = Sample::folder(&files, 1000, 1);
     let (_folder, path) = shared();
-    sample.lay_out(&path);
+    sample.write_to(&path);
     let check = || verify(&sample.info, &path, 2, &|_| {}, &AtomicBool::new(false)).unwrap();
     let without = |lost: std::ops::Range<u32>| {
         let mut set = Bitfield::full(sample.info.geometry.pieces());
@@ -186,31 +188,31 @@ fn a_copy_is_compared_file_by_file_and_piece_by_piece() {
         set
     };
     assert!(check().is_identical());
-    write(path.join("another"), b"that nobody asked about");
+    write(path.join("another"), b"not in the metainfo");
     assert!(check().is_identical());
 
     let mut bytes = fs::read(path.join("b/c")).unwrap();
     bytes[950] ^= 1;
     write(path.join("b/c"), &bytes);
-    assert_eq!((check().have, check().misfits.len()), (without(11..12), 0));
+    assert_eq!((check().have, check().mismatched.len()), (without(11..12), 0));
     assert!(!check().is_identical());
 
-    sample.lay_out(&path);
+    sample.write_to(&path);
     fs::write(path.join("b/c"), &fs::read(path.join("b/c")).unwrap()[..9_899]).unwrap();
-    assert_eq!((check().have, check().misfits), (without(19..20), vec![path.join("b/c")]));
+    assert_eq!((check().have, check().mismatched), (without(19..20), vec![path.join("b/c")]));
     fs::remove_file(path.join("b/c")).unwrap();
-    assert_eq!((check().have, check().misfits), (without(10..20), vec![path.join("b/c")]));
-    sample.lay_out(&path);
+    assert_eq!((check().have, check().mismatched), (without(10..20), vec![path.join("b/c")]));
+    sample.write_to(&path);
     fs::OpenOptions::new().append(true).open(path.join("b/c")).unwrap().write_all(b"more").unwrap();
-    assert_eq!((check().have, check().misfits), (without(0..0), vec![path.join("b/c")]));
-    assert!(!check().is_identical(), "too long is not identical");
+    assert_eq!((check().have, check().mismatched), (without(0..0), vec![path.join("b/c")]));
+    assert!(!check().is_identical(), "a file that is too long is not identical");
 
-    sample.lay_out(&path);
+    sample.write_to(&path);
     fs::remove_file(path.join("b/empty")).unwrap();
-    assert_eq!((check().have, check().misfits), (without(0..0), vec![path.join("b/empty")]));
+    assert_eq!((check().have, check().mismatched), (without(0..0), vec![path.join("b/empty")]));
     assert!(!check().is_identical());
     fs::create_dir(path.join("b/empty")).unwrap();
-    assert!(!check().is_identical(), "a folder is no file");
+    assert!(!check().is_identical(), "a folder is not a file");
 
     let file = Sample::file(10, 10, 1);
     let error = verify(&file.info, &path, 1, &|_| {}, &AtomicBool::new(false)).unwrap_err();
@@ -223,8 +225,7 @@ fn a_copy_is_compared_file_by_file_and_piece_by_piece() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Whatever the files, the piece length and the number of threads: the hashes are those of the
-    /// pieces.
+    /// For any files, piece length and number of threads, the hashes are those of the pieces.
     #[test]
     fn hashes_are_those_of_the_pieces(
         lengths in prop::collection::vec(prop_oneof![0u64..3, 0u64..600_000], 1..6),
@@ -233,15 +234,17 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let names: Vec<_> = (0..lengths.len()).map(|at| format!("{at}")).collect();
-        let specs: Vec<_> = names.iter().zip(&lengths).map(|(name, length)| (name.as_str(), *length, false)).collect();
+        let files = names.iter().zip(&lengths);
+        let specs: Vec<_> = files.map(|(name, length)| (name.as_str(), *length, false)).collect();
         let sample = Sample::folder(&specs, piece_length, seed);
         let (_folder, path) = shared();
-        sample.lay_out(&path);
+        sample.write_to(&path);
         let plan = scan(&path).unwrap();
         prop_assert_eq!(plan.files(), &sample.info.files);
-        let hashes = hash_content(&plan, piece_length as u32, threads, &|_| {}, &AtomicBool::new(false)).unwrap();
+        let cancel = AtomicBool::new(false);
+        let hashes = hash_content(&plan, piece_length as u32, threads, &|_| {}, &cancel).unwrap();
         prop_assert!(hashes == sample.info.piece_hashes);
-        let found = verify(&sample.info, &path, threads, &|_| (), &AtomicBool::new(false)).unwrap();
+        let found = verify(&sample.info, &path, threads, &|_| (), &cancel).unwrap();
         prop_assert!(found.is_identical());
     }
 }

@@ -1,4 +1,4 @@
-//! What is at the target, or in its way, and who else wants it.
+//! The target: when it exists, has another type, or is received by several processes at once.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ fn receive(sample: &Sample, target: &Path, overwrite: bool) -> Result<Store, Sto
         .map(|(store, _)| store.into())
 }
 
-fn fill(store: &Store, sample: &Sample) {
+fn write_all_pieces(store: &Store, sample: &Sample) {
     for piece in 0..sample.info.geometry.pieces() {
         store.write_piece(piece, &sample.blocks(piece, 16_384)).unwrap();
         store.journal(piece).unwrap();
@@ -33,24 +33,24 @@ fn fill(store: &Store, sample: &Sample) {
 }
 
 #[test]
-fn an_existing_target_is_left_alone() {
+fn an_existing_target_is_not_changed() {
     for sample in [file(), folder()] {
-        let place = tempfile::tempdir().unwrap();
-        let target = place.path().join("content");
-        sample.lay_out(&target);
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("content");
+        sample.write_to(&target);
         let error = receive(&sample, &target, false).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Exists, "{error}");
-        assert_eq!(names_in(place.path()), ["content"]);
+        assert_eq!(names_in(dir.path()), ["content"]);
     }
 }
 
 #[test]
-fn a_target_that_appears_meanwhile_is_left_alone() {
+fn a_target_that_appears_during_the_download_is_not_changed() {
     for sample in [file(), folder()] {
-        let place = tempfile::tempdir().unwrap();
-        let target = place.path().join("content");
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("content");
         let store = receive(&sample, &target, false).unwrap();
-        fill(&store, &sample);
+        write_all_pieces(&store, &sample);
         let mine = if sample.tree().len() == 1 { target.clone() } else { target.join("mine") };
         fs::create_dir_all(mine.parent().unwrap()).unwrap();
         fs::write(&mine, "mine").unwrap();
@@ -58,38 +58,38 @@ fn a_target_that_appears_meanwhile_is_left_alone() {
         assert_eq!(error.kind(), StoreErrorKind::Exists, "{error}");
         assert_eq!(fs::read(&mine).unwrap(), b"mine");
         drop(store);
-        // Nothing is lost: with permission to replace it, it goes on from there.
+        // Nothing is lost: a run that may replace the target resumes.
         receive(&sample, &target, true).unwrap().finish().unwrap();
         assert!(read_tree(&target) == sample.tree());
-        assert_eq!(names_in(place.path()), ["content"]);
+        assert_eq!(names_in(dir.path()), ["content"]);
     }
 }
 
 #[test]
-fn an_existing_target_is_replaced_when_that_is_asked_for() {
+fn an_existing_target_is_replaced_with_overwrite() {
     for sample in [file(), folder()] {
-        let place = tempfile::tempdir().unwrap();
-        let target = place.path().join("content");
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("content");
         let old = if sample.tree().len() == 1 { target.clone() } else { target.join("x/old") };
         fs::create_dir_all(old.parent().unwrap()).unwrap();
         fs::write(&old, "old").unwrap();
         let store = receive(&sample, &target, true).unwrap();
-        fill(&store, &sample);
-        assert_eq!(fs::read(&old).unwrap(), b"old", "untouched until the new one is whole");
+        write_all_pieces(&store, &sample);
+        assert_eq!(fs::read(&old).unwrap(), b"old", "unchanged until the new content is complete");
         assert_eq!(store.finish().unwrap(), Some(target.clone()));
         assert!(read_tree(&target) == sample.tree());
-        assert_eq!(names_in(place.path()), ["content"]);
+        assert_eq!(names_in(dir.path()), ["content"]);
         let mut first = [0; 1000];
         store.read(0..1000, &mut first).unwrap();
-        assert!(first == sample.bytes[..1000], "it is served on from its new place");
+        assert!(first == sample.bytes[..1000], "the store reads from the target now");
     }
 }
 
 #[test]
 fn a_target_of_another_kind_is_never_replaced() {
     for overwrite in [false, true] {
-        let place = tempfile::tempdir().unwrap();
-        let target = place.path().join("content");
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("content");
         fs::create_dir(&target).unwrap();
         let error = receive(&file(), &target, overwrite).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unsuitable, "{error}");
@@ -101,11 +101,11 @@ fn a_target_of_another_kind_is_never_replaced() {
         assert!(error.to_string().ends_with("is a file, not a folder"), "{error}");
         fs::remove_file(&target).unwrap();
 
-        fs::create_dir(place.path().join("real")).unwrap();
-        symlink(place.path().join("real"), &target).unwrap();
+        fs::create_dir(dir.path().join("real")).unwrap();
+        symlink(dir.path().join("real"), &target).unwrap();
         let error = receive(&folder(), &target, overwrite).unwrap_err();
         assert!(error.to_string().ends_with("is a symbolic link, not a folder"), "{error}");
-        assert_eq!(names_in(place.path()), ["content", "real"]);
+        assert_eq!(names_in(dir.path()), ["content", "real"]);
 
         fs::remove_file(&target).unwrap();
         let _socket = UnixListener::bind(&target).unwrap();
@@ -116,55 +116,55 @@ fn a_target_of_another_kind_is_never_replaced() {
 
 #[test]
 fn a_link_at_the_target_is_replaced_and_not_followed() {
-    let place = tempfile::tempdir().unwrap();
-    let target = place.path().join("content");
-    fs::write(place.path().join("precious"), "precious").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("content");
+    fs::write(dir.path().join("precious"), "precious").unwrap();
     symlink("precious", &target).unwrap();
     let store = receive(&file(), &target, true).unwrap();
-    fill(&store, &file());
+    write_all_pieces(&store, &file());
     store.finish().unwrap();
     assert!(fs::symlink_metadata(&target).unwrap().is_file());
-    assert_eq!(fs::read(place.path().join("precious")).unwrap(), b"precious");
+    assert_eq!(fs::read(dir.path().join("precious")).unwrap(), b"precious");
 }
 
 #[test]
-fn the_folder_of_the_target_has_to_be_there() {
-    let place = tempfile::tempdir().unwrap();
-    let error = receive(&file(), &place.path().join("missing/content"), false).unwrap_err();
+fn the_folder_of_the_target_must_exist() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = receive(&file(), &dir.path().join("missing/content"), false).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Missing);
     assert!(error.to_string().ends_with("missing does not exist"), "{error}");
 
-    fs::write(place.path().join("file"), "").unwrap();
-    let error = receive(&file(), &place.path().join("file/content"), false).unwrap_err();
+    fs::write(dir.path().join("file"), "").unwrap();
+    let error = receive(&file(), &dir.path().join("file/content"), false).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unsuitable, "{error}");
     for nameless in ["/", "..", "."] {
         let error = receive(&file(), Path::new(nameless), false).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unsuitable, "{error}");
     }
-    let error = receive(&file(), &place.path().join("x".repeat(256)), false).unwrap_err();
+    let error = receive(&file(), &dir.path().join("x".repeat(256)), false).unwrap_err();
     assert!(error.to_string().contains("256 bytes"), "{error}");
-    assert_eq!(names_in(place.path()), ["file"]);
+    assert_eq!(names_in(dir.path()), ["file"]);
 }
 
 #[test]
-fn the_longest_name_there_is() {
+fn a_target_can_have_the_longest_possible_name() {
     for sample in [file(), folder()] {
-        let place = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let name = "é".repeat(127) + "x";
-        let target = place.path().join(&name);
+        let target = dir.path().join(&name);
         let store = receive(&sample, &target, false).unwrap();
-        fill(&store, &sample);
+        write_all_pieces(&store, &sample);
         store.finish().unwrap();
         assert!(read_tree(&target) == sample.tree());
-        assert_eq!(names_in(place.path()), [name]);
+        assert_eq!(names_in(dir.path()), [name]);
     }
 }
 
 #[test]
-fn two_at_once_are_one_too_many() {
+fn a_target_is_received_only_once_at_a_time() {
     for sample in [file(), folder()] {
-        let place = tempfile::tempdir().unwrap();
-        let target = place.path().join("content");
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("content");
         let first = receive(&sample, &target, false).unwrap();
         for overwrite in [false, true] {
             let error = receive(&sample, &target, overwrite).unwrap_err();
@@ -173,9 +173,9 @@ fn two_at_once_are_one_too_many() {
         }
         let error = clear_leftovers(&sample.info, sample.info_hash, &target).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Locked);
-        fill(&first, &sample);
+        write_all_pieces(&first, &sample);
         first.finish().unwrap();
-        // The first one still serves; it does not hold the target any more.
+        // The first store can still be read, but has released the target.
         let error = receive(&sample, &target, false).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Exists);
         drop(receive(&sample, &target, true).unwrap());
@@ -183,14 +183,13 @@ fn two_at_once_are_one_too_many() {
     }
 }
 
-/// Many that open, fill and finish the same target at the same time: one at a time gets it, and it
-/// is right in the end.
+/// Several threads open, write and finish the same target at the same time.
 #[test]
-fn a_race_for_one_target() {
+fn one_of_several_racing_receivers_finishes_the_target() {
     let sample = Arc::new(Sample::file(200_000, 16_384, 3));
     for _ in 0..20 {
-        let place = tempfile::tempdir().unwrap();
-        let target = place.path().join("content");
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("content");
         let start = Barrier::new(4);
         let finished: usize = thread::scope(|scope| {
             let racers: Vec<_> = (0..4)
@@ -199,7 +198,7 @@ fn a_race_for_one_target() {
                         start.wait();
                         match receive(&sample, &target, false) {
                             Ok(store) => {
-                                fill(&store, &sample);
+                                write_all_pieces(&store, &sample);
                                 store.finish().unwrap();
                                 1
                             }
@@ -219,40 +218,40 @@ fn a_race_for_one_target() {
         });
         assert_eq!(finished, 1);
         assert!(read_tree(&target) == sample.tree());
-        assert_eq!(names_in(place.path()), ["content"]);
+        assert_eq!(names_in(dir.path()), ["content"]);
     }
 }
 
 #[test]
-fn leftovers_that_can_be_gone_on_with_are_kept() {
+fn leftovers_that_a_download_can_resume_are_kept() {
     let sample = file();
-    let place = tempfile::tempdir().unwrap();
-    let target = place.path().join("content");
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("content");
     drop(receive(&sample, &target, false).unwrap());
-    sample.lay_out(&target);
+    sample.write_to(&target);
     clear_leftovers(&sample.info, sample.info_hash, &target).unwrap();
-    assert_eq!(names_in(place.path()), ["content", "content.sow-part", "content.sow-part.journal"]);
-    // A journal alone is of no use to anybody.
-    fs::remove_file(place.path().join("content.sow-part")).unwrap();
+    assert_eq!(names_in(dir.path()), ["content", "content.sow-part", "content.sow-part.journal"]);
+    // A journal without a part is useless.
+    fs::remove_file(dir.path().join("content.sow-part")).unwrap();
     let other = Sample::file(10, 10, 9);
     clear_leftovers(&other.info, other.info_hash, &target).unwrap();
     assert_eq!(
-        names_in(place.path()),
+        names_in(dir.path()),
         ["content", "content.sow-part.journal"],
-        "not this content's"
+        "the journal belongs to other content"
     );
     clear_leftovers(&sample.info, sample.info_hash, &target).unwrap();
-    assert_eq!(names_in(place.path()), ["content"]);
+    assert_eq!(names_in(dir.path()), ["content"]);
 }
 
 #[test]
-fn to_serve_needs_files_of_the_right_lengths() {
-    let place = tempfile::tempdir().unwrap();
+fn serving_needs_files_of_the_right_lengths() {
+    let dir = tempfile::tempdir().unwrap();
     for sample in [file(), folder()] {
-        let path = place.path().join("content");
+        let path = dir.path().join("content");
         let error = DiskStore::serve(&sample.info, &path).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Missing, "{error}");
-        sample.lay_out(&path);
+        sample.write_to(&path);
         let store = Store::from(DiskStore::serve(&sample.info, &path).unwrap());
         assert!(matches!(store.journal(0), Err(StoreError::NotWritable { .. })));
         assert!(matches!(

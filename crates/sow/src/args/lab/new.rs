@@ -1,4 +1,4 @@
-//! `sow lab new` as it is typed.
+//! The options of `sow lab new`.
 
 use std::path::PathBuf;
 
@@ -8,28 +8,35 @@ use sow_lab::scenario;
 /// `sow lab new`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file is that of a built-in experiment; its comments say why its figures are what they are. Those of cs-vs-p2p also say what the keys \
-mean that all experiments have, half-and-half has several origins, slow-origin links that differ, churn receivers that come and go. \
-A file that is there is never overwritten.
+Writes the scenario of a built-in experiment; its comments explain its values. The comments of \
+cs-vs-p2p also explain the keys that all experiments have. half-and-half shows several origins, \
+slow-origin shows links that differ, churn shows receivers that join and leave. An existing file \
+is never overwritten.
 
 Examples:
   sow lab new my-test
   sow lab new slow-links --from mixed-links
   sow lab new --from engines -o -")]
 pub(crate) struct NewArgs {
-    /// What the scenario is called: the file is NAME.toml [default: as the experiment].
+    /// The name of the scenario: the file is NAME.toml [default: the name of the experiment].
     #[arg(value_name = "NAME", value_parser = scenario_name)]
     pub(crate) name: Option<String>,
     /// The experiment to start from.
-    #[arg(long, env = "SOW_FROM", value_name = "EXPERIMENT", default_value = "cs-vs-p2p", value_parser = PossibleValuesParser::new(scenario::NAMES))]
+    #[arg(
+        long,
+        env = "SOW_FROM",
+        value_name = "EXPERIMENT",
+        default_value = "cs-vs-p2p",
+        value_parser = PossibleValuesParser::new(scenario::NAMES)
+    )]
     pub(crate) from: String,
-    /// Where to put the file; - is standard output.
+    /// Write to this file; - is standard output.
     #[arg(short, long, env = "SOW_OUT", value_name = "FILE", conflicts_with = "name")]
     pub(crate) out: Option<PathBuf>,
 }
 
 impl NewArgs {
-    /// Where the file is to go.
+    /// The path of the new file.
     pub(crate) fn path(&self) -> PathBuf {
         let name = self.name.as_ref().unwrap_or(&self.from);
         self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.toml")))
@@ -39,7 +46,7 @@ impl NewArgs {
 fn scenario_name(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     if !(1..=64).contains(&text.len()) || !text.chars().all(plain) || text.starts_with('-') {
-        return Err("write letters, digits, - and _; for a path use --out".to_owned());
+        return Err("a name has letters, digits, - and _; for a path use --out".to_owned());
     }
     Ok(text.to_owned())
 }

@@ -1,4 +1,4 @@
-//! `sow lab run` as it is typed.
+//! The options of `sow lab run`, and the scenario that they describe.
 
 use std::path::{Path, PathBuf};
 
@@ -13,10 +13,10 @@ use sow_lab::{
 #[command(after_help = format!("\
 EXPERIMENT is one of {}, or a file like those (sow lab new writes one).
 
-Every run gets fresh programs on a network that is built for the experiment and measured first. Copies are compared with the \
-original byte by byte. What was seen is in the folder as JSON lines (records.jsonl), and a report is made of it in the end, as by \
-`sow lab report`. Interrupted, the same command goes on where it was. Ends with 0 when every run came to its end with right copies, \
-with 1 when one did not.
+Every run starts new processes on a network that is built for the experiment and measured first. \
+Copies are compared with the original byte by byte. The folder gets the measurements as JSON lines \
+(records.jsonl) and a report, as by `sow lab report`. After an interruption, the same command \
+continues with the next run. Exits with code 0 if every run ended with correct copies, else with 1.
 
 Examples:
   sow lab run smoke
@@ -24,48 +24,61 @@ Examples:
   sow lab run engines --modes swarm,libtorrent,aria2 --users 5,20 --out results
   sow lab run my-experiment.toml --jobs 2", NAMES.join(", ")))]
 pub(crate) struct RunArgs {
-    /// The name of an experiment, or a file that says what is to be done.
+    /// The name of an experiment, or a scenario file.
     #[arg(value_name = "EXPERIMENT|FILE.toml")]
-    what: String,
-    /// How many receivers there are, each number a run of its own: 5, 1-5, 1,5,20 [default: as the
-    /// experiment has it].
+    experiment: String,
+    /// The number of receivers, one run for each number: 5, 1-5, 1,5,20 [default: from the
+    /// experiment].
     #[arg(long, env = "SOW_USERS", value_name = "N", value_parser = numbers)]
     users: Option<Numbers>,
-    /// How often each run is repeated [default: as the experiment has it].
-    #[arg(long, env = "SOW_REPEAT", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_REPEAT)))]
+    /// How many times each run is made [default: from the experiment].
+    #[arg(
+        long,
+        env = "SOW_REPEAT",
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_REPEAT))
+    )]
     repeat: Option<u16>,
-    /// What is compared, in the order of the tables [default: as the experiment has it].
+    /// The modes to compare, in the order of the tables [default: from the experiment].
     #[arg(long, env = "SOW_MODES", value_name = "MODE", value_delimiter = ',')]
     modes: Vec<Mode>,
-    /// From which files are drawn [default: as the experiment has it].
+    /// The seed of the random files [default: from the experiment].
     #[arg(long, env = "SOW_SEED", value_name = "NUMBER")]
     seed: Option<u64>,
-    /// How many labs run side by side. Each needs its part of the processors; what is measured
-    /// suffers when they are too few.
-    #[arg(long, env = "SOW_JOBS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_JOBS)))]
+    /// The number of labs that run at the same time. With too few processors for all of them, the
+    /// measurements are wrong.
+    #[arg(
+        long,
+        env = "SOW_JOBS",
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_JOBS))
+    )]
     pub(crate) jobs: u16,
     /// The folder for records and report [default: ./NAME-results].
     #[arg(short, long, env = "SOW_OUT", value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
-/// Numbers of hosts, in one word.
+/// Numbers of receivers.
 #[derive(Debug, Clone)]
 struct Numbers(Vec<u16>);
 
 impl RunArgs {
-    /// What is meant: the scenario with what was typed in place of its own.
+    /// The scenario, with the values of options in place of its own.
     ///
     /// # Errors
-    /// When there is no such scenario, or it is wrong.
+    /// When there is no such scenario, or it is invalid.
     pub(crate) fn scenario(&self) -> Result<Scenario, ScenarioError> {
-        let mut scenario = match NAMES.contains(&&*self.what) {
-            true => scenario::built_in(&self.what)?,
-            // Whatever looks like a path is one; anything else is a name that there is not.
-            false if self.what.contains(['/', '.']) || Path::new(&self.what).exists() => {
-                scenario::read(Path::new(&self.what))?
+        let mut scenario = match NAMES.contains(&&*self.experiment) {
+            true => scenario::built_in(&self.experiment)?,
+            // A text with the form of a path is a path; any other text is an unknown name.
+            false
+                if self.experiment.contains(['/', '.']) || Path::new(&self.experiment).exists() =>
+            {
+                scenario::read(Path::new(&self.experiment))?
             }
-            false => scenario::built_in(&self.what)?,
+            false => scenario::built_in(&self.experiment)?,
         };
         if let Some(Numbers(users)) = &self.users {
             scenario.users.clone_from(users);
@@ -81,7 +94,7 @@ impl RunArgs {
         Ok(scenario)
     }
 
-    /// Where records and report go.
+    /// The folder for records and report.
     pub(crate) fn out(&self, scenario: &Scenario) -> PathBuf {
         self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}-results", scenario.name)))
     }
@@ -113,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_goes_before_the_scenario() {
+    fn options_have_precedence_over_the_scenario() {
         let (scenario, out) = run(&["smoke"]).unwrap();
         assert_eq!(out, Path::new("smoke-results"));
         let line = [
@@ -137,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_said() {
+    fn an_invalid_value_is_named() {
         for (line, said) in [
             (&["smok"][..], "smok"),
             (&["no/such.toml"], "no/such.toml"),

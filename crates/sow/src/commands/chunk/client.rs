@@ -1,4 +1,4 @@
-//! `sow chunk client`: fetches as `sow get` does, from servers of document 1 and from each other.
+//! `sow chunk client`: a download as by `sow get`, from `chunk` servers and other clients.
 
 use std::ops::RangeInclusive;
 
@@ -6,20 +6,20 @@ use sow_node::{Node, NodeError, NodeOptions};
 
 use crate::{
     args::{chunk::ChunkClientPlan, get::GetPlan},
-    commands::get::{self, Run},
+    commands::get::{DownloadContext, download_from},
     exit::{Exit, Failure},
     report::Report,
-    resolve,
-    stop::Stop,
+    stop_signal::StopSignal,
+    swarm_source::SwarmSource,
 };
 
-/// Fetches the file of the servers that a plan names.
+/// Downloads the file of the servers that a plan names.
 ///
 /// # Errors
-/// When there is no port to listen on. What becomes of the download is reported as it ends.
+/// When no port is available to listen on. The end of the download is reported when it ends.
 pub(super) async fn run(plan: ChunkClientPlan, report: &Report) -> Result<Exit, Failure> {
-    let stop = Stop::listen(report)?;
-    let node = first_free(&plan.ports, |port| NodeOptions {
+    let stop = StopSignal::listen(report)?;
+    let node = bind_first_free(&plan.ports, |port| NodeOptions {
         bind: plan.bind,
         port,
         up_limit: plan.up_limit,
@@ -27,9 +27,9 @@ pub(super) async fn run(plan: ChunkClientPlan, report: &Report) -> Result<Exit, 
         ..NodeOptions::default()
     })?;
     report.note(format_args!("listening on port {}", node.port()));
-    let source = resolve::of_servers(plan.servers);
+    let source = SwarmSource::from_chunk_servers(plan.servers);
     let plan = GetPlan {
-        what: Vec::new(),
+        sources: Vec::new(),
         destination: plan.destination,
         overwrite: plan.overwrite,
         seed_for: plan.seed_for,
@@ -43,22 +43,22 @@ pub(super) async fn run(plan: ChunkClientPlan, report: &Report) -> Result<Exit, 
         only_origin: false,
         spelling: plan.spelling,
     };
-    Ok(get::fetch(source, Run::new(node, plan, stop), report).await)
+    Ok(download_from(source, DownloadContext::new(node, plan, stop), report).await)
 }
 
-/// A node on the first port of these that is free (document 1, section 2.4).
-fn first_free(
+/// A node on the first free port, as the original client chooses its port.
+fn bind_first_free(
     ports: &RangeInclusive<u16>,
     options: impl Fn(u16) -> NodeOptions,
 ) -> Result<Node, NodeError> {
-    let mut first = None;
+    let mut first_error = None;
     for port in ports.clone() {
         match Node::bind(options(port)) {
-            Err(error @ NodeError::PortTaken { .. }) => first = first.or(Some(error)),
+            Err(error @ NodeError::PortTaken { .. }) => first_error = first_error.or(Some(error)),
             bound => return bound,
         }
     }
-    match first {
+    match first_error {
         Some(error) => Err(error),
         None => Node::bind(options(0)),
     }

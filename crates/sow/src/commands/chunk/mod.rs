@@ -1,12 +1,11 @@
-//! `sow chunk server|client`: document 1's P2P, on the engine, the store and the node of `send` and
-//! `get`.
+//! `sow chunk server|client`, on the engine, the store and the node of `send` and `get`.
 
 mod client;
 mod server;
 
 use crate::{
     args::chunk::ChunkCommand,
-    config_ini::ConfigIni,
+    config::{self, ConfigIni},
     exit::{Exit, Failure},
     report::Report,
 };
@@ -14,14 +13,9 @@ use crate::{
 /// Runs one of the commands.
 ///
 /// # Errors
-/// When the command line or the configuration cannot be used, or what the command is for cannot be
-/// done.
+/// When the command line or the configuration cannot be used, or the command fails.
 pub(crate) async fn run(command: ChunkCommand, report: &Report) -> Result<Exit, Failure> {
-    let config = match &command {
-        ChunkCommand::Server(args) => ConfigIni::load(args.config.as_deref()),
-        ChunkCommand::Client(args) => ConfigIni::load(args.config.as_deref()),
-    }?;
-    config.warnings.iter().for_each(|warning| report.warn(warning));
+    let config: ConfigIni = config::load(command.config(), report)?;
     match command {
         ChunkCommand::Server(args) => server::run(args.plan(config), report).await,
         ChunkCommand::Client(args) => {

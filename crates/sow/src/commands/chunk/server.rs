@@ -1,5 +1,5 @@
-//! `sow chunk server`: the authority of document 1's P2P. Before it serves it takes the sum of its
-//! file, as `sow send` hashes.
+//! `sow chunk server`: the server that has the file. It computes the MD5 of the file before it
+//! serves it.
 
 use std::sync::Arc;
 
@@ -10,59 +10,60 @@ use sow_node::{AcceptedDialects, Node, NodeOptions, SwarmContent, SwarmOptions};
 use sow_store::{DiskStore, Store, scan};
 
 use crate::{
-    args::{chunk::ChunkServerPlan, client_server::Source},
-    commands::send::{Watch, Watched},
+    advertised_address::advertised_address,
+    args::{chunk::ChunkServerPlan, served_content::ServedContent},
+    commands::send::{MonitoredContent, OriginMonitor},
+    content_hashing::md5_of_file,
+    engine_config,
     exit::{Exit, Failure, chain},
-    hashing,
     quantity::Size,
-    random_bytes::random_bytes,
-    reach,
+    random_content::random_content,
     report::{Event, Report},
-    settings,
-    stop::Stop,
+    stop_signal::StopSignal,
 };
 
-/// The length of a chunk (document 1, section 2.2), in bytes.
-const CHUNK_SIZE: u64 = 128 << 10;
+/// The length of a chunk in the original program, in bytes.
+const MIN_CHUNK_SIZE: u64 = 128 << 10;
 
-/// So many chunks are enough for everybody to have something to give, and longer ones cost less
-/// each.
-const ENOUGH_CHUNKS: u64 = 1024;
+/// The number of chunks that is enough for all clients to have something to upload. With more
+/// chunks the cost for each is higher than the gain.
+const TARGET_CHUNKS: u64 = 1024;
 
-/// No longer than this for that reason, in bytes: a chunk is passed on when it is whole.
-const LONG_CHUNK: u64 = 1 << 20;
+/// The maximum length of a chunk that is chosen for this target, in bytes: a chunk can be uploaded
+/// only when it is complete.
+const MAX_TARGET_CHUNK_SIZE: u64 = 1 << 20;
 
-/// How many chunks there should be at most: everybody asks everybody for lists of them.
-const MOST_CHUNKS: u64 = 8192;
+/// The maximum number of chunks: every client requests lists of chunks from every other.
+const MAX_CHUNKS: u64 = 8192;
 
-/// Serves until enough clients have everything, or until it is stopped.
+/// Serves until the expected number of clients has the whole file, or the run is to stop.
 ///
 /// # Errors
-/// When the file cannot be served, the port is not to be had, or too few clients have it in the
+/// When the file cannot be served, the port is unavailable, or too few clients have the file in the
 /// end.
 pub(super) async fn run(plan: ChunkServerPlan, report: &Report) -> Result<Exit, Failure> {
-    let stop = Stop::listen(report)?;
+    let stop = StopSignal::listen(report)?;
     let node = Node::bind(NodeOptions {
         bind: plan.bind,
         port: plan.port,
         up_limit: plan.up_limit,
         ..NodeOptions::default()
     })?;
-    let (source, chunk_size) = (plan.source.clone(), plan.chunk_size);
+    let (content, chunk_size) = (plan.content.clone(), plan.chunk_size);
     let (progress, stopped) = (report.clone(), stop.clone());
-    let opened = crate::blocking(move || open(&source, chunk_size, &progress, &stopped)).await?;
-    let Opened { info, store, watched, md5 } = opened;
+    let opened = crate::blocking(move || open(&content, chunk_size, &progress, &stopped)).await?;
+    let Opened { info, store, monitored, md5 } = opened;
     let geometry = info.geometry;
-    let mut config = settings::origin(Vec::new(), settings::choking(false));
+    let mut config = engine_config::for_origin(Vec::new(), engine_config::choking(false));
     config.chunk = ChunkConfig { server: true, spelling: plan.spelling };
     let have = Bitfield::full(geometry.pieces());
     let (info, store) = (Arc::new(info), Arc::new(store));
     let content = SwarmContent { info, metadata: Bytes::new(), store, have, md5: Some(md5) };
-    let address = reach::address_of(plan.bind, node.port());
+    let address = advertised_address(plan.bind, node.port());
     let info_hash = InfoHash(sha1(format!("chunk://{address}").as_bytes()));
-    let answers = AcceptedDialects::CHUNK;
+    let accepts = AcceptedDialects::CHUNK;
     let options =
-        SwarmOptions { info_hash, content: Some(content), config, answers, peers: Vec::new() };
+        SwarmOptions { info_hash, content: Some(content), config, accepts, peers: Vec::new() };
     let (swarm, events) = node.join(options)?;
     report.note(format_args!(
         "listening on port {}: {} in {} chunks. On every other machine run:",
@@ -80,37 +81,37 @@ pub(super) async fn run(plan: ChunkServerPlan, report: &Report) -> Result<Exit, 
         torrent: None,
         port: address.port,
     });
-    let ended =
-        Watch::new(report, watched, geometry, plan.expect, None).run(&swarm, events, &stop).await;
+    let monitor = OriginMonitor::new(report, monitored, geometry, plan.expect, None);
+    let ended = monitor.run(&swarm, events, &stop).await;
     swarm.stop().await;
     ended
 }
 
-/// What is served.
+/// The content that is served.
 struct Opened {
     info: Info,
     store: Store,
-    watched: Watched,
+    monitored: MonitoredContent,
     md5: [u8; 16],
 }
 
 fn open(
-    source: &Source,
+    content: &ServedContent,
     chunk_size: Option<u32>,
     report: &Report,
-    stop: &Stop,
+    stop: &StopSignal,
 ) -> Result<Opened, Failure> {
-    let cut = |total| {
+    let geometry_for = |total| {
         Geometry::new(total, chunk_size.map_or_else(|| chunk_size_for(total), u64::from)).map_err(
             |error| Failure::usage(chain(&error)).tip("choose longer chunks with --chunk-size"),
         )
     };
-    let nameless = |geometry| {
+    let info_of = |geometry| {
         Info::without_hashes("file", geometry)
             .map_err(|error| Failure::new(Exit::Failed, chain(&error)))
     };
-    match source {
-        Source::File(path) => {
+    match content {
+        ServedContent::File(path) => {
             if path.is_dir() {
                 return Err(Failure::usage(format!(
                     "{} is a folder; chunk serves one file",
@@ -119,23 +120,27 @@ fn open(
                 .tip("pack it into one file (tar), or use `sow send`"));
             }
             let plan = scan(path)?;
-            let info = nameless(cut(plan.total())?)?;
+            let info = info_of(geometry_for(plan.total())?)?;
             let store = Store::from(DiskStore::serve(&info, plan.path())?);
-            let md5 = hashing::md5_of(path, report, stop)?;
-            Ok(Opened { info, store, watched: Watched::Files(Arc::new(plan)), md5 })
+            let md5 = md5_of_file(path, report, stop)?;
+            Ok(Opened { info, store, monitored: MonitoredContent::Files(Arc::new(plan)), md5 })
         }
-        Source::Random(length) => {
-            let (store, md5) = random_bytes(*length, cut)?;
-            Ok(Opened { info: nameless(*store.geometry())?, store, watched: Watched::Random, md5 })
+        ServedContent::Random(length) => {
+            let (store, md5) = random_content(*length, geometry_for)?;
+            let info = info_of(*store.geometry())?;
+            Ok(Opened { info, store, monitored: MonitoredContent::Random, md5 })
         }
     }
 }
 
-/// Document 1's 128 KiB, and longer chunks for longer files.
+/// The length of a chunk: 128 KiB, and more for files of more than 128 MiB.
 fn chunk_size_for(total: u64) -> u64 {
-    let enough = total.div_ceil(ENOUGH_CHUNKS).next_power_of_two().clamp(CHUNK_SIZE, LONG_CHUNK);
-    let few = total.div_ceil(MOST_CHUNKS).next_power_of_two();
-    enough.max(few).min(u64::from(MAX_PIECE_LENGTH))
+    let for_target = total
+        .div_ceil(TARGET_CHUNKS)
+        .next_power_of_two()
+        .clamp(MIN_CHUNK_SIZE, MAX_TARGET_CHUNK_SIZE);
+    let for_max = total.div_ceil(MAX_CHUNKS).next_power_of_two();
+    for_target.max(for_max).min(u64::from(MAX_PIECE_LENGTH))
 }
 
 #[cfg(test)]
@@ -143,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_are_as_in_the_document_until_there_would_be_many() {
+    fn chunks_are_longer_only_for_long_files() {
         for total in [0, 1, 10 << 20, 128 << 20] {
             assert_eq!(chunk_size_for(total), 128 << 10, "{total}");
         }

@@ -1,9 +1,17 @@
-//! `sow raw client` and `sow framed client`, and the same for `sow get raw://…` and `framed://…`.
+//! Receiving a file from a `raw` or `framed` server: `sow raw client`, `sow framed client`, `sow
+//! get raw://…` and `sow get framed://…`.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use sow_content::hash::{Md5, hexadecimal};
-use sow_content::ticket::Address;
+use sow_content::{
+    hash::{Md5, hexadecimal},
+    ticket::Address,
+};
 use sow_engine::client_server::{ClientConfig, ClientServerDialect, GiveUp};
 use sow_node::{
     FetchError, FetchHandle, FetchOptions, FetchStatus, FetchedFile, RateLimit, fetch_file,
@@ -15,145 +23,154 @@ use sow_store::{
 use tokio::time::{Instant, interval, timeout};
 
 use crate::{
-    args::client_server::{ClientPlan, StreamPlace},
-    disk,
+    advertised_address::advertised_address,
+    args::client_server::{ClientPlan, StreamTarget},
     exit::{Exit, Failure, chain},
-    memory,
+    file_errors, memory_limit,
+    name_lookup::look_up,
     quantity::{Rate, Size, Span},
-    reach,
     report::{Event, Meter, Report},
-    resolve,
-    stop::{Cut, Stop},
-    stream, target,
+    stdout_stream,
+    stop_signal::{Interrupted, StopSignal},
+    target,
 };
 
-/// How often it is looked how far it is.
-const LOOK: Duration = Duration::from_millis(250);
+/// The interval between two updates of the progress display.
+const VIEW_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long a transfer that was called off may take to tidy up.
-const TIDYING: Duration = Duration::from_secs(5);
+/// How long an interrupted transfer may take to remove its partial file.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many looks there are between two that scripts are told of.
-const LOOKS_PER_EVENT: u32 = 4;
+/// The number of updates for each progress event.
+const UPDATES_PER_EVENT: u32 = 4;
 
-/// What is to be fetched, and how.
-pub(crate) struct Wanted {
-    /// What the server says before the file.
-    pub(crate) framing: ClientServerDialect,
+/// The number of samples of received bytes from which the rate is computed: two seconds.
+const RATE_SAMPLES: usize = 9;
+
+/// A transfer of one file.
+pub(crate) struct Transfer {
+    /// The protocol.
+    pub(crate) dialect: ClientServerDialect,
     /// The server.
     pub(crate) address: Address,
     /// Where the file goes.
-    pub(crate) place: StreamPlace,
-    /// Its length in bytes, when it is known from elsewhere.
+    pub(crate) target: StreamTarget,
+    /// The length of the file in bytes, if it is known.
     pub(crate) size: Option<u64>,
-    /// The longest file that is taken, in bytes.
+    /// The length of the longest acceptable file, in bytes.
     pub(crate) max_size: Option<u64>,
-    /// The address to call from.
+    /// The local address to connect from.
     pub(crate) bind: Option<IpAddr>,
     /// Bytes per second.
     pub(crate) down: RateLimit,
 }
 
-/// Fetches the file that a plan names.
+/// Receives the file of a plan.
 ///
 /// # Errors
-/// When it does not come whole into its place.
+/// When the target is not complete in the end.
 pub(crate) async fn run(plan: ClientPlan, report: &Report) -> Result<Exit, Failure> {
-    let stop = Stop::listen(report)?;
+    let stop = StopSignal::listen(report)?;
     let deadline = plan.timeout.map(|timeout| Instant::now() + timeout);
     let address = match plan.host {
         Some(host) => Address { host, port: plan.port },
-        None => reach::address_of(None, plan.port),
+        None => advertised_address(None, plan.port),
     };
-    let wanted = Wanted {
-        framing: plan.framing,
+    let transfer = Transfer {
+        dialect: plan.dialect,
         address,
-        place: plan.place,
+        target: plan.target,
         size: plan.size,
         max_size: plan.max_size,
         bind: plan.bind,
         down: RateLimit::new(plan.down_limit),
     };
-    fetch(wanted, &stop, deadline, report).await.map(|()| Exit::Done)
+    receive(transfer, &stop, deadline, report).await.map(|()| Exit::Done)
 }
 
-/// Fetches a file into its place, and reports it.
+/// Receives a file into its target, and reports it.
 ///
 /// # Errors
-/// When it does not come whole into its place; nothing is left of it then.
-pub(crate) async fn fetch(
-    wanted: Wanted,
-    stop: &Stop,
+/// When the target is not complete in the end; the partial file is removed.
+pub(crate) async fn receive(
+    transfer: Transfer,
+    stop: &StopSignal,
     deadline: Option<Instant>,
     report: &Report,
 ) -> Result<(), Failure> {
-    let label = format!("{}://{}", wanted.framing, wanted.address);
-    let addrs = match stop.bounded(deadline, resolve::look_up(&wanted.address)).await {
+    let label = format!("{}://{}", transfer.dialect, transfer.address);
+    let addrs = match stop.interruptible(deadline, look_up(&transfer.address)).await {
         Ok(addrs) => addrs?,
-        Err(cut) => return Err(cut_short(cut, &label, &FetchStatus::default())),
+        Err(cause) => return Err(interruption(cause, &label, &FetchStatus::default())),
     };
-    let place = wanted.place.clone();
-    let store = crate::blocking(move || open(&place)).await?;
-    let default_most =
-        if wanted.place == StreamPlace::Memory { memory::half_of_available() } else { u64::MAX };
-    let settings = ClientConfig {
-        size: wanted.size,
-        max_size: wanted.max_size.unwrap_or(default_most),
-        ..ClientConfig::new(wanted.framing)
-    };
-    let options = FetchOptions { addrs, bind: wanted.bind, down: wanted.down.clone(), settings };
-    let watch = Arc::new(FetchHandle::default());
-    let fetching = fetch_file(options, store, Arc::clone(&watch));
+    let target = transfer.target.clone();
+    let store = crate::blocking(move || open(&target)).await?;
+    let handle = Arc::new(FetchHandle::default());
+    let fetching = fetch_file(fetch_options(&transfer, addrs), store, Arc::clone(&handle));
     tokio::pin!(fetching);
-    let mut view = View::new(report, &label);
-    let mut looks = interval(LOOK);
+    let mut view = TransferView::new(report, &label);
+    let mut ticks = interval(VIEW_INTERVAL);
     let ended = loop {
-        let cut = stop.bounded(deadline, std::future::pending::<()>());
+        let interrupted = stop.interruptible(deadline, std::future::pending::<()>());
         tokio::select! {
             ended = &mut fetching => break ended,
-            Err(cut) = cut => {
-                let status = watch.status();
-                watch.cancel();
-                // It removes what there is of the file, unless whoever reads our standard output
-                // has fallen asleep.
-                let _ = timeout(TIDYING, fetching).await;
-                return Err(cut_short(cut, &label, &status));
+            Err(cause) = interrupted => {
+                let status = handle.status();
+                handle.cancel();
+                // The transfer removes its partial file, unless it is blocked by a reader of
+                // standard output that does not read.
+                let _ = timeout(CLEANUP_TIMEOUT, fetching).await;
+                return Err(interruption(cause, &label, &status));
             }
-            _ = looks.tick() => view.look(&watch.status()),
+            _ = ticks.tick() => view.update(&handle.status()),
         }
     };
-    let status = watch.status();
+    let status = handle.status();
     if ended.is_ok() {
-        view.look(&status);
+        view.update(&status);
     }
     let length_known = status.total.is_some();
     drop(view);
     match ended {
-        Ok(fetched) => tell(&wanted, fetched, length_known, report).await,
-        Err(error) => Err(failure(error, &wanted, &label)),
+        Ok(fetched) => report_complete(&transfer, fetched, length_known, report).await,
+        Err(error) => Err(fetch_failure(error, &transfer, &label)),
     }
 }
 
-fn open(place: &StreamPlace) -> Result<SequentialTarget, Failure> {
-    Ok(match place {
-        StreamPlace::Memory => SequentialTarget::Memory(SequentialMemory::default()),
-        StreamPlace::Stdout => {
+fn fetch_options(transfer: &Transfer, addrs: Vec<SocketAddr>) -> FetchOptions {
+    let default_max_size = match transfer.target {
+        StreamTarget::Memory => memory_limit::half_of_available(),
+        StreamTarget::Stdout | StreamTarget::File { .. } => u64::MAX,
+    };
+    let settings = ClientConfig {
+        size: transfer.size,
+        max_size: transfer.max_size.unwrap_or(default_max_size),
+        ..ClientConfig::new(transfer.dialect)
+    };
+    FetchOptions { addrs, bind: transfer.bind, down: transfer.down.clone(), settings }
+}
+
+fn open(target: &StreamTarget) -> Result<SequentialTarget, Failure> {
+    Ok(match target {
+        StreamTarget::Memory => SequentialTarget::Memory(SequentialMemory::default()),
+        StreamTarget::Stdout => {
             SequentialTarget::Pipe(SequentialPipe::new(std::io::stdout(), "standard output"))
         }
-        StreamPlace::File { path, overwrite } => {
+        StreamTarget::File { path, overwrite } => {
             SequentialTarget::File(SequentialFile::claim(path, *overwrite)?)
         }
     })
 }
 
-/// Reports a file that has come.
-async fn tell(
-    wanted: &Wanted,
+/// Reports a file that was received.
+async fn report_complete(
+    transfer: &Transfer,
     fetched: FetchedFile,
     length_known: bool,
     report: &Report,
 ) -> Result<(), Failure> {
-    let FetchedFile { store, placed, bytes, from, took } = fetched;
+    let FetchedFile { target: store, placement: placed, bytes, server: from, duration: took } =
+        fetched;
     let seconds = took.as_secs_f64();
     let rate = Rate((bytes as f64 / seconds.max(1e-6)) as u64);
     let md5 = match store {
@@ -162,10 +179,10 @@ async fn tell(
         }
         SequentialTarget::File(_) | SequentialTarget::Pipe(_) => None,
     };
-    let path = match (&wanted.place, &placed) {
-        (StreamPlace::File { path, .. }, _) => Some(path.to_string_lossy()),
-        (StreamPlace::Stdout, _) => Some("-".into()),
-        (StreamPlace::Memory, _) => None,
+    let path = match (&transfer.target, &placed) {
+        (StreamTarget::File { path, .. }, _) => Some(path.to_string_lossy()),
+        (StreamTarget::Stdout, _) => Some("-".into()),
+        (StreamTarget::Memory, _) => None,
     };
     report.event(&Event::StreamComplete {
         path: path.as_deref(),
@@ -186,170 +203,177 @@ async fn tell(
         (_, placed) => {
             let name = path.as_deref().filter(|path| *path != "-").unwrap_or("file");
             if matches!(placed, Placement::Identical(_)) {
-                report.note(format_args!("{name} is there already, with the same {}", Size(bytes)));
+                report.note(format_args!("{name} exists already, with the same {}", Size(bytes)));
             } else {
                 report.note(format_args!("{name}: {} in {} ({rate})", Size(bytes), Span(took)));
                 report.note(format_args!("time used: {seconds:.2} sec"));
             }
         }
     }
-    report.note(promise(length_known));
+    report.note(limits_of_protocol(length_known));
     Ok(())
 }
 
-/// What the result does not say, in words.
-fn promise(length_known: bool) -> &'static str {
+/// What the protocol does not guarantee.
+fn limits_of_protocol(length_known: bool) -> &'static str {
     if length_known {
-        "its length is right; its bytes were not checked, since this protocol has no check"
+        "the length is correct; the content was not checked, as this protocol has no check"
     } else {
-        "length unknown to this protocol: the end of the connection was taken for the end of the file"
+        "this protocol sends no length: the end of the connection counts as the end of the file"
     }
 }
 
 fn md5_of(memory: &SequentialMemory) -> String {
     let mut digest = Md5::new();
-    memory.runs().for_each(|run| digest.update(run));
+    memory.buffers().for_each(|buffer| digest.update(buffer));
     hexadecimal(&digest.finish())
 }
 
-fn failure(error: FetchError, wanted: &Wanted, label: &str) -> Failure {
+fn fetch_failure(error: FetchError, transfer: &Transfer, label: &str) -> Failure {
     match error {
         FetchError::GaveUp { reason, .. } => {
-            let failure = |exit| Failure::new(exit, format!("{label}: {}", chain(&error)));
-            match reason {
-                GiveUp::OutOfReach => failure(Exit::Unreachable)
-                    .tip("check that the server runs there, the address, and the firewall between"),
-                GiveUp::BrokenOff { .. } => failure(Exit::Unfinished)
-                    .tip("run the same line again; this protocol starts over from the first byte"),
-                GiveUp::WrongSize { .. } => {
-                    failure(Exit::Unverified).tip("check --size, and the file at the server")
-                }
-                GiveUp::TooLong { .. }
-                    if wanted.max_size.is_none()
-                        && wanted.size.is_none()
-                        && wanted.place == StreamPlace::Memory =>
-                {
-                    failure(Exit::Unverified).tip("name a file with -o, or allow more memory with --max-size")
-                }
-                GiveUp::TooLong { .. } if wanted.size.is_some() => {
-                    failure(Exit::Unverified).tip("check --size, and the file at the server")
-                }
-                GiveUp::TooLong { .. } if wanted.max_size.is_some() => {
-                    failure(Exit::Unverified).tip("check --max-size, and the file at the server")
-                }
-                GiveUp::TooLong { .. } => failure(Exit::Unverified).tip("check the file at the server"),
-            }
+            let (exit, tip) = exit_and_tip(&reason, transfer);
+            Failure::new(exit, format!("{label}: {}", chain(&error))).tip(tip)
         }
-        FetchError::Store(StoreError::TargetExists { path }) => match &wanted.place {
-            StreamPlace::File { path, .. } => target::differs(path),
-            StreamPlace::Memory | StreamPlace::Stdout => target::differs(&path),
+        FetchError::Store(StoreError::TargetExists { path }) => match &transfer.target {
+            StreamTarget::File { path, .. } => target::exists_and_differs(path),
+            StreamTarget::Memory | StreamTarget::Stdout => target::exists_and_differs(&path),
         },
-        FetchError::Store(StoreError::Io { source, .. }) if wanted.place == StreamPlace::Stdout => {
-            stream::closed(&source)
+        FetchError::Store(StoreError::Io { source, .. })
+            if transfer.target == StreamTarget::Stdout =>
+        {
+            stdout_stream::write_failure(&source)
         }
         FetchError::Store(error) if error.kind() == StoreErrorKind::DiskFull => {
-            Failure::new(disk::exit_of(error.kind()), chain(&error))
-                .tip("make room, or choose another place, and run the same line again; it starts over from the first byte")
+            Failure::new(file_errors::exit_of(error.kind()), chain(&error)).tip(
+                "make room or choose another disk, and run the same command again; the transfer \
+                 starts again from the first byte",
+            )
         }
-        FetchError::Store(error) => disk::failing(&error),
+        FetchError::Store(error) => file_errors::store_failure(&error),
         FetchError::Cancelled => Failure::new(Exit::Interrupted, "interrupted"),
     }
 }
 
-fn cut_short(cut: Cut, label: &str, status: &FetchStatus) -> Failure {
-    let how_far = match (status.begun, status.total) {
-        (0, _) => format!("{label} has not answered"),
-        (_, Some(total)) => {
-            format!("{} of {} had come from {label}", Size(status.received), Size(total))
-        }
-        (_, None) => format!("{} had come from {label}", Size(status.received)),
-    };
-    let tip =
-        "this protocol cannot go on from there: the same line starts over from the first byte";
-    match cut {
-        Cut::Interrupted => {
-            Failure::new(Exit::Interrupted, format!("interrupted: {how_far}")).tip(tip)
-        }
-        Cut::TooLate => Failure::new(Exit::Unfinished, format!("out of time: {how_far}")).tip(tip),
+fn exit_and_tip(reason: &GiveUp, transfer: &Transfer) -> (Exit, &'static str) {
+    match reason {
+        GiveUp::OutOfReach => (
+            Exit::Unreachable,
+            "check that the server runs there, the address, and the firewall between",
+        ),
+        GiveUp::BrokenOff { .. } => (
+            Exit::Unfinished,
+            "run the same command again; the transfer starts again from the first byte",
+        ),
+        GiveUp::WrongSize { .. } => (Exit::Unverified, "check --size, and the file at the server"),
+        GiveUp::TooLong { .. } => (
+            Exit::Unverified,
+            match transfer {
+                Transfer { size: Some(_), .. } => "check --size, and the file at the server",
+                Transfer { max_size: Some(_), .. } => {
+                    "check --max-size, and the file at the server"
+                }
+                Transfer { target: StreamTarget::Memory, .. } => {
+                    "name a file with -o, or allow more memory with --max-size"
+                }
+                _ => "check the file at the server",
+            },
+        ),
     }
 }
 
-/// A transfer as it is shown.
-struct View<'a> {
+/// The failure of an interrupted transfer.
+fn interruption(cause: Interrupted, label: &str, status: &FetchStatus) -> Failure {
+    let state = match (status.begun, status.total) {
+        (0, _) => format!("{label} has not answered"),
+        (_, Some(total)) => {
+            format!("{} of {} received from {label}", Size(status.received), Size(total))
+        }
+        (_, None) => format!("{} received from {label}", Size(status.received)),
+    };
+    let failure = match cause {
+        Interrupted::BySignal => Failure::new(Exit::Interrupted, format!("interrupted: {state}")),
+        Interrupted::ByTimeout => Failure::new(Exit::Unfinished, format!("timeout: {state}")),
+    };
+    failure.tip("this protocol has no resume: the same command starts again from the first byte")
+}
+
+/// The progress display of a transfer.
+struct TransferView<'a> {
     report: &'a Report,
     label: &'a str,
     meter: Meter,
-    looks: u32,
-    /// What had come at the last looks, the newest last.
+    updates: u32,
+    /// The received bytes at the last updates, the newest last.
     samples: Vec<(Instant, u64)>,
     begun: u32,
     broken: u32,
 }
 
-impl<'a> View<'a> {
+impl<'a> TransferView<'a> {
     fn new(report: &'a Report, label: &'a str) -> Self {
         Self {
             report,
             label,
             meter: report.meter(label),
-            looks: 0,
+            updates: 0,
             samples: Vec::new(),
             begun: 0,
             broken: 0,
         }
     }
 
-    fn look(&mut self, status: &FetchStatus) {
-        self.tell_interruptions(status);
+    fn update(&mut self, status: &FetchStatus) {
+        self.report_interruptions(status);
         self.samples.push((Instant::now(), status.received));
-        if self.samples.len() > 9 {
+        if self.samples.len() > RATE_SAMPLES {
             self.samples.remove(0);
         }
         let rate = self.rate();
         let text = || match (status.begun, status.total) {
-            (0, _) => "calling the server".to_owned(),
+            (0, _) => "connecting to the server".to_owned(),
             (_, _) if !status.connected && status.broken > 0 => {
-                format!("lost the server after {}; calling it again", Size(status.received))
+                format!("lost the connection after {}; reconnecting", Size(status.received))
             }
             (_, Some(total)) => {
                 format!("{} of {}  down {}", Size(status.received), Size(total), Rate(rate))
             }
             (_, None) => {
-                format!("{}, nobody knows of how much  down {}", Size(status.received), Rate(rate))
+                format!("{} of unknown size  down {}", Size(status.received), Rate(rate))
             }
         };
         match status.total {
             Some(total) => self.meter.set(status.received, total, text),
-            None => self.meter.set_of_unknown(text),
+            None => self.meter.set_without_total(text),
         }
-        if self.looks.is_multiple_of(LOOKS_PER_EVENT) {
+        if self.updates.is_multiple_of(UPDATES_PER_EVENT) {
             self.report.event(&Event::Progress {
                 bytes: status.received,
                 total: status.total,
                 rate_down: rate,
                 rate_up: 0,
-                peers: usize::from(status.connected),
+                peers: usize::from(status.is_connected),
                 sent: None,
             });
         }
-        self.looks += 1;
+        self.updates += 1;
     }
 
-    /// Says at once that the server is lost, and later that it is there again.
-    fn tell_interruptions(&mut self, status: &FetchStatus) {
+    /// Warns when the connection is lost, and reports when it is restored.
+    fn report_interruptions(&mut self, status: &FetchStatus) {
         if status.broken > self.broken {
-            let why = status.broken_by.as_deref().unwrap_or("the connection was lost");
-            self.report.warn(format_args!("{}: {why}; calling it again", self.label));
+            let reason = status.broken_by.as_deref().unwrap_or("the connection was lost");
+            self.report.warn(format_args!("{}: {reason}; reconnecting", self.label));
             self.broken = status.broken;
         }
-        if status.begun > self.begun {
+        if status.attempts > self.begun {
             if self.begun > 0 {
                 self.report.note(format_args!(
-                    "{}: connected again; starting over from the first byte",
+                    "{}: connected again; starting from the first byte",
                     self.label
                 ));
             }
-            self.begun = status.begun;
+            self.begun = status.attempts;
             self.samples.clear();
         }
     }
@@ -371,15 +395,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn how_far_it_was_is_said() {
+    fn an_interruption_tells_how_much_was_received() {
         let mut status = FetchStatus::default();
         let text = |status: &FetchStatus| {
-            cut_short(Cut::TooLate, "raw://h:1", status).message().to_owned()
+            interruption(Interrupted::ByTimeout, "raw://h:1", status).message().to_owned()
         };
-        assert_eq!(text(&status), "out of time: raw://h:1 has not answered");
+        assert_eq!(text(&status), "timeout: raw://h:1 has not answered");
         (status.begun, status.received) = (1, 3 << 20);
-        assert_eq!(text(&status), "out of time: 3.0 MiB had come from raw://h:1");
+        assert_eq!(text(&status), "timeout: 3.0 MiB received from raw://h:1");
         status.total = Some(4 << 20);
-        assert_eq!(text(&status), "out of time: 3.0 MiB of 4.0 MiB had come from raw://h:1");
+        assert_eq!(text(&status), "timeout: 3.0 MiB of 4.0 MiB received from raw://h:1");
     }
 }

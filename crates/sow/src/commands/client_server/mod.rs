@@ -1,8 +1,9 @@
-//! `sow raw` and `sow framed`: one sender, everyone who calls, no questions asked.
+//! `sow raw` and `sow framed`: a server that sends one file to every client that connects, and the
+//! client.
 
 pub(crate) mod client;
+pub(crate) mod client_report;
 pub(crate) mod server;
-pub(crate) mod serving;
 
 use crate::{
     args::client_server::{FramedCommand, RawCommand},
@@ -10,10 +11,10 @@ use crate::{
     report::Report,
 };
 
-/// `sow raw`.
+/// Runs a command of `sow raw`.
 ///
 /// # Errors
-/// When the file does not come, or cannot be served.
+/// When the file cannot be received or served.
 pub(crate) async fn raw(command: RawCommand, report: &Report) -> Result<Exit, Failure> {
     match command {
         RawCommand::Server(args) => server::run(args.plan(), report).await,
@@ -21,10 +22,10 @@ pub(crate) async fn raw(command: RawCommand, report: &Report) -> Result<Exit, Fa
     }
 }
 
-/// `sow framed`.
+/// Runs a command of `sow framed`.
 ///
 /// # Errors
-/// When the file does not come, or cannot be served.
+/// When the file cannot be received or served.
 pub(crate) async fn framed(command: FramedCommand, report: &Report) -> Result<Exit, Failure> {
     match command {
         FramedCommand::Server(args) => server::run(args.plan(), report).await,

@@ -2,64 +2,64 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use sow_content::Geometry;
-use sow_content::hash::hexadecimal;
+use sow_content::{Geometry, hash::hexadecimal, ticket::Address};
 use sow_engine::client_server::{AdmissionLimits, ClientServerDialect};
 use sow_node::{FileServer, FileServerEvent, FileServerListener, FileServerOptions, RateLimit};
 use sow_store::{DiskStore, Store};
 use tokio::{sync::mpsc::UnboundedReceiver, time::interval};
 
-use super::serving::Served;
+use super::client_report::ClientReport;
 use crate::{
-    args::client_server::{ServerPlan, Source},
-    exit::{Exit, Failure},
+    advertised_address::advertised_address,
+    args::{client_server::ServerPlan, served_content::ServedContent},
+    exit::{Exit, Failure, chain},
     quantity::Size,
-    random_bytes::random_bytes,
-    reach,
+    random_content::random_content,
     report::{Event, Report},
-    stop::Stop,
+    stop_signal::StopSignal,
 };
 
-/// How long a client may take nothing.
-const STALL: Duration = Duration::from_secs(60);
+/// How long a client may read nothing before it is disconnected.
+const CLIENT_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often scripts are told of progress.
-const JSON_EVERY: Duration = Duration::from_secs(1);
+/// The interval between two progress events.
+const PROGRESS_EVENT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The pieces that random bytes are kept in, in bytes.
-const RANDOM_PIECE: u64 = 1 << 20;
+/// The length of a piece of random content, in bytes.
+const RANDOM_PIECE_LENGTH: u64 = 1 << 20;
 
-/// Serves until enough clients have everything, or until it is stopped.
+/// Serves until the expected number of clients has the whole file, or the run is to stop.
 ///
 /// # Errors
-/// When the file cannot be served, the port is not to be had, or too few clients have it in the
+/// When the file cannot be served, the port is unavailable, or too few clients have the file in the
 /// end.
 pub(crate) async fn run(plan: ServerPlan, report: &Report) -> Result<Exit, Failure> {
-    let stop = Stop::listen(report)?;
-    let source = plan.source.clone();
+    let stop = StopSignal::listen(report)?;
+    let content = plan.content.clone();
     let up = RateLimit::new(plan.up_limit);
-    let listener = FileServerListener::bind(options(plan.framing, plan.bind, plan.port, up))?;
-    let (store, label) = crate::blocking(move || open(&source)).await?;
+    let listener = FileServerListener::bind(options(plan.dialect, plan.bind, plan.port, up))?;
+    let (store, label) = crate::blocking(move || open(&content)).await?;
     let (server, events) = listener.serve(Arc::clone(&store));
-    report.dated(format_args!("server is bonded to port {}", server.port()));
-    report.dated(format_args!("serving {label}"));
-    let address = reach::address_of(plan.bind, server.port());
+    report.timestamped(format_args!("server is bonded to port {}", server.port()));
+    report.timestamped(format_args!("serving {label}"));
+    let address = advertised_address(plan.bind, server.port());
     if !report.is_json() {
         report.out(format_args!(
             "sow {} client -s {} -p {}",
-            plan.framing, address.host, address.port
+            plan.dialect, address.host, address.port
         ));
     }
-    report.event(&ready(plan.framing, &address));
+    report.event(&ready_event(plan.dialect, &address));
     Serving {
         plan,
         report,
-        served: Served::new(report, store.geometry().total()),
+        clients: ClientReport::new(report, store.geometry().total()),
         server,
         started: Instant::now(),
     }
@@ -67,41 +67,45 @@ pub(crate) async fn run(plan: ServerPlan, report: &Report) -> Result<Exit, Failu
     .await
 }
 
-/// The settings of a server.
+/// The options of a server.
 pub(crate) fn options(
-    framing: ClientServerDialect,
-    bind: Option<std::net::IpAddr>,
+    dialect: ClientServerDialect,
+    bind: Option<IpAddr>,
     port: u16,
     up: RateLimit,
 ) -> FileServerOptions {
-    FileServerOptions { framing, bind, port, up, places: AdmissionLimits::default(), stall: STALL }
+    FileServerOptions {
+        framing: dialect,
+        bind,
+        port,
+        up,
+        places: AdmissionLimits::default(),
+        stall: CLIENT_STALL_TIMEOUT,
+    }
 }
 
-/// The event that says where it is served.
-pub(crate) fn ready(
-    framing: ClientServerDialect,
-    address: &sow_content::ticket::Address,
-) -> Event<'static> {
+/// The event with the address of a server.
+pub(crate) fn ready_event(dialect: ClientServerDialect, address: &Address) -> Event<'static> {
     Event::Ready {
-        ticket: Some(format!("{framing}://{address}")),
+        ticket: Some(format!("{dialect}://{address}")),
         magnet: None,
         torrent: None,
         port: address.port,
     }
 }
 
-/// What is sent, and what to call it.
-fn open(source: &Source) -> Result<(Arc<Store>, String), Failure> {
-    let (store, label) = match source {
-        Source::File(path) => {
+/// The store with the content, and its description for the log.
+fn open(content: &ServedContent) -> Result<(Arc<Store>, String), Failure> {
+    let (store, label) = match content {
+        ServedContent::File(path) => {
             let store = Store::from(DiskStore::serve_file(path)?);
             let size = Size(store.geometry().total());
             (store, format!("{} ({size})", path.display()))
         }
-        Source::Random(length) => {
-            let (store, md5) = random_bytes(*length, |total| {
-                Geometry::new(total, RANDOM_PIECE)
-                    .map_err(|error| Failure::usage(crate::exit::chain(&error)))
+        ServedContent::Random(length) => {
+            let (store, md5) = random_content(*length, |total| {
+                Geometry::new(total, RANDOM_PIECE_LENGTH)
+                    .map_err(|error| Failure::usage(chain(&error)))
             })?;
             (store, format!("{} of random bytes, MD5 {}", Size(*length), hexadecimal(&md5)))
         }
@@ -113,7 +117,7 @@ fn open(source: &Source) -> Result<(Arc<Store>, String), Failure> {
 struct Serving<'a> {
     plan: ServerPlan,
     report: &'a Report,
-    served: Served,
+    clients: ClientReport,
     server: FileServer,
     started: Instant,
 }
@@ -122,50 +126,53 @@ impl Serving<'_> {
     async fn run(
         mut self,
         mut events: UnboundedReceiver<FileServerEvent>,
-        stop: &Stop,
+        stop: &StopSignal,
     ) -> Result<Exit, Failure> {
-        let mut looks = interval(JSON_EVERY);
+        let mut ticks = interval(PROGRESS_EVENT_INTERVAL);
         let mut before = 0;
         loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Some(event) => self.served.note(&event),
-                    None => return Err(Failure::new(Exit::Failed, "serving ended without a reason (see -v)")),
+                    Some(event) => self.clients.on_event(&event),
+                    None => {
+                        let message = "serving ended without a reason (see -v)";
+                        return Err(Failure::new(Exit::Failed, message));
+                    }
                 },
-                _ = looks.tick() => {
+                _ = ticks.tick() => {
                     let sent = self.server.sent();
-                    self.progress(sent, sent - before);
+                    self.emit_progress(sent, sent - before);
                     before = sent;
                 }
-                () = stop.asked() => {
+                () = stop.requested() => {
                     let sent = self.server.sent();
-                    self.progress(sent, sent - before);
-                    return self.stopped();
+                    self.emit_progress(sent, sent - before);
+                    return self.end_stopped();
                 }
             }
-            if self.plan.expect.is_some_and(|expected| self.served.complete() >= expected) {
-                self.done();
+            if self.plan.expect.is_some_and(|expected| self.clients.complete_count() >= expected) {
+                self.report_done();
                 return Ok(Exit::Done);
             }
         }
     }
 
-    fn progress(&self, sent: u64, last_second: u64) {
+    fn emit_progress(&self, sent: u64, last_second: u64) {
         self.report.event(&Event::Progress {
             bytes: sent,
             total: None,
             rate_down: 0,
             rate_up: last_second,
-            peers: self.served.present().len(),
+            peers: self.clients.active().len(),
             sent: None,
         });
     }
 
-    fn done(&self) {
-        self.say_averages();
-        let path = match &self.plan.source {
-            Source::File(path) => path.as_path(),
-            Source::Random(_) => Path::new(""),
+    fn report_done(&self) {
+        self.report_averages();
+        let path = match &self.plan.content {
+            ServedContent::File(path) => path.as_path(),
+            ServedContent::Random(_) => Path::new(""),
         };
         self.report.event(&Event::Complete {
             path: &path.to_string_lossy(),
@@ -176,26 +183,30 @@ impl Serving<'_> {
         });
     }
 
-    fn stopped(&self) -> Result<Exit, Failure> {
-        self.say_averages();
-        let complete = self.served.complete();
+    fn end_stopped(&self) -> Result<Exit, Failure> {
+        self.report_averages();
+        let complete = self.clients.complete_count();
         let Some(expected) = self.plan.expect else { return Ok(Exit::Interrupted) };
-        let present: Vec<_> = self.served.present().iter().map(ToString::to_string).collect();
-        let present = if present.is_empty() {
+        let active: Vec<_> = self.clients.active().iter().map(ToString::to_string).collect();
+        let active = if active.is_empty() {
             String::new()
         } else {
-            format!("; not complete: {}", present.join(", "))
+            format!("; not complete: {}", active.join(", "))
         };
         Err(Failure::new(
             Exit::Incomplete,
-            format!("stopped when {complete} of {expected} clients had taken everything{present}"),
+            format!(
+                "stopped when {complete} of {expected} clients had taken the whole file{active}"
+            ),
         )
-        .tip("what breaks off starts over: this protocol cannot go on from where it was"))
+        .tip(
+            "this protocol has no resume: an interrupted transfer starts again from the first byte",
+        ))
     }
 
-    fn say_averages(&self) {
-        if let Some(averages) = self.served.averages() {
-            self.report.dated(averages);
+    fn report_averages(&self) {
+        if let Some(averages) = self.clients.averages() {
+            self.report.timestamped(averages);
         }
     }
 }

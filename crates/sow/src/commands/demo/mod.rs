@@ -1,51 +1,57 @@
-//! `sow demo`: the main job on this machine alone, then client/server beside peer-to-peer in a
-//! table.
+//! `sow demo`: a transfer to several receivers on this machine, then a table that compares
+//! client/server with peer-to-peer.
 
-mod arena;
-mod race;
+mod measurement;
+mod process;
 mod table;
+mod workspace;
 
 use crate::{
     args::demo::DemoArgs,
     exit::{Exit, Failure},
     report::Report,
-    stop::Stop,
+    stop_signal::StopSignal,
 };
 
 use self::{
-    arena::Arena,
-    race::{Mode, Outcome},
+    measurement::{Measurement, Mode, measure},
+    workspace::Workspace,
 };
 
-/// Runs the demonstration. Whatever happens, its processes end and its folder goes.
+/// Runs the demonstration. In the end its processes are stopped and its folder is removed, also
+/// after a failure.
 ///
 /// # Errors
-/// When a process does not do its part, or the run was asked to stop.
+/// When a process fails, or the run is to stop.
 pub(crate) async fn run(args: DemoArgs, report: &Report) -> Result<Exit, Failure> {
-    let stop = Stop::listen(report)?;
-    let arena = Arena::new(args.size, args.rate)?;
-    let shown = tokio::select! {
-        shown = show(&arena, args.receivers, report) => shown,
-        () = stop.asked() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+    let stop = StopSignal::listen(report)?;
+    let workspace = Workspace::new(args.size, args.rate)?;
+    let ended = tokio::select! {
+        ended = demonstrate(&workspace, args.receivers, report) => ended,
+        () = stop.requested() => Err(Failure::new(Exit::Interrupted, "interrupted")),
     };
-    arena.clear().await;
-    shown.map(|()| Exit::Done)
+    workspace.remove().await;
+    ended.map(|()| Exit::Done)
 }
 
-async fn show(arena: &Arena, most: u32, report: &Report) -> Result<(), Failure> {
-    report.note(arena.description(most));
-    let first = race::run(arena, Mode::PeerToPeer, most, report).await?;
-    report.note(format_args!("{}\n", first.in_words()));
-    let mut outcomes: Vec<Outcome> = Vec::new();
-    for receivers in 1..=most {
-        outcomes.push(race::run(arena, Mode::ClientServer, receivers, report).await?);
-        if receivers < most {
-            outcomes.push(race::run(arena, Mode::PeerToPeer, receivers, report).await?);
+async fn demonstrate(
+    workspace: &Workspace,
+    max_receivers: u32,
+    report: &Report,
+) -> Result<(), Failure> {
+    report.note(workspace.description(max_receivers));
+    let first = measure(workspace, Mode::PeerToPeer, max_receivers, report).await?;
+    report.note(format_args!("{}\n", first.sentence()));
+    let mut measurements: Vec<Measurement> = Vec::new();
+    for receivers in 1..=max_receivers {
+        measurements.push(measure(workspace, Mode::ClientServer, receivers, report).await?);
+        if receivers < max_receivers {
+            measurements.push(measure(workspace, Mode::PeerToPeer, receivers, report).await?);
         }
     }
-    outcomes.push(first);
+    measurements.push(first);
     if !report.is_json() {
-        report.out(table::render(&outcomes));
+        report.out(table::render(&measurements));
     }
     Ok(())
 }

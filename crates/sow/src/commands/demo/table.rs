@@ -2,16 +2,16 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::race::{Mode, Outcome};
+use super::measurement::{Measurement, Mode};
 
-/// A line for each number of receivers, client/server beside peer-to-peer.
-pub(super) fn render(outcomes: &[Outcome]) -> String {
+/// The table: a line for each number of receivers, with client/server and peer-to-peer.
+pub(super) fn render(measurements: &[Measurement]) -> String {
     let mut text = String::from(
         "seconds until the last receiver has a verified copy\n\n\
          receivers   client/server (bound)   peer-to-peer (bound)   origin sent (files)   faster\n",
     );
     let find = |mode, receivers| {
-        outcomes.iter().find(|one| one.mode == mode && one.receivers == receivers)
+        measurements.iter().find(|one| one.mode == mode && one.receivers == receivers)
     };
     for receivers in 1.. {
         let (Some(server), Some(peers)) =
@@ -44,8 +44,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_number_of_receivers_is_a_line() {
-        let outcome = |mode, receivers, last| Outcome {
+    fn each_number_of_receivers_has_a_line() {
+        let measurement = |mode, receivers, last| Measurement {
             mode,
             receivers,
             last: Duration::from_millis(last),
@@ -53,10 +53,10 @@ mod tests {
             origin_sent: 1.0,
         };
         let table = render(&[
-            outcome(Mode::ClientServer, 1, 2120),
-            outcome(Mode::PeerToPeer, 1, 2130),
-            outcome(Mode::ClientServer, 2, 4200),
-            outcome(Mode::PeerToPeer, 2, 2100),
+            measurement(Mode::ClientServer, 1, 2120),
+            measurement(Mode::PeerToPeer, 1, 2130),
+            measurement(Mode::ClientServer, 2, 4200),
+            measurement(Mode::PeerToPeer, 2, 2100),
         ]);
         insta::assert_snapshot!(table, @r"
         seconds until the last receiver has a verified copy

@@ -1,459 +1,500 @@
-//! One download, from what the user named to the moment when nobody needs us any more.
+//! One download: from its source to a complete target, and then the time of serving others.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use sow_content::{Metainfo, Ticket, path::printable};
 use sow_engine::{Dialect, Event, PickOrder, Status};
-use sow_node::{AcceptedDialects, Swarm, SwarmContent, SwarmEvent, SwarmOptions, check_sum};
+use sow_node::{
+    AcceptedDialects, Swarm, SwarmContent, SwarmEvent, SwarmOptions, server_has_digest,
+};
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
     time::{Instant, sleep},
 };
 
 use super::{
-    Run, cut_short,
-    opening::{Fetch, Opening, Subject, open},
-    view::{View, there_already},
+    DownloadContext, interruption,
+    preparation::{ContentDescription, PendingDownload, Preparation, prepare},
+    progress_view::{DownloadView, report_already_complete},
 };
 use crate::{
-    args::get::Destination,
-    contact::{Contact, out_of_reach},
-    disk,
+    advertised_address::advertised_address,
+    args::{destination::Destination, get::GetPlan, source::SourceArg},
+    content_hashing::md5_of_file,
+    engine_config,
     exit::{Exit, Failure, chain},
-    hashing,
-    offenders::Offenders,
+    file_errors,
+    name_lookup::look_up,
+    named_peers::NamedPeers,
+    protocol_warnings::ProtocolWarnings,
     quantity::Span,
-    reach,
+    reachability::{Reachability, wait_until_unreachable},
     report::{Event as Json, Report, log_swarm_event},
-    resolve::{self, Source},
-    servers::Servers,
-    settings,
-    stream::Stream,
+    stdout_stream::StdoutStream,
+    swarm_source::SwarmSource,
     target::{self, Target},
     torrent_file,
-    what::What,
 };
 
-/// How often document 2's tracker is asked for peers while there is none.
-const JSON_ANNOUNCE: Duration = Duration::from_secs(5);
+/// The announce interval in `json-torrent`: its tracker does not tell a peer of later peers.
+const JSON_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Longer than anything runs; a longer sleep cannot be.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// The longest time to seed: longer than any run; `sleep` cannot take `Duration::MAX`.
+const MAX_SEED_TIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// How long nothing may come, after a peer has sent what does not verify, until it is plain that
-/// nothing will.
-const HOPELESS: Duration = Duration::from_secs(15);
+/// How long no bytes may arrive after a peer was banned for a corrupt piece before the download
+/// fails.
+const STALL_AFTER_BAN: Duration = Duration::from_secs(15);
 
-/// Runs one download to its end.
+/// Downloads what a WHAT names; `text` is that WHAT.
 ///
 /// # Errors
-/// When it does not end with the content in place.
-pub(super) async fn run(
+/// When the target is not complete in the end.
+pub(super) async fn download_source(
     text: &str,
-    what: What,
-    run: &Arc<Run>,
+    arg: SourceArg,
+    context: &Arc<DownloadContext>,
     report: &Report,
 ) -> Result<(), Failure> {
     let resolved = async {
-        let source = resolve::resolve(what, run.plan.bind, report).await?;
+        let source = SwarmSource::resolve(arg, context.plan.bind, report).await?;
         let mut addrs = Vec::new();
         for peer in &source.peers {
-            addrs.extend(resolve::look_up(peer).await?);
+            addrs.extend(look_up(peer).await?);
         }
         Ok::<_, Failure>((source, addrs))
     };
-    let (mut source, addrs) = match run.bounded(resolved).await {
+    let (mut source, addrs) = match context.interruptible(resolved).await {
         Ok(resolved) => resolved?,
-        Err(cut) => return Err(cut_short(cut, format!("nothing is known yet of {text}"))),
+        Err(cause) => return Err(interruption(cause, format!("{text} is not resolved yet"))),
     };
-    if run.plan.only_origin {
+    if context.plan.only_origin {
         source.trackers.clear();
     }
-    fetch(source, addrs, run, report).await
+    download_swarm(source, addrs, context, report).await
 }
 
-/// Fetches from a source, beginning with those at `addrs`.
+/// Downloads the content of a swarm. `addrs` are the addresses of its named peers.
 ///
 /// # Errors
-/// When it does not end with the content in place.
-pub(super) async fn fetch(
-    source: Source,
+/// When the target is not complete in the end.
+pub(super) async fn download_swarm(
+    source: SwarmSource,
     addrs: Vec<SocketAddr>,
-    run: &Arc<Run>,
+    context: &Arc<DownloadContext>,
     report: &Report,
 ) -> Result<(), Failure> {
-    let opening = match source.metainfo.as_ref().map(Subject::from) {
-        Some(subject) => match run.bounded(opened(run, subject, report)).await {
-            Ok(opening) => Some(opening?),
-            Err(cut) => return Err(cut_short(cut, format!("{} was not begun", source.label))),
-        },
+    let preparation = match source.metainfo.as_ref().map(ContentDescription::from) {
+        Some(description) => {
+            let preparing = prepare_blocking(context, description, report);
+            match context.interruptible(preparing).await {
+                Ok(preparation) => Some(preparation?),
+                Err(cause) => {
+                    let state = format!("the download of {} has not started", source.label);
+                    return Err(interruption(cause, state));
+                }
+            }
+        }
         None => None,
     };
-    let content = match &opening {
-        Some(Opening::Done(path)) => {
-            there_already(report, path, source.length());
+    let content = match &preparation {
+        Some(Preparation::Complete(path)) => {
+            report_already_complete(report, path, source.length());
             return Ok(());
         }
-        Some(Opening::Fetch(fetch)) => Some(fetch.content.clone()),
-        Some(Opening::Seed(content)) => Some(SwarmContent::clone(content)),
+        Some(Preparation::Pending(pending)) => Some(pending.content.clone()),
+        Some(Preparation::Seed(content)) => Some(SwarmContent::clone(content)),
         None => None,
     };
-    let order = if run.plan.destination == Destination::Stdout {
-        PickOrder::InOrder
-    } else {
-        PickOrder::RarestFirst
-    };
-    let mut config =
-        settings::receiver(source.trackers.clone(), order, settings::choking(run.plan.tit_for_tat));
-    if run.plan.only_origin {
-        config.max_dialed = addrs.len();
-    }
-    config.chunk.spelling = run.plan.spelling;
-    if source.dialect == Dialect::JsonTorrent {
-        // Its tracker tells nobody of those who come later.
-        config.announce_at_least = JSON_ANNOUNCE;
-    }
-    let answers = match source.dialect {
-        Dialect::BitTorrent => AcceptedDialects::BITTORRENT,
-        Dialect::Chunk => AcceptedDialects::CHUNK,
-        Dialect::JsonTorrent => AcceptedDialects::JSON_TORRENT,
-    };
-    let servers = Servers::new(source.dialect, addrs.clone(), source.trackers.is_empty());
-    let peers = addrs.into_iter().map(|addr| (addr, source.dialect)).collect();
-    let options = SwarmOptions { info_hash: source.info_hash, content, config, answers, peers };
-    let (swarm, events) = run.node.join(options)?;
-    let status = swarm.status();
-    let (contact, _) = watch::channel(Contact::default());
+    let options = swarm_options(&source, addrs.clone(), content, &context.plan);
+    let (swarm, events) = context.node.join(options)?;
+    let (reachability, _) = watch::channel(Reachability::default());
     let mut download = Download {
-        view: View::new(report, &source.label),
-        run,
+        view: DownloadView::new(report, &source.label),
+        context,
         report,
+        peers: NamedPeers::new(source.dialect, addrs, source.trackers.is_empty()),
         source,
-        servers,
+        status: swarm.status(),
         swarm: &swarm,
         events,
-        status,
-        contact,
+        reachability,
         started: Instant::now(),
-        corrupt: None,
-        offenders: Offenders::default(),
-        grown: (0, Instant::now()),
+        banned: None,
+        warnings: ProtocolWarnings::default(),
+        last_growth: (0, Instant::now()),
     };
-    let ended = download.run_to_end(opening).await;
+    let ended = download.run_to_end(preparation).await;
     drop(download);
     swarm.stop().await;
     ended
 }
 
-async fn opened(run: &Arc<Run>, subject: Subject, report: &Report) -> Result<Opening, Failure> {
-    let (run, report) = (Arc::clone(run), report.clone());
-    crate::blocking(move || open(&run, &subject, &report)).await
+/// How a swarm is joined.
+fn swarm_options(
+    source: &SwarmSource,
+    addrs: Vec<SocketAddr>,
+    content: Option<SwarmContent>,
+    plan: &GetPlan,
+) -> SwarmOptions {
+    let order = if plan.destination == Destination::Stdout {
+        PickOrder::InOrder
+    } else {
+        PickOrder::RarestFirst
+    };
+    let choking = engine_config::choking(plan.tit_for_tat);
+    let mut config = engine_config::for_receiver(source.trackers.clone(), order, choking);
+    if plan.only_origin {
+        config.max_dialed = addrs.len();
+    }
+    config.chunk.spelling = plan.spelling;
+    if source.dialect == Dialect::JsonTorrent {
+        config.announce_at_least = JSON_ANNOUNCE_INTERVAL;
+    }
+    let accepts = match source.dialect {
+        Dialect::BitTorrent => AcceptedDialects::BITTORRENT,
+        Dialect::Chunk => AcceptedDialects::CHUNK,
+        Dialect::JsonTorrent => AcceptedDialects::JSON_TORRENT,
+    };
+    let peers = addrs.into_iter().map(|addr| (addr, source.dialect)).collect();
+    SwarmOptions { info_hash: source.info_hash, content, config, answers, peers }
 }
 
-/// How a download has ended.
-enum Ended {
-    /// It came, and is in place.
-    Fetched,
-    /// It was in place.
-    There,
-    /// It was in place, and is to be served.
+async fn prepare_blocking(
+    context: &Arc<DownloadContext>,
+    description: ContentDescription,
+    report: &Report,
+) -> Result<Preparation, Failure> {
+    let (context, report) = (Arc::clone(context), report.clone());
+    crate::blocking(move || prepare(&context, &description, &report)).await
+}
+
+/// How a target became complete.
+enum Completion {
+    /// By this download.
+    Downloaded,
+    /// It was complete before.
+    AlreadyComplete,
+    /// It was complete before, and is to be served.
     Seed,
 }
 
 /// A download that has joined its swarm.
 struct Download<'a> {
-    run: &'a Arc<Run>,
+    context: &'a Arc<DownloadContext>,
     report: &'a Report,
-    source: Source,
-    /// The machines that were named.
-    servers: Servers,
+    source: SwarmSource,
+    peers: NamedPeers,
     swarm: &'a Swarm,
     events: UnboundedReceiver<SwarmEvent>,
     status: watch::Receiver<Status>,
-    contact: watch::Sender<Contact>,
-    view: View,
+    reachability: watch::Sender<Reachability>,
+    view: DownloadView,
     started: Instant,
-    /// A peer was banned over a piece.
-    corrupt: Option<(SocketAddr, u32)>,
-    offenders: Offenders,
-    /// How many bytes there were when there were more than before, and when that was.
-    grown: (u64, Instant),
+    /// The last peer that was banned, and the corrupt piece.
+    banned: Option<(SocketAddr, u32)>,
+    warnings: ProtocolWarnings,
+    /// The number of verified bytes when it last grew, and that time.
+    last_growth: (u64, Instant),
 }
 
 impl Download<'_> {
-    async fn run_to_end(&mut self, opening: Option<Opening>) -> Result<(), Failure> {
-        let (run, source) = (self.run, self.source.clone());
-        let reach = out_of_reach(&source, run.plan.bind, self.contact.subscribe());
-        let fetched = async {
-            // Whoever has everything needs nobody.
-            let whole = match &opening {
-                Some(Opening::Fetch(fetch)) => is_whole(&fetch.content),
-                Some(Opening::Seed(_)) => true,
+    async fn run_to_end(&mut self, preparation: Option<Preparation>) -> Result<(), Failure> {
+        let (context, source) = (self.context, self.source.clone());
+        let unreachable =
+            wait_until_unreachable(&source, context.plan.bind, self.reachability.subscribe());
+        let completion = async {
+            // A complete target needs no peers.
+            let is_complete = match &preparation {
+                Some(Preparation::Pending(pending)) => is_complete(&pending.content),
+                Some(Preparation::Seed(_)) => true,
                 _ => false,
             };
             tokio::select! {
-                fetched = self.fetch(opening) => fetched,
-                failure = reach, if !whole => Err(failure),
+                completion = self.complete_target(preparation) => completion,
+                failure = unreachable, if !is_complete => Err(failure),
             }
         };
-        let ended = match run.bounded(fetched).await {
-            Ok(fetched) => fetched?,
-            Err(cut) => return Err(cut_short(cut, self.view.how_far(&self.status.borrow()))),
+        let completion = match context.interruptible(completion).await {
+            Ok(completion) => completion?,
+            Err(cause) => {
+                return Err(interruption(cause, self.view.progress_text(&self.status.borrow())));
+            }
         };
-        match ended {
-            Ended::Fetched if !run.plan.seed_for.is_zero() => self.serve_on().await,
-            Ended::Fetched | Ended::There => {}
-            Ended::Seed => self.seed().await?,
+        match completion {
+            Completion::Downloaded if !context.plan.seed_for.is_zero() => {
+                self.serve_others().await;
+            }
+            Completion::Downloaded | Completion::AlreadyComplete => {}
+            Completion::Seed => self.seed().await?,
         }
         Ok(())
     }
 
-    /// Fetches the content and puts it in place, unless it is there.
-    async fn fetch(&mut self, opening: Option<Opening>) -> Result<Ended, Failure> {
-        let opening = match opening {
-            Some(opening) => opening,
+    /// Downloads the content into the target, unless the target is complete.
+    async fn complete_target(
+        &mut self,
+        preparation: Option<Preparation>,
+    ) -> Result<Completion, Failure> {
+        let preparation = match preparation {
+            Some(preparation) => preparation,
             None => {
-                let subject = self.description().await?;
-                if let Some(path) = self.existing(&subject).await? {
-                    there_already(self.report, &path, subject.info.geometry.total());
-                    return Ok(Ended::There);
+                let description = self.receive_description().await?;
+                if let Some(path) = self.existing_target(&description).await? {
+                    let total = description.info.geometry.total();
+                    report_already_complete(self.report, &path, total);
+                    return Ok(Completion::AlreadyComplete);
                 }
-                let opening = opened(self.run, subject, self.report).await?;
-                if let Opening::Fetch(fetch) = &opening {
-                    self.swarm.content_ready(fetch.content.clone());
+                let preparation = prepare_blocking(self.context, description, self.report).await?;
+                if let Preparation::Pending(pending) = &preparation {
+                    self.swarm.content_ready(pending.content.clone());
                 }
-                opening
+                preparation
             }
         };
-        match opening {
-            Opening::Done(path) => {
-                there_already(self.report, &path, self.source.length());
-                Ok(Ended::There)
+        match preparation {
+            Preparation::Complete(path) => {
+                report_already_complete(self.report, &path, self.source.length());
+                Ok(Completion::AlreadyComplete)
             }
-            Opening::Fetch(fetch) => {
-                self.announce_ready();
-                self.pieces(&fetch).await?;
-                self.put_in_place(&fetch).await.map(|()| Ended::Fetched)
+            Preparation::Pending(pending) => {
+                self.emit_ready();
+                self.receive_pieces(&pending).await?;
+                self.finish(&pending).await.map(|()| Completion::Downloaded)
             }
-            Opening::Seed(content) => {
-                self.announce_ready();
-                if let Target::Path(path) =
-                    target::target_of(&self.run.plan.destination, &content.info)?
-                {
-                    there_already(self.report, &path, content.info.geometry.total());
+            Preparation::Seed(content) => {
+                self.emit_ready();
+                let destination = &self.context.plan.destination;
+                if let Target::Path(path) = target::target_of(destination, &content.info)? {
+                    let total = content.info.geometry.total();
+                    report_already_complete(self.report, &path, total);
                 }
-                Ok(Ended::Seed)
+                Ok(Completion::Seed)
             }
         }
     }
 
-    /// Waits for the description of the content: from peers (BEP 9), or by a server's first answer
-    /// (document 1).
-    async fn description(&mut self) -> Result<Subject, Failure> {
+    /// Waits for the description of the content: metadata from peers (BEP 9), or the announcement
+    /// of a `chunk` server.
+    async fn receive_description(&mut self) -> Result<ContentDescription, Failure> {
         loop {
             tokio::select! {
-                event = self.events.recv() => match self.note(event)? {
+                event = self.events.recv() => match self.handle_event(event)? {
                     Some(Event::Metadata(bytes)) => {
+                        let label = &self.source.label;
                         let metainfo = Metainfo::from_info_bytes(bytes).map_err(|error| {
-                            Failure::new(Exit::Failed, format!("{} cannot be used: {}", self.source.label, chain(&error)))
+                            let error = chain(&error);
+                            Failure::new(Exit::Failed, format!("{label} cannot be used: {error}"))
                         })?;
-                        let subject = Subject::from(&metainfo);
+                        let description = ContentDescription::from(&metainfo);
                         self.source.label = printable(&metainfo.info.name).into();
                         self.source.metainfo = Some(metainfo);
                         self.view.rename(&self.source.label);
-                        return Ok(subject);
+                        return Ok(description);
                     }
                     Some(Event::GeometryLearned { geometry, .. }) => {
-                        return Ok(Subject::without_hashes(&self.run.plan.destination, geometry));
+                        let destination = &self.context.plan.destination;
+                        return Ok(ContentDescription::without_hashes(destination, geometry));
                     }
                     _ => {}
                 },
-                Ok(()) = self.status.changed() => self.show()?,
+                Ok(()) = self.status.changed() => self.update_progress()?,
             }
         }
     }
 
-    /// A target that is there although nobody knows its hashes: where it is, when a server says
-    /// that it is the same.
-    async fn existing(&self, subject: &Subject) -> Result<Option<PathBuf>, Failure> {
-        let Target::Path(path) = target::target_of(&self.run.plan.destination, &subject.info)?
-        else {
+    /// The path of an existing target without piece hashes, if a server confirms its MD5.
+    async fn existing_target(
+        &self,
+        description: &ContentDescription,
+    ) -> Result<Option<PathBuf>, Failure> {
+        let (info, plan) = (&description.info, &self.context.plan);
+        let Target::Path(path) = target::target_of(&plan.destination, info)? else {
             return Ok(None);
         };
-        let there = std::fs::metadata(&path).map(|there| there.is_file().then_some(there.len()));
-        if subject.info.has_hashes() || there.is_err() || self.run.plan.overwrite {
+        let size = std::fs::metadata(&path).map(|file| file.is_file().then_some(file.len()));
+        if info.has_hashes() || size.is_err() || plan.overwrite {
             return Ok(None);
         }
-        if there.ok().flatten() != Some(subject.info.geometry.total()) {
-            return Err(target::differs(&path));
+        if size.ok().flatten() != Some(info.geometry.total()) {
+            return Err(target::exists_and_differs(&path));
         }
-        let (run, report, file) = (Arc::clone(self.run), self.report.clone(), path.clone());
-        let md5 = crate::blocking(move || hashing::md5_of(&file, &report, &run.stop)).await?;
-        for server in self.servers.all() {
-            match check_sum(*server, self.run.plan.bind, self.run.node.port(), md5).await {
+        let (context, report) = (Arc::clone(self.context), self.report.clone());
+        let file = path.clone();
+        let md5 = crate::blocking(move || md5_of_file(&file, &report, &context.stop)).await?;
+        for server in self.peers.addrs() {
+            match check_sum(*server, plan.bind, self.context.node.port(), md5).await {
                 Some(true) => return Ok(Some(path)),
-                Some(false) => return Err(target::differs(&path)),
+                Some(false) => return Err(target::exists_and_differs(&path)),
                 None => {}
             }
         }
         let path = path.display();
         Err(Failure::new(
             Exit::Differs,
-            format!("{path} exists, and no server could tell whether it is the same"),
+            format!("{path} exists, and no server has confirmed its MD5"),
         )
         .tip("replace it with --overwrite, or choose another name with -o"))
     }
 
-    /// Serves what was there until it is stopped, or for as long as was agreed to.
+    /// Serves a target that was complete at the start, until the run is to stop or the time is
+    /// over.
     async fn seed(&mut self) -> Result<(), Failure> {
-        let time = self.run.plan.seed_whole_for.unwrap_or_default();
-        if time < FOREVER {
+        let time = self.context.plan.seed_whole_for.unwrap_or_default();
+        if time < MAX_SEED_TIME {
             self.report.note(format_args!("serving it for {}", Span(time)));
         } else {
             self.report.note("serving it until this is stopped");
         }
-        let end = sleep(time.min(FOREVER));
+        let end = sleep(time.min(MAX_SEED_TIME));
         tokio::pin!(end);
-        let mut is_hidden = false;
+        let mut is_outage = false;
         loop {
             tokio::select! {
                 event = self.events.recv() => {
-                    self.note(event)?;
-                    self.tell_if_hidden(&mut is_hidden);
+                    self.handle_event(event)?;
+                    self.report_tracker_outage(&mut is_outage);
                 }
                 Ok(()) = self.status.changed() => {
                     let status = self.status.borrow_and_update().clone();
-                    self.view.seeding(&status);
+                    self.view.show_seeding(&status);
                 }
                 () = &mut end => break,
-                () = self.run.stop.asked() => break,
+                () = self.context.stop.requested() => break,
             }
         }
-        self.view.served(&self.swarm.look().await);
+        self.view.on_served(&self.swarm.look().await);
         Ok(())
     }
 
-    /// Says that nobody can find what is served here, and that they can again.
-    fn tell_if_hidden(&self, is_hidden: &mut bool) {
-        let why = self.contact.borrow().no_tracker_answers(&self.source);
-        match why {
-            Some(why) if !*is_hidden => {
-                let why = printable(&why);
+    /// Warns when all trackers fail, and reports when one answers again.
+    fn report_tracker_outage(&self, is_outage: &mut bool) {
+        let errors = self.reachability.borrow().tracker_errors(&self.source);
+        match errors {
+            Some(errors) if !*is_outage => {
+                let errors = printable(&errors);
                 self.report.warn(format_args!(
-                    "no tracker answers, so nobody finds this machine ({why}); asking again"
+                    "no tracker answers, so peers cannot find this machine ({errors}); retrying"
                 ));
             }
-            None if *is_hidden => {
-                self.report.note("a tracker answers: this machine can be found now")
+            None if *is_outage => {
+                self.report.note("a tracker answers: peers can find this machine")
             }
             _ => return,
         }
-        *is_hidden = !*is_hidden;
+        *is_outage = !*is_outage;
     }
 
-    /// Waits until every piece is verified, and passed on where it is streamed.
-    async fn pieces(&mut self, fetch: &Fetch) -> Result<(), Failure> {
-        let SwarmContent { info, store, .. } = &fetch.content;
-        // What cannot be told to be right piece by piece is passed on when the whole is.
-        let is_stream = fetch.target == Target::Stdout;
-        let mut stream = (is_stream && info.has_hashes()).then(|| Stream::start(Arc::clone(store)));
-        let mut is_whole = is_whole(&fetch.content);
-        while !is_whole {
+    /// Waits until every piece is verified, and written if the target is standard output.
+    async fn receive_pieces(&mut self, pending: &PendingDownload) -> Result<(), Failure> {
+        let SwarmContent { info, store, .. } = &pending.content;
+        let is_stdout = pending.target == Target::Stdout;
+        let mut stream =
+            (is_stdout && info.has_hashes()).then(|| StdoutStream::start(Arc::clone(store)));
+        let mut is_complete = is_complete(&pending.content);
+        while !is_complete {
             let copying = async {
                 match &mut stream {
-                    Some(stream) => stream.ended().await,
+                    Some(stream) => stream.finished().await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                event = self.events.recv() => match self.note(event)? {
+                event = self.events.recv() => match self.handle_event(event)? {
                     Some(Event::PieceVerified { piece, .. }) => {
                         if let Some(stream) = &mut stream {
-                            stream.verified(piece);
+                            stream.on_piece_verified(piece);
                         }
                     }
-                    Some(Event::Complete) => is_whole = true,
-                    Some(Event::FileMismatch) => return Err(self.unprovable()),
+                    Some(Event::Complete) => is_complete = true,
+                    Some(Event::FileMismatch) => return Err(self.checksum_failure()),
                     _ => {}
                 },
-                Ok(()) = self.status.changed() => self.show()?,
+                Ok(()) = self.status.changed() => self.update_progress()?,
                 copied = copying => {
                     copied?;
-                    // Everything is copied, so everything is there.
+                    // Everything is written, so everything is verified.
                     stream = None;
-                    is_whole = true;
+                    is_complete = true;
                 }
             }
         }
-        if is_stream && !info.has_hashes() {
-            let mut late = Stream::start(Arc::clone(store));
-            (0..info.geometry.pieces()).for_each(|piece| late.verified(piece));
-            return late.ended().await;
+        if is_stdout && !info.has_hashes() {
+            // Pieces without hashes are written only after the whole file is verified.
+            let mut stream = StdoutStream::start(Arc::clone(store));
+            (0..info.geometry.pieces()).for_each(|piece| stream.on_piece_verified(piece));
+            return stream.finished().await;
         }
         match &mut stream {
-            Some(stream) => stream.ended().await,
+            Some(stream) => stream.finished().await,
             None => Ok(()),
         }
     }
 
-    fn unprovable(&self) -> Failure {
+    fn checksum_failure(&self) -> Failure {
         let label = &self.source.label;
-        let message = format!("what {label} sends does not have the checksum that it names");
-        let tip = if self.servers.all().len() > 1 {
-            "the servers may not have the same file, or it changed since one was started: compare `md5sum` there"
+        let message = format!("the file from {label} does not have the MD5 that the server sent");
+        let tip = if self.peers.addrs().len() > 1 {
+            "the servers may have different files, or a file has changed since its server was \
+             started: compare `md5sum` there"
         } else {
-            "the file there may have changed since the server was started: start the server again"
+            "the file may have changed since the server was started: start the server again"
         };
         Failure::new(Exit::Unverified, message).tip(tip)
     }
 
-    async fn put_in_place(&mut self, fetch: &Fetch) -> Result<(), Failure> {
+    /// Moves the complete content to its target, and reports it.
+    async fn finish(&mut self, pending: &PendingDownload) -> Result<(), Failure> {
         let status = self.swarm.look().await;
-        self.view.observe(&status);
-        // Who sent the last bytes may have left before he was in any picture.
+        self.view.update_peers(&status);
+        // A peer that sent the last bytes may have disconnected before the first status update that
+        // would contain it.
         while let Ok(event) = self.events.try_recv() {
-            self.note(Some(event))?;
+            self.handle_event(Some(event))?;
         }
         let placed = self.swarm.finish().await?;
-        let target = placed.map_or_else(|| fetch.target.clone(), Target::Path);
-        let bytes = fetch.content.info.geometry.total();
-        self.view.complete(&status, &target, bytes, fetch.resumed, self.started.elapsed());
+        let target = placed.map_or_else(|| pending.target.clone(), Target::Path);
+        let bytes = pending.content.info.geometry.total();
+        let took = self.started.elapsed();
+        self.view.on_complete(&status, &target, bytes, pending.resumed, took);
         Ok(())
     }
 
-    /// Serves those who still need something, for as long as that was agreed to.
-    async fn serve_on(&mut self) {
-        let until = Instant::now() + self.run.plan.seed_for;
-        let run = self.run;
+    /// Serves peers that still need the content, for at most the time of `--seed-for`.
+    async fn serve_others(&mut self) {
+        let until = Instant::now() + self.context.plan.seed_for;
+        let context = self.context;
         let served = async {
-            let mut idle_looks = 0;
-            // The picture is renewed four times a second: who has just said that he is complete is
-            // seen so at the second.
-            while idle_looks < 2 && self.status.changed().await.is_ok() {
+            let mut idle_updates = 0;
+            // There are four status updates a second. A peer that has just become complete may be
+            // counted as such only in the second update.
+            while idle_updates < 2 && self.status.changed().await.is_ok() {
                 while let Ok(event) = self.events.try_recv() {
                     if let SwarmEvent::Engine(event) = event {
-                        hear(self.report, &mut self.offenders, &event);
+                        report_event(self.report, &mut self.warnings, &event);
                     }
                 }
                 let status = self.status.borrow_and_update().clone();
-                idle_looks = if status.others_need { 0 } else { idle_looks + 1 };
-                self.view.serving(&status, until.saturating_duration_since(Instant::now()));
+                idle_updates = if status.others_need { 0 } else { idle_updates + 1 };
+                self.view.show_serving(&status, until.saturating_duration_since(Instant::now()));
             }
         };
         tokio::select! {
             () = served => {}
-            () = sleep(run.plan.seed_for) => {}
-            // It is complete: to stop serving is not to be interrupted.
-            () = run.stop.asked() => {}
+            () = sleep(context.plan.seed_for) => {}
+            // The download is complete, so this is not an interruption.
+            () = context.stop.requested() => {}
         }
-        self.view.served(&self.swarm.look().await);
+        self.view.on_served(&self.swarm.look().await);
     }
 
-    /// Takes in what the swarm reports; what the engine says is returned.
-    fn note(&mut self, event: Option<SwarmEvent>) -> Result<Option<Event>, Failure> {
+    /// Handles an event of the swarm, and returns the engine's part of it.
+    fn handle_event(&mut self, event: Option<SwarmEvent>) -> Result<Option<Event>, Failure> {
         let event = match event {
             Some(SwarmEvent::Engine(event)) => event,
-            Some(SwarmEvent::StoreFailed(error)) => return Err(disk::failing(&error)),
+            Some(SwarmEvent::StoreFailed(error)) => {
+                return Err(file_errors::store_failure(&error));
+            }
             None => {
                 return Err(Failure::new(
                     Exit::Failed,
@@ -461,72 +502,74 @@ impl Download<'_> {
                 ));
             }
         };
-        hear(self.report, &mut self.offenders, &event);
-        self.servers.note(&event).into_iter().for_each(|warning| self.report.warn(warning));
-        Contact::note(&self.contact, self.source.dialect, &event);
+        report_event(self.report, &mut self.warnings, &event);
+        self.peers.on_event(&event).into_iter().for_each(|warning| self.report.warn(warning));
+        Reachability::on_event(&self.reachability, self.source.dialect, &event);
         match event {
-            // What came last may still be on its way to the disk.
+            // Blocks of a peer that has disconnected may still be on their way to the disk.
             Event::PeerDisconnected { conn, addr, listen_addr, downloaded, .. }
                 if downloaded > 0 =>
             {
-                self.view.name(conn, listen_addr.unwrap_or(addr));
+                self.view.set_peer_address(conn, listen_addr.unwrap_or(addr));
             }
             Event::PieceVerified { ref from, .. } => {
-                from.iter().for_each(|&(conn, bytes)| self.view.came(conn, bytes));
+                from.iter().for_each(|&(conn, bytes)| self.view.add_bytes(conn, bytes));
             }
             Event::Banned { addr, piece } => {
-                let what =
-                    format_args!("{addr} sent data that does not verify and is not asked any more");
-                self.report.warn(what);
-                self.corrupt = Some((addr, piece));
+                self.report.warn(format_args!(
+                    "{addr} sent data that does not verify; no more is requested from it"
+                ));
+                self.banned = Some((addr, piece));
             }
             _ => {}
         }
         Ok(Some(event))
     }
 
-    /// Shows how far it is. An error when it is plain that it will not go on.
-    fn show(&mut self) -> Result<(), Failure> {
+    /// Shows the progress. Fails if the download can no longer complete.
+    fn update_progress(&mut self) -> Result<(), Failure> {
         let status = self.status.borrow_and_update().clone();
-        self.view.progress(&status);
-        if status.bytes_verified > self.grown.0 {
-            self.grown = (status.bytes_verified, Instant::now());
+        self.view.show_progress(&status);
+        if status.bytes_verified > self.last_growth.0 {
+            self.last_growth = (status.bytes_verified, Instant::now());
         }
-        // Before there was any contact, whoever watches for that knows better what is wrong.
-        if self.contact.borrow().is_made
-            && let Some(failure) = self.servers.hopeless(&status, self.grown.1.elapsed())
+        let idle = self.last_growth.1.elapsed();
+        // Before the swarm is reached, the diagnosis of its reachability is more precise.
+        if self.reachability.borrow().is_reached
+            && let Some(failure) = self.peers.exhausted(&status, idle)
         {
             return Err(failure);
         }
-        match self.corrupt {
-            // Without hashes it is the server that everything comes from in the end.
+        match self.banned {
+            // Without piece hashes the servers replace corrupt data.
             Some((addr, piece))
                 if self.source.dialect != Dialect::Chunk
-                    && self.grown.1.elapsed() > HOPELESS
-                    && !status.peers.iter().any(|p| p.complete) =>
+                    && idle > STALL_AFTER_BAN
+                    && !status.peers.iter().any(|peer| peer.complete) =>
             {
                 Err(Failure::new(
                     Exit::Unverified,
-                    format!("piece {piece} from {addr} does not verify, and nobody else has it"),
+                    format!("piece {piece} from {addr} does not verify, and no other peer has it"),
                 )
                 .tip(
-                    "the file at the origin may have changed since it was hashed: run `sow send` there again",
+                    "the file at the origin may have changed since it was hashed: run `sow send` \
+                     there again",
                 ))
             }
             _ => Ok(()),
         }
     }
 
-    /// Tells scripts that others can fetch from here too.
-    fn announce_ready(&self) {
-        let port = self.run.node.port();
+    /// Emits the event that others can download from here.
+    fn emit_ready(&self) {
+        let port = self.context.node.port();
         let Some(metainfo) =
             self.source.metainfo.as_ref().filter(|_| self.source.dialect == Dialect::BitTorrent)
         else {
             self.report.event(&Json::Ready { ticket: None, magnet: None, torrent: None, port });
             return;
         };
-        let address = reach::address_of(self.run.plan.bind, port);
+        let address = advertised_address(self.context.plan.bind, port);
         let mut magnet = torrent_file::magnet_of(metainfo);
         magnet.trackers = self.source.trackers.concat();
         magnet.peers = vec![address.to_string()];
@@ -540,13 +583,13 @@ impl Download<'_> {
     }
 }
 
-/// Says what happened, to whom it may concern.
-fn hear(report: &Report, offenders: &mut Offenders, event: &Event) {
+/// Logs an event of the engine, and prints the warning that it gives rise to.
+fn report_event(report: &Report, warnings: &mut ProtocolWarnings, event: &Event) {
     log_swarm_event(event);
-    offenders.warning(event).into_iter().for_each(|warning| report.warn(warning));
+    warnings.on_event(event).into_iter().for_each(|warning| report.warn(warning));
 }
 
-/// Whether all is there, and known to be right.
-fn is_whole(content: &SwarmContent) -> bool {
+/// Whether all pieces are stored and verified.
+fn is_complete(content: &SwarmContent) -> bool {
     content.have.is_full() && content.info.has_hashes()
 }

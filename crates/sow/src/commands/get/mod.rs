@@ -1,48 +1,50 @@
-//! `sow get`: one node, and a download for each WHAT.
+//! `sow get`: one node, and a download for each WHAT. The commands `chunk client` and `json-torrent
+//! peer` use it too, with a source of their own.
 
+mod bytes_by_peer;
 mod download;
-mod fetched;
-mod leftovers;
-mod opening;
-mod view;
+mod original_pieces;
+mod preparation;
+mod progress_view;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use sow_content::ticket::Address;
 use sow_engine::client_server::ClientServerDialect;
 use sow_node::{Node, NodeOptions};
 use tokio::{task::JoinSet, time::Instant};
 
-use super::client_server::client::{self, Wanted};
+use super::client_server::client::{Transfer, receive};
 use crate::{
     args::{
-        client_server::StreamPlace,
-        get::{Destination, GetArgs, GetPlan},
+        client_server::StreamTarget,
+        get::{GetArgs, GetPlan},
+        source::SourceArg,
     },
     exit::{Exit, Failure},
+    name_lookup::look_up_any,
     report::Report,
-    resolve::{self, Source},
-    stop::{Cut, Stop},
-    what::What,
+    stop_signal::{Interrupted, StopSignal},
+    swarm_source::SwarmSource,
 };
 
-/// What the downloads of one run have in common.
-pub(crate) struct Run {
+/// What all downloads of one command share.
+pub(crate) struct DownloadContext {
     node: Node,
     plan: GetPlan,
-    stop: Stop,
+    stop: StopSignal,
     /// When to give up.
     deadline: Option<Instant>,
 }
 
-/// Fetches everything that was asked for, all at once.
+/// Runs all downloads at the same time.
 ///
 /// # Errors
-/// When nothing can be begun. What becomes of each download is reported as it ends; the worst is
-/// how the run ends.
+/// When no download can be started. The end of each download is reported when it ends; the worst
+/// exit code is the result.
 pub(crate) async fn run(args: GetArgs, report: &Report) -> Result<Exit, Failure> {
     let mut plan = args.plan(report.is_json())?;
-    let stop = Stop::listen(report)?;
+    let stop = StopSignal::listen(report)?;
     let options = NodeOptions {
         bind: plan.bind,
         port: plan.port,
@@ -51,13 +53,13 @@ pub(crate) async fn run(args: GetArgs, report: &Report) -> Result<Exit, Failure>
         ..NodeOptions::default()
     };
     let node = Node::bind(options)?;
-    let wanted = std::mem::take(&mut plan.what);
-    let is_one = wanted.len() == 1;
-    let run = Arc::new(Run::new(node, plan, stop));
+    let sources = std::mem::take(&mut plan.sources);
+    let is_single = sources.len() == 1;
+    let context = Arc::new(DownloadContext::new(node, plan, stop));
     let mut downloads = JoinSet::new();
-    for (text, what) in wanted {
-        let report = if is_one { report.clone() } else { report.about(&text) };
-        downloads.spawn(one(text, what, Arc::clone(&run), report));
+    for (text, source) in sources {
+        let report = if is_single { report.clone() } else { report.for_download(&text) };
+        downloads.spawn(download_and_report(text, source, Arc::clone(&context), report));
     }
     let mut worst = Exit::Done;
     while let Some(ended) = downloads.join_next().await {
@@ -69,45 +71,61 @@ pub(crate) async fn run(args: GetArgs, report: &Report) -> Result<Exit, Failure>
     Ok(worst)
 }
 
-/// Runs one download and reports how it ends.
-async fn one(text: String, what: What, run: Arc<Run>, report: Report) -> Exit {
-    let ended = match what {
-        What::Raw(address) => stream(ClientServerDialect::Raw, address, &run, &report).await,
-        What::Framed(address) => stream(ClientServerDialect::Framed, address, &run, &report).await,
-        what => download::run(&text, what, &run, &report).await,
-    };
-    end_of(ended, &report)
-}
-
-/// Fetches from one source that is known already, for the commands that speak one dialect alone.
-pub(crate) async fn fetch(source: Source, run: Run, report: &Report) -> Exit {
-    let run = Arc::new(run);
-    let addrs = run.bounded(look_up_all(&source.peers)).await;
-    let ended = match addrs {
-        Ok(Ok(addrs)) => download::fetch(source, addrs, &run, report).await,
+/// Downloads from a source that is already resolved, and reports how that ends.
+pub(crate) async fn download_from(
+    source: SwarmSource,
+    context: DownloadContext,
+    report: &Report,
+) -> Exit {
+    let context = Arc::new(context);
+    let ended = match context.interruptible(look_up_any(&source.peers)).await {
+        Ok(Ok(addrs)) => download::download_swarm(source, addrs, &context, report).await,
         Ok(Err(failure)) => Err(failure),
-        Err(cut) => Err(cut_short(cut, format!("nothing is known yet of {}", source.label))),
+        Err(cause) => Err(interruption(cause, format!("{} is not resolved yet", source.label))),
     };
-    end_of(ended, report)
+    exit_of(ended, report)
 }
 
-/// The addresses of all of these hosts; one that is not found is an error only when none is.
-async fn look_up_all(hosts: &[Address]) -> Result<Vec<SocketAddr>, Failure> {
-    let (mut addrs, mut first) = (Vec::new(), None);
-    for host in hosts {
-        match resolve::look_up(host).await {
-            Ok(found) => addrs.extend(found),
-            Err(failure) => first = first.or(Some(failure)),
+async fn download_and_report(
+    text: String,
+    source: SourceArg,
+    context: Arc<DownloadContext>,
+    report: Report,
+) -> Exit {
+    let ended = match source {
+        SourceArg::Raw(address) => {
+            download_stream(ClientServerDialect::Raw, address, &context, &report).await
         }
-    }
-    match first {
-        Some(failure) if addrs.is_empty() => Err(failure),
-        _ => Ok(addrs),
-    }
+        SourceArg::Framed(address) => {
+            download_stream(ClientServerDialect::Framed, address, &context, &report).await
+        }
+        source => download::download_source(&text, source, &context, &report).await,
+    };
+    exit_of(ended, &report)
+}
+
+/// Downloads the file of a client/server dialect.
+async fn download_stream(
+    dialect: ClientServerDialect,
+    address: Address,
+    context: &DownloadContext,
+    report: &Report,
+) -> Result<(), Failure> {
+    let plan = &context.plan;
+    let transfer = Transfer {
+        dialect,
+        address,
+        target: StreamTarget::new(plan.destination.clone(), plan.overwrite),
+        size: None,
+        max_size: None,
+        bind: plan.bind,
+        down: context.node.down_limit(),
+    };
+    receive(transfer, &context.stop, context.deadline, report).await
 }
 
 /// Reports how a download ended.
-fn end_of(ended: Result<(), Failure>, report: &Report) -> Exit {
+fn exit_of(ended: Result<(), Failure>, report: &Report) -> Exit {
     match ended {
         Ok(()) => Exit::Done,
         Err(failure) => {
@@ -117,52 +135,25 @@ fn end_of(ended: Result<(), Failure>, report: &Report) -> Exit {
     }
 }
 
-/// Fetches what a client/server dialect serves.
-async fn stream(
-    framing: ClientServerDialect,
-    address: Address,
-    run: &Run,
-    report: &Report,
-) -> Result<(), Failure> {
-    let place = match &run.plan.destination {
-        // The plan has no folder for what has no name.
-        Destination::Path(path) | Destination::Folder(path) => {
-            StreamPlace::File { path: path.clone(), overwrite: run.plan.overwrite }
-        }
-        Destination::Stdout => StreamPlace::Stdout,
-        Destination::Memory => StreamPlace::Memory,
-    };
-    let wanted = Wanted {
-        framing,
-        address,
-        place,
-        size: None,
-        max_size: None,
-        bind: run.plan.bind,
-        down: run.node.down_limit(),
-    };
-    client::fetch(wanted, &run.stop, run.deadline, report).await
+/// The failure of an interrupted download; `state` says how far it is.
+fn interruption(cause: Interrupted, state: String) -> Failure {
+    match cause {
+        Interrupted::BySignal => Failure::new(Exit::Interrupted, format!("interrupted: {state}"))
+            .tip("run the same command again to continue"),
+        Interrupted::ByTimeout => Failure::new(Exit::Unfinished, format!("timeout: {state}"))
+            .tip("run the same command again to continue, with a longer --timeout"),
+    }
 }
 
-impl Run {
-    /// Downloads by `plan`, beginning now.
-    pub(crate) fn new(node: Node, plan: GetPlan, stop: Stop) -> Self {
+impl DownloadContext {
+    /// The context of downloads by `plan` that start now.
+    pub(crate) fn new(node: Node, plan: GetPlan, stop: StopSignal) -> Self {
         let deadline = plan.timeout.map(|timeout| Instant::now() + timeout);
         Self { node, plan, stop, deadline }
     }
 
-    /// Does something that Ctrl-C and `--timeout` cut short.
-    async fn bounded<T>(&self, work: impl Future<Output = T>) -> Result<T, Cut> {
-        self.stop.bounded(self.deadline, work).await
-    }
-}
-
-/// What is said about a download that was cut short; `how_far` is what there is of it.
-fn cut_short(cut: Cut, how_far: String) -> Failure {
-    match cut {
-        Cut::Interrupted => Failure::new(Exit::Interrupted, format!("interrupted: {how_far}"))
-            .tip("run the same line again to go on"),
-        Cut::TooLate => Failure::new(Exit::Unfinished, format!("out of time: {how_far}"))
-            .tip("run the same line again to go on, with a longer --timeout"),
+    /// Runs `work` until it ends, the run is to stop, or the time of `--timeout` is over.
+    async fn interruptible<T>(&self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
+        self.stop.interruptible(self.deadline, work).await
     }
 }

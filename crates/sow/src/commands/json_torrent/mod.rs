@@ -1,4 +1,4 @@
-//! `sow json-torrent create|tracker|peer`.
+//! `sow json-torrent create|tracker|peer`: JSON torrents, their tracker and their peers.
 
 mod peer;
 
@@ -21,54 +21,54 @@ use sow_tracker::JsonLimits;
 use tokio::time::interval;
 
 use crate::{
-    args::json_torrent::{JsonCreateArgs, JsonTorrentCommand, JsonTrackerArgs},
-    client_config::ClientConfig,
+    advertised_address::advertised_address,
+    args::{
+        destination::stdout_conflict,
+        json_torrent::{JsonCreateArgs, JsonTorrentCommand, JsonTrackerArgs},
+    },
+    config::{self, ClientConfig},
     exit::{Exit, Failure},
-    hashing::Progress,
     quantity::Size,
-    reach,
     report::{Event, Report},
-    stop::Stop,
+    stop_signal::StopSignal,
     torrent_file::{self, Torrent},
 };
 
-/// How often the tracker looks for something new to say.
-const LOOK: Duration = Duration::from_secs(1);
+/// The interval at which the tracker reports changes.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs one of the commands.
 ///
 /// # Errors
-/// As each of them says it.
+/// When the command fails.
 pub(crate) async fn run(command: JsonTorrentCommand, report: &Report) -> Result<Exit, Failure> {
     match command {
         JsonTorrentCommand::Create(args) => {
-            let stop = Stop::listen(report)?;
+            let stop = StopSignal::listen(report)?;
             let report = report.clone();
             crate::blocking(move || create(args, &report, &stop)).await
         }
-        JsonTorrentCommand::Tracker(args) => track(&args, report).await,
+        JsonTorrentCommand::Tracker(args) => run_tracker(&args, report).await,
         JsonTorrentCommand::Peer(args) => {
-            let config = ClientConfig::load(args.config.as_deref())?;
-            config.warnings.iter().for_each(|warning| report.warn(warning));
+            let config: ClientConfig = config::load(args.config(), report)?;
             peer::run(args.plan(&config)?, report).await
         }
     }
 }
 
-fn create(args: JsonCreateArgs, report: &Report, stop: &Stop) -> Result<Exit, Failure> {
-    let to_stdout = args.out.as_deref() == Some(Path::new("-"));
+fn create(args: JsonCreateArgs, report: &Report, stop: &StopSignal) -> Result<Exit, Failure> {
+    let to_stdout = args.output.out.as_deref() == Some(Path::new("-"));
     if to_stdout && report.is_json() {
-        return Err(Failure::usage("--json and -o - both want standard output")
-            .tip("write to a file, or leave --json away"));
+        return Err(stdout_conflict());
     }
-    if args.comment.len() > MAX_COMMENT {
+    if args.output.comment.as_ref().is_some_and(|comment| comment.len() > MAX_COMMENT) {
         return Err(Failure::usage(format!("a comment has at most {}", Size(MAX_COMMENT as u64))));
     }
-    let torrent = describe(&args, report, stop)?;
+    let torrent = hash_file(&args, report, stop)?;
     let bytes = torrent.encode(args.hashes.into());
     if bytes.len() > MAX_JSON_TORRENT {
         return Err(Failure::usage(format!(
-            "a torrent of {}, which nobody would read; {} is the most",
+            "the torrent has {}, but peers accept at most {}",
             Size(bytes.len() as u64),
             Size(MAX_JSON_TORRENT as u64)
         ))
@@ -83,18 +83,24 @@ fn create(args: JsonCreateArgs, report: &Report, stop: &Stop) -> Result<Exit, Fa
             }
         };
     }
-    let out = args.out.unwrap_or_else(|| PathBuf::from(format!("{}.torrent", torrent.file_name)));
-    torrent_file::put(&out, &bytes, args.overwrite || names_the_same(&out, &torrent))?;
-    tell(&out, &torrent, report);
+    let out =
+        args.output.out.unwrap_or_else(|| PathBuf::from(format!("{}.torrent", torrent.file_name)));
+    let may_replace = args.output.overwrite || names_same_file(&out, &torrent);
+    torrent_file::write_bytes(&out, &bytes, may_replace)?;
+    report_created(&out, &torrent, report);
     Ok(Exit::Done)
 }
 
 /// Hashes the file on all cores.
-fn describe(args: &JsonCreateArgs, report: &Report, stop: &Stop) -> Result<JsonTorrent, Failure> {
+fn hash_file(
+    args: &JsonCreateArgs,
+    report: &Report,
+    stop: &StopSignal,
+) -> Result<JsonTorrent, Failure> {
     if args.file.is_dir() {
         return Err(Failure::new(
             Exit::Failed,
-            format!("{} is a folder, and a JSON torrent names one file", args.file.display()),
+            format!("{} is a folder, but a JSON torrent describes one file", args.file.display()),
         )
         .tip(format!("pack it into one file, or use sow send {}", args.file.display())));
     }
@@ -103,26 +109,26 @@ fn describe(args: &JsonCreateArgs, report: &Report, stop: &Stop) -> Result<JsonT
         Failure::usage(format!("{}: {error}", args.file.display()))
             .tip("choose longer pieces with --piece-length")
     })?;
-    let meter = Progress::start(report, format!("hashing {}", plan.name()), plan.total());
+    let progress = report.read_progress(format!("hashing {}", plan.name()), plan.total());
     let piece_hashes =
-        hash_content(&plan, geometry.piece_length(), 0, &|done| meter.set(done), stop.flag())?;
+        hash_content(&plan, geometry.piece_length(), 0, &|done| progress.set(done), stop.flag())?;
     Ok(JsonTorrent {
         announce: args.announce.clone(),
         port: args.port,
-        comment: args.comment.clone(),
+        comment: args.output.comment.clone().unwrap_or_default(),
         file_name: plan.name().to_owned(),
         geometry,
         piece_hashes,
     })
 }
 
-/// Whether a torrent is there already that names the same file.
-fn names_the_same(path: &Path, torrent: &JsonTorrent) -> bool {
-    matches!(torrent_file::read_any(path), Ok(Torrent::Json(there))
-        if there.identity() == torrent.identity() && there.file_name == torrent.file_name)
+/// Whether the torrent at a path describes the same file.
+fn names_same_file(path: &Path, torrent: &JsonTorrent) -> bool {
+    matches!(torrent_file::read_any(path), Ok(Torrent::Json(existing))
+        if existing.identity() == torrent.identity() && existing.file_name == torrent.file_name)
 }
 
-fn tell(out: &Path, torrent: &JsonTorrent, report: &Report) {
+fn report_created(out: &Path, torrent: &JsonTorrent, report: &Report) {
     let geometry = &torrent.geometry;
     let pieces = if geometry.pieces() == 1 { "piece" } else { "pieces" };
     let tracker = Address { host: torrent.announce.clone(), port: torrent.port };
@@ -141,38 +147,38 @@ fn tell(out: &Path, torrent: &JsonTorrent, report: &Report) {
     });
 }
 
-/// Runs until it is stopped.
-async fn track(args: &JsonTrackerArgs, report: &Report) -> Result<Exit, Failure> {
-    let stop = Stop::listen(report)?;
+/// Runs the tracker until the run is to stop.
+async fn run_tracker(args: &JsonTrackerArgs, report: &Report) -> Result<Exit, Failure> {
+    let stop = StopSignal::listen(report)?;
     let service = JsonTrackerService::new(JsonLimits::default());
-    let tracker = JsonTracker::bind(args.bind, args.port, service)?;
+    let tracker = JsonTracker::bind(args.bind(), args.port(), service)?;
     report.event(&Event::Ready { ticket: None, magnet: None, torrent: None, port: tracker.port() });
     if !report.is_json() {
-        report.out(reach::address_of(args.bind, tracker.port()));
+        report.out(advertised_address(args.bind(), tracker.port()));
     }
     report.note("tracker for one JSON torrent; Ctrl-C ends it");
-    let mut looks = interval(LOOK);
-    let mut told = BTreeSet::new();
+    let mut ticks = interval(REPORT_INTERVAL);
+    let mut reported = BTreeSet::new();
     loop {
         let is_last = tokio::select! {
-            _ = looks.tick() => false,
-            () = stop.asked() => true,
+            _ = ticks.tick() => false,
+            () = stop.requested() => true,
         };
         let peers: BTreeSet<_> = tracker.service().peers().into_iter().collect();
-        news(&told, &peers).iter().for_each(|line| report.note(line));
-        told = peers;
+        changes(&reported, &peers).iter().for_each(|line| report.note(line));
+        reported = peers;
         if is_last {
             return Ok(Exit::Interrupted);
         }
     }
 }
 
-/// A line for each peer that came or went.
-fn news(before: &BTreeSet<SocketAddr>, now: &BTreeSet<SocketAddr>) -> Vec<String> {
-    let came = now.difference(before).map(|peer| format!("{peer} is there"));
-    let went = before.difference(now).map(|peer| format!("{peer} is gone"));
+/// A line for each peer that joined or left.
+fn changes(before: &BTreeSet<SocketAddr>, now: &BTreeSet<SocketAddr>) -> Vec<String> {
+    let joined = now.difference(before).map(|peer| format!("{peer} joined"));
+    let left = before.difference(now).map(|peer| format!("{peer} left"));
     let count = if now.len() == 1 { "1 peer".to_owned() } else { format!("{} peers", now.len()) };
-    came.chain(went).map(|line| format!("{line}; {count}")).collect()
+    joined.chain(left).map(|line| format!("{line}; {count}")).collect()
 }
 
 #[cfg(test)]
@@ -180,18 +186,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_changed_is_told() {
+    fn only_changes_are_reported() {
         let peers = |ports: &[u16]| {
             ports
                 .iter()
                 .map(|port| SocketAddr::from(([10, 0, 0, 1], *port)))
                 .collect::<BTreeSet<_>>()
         };
-        assert!(news(&peers(&[1, 2]), &peers(&[1, 2])).is_empty());
+        assert!(changes(&peers(&[1, 2]), &peers(&[1, 2])).is_empty());
         assert_eq!(
-            news(&peers(&[1, 2]), &peers(&[2, 3])),
-            ["10.0.0.1:3 is there; 2 peers", "10.0.0.1:1 is gone; 2 peers"]
+            changes(&peers(&[1, 2]), &peers(&[2, 3])),
+            ["10.0.0.1:3 joined; 2 peers", "10.0.0.1:1 left; 2 peers"]
         );
-        assert_eq!(news(&peers(&[1, 2]), &peers(&[2])), ["10.0.0.1:1 is gone; 1 peer"]);
+        assert_eq!(changes(&peers(&[1, 2]), &peers(&[2])), ["10.0.0.1:1 left; 1 peer"]);
     }
 }

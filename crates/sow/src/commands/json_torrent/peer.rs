@@ -1,37 +1,37 @@
-//! `sow json-torrent peer`: fetches and serves as `sow get` does, by document 2's torrent, tracker
-//! and peers.
+//! `sow json-torrent peer`: a download as by `sow get`, with the torrent, the tracker and the peers
+//! of `json-torrent`.
 
 use sow_node::{Node, NodeOptions};
 
 use crate::{
     args::{get::GetPlan, json_torrent::JsonPeerPlan},
-    commands::get::{self, Run},
+    commands::get::{DownloadContext, download_from},
     exit::{Exit, Failure},
     report::Report,
-    resolve,
-    stop::Stop,
+    stop_signal::StopSignal,
+    swarm_source::SwarmSource,
     torrent_file::{self, Torrent},
 };
 
-/// Fetches what a torrent names, or serves it when it is there.
+/// Downloads the file of a torrent, or serves it if it exists.
 ///
 /// # Errors
-/// When the torrent cannot be used, or the port is not to be had. What becomes of the download is
-/// reported as it ends.
+/// When the torrent cannot be used, or the port is unavailable. The end of the download is reported
+/// when it ends.
 pub(super) async fn run(plan: JsonPeerPlan, report: &Report) -> Result<Exit, Failure> {
-    let stop = Stop::listen(report)?;
+    let stop = StopSignal::listen(report)?;
     let path = plan.torrent.clone();
     let torrent = match crate::blocking(move || torrent_file::read_any(&path)).await? {
         Torrent::Json(torrent) => torrent,
         Torrent::BitTorrent(_) => {
             let path = plan.torrent.display();
             return Err(Failure::usage(format!(
-                "{path} is a torrent of BitTorrent, not of document 2"
+                "{path} is a torrent of BitTorrent, not a JSON torrent"
             ))
             .tip(format!("sow get {path}")));
         }
     };
-    let source = resolve::of_json(&torrent)?;
+    let source = SwarmSource::from_json_torrent(&torrent)?;
     let defaults = NodeOptions::default();
     let node = Node::bind(NodeOptions {
         bind: plan.bind,
@@ -43,7 +43,7 @@ pub(super) async fn run(plan: JsonPeerPlan, report: &Report) -> Result<Exit, Fai
     })?;
     report.note(format_args!("listening on port {}", node.port()));
     let plan = GetPlan {
-        what: Vec::new(),
+        sources: Vec::new(),
         destination: plan.destination,
         overwrite: plan.overwrite,
         seed_for: plan.seed_for,
@@ -57,5 +57,5 @@ pub(super) async fn run(plan: JsonPeerPlan, report: &Report) -> Result<Exit, Fai
         only_origin: false,
         spelling: Default::default(),
     };
-    Ok(get::fetch(source, Run::new(node, plan, stop), report).await)
+    Ok(download_from(source, DownloadContext::new(node, plan, stop), report).await)
 }

@@ -1,5 +1,5 @@
-//! `sow lab up|exec|shell|status|calibrate|down`: the network of the lab; and what is done with it,
-//! in files of their own.
+//! `sow lab up|exec|shell|status|calibrate|down`: the network of a lab. Experiments, scenarios and
+//! reports have files of their own.
 
 mod new;
 mod report;
@@ -16,29 +16,29 @@ use crate::{
     args::lab::{LabCommand, UpArgs},
     exit::{Exit, Failure},
     report::{Event, Report},
-    stop::Stop,
+    stop_signal::StopSignal,
 };
 
 /// Runs one of the commands.
 ///
 /// # Errors
-/// As each of them says it.
+/// When the command fails.
 pub(crate) fn run(command: LabCommand, report: &Report) -> Result<Exit, Failure> {
     match command {
         LabCommand::Up(args) => crate::in_runtime(up(args, report)),
-        LabCommand::Exec(args) => exec(&args.named.name, &args.host, args.command),
+        LabCommand::Exec(args) => exec(&args.lab.name, &args.host, args.command),
         LabCommand::Shell(args) => {
-            report.note(format_args!("a shell on {}; exit leaves it", args.host));
+            report.note(format_args!("starting a shell on {}; `exit` ends it", args.host));
             let shell = env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
-            exec(&args.named.name, &args.host, vec![shell])
+            exec(&args.lab.name, &args.host, vec![shell])
         }
         LabCommand::Status(args) => status(args.name, report),
         LabCommand::Calibrate(args) => {
-            let calibration = Lab::open(&args.named.name, &this_program()?)?.calibrate()?;
-            tell_calibration(&calibration, report);
+            let calibration = Lab::open(&args.lab.name, &this_program()?)?.calibrate()?;
+            report_calibration(&calibration, report);
             Ok(if calibration.is_good() { Exit::Done } else { Exit::Failed })
         }
-        LabCommand::Down(args) => down(&args.named.name, args.all, report),
+        LabCommand::Down(args) => down(&args.lab.name, args.all, report),
         LabCommand::Run(args) => crate::in_runtime(run::run(args, report)),
         LabCommand::New(args) => new::run(&args, report),
         LabCommand::Report(args) => report::run(&args.dir, args.out.as_deref(), report),
@@ -51,11 +51,11 @@ pub(crate) fn run(command: LabCommand, report: &Report) -> Result<Exit, Failure>
 
 async fn up(args: UpArgs, report: &Report) -> Result<Exit, Failure> {
     let topology = args.topology()?;
-    let stop = Stop::listen(report)?;
+    let stop = StopSignal::listen(report)?;
     let report = report.clone();
     crate::blocking(move || {
         let lab = match Lab::up(&topology, &this_program()?, stop.flag()) {
-            // Ctrl-C also ends the programs that build it.
+            // Ctrl-C also ends the processes that build the lab.
             Err(_) if stop.flag().load(std::sync::atomic::Ordering::Relaxed) => {
                 return Ok(Exit::Interrupted);
             }
@@ -67,7 +67,7 @@ async fn up(args: UpArgs, report: &Report) -> Result<Exit, Failure> {
             describe(&topology, lab.delay_method()).iter().for_each(|line| report.out(line));
         }
         if args.calibrate {
-            tell_calibration(&lab.calibrate()?, &report);
+            report_calibration(&lab.calibrate()?, &report);
         }
         lab.keep();
         Ok(Exit::Done)
@@ -75,11 +75,11 @@ async fn up(args: UpArgs, report: &Report) -> Result<Exit, Failure> {
     .await
 }
 
-/// Becomes the program: what it ends with, and every signal, is its own.
+/// Replaces this process with the program, so that signals and the exit code are the program's.
 fn exec(name: &LabName, host: &str, command: Vec<OsString>) -> Result<Exit, Failure> {
     let mut words = command.into_iter();
     let Some(program) = words.next() else {
-        return Err(Failure::usage("there is no program to run"));
+        return Err(Failure::usage("no program is named"));
     };
     let lab = Lab::open(name, &this_program()?)?;
     let error = lab.foreground_command(host, program)?.args(words).exec();
@@ -115,9 +115,9 @@ fn status(name: Option<LabName>, report: &Report) -> Result<Exit, Failure> {
 fn down(name: &LabName, all: bool, report: &Report) -> Result<Exit, Failure> {
     let names = if all { network::names()? } else { vec![name.clone()] };
     for name in &names {
-        let there = network::down(name)?;
-        report.note(if there {
-            format!("the lab {name} is gone")
+        let existed = network::down(name)?;
+        report.note(if existed {
+            format!("the lab {name} is down")
         } else {
             format!("there is no lab {name}")
         });
@@ -128,7 +128,7 @@ fn down(name: &LabName, all: bool, report: &Report) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn tell_calibration(calibration: &Calibration, report: &Report) {
+fn report_calibration(calibration: &Calibration, report: &Report) {
     if report.is_json() {
         report.event(&Event::Calibration(calibration));
     } else {
@@ -136,12 +136,12 @@ fn tell_calibration(calibration: &Calibration, report: &Report) {
     }
 }
 
-/// What was built, and how to get in.
+/// The description of a new lab, and the commands to use it.
 fn describe(topology: &Topology, delay: DelayMethod) -> Vec<String> {
     let name = &topology.name;
     let hosts = topology.links.len();
     let switches = match topology.switches {
-        Switches::One => "round a switch".to_owned(),
+        Switches::One => "around a switch".to_owned(),
         Switches::Two { trunk } => {
             let first = (1..=hosts).filter(|&host| topology.switch_of(host) == 1).count();
             let (one, other) = (span(1, first), span(first + 1, hosts));
@@ -174,7 +174,8 @@ fn describe(topology: &Topology, delay: DelayMethod) -> Vec<String> {
     ));
     let named = if name.as_str() == "lab" { String::new() } else { format!(" --name {name}") };
     lines.push(format!(
-        "run `sow lab exec{named} h1 -- CMD` or `sow lab shell{named} h1`; `sow lab down{named}` takes it down"
+        "run `sow lab exec{named} h1 -- CMD` or `sow lab shell{named} h1`; \
+         `sow lab down{named}` takes it down"
     ));
     lines
 }
@@ -183,11 +184,11 @@ fn lines_of(status: &LabStatus) -> Vec<String> {
     let state = match (status.whole, status.busy) {
         (true, _) => "",
         (false, true) => "; a command is building it or taking it down",
-        (false, false) => "; NOT WHOLE: take it down",
+        (false, false) => "; INCOMPLETE: take it down",
     };
     let is_delayed = status.hosts.iter().any(|host| host.link.delay_us > 0);
     let method = match status.delay_method {
-        // It was not built so far.
+        // The lab was built only in part.
         DelayMethod::None if is_delayed => "delay not set up",
         method => method_text(method),
     };
@@ -216,7 +217,7 @@ fn lines_of(status: &LabStatus) -> Vec<String> {
     lines
 }
 
-/// Hosts of consecutive numbers.
+/// A range of hosts.
 fn span(first: usize, last: usize) -> String {
     match last.checked_sub(first) {
         None => "none".to_owned(),
@@ -237,7 +238,7 @@ fn link_text(link: &Link) -> String {
     }
 }
 
-/// As it is typed: 10mbit.
+/// A rate in the form of an option: 10mbit.
 fn rate(bits: u64) -> String {
     match bits {
         1_000_000.. => format!("{}mbit", bits as f64 / 1e6),
@@ -254,8 +255,9 @@ fn method_text(delay: DelayMethod) -> &'static str {
 }
 
 fn this_program() -> Result<PathBuf, Failure> {
-    env::current_exe()
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot find my own program: {error}")))
+    env::current_exe().map_err(|error| {
+        Failure::new(Exit::Failed, format!("cannot find the file of this program: {error}"))
+    })
 }
 
 impl From<NetworkError> for Failure {
@@ -273,7 +275,9 @@ impl From<NetworkError> for Failure {
             }
             NetworkError::NoSuchLab(name) => Some(format!("sow lab up --name {name}")),
             NetworkError::NotPermitted(_) => Some("run it as root: sudo sow lab …".to_owned()),
-            NetworkError::Busy(name) => Some(format!("wait for it; sow lab status --name {name}")),
+            NetworkError::Busy(name) => {
+                Some(format!("wait until it ends; sow lab status --name {name}"))
+            }
             _ => None,
         };
         let failure = Failure::new(exit, error);
@@ -291,16 +295,16 @@ mod tests {
     const LINK: Link = Link { up: 10_000_000, down: 10_000_000, delay_us: 5000 };
 
     #[test]
-    fn what_was_built_and_how_to_get_in() {
+    fn a_new_lab_is_described_with_the_commands_to_use_it() {
         let mut topology = Topology::star("demo".parse().unwrap(), 3, LINK);
         assert_eq!(
             describe(&topology, DelayMethod::Relay),
             [
-                "lab demo: 3 hosts round a switch",
+                "lab demo: 3 hosts around a switch",
                 "  h1 to h3, 10.0.0.1 and on, fd00:10::1 and on: each 10mbit both ways, 5 ms",
                 "  delay by a relay process; congestion control cubic",
-                "run `sow lab exec --name demo h1 -- CMD` or `sow lab shell --name demo h1`; `sow lab down --name demo` takes it \
-                 down",
+                "run `sow lab exec --name demo h1 -- CMD` or `sow lab shell --name demo h1`; \
+                 `sow lab down --name demo` takes it down",
             ]
         );
         topology.links[2] = Link { up: 64_000, down: 2_500_000, delay_us: 0 };
@@ -308,7 +312,8 @@ mod tests {
         let lines = describe(&topology, DelayMethod::None);
         assert_eq!(
             lines[0],
-            "lab demo: 3 hosts on two switches with 5mbit between them: h1 to h2 on one, h3 on the other"
+            "lab demo: 3 hosts on two switches with 5mbit between them: h1 to h2 on one, h3 on the \
+             other"
         );
         assert_eq!(lines[2], "  h3     64kbit up, 2.5mbit down, no delay");
     }

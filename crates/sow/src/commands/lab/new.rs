@@ -1,4 +1,4 @@
-//! `sow lab new`: a scenario's file to start from.
+//! `sow lab new`: a scenario file to start from.
 
 use std::{
     fs::File,
@@ -10,15 +10,15 @@ use sow_lab::scenario::built_in_text;
 
 use crate::{
     args::lab::new::NewArgs,
-    disk,
     exit::{Exit, Failure},
+    file_errors,
     report::Report,
 };
 
-/// Writes the file of a built-in experiment, and says how to run it.
+/// Writes the scenario of a built-in experiment, and prints its path.
 ///
 /// # Errors
-/// [`Exit::Differs`] if something is there already, [`Exit::Disk`] if it cannot be written.
+/// [`Exit::Differs`] if the file exists, [`Exit::Disk`] if it cannot be written.
 pub(crate) fn run(args: &NewArgs, report: &Report) -> Result<Exit, Failure> {
     let text = built_in_text(&args.from)?;
     let path = args.path();
@@ -35,14 +35,14 @@ pub(crate) fn run(args: &NewArgs, report: &Report) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Writes a file that was not there.
+/// Writes a new file.
 fn create(path: &Path, text: &str) -> Result<(), Failure> {
     let mut file = File::create_new(path).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
-            Failure::new(Exit::Differs, format!("{} exists and is left as it is", path.display()))
-                .tip("choose another name, or take it away")
+            Failure::new(Exit::Differs, format!("{} exists and is not overwritten", path.display()))
+                .tip("choose another name, or remove it")
         }
-        _ => disk::unwritable(path, &error),
+        _ => file_errors::cannot_write(path, &error),
     })?;
-    file.write_all(text.as_bytes()).map_err(|error| disk::unwritable(path, &error))
+    file.write_all(text.as_bytes()).map_err(|error| file_errors::cannot_write(path, &error))
 }

@@ -1,4 +1,4 @@
-//! `sow lab run`: an experiment, told while it goes on, with its table in the end.
+//! `sow lab run`: runs an experiment, reports its progress, and prints its table in the end.
 
 use std::time::Duration;
 
@@ -15,16 +15,17 @@ use crate::{
     exit::{Exit, Failure, chain},
     quantity::Span,
     report::{Event, Report},
-    stop::Stop,
+    stop_signal::StopSignal,
 };
 
-/// Carries an experiment out and makes its report.
+/// Runs an experiment and writes its report.
 ///
 /// # Errors
-/// When it cannot begin or not go on. A run that fails is none, but shows in how this ends.
+/// When the experiment cannot start or continue. A failed run is not an error, but changes the exit
+/// code.
 pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure> {
     let scenario = args.scenario()?;
-    let stop = Stop::listen(report)?;
+    let stop = StopSignal::listen(report)?;
     let setup = Setup {
         sow: this_program()?,
         version: format!("sow {}", env!("CARGO_PKG_VERSION")),
@@ -35,15 +36,16 @@ pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure>
     };
     let report = report.clone();
     crate::blocking(move || {
-        let mut teller = Teller { report: &report, done: 0, all: 0 };
-        let outcome = run::run(&scenario, &setup, stop.flag(), &mut |news| teller.hear(&news))?;
-        conclude(&setup, outcome, &report)
+        let mut progress = Progress { report: &report, done: 0, all: 0 };
+        let outcome =
+            run::run(&scenario, &setup, stop.flag(), &mut |news| progress.on_event(&news))?;
+        write_report(&setup, outcome, &report)
     })
     .await
 }
 
-/// Makes the report of what is there, and says how it went.
-fn conclude(setup: &Setup, outcome: Outcome, report: &Report) -> Result<Exit, Failure> {
+/// Writes the report of all records, and returns how the experiment ended.
+fn write_report(setup: &Setup, outcome: Outcome, report: &Report) -> Result<Exit, Failure> {
     let written = report::write(&setup.out, &setup.out).map_err(|error| failure_of(&error))?;
     if report.is_json() {
         let files: Vec<_> = written.files.iter().map(|file| file.to_string_lossy()).collect();
@@ -56,40 +58,40 @@ fn conclude(setup: &Setup, outcome: Outcome, report: &Report) -> Result<Exit, Fa
     }
     let Outcome { incomplete, failed, left, missing, .. } = outcome;
     if left > 0 {
-        report.note(format_args!("{} left; the same command goes on", runs(left)));
+        report.note(format_args!("{} left; run the same command again to continue", runs(left)));
         return Ok(Exit::Interrupted);
     }
     if failed + incomplete > 0 {
         let text = format!(
-            "{} could not be made, and in {incomplete} a receiver got no right copy",
+            "{} failed, and {incomplete} ended with a receiver without a correct copy",
             runs(failed)
         );
         let again = match failed {
             0 => "",
-            _ => "; the same command tries those again that could not be made",
+            _ => "; the same command repeats the failed runs",
         };
         return Err(Failure::new(Exit::Failed, text)
-            .tip(format!("the report says which, under \"Not measured\"{again}")));
+            .tip(format!("the report names them under \"Not measured\"{again}")));
     }
     if written.runs == 0 && missing > 0 {
         return Err(Failure::new(
             Exit::Failed,
-            "nothing was measured: no program that this takes is installed",
+            "nothing was measured: none of the required programs is installed",
         )
         .tip("install one of them, or choose others with --modes"));
     }
     Ok(Exit::Done)
 }
 
-/// Tells people, or scripts, what goes on.
-struct Teller<'a> {
+/// Reports the progress of an experiment.
+struct Progress<'a> {
     report: &'a Report,
     done: usize,
     all: usize,
 }
 
-impl Teller<'_> {
-    fn hear(&mut self, news: &News<'_>) {
+impl Progress<'_> {
+    fn on_event(&mut self, news: &News<'_>) {
         match news {
             News::Planned(plan) => self.planned(plan),
             News::Missing(missing) => self.missing(missing),
@@ -97,15 +99,18 @@ impl Teller<'_> {
                 self.report.event(&Event::Calibration(calibration));
                 self.report.note(calibration.to_string().trim_end());
                 if !calibration.is_good() {
-                    self.report.warn("the links are not what they should be; is the machine busy?");
+                    self.report.warn(
+                        "the links do not have their configured rates and delays; the machine may \
+                         be too busy",
+                    );
                 }
             }
             News::Made { run, bound } => self.made(run, *bound),
             News::Failed(failure) => {
                 self.done += 1;
                 self.report.event(&Event::Failure(failure));
-                let what = self.what(&failure.mode, failure.users, &failure.file);
-                self.report.warn(format_args!("{what}  could not be made: {}", failure.message));
+                let label = self.label(&failure.mode, failure.users, &failure.file);
+                self.report.warn(format_args!("{label}  failed: {}", failure.message));
             }
         }
     }
@@ -118,7 +123,7 @@ impl Teller<'_> {
             expected_seconds: plan.expected.as_secs(),
         });
         let before = if plan.done > 0 {
-            format!(" ({} are there already)", plan.done)
+            format!(" ({} are done already)", plan.done)
         } else {
             String::new()
         };
@@ -130,7 +135,7 @@ impl Teller<'_> {
         self.report.event(&Event::Missing(missing));
         let hint = missing.hint.as_deref().map(|hint| format!(": {hint}")).unwrap_or_default();
         self.report.warn(format_args!(
-            "{} is left out, {} is not installed{hint}",
+            "{} is skipped: {} is not installed{hint}",
             missing.mode, missing.program
         ));
     }
@@ -138,7 +143,7 @@ impl Teller<'_> {
     fn made(&mut self, run: &Run, bound: Option<f64>) {
         self.done += 1;
         self.report.event(&Event::Run(run));
-        let what = self.what(&run.mode, run.users, &run.file.name);
+        let label = self.label(&run.mode, run.users, &run.file.name);
         let staying = run.staying().count();
         let seconds: Vec<f64> = run.staying().filter_map(|receiver| receiver.seconds()).collect();
         if seconds.len() < staying {
@@ -146,7 +151,7 @@ impl Teller<'_> {
                 run.staying().find_map(|receiver| receiver.error.as_deref()).unwrap_or("no copy");
             let late = staying - seconds.len();
             self.report.warn(format_args!(
-                "{what}  {late} of {staying} receivers without a right copy: {error}"
+                "{label}  {late} of {staying} receivers without a correct copy: {error}"
             ));
             return;
         }
@@ -154,12 +159,12 @@ impl Teller<'_> {
         let last = run.last_seconds().unwrap_or_default();
         let distance =
             bound.map(|bound| format!("  {:.3} × bound", last / bound)).unwrap_or_default();
-        self.report.note(format_args!("{what}  mean {mean:6.2} s  last {last:6.2} s{distance}"));
+        self.report.note(format_args!("{label}  mean {mean:6.2} s  last {last:6.2} s{distance}"));
     }
 
-    fn what(&self, mode: &str, users: u32, file: &str) -> String {
-        let people = if users == 1 { "user " } else { "users" };
-        format!("[{}/{}] {mode:<16} {users:>3} {people}  {file}", self.done, self.all)
+    fn label(&self, mode: &str, users: u32, file: &str) -> String {
+        let noun = if users == 1 { "user " } else { "users" };
+        format!("[{}/{}] {mode:<16} {users:>3} {noun}  {file}", self.done, self.all)
     }
 }
 
@@ -186,7 +191,7 @@ impl From<RunError> for Failure {
                     .tip("name another folder with --out, or remove that one")
             }
             RunError::Ledger(error @ LedgerError::Held { .. }) => Self::new(Exit::Failed, error)
-                .tip("wait until it is done, or name another folder with --out"),
+                .tip("wait until it ends, or name another folder with --out"),
             RunError::Ledger(error @ LedgerError::Write { .. }) => Self::new(Exit::Disk, error),
             RunError::Ledger(error) => Self::new(Exit::Failed, error),
             error @ (RunError::File { .. } | RunError::Place(_)) => Self::new(Exit::Disk, error),

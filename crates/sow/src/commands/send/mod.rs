@@ -1,9 +1,9 @@
-//! `sow send`: hashes, shares, and shows who has how much.
+//! `sow send`: hashes content, shares it, and shows the receivers.
 
-mod also;
-mod watching;
+mod extra_dialects;
+mod monitor;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sow_content::{
@@ -11,6 +11,7 @@ use sow_content::{
     json_torrent::{HashForm, JsonTorrent},
     metainfo::Files,
     percent,
+    ticket::Address,
 };
 use sow_node::{
     JsonTrackerService, Node, NodeOptions, SwarmContent, SwarmOptions, TrackerService,
@@ -19,115 +20,124 @@ use sow_node::{
 use sow_store::{ContentPlan, DiskStore, Store};
 use sow_tracker::{JsonLimits, Limits, Mode};
 
-use self::also::Beside;
-pub(crate) use self::watching::{Watch, Watched};
+use self::extra_dialects::ExtraDialects;
+pub(crate) use self::monitor::{MonitoredContent, OriginMonitor};
 use crate::{
+    advertised_address::advertised_address,
     args::send::SendArgs,
+    content_hashing::{HashOptions, metainfo_of},
+    engine_config,
     exit::{Exit, Failure},
-    hashing::{self, Wishes},
     quantity::Size,
-    reach,
     report::{Event, Report},
-    settings,
-    stop::Stop,
+    stop_signal::StopSignal,
     torrent_file,
 };
 
-/// Shares a path until enough receivers have it, or until it is stopped.
+/// Shares a path until the expected number of receivers is complete, or the run is to stop.
 ///
 /// # Errors
-/// When the port is not to be had, the path cannot be shared, or too few receivers have it in the
-/// end.
+/// When the port is unavailable, the path cannot be shared, or too few receivers are complete in
+/// the end.
 pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure> {
-    let stop = Stop::listen(report)?;
-    // Before hashing: whether the port is to be had should be known at once, not after an hour.
+    let stop = StopSignal::listen(report)?;
+    // Before hashing, which may take long: an unavailable port is reported at once.
     let node = Node::bind(NodeOptions {
-        bind: args.bind,
-        port: args.port,
-        up_limit: args.up_limit.map(|rate| rate.0),
+        bind: args.bind(),
+        port: args.port(),
+        up_limit: args.up_limit(),
         ..NodeOptions::default()
     })?;
     node.serve_http(index(Vec::new()));
-    let beside = Beside::listen(&args, &node)?;
-    let host = reach::address_of(args.bind, node.port());
-    let (plan, metainfo) = hashed(&args, report, &stop).await?;
+    let dialects = ExtraDialects::listen(&args, &node)?;
+    let host = advertised_address(args.bind(), node.port());
+    let (plan, metainfo) = hash_path(&args, report, &stop).await?;
     let offer = Offer::new(&args, metainfo, host.clone());
-    if let Some(file) = &args.torrent {
-        let path =
-            file.clone().unwrap_or_else(|| PathBuf::from(format!("{}.torrent", plan.name())));
+    let info = offer.metainfo.info.clone();
+    if let Some(path) = args.torrent_path(plan.name()) {
         torrent_file::write(&path, &offer.metainfo, false)?;
         report.note(format_args!("wrote {}", path.display()));
     }
-    let store = DiskStore::serve(&offer.metainfo.info, plan.path())?;
-    let info_hash = offer.metainfo.info_hash;
-    let tracker = TrackerService::new(Mode::Only([info_hash].into()), Limits::default());
-    let json_torrent = beside.json_torrent(&offer.metainfo.info, &host);
-    node.serve_http(index(vec![offer.listed(json_torrent.as_ref())]).merge(tracker.router()));
-    if json_torrent.is_some() {
-        let service = JsonTrackerService::new(JsonLimits::default());
-        tokio::spawn(service.clone().probe(args.bind));
-        node.serve_json_tracker(service);
-    }
-    let store = Arc::new(Store::from(store));
+    let store = Arc::new(Store::from(DiskStore::serve(&info, plan.path())?));
+    let tracker = serve_trackers(&node, &args, &offer, dialects.json_torrent(&info, &host));
     let content = SwarmContent {
-        info: Arc::new(offer.metainfo.info.clone()),
+        info: Arc::new(info.clone()),
         metadata: offer.metainfo.info_bytes.clone(),
         store: Arc::clone(&store),
-        have: Bitfield::full(offer.metainfo.info.geometry.pieces()),
+        have: Bitfield::full(info.geometry.pieces()),
         md5: None,
     };
-    let mut config =
-        settings::origin(offer.metainfo.trackers.clone(), settings::choking(args.tit_for_tat));
-    beside.adjust(&mut config, &host);
+    let choking = engine_config::choking(args.tit_for_tat());
+    let mut config = engine_config::for_origin(offer.metainfo.trackers.clone(), choking);
+    dialects.configure(&mut config, &host);
     let (swarm, events) = node.join(SwarmOptions {
-        info_hash,
+        info_hash: offer.metainfo.info_hash,
         content: Some(content),
         config,
-        answers: beside.answers(),
+        answers: dialects.answers(),
         peers: Vec::new(),
     })?;
     offer.announce(node.port(), report);
-    beside.announce(&host, &offer.metainfo.info.name, report);
-    let _beside = beside.serve(&store, report);
-    let watched = Watched::Files(Arc::new(plan));
-    let watch =
-        Watch::new(report, watched, offer.metainfo.info.geometry, args.expect, Some(tracker));
-    let ended = watch.run(&swarm, events, &stop).await;
+    dialects.print_commands(&host, &info.name, report);
+    let _servers = dialects.serve(&store, report);
+    let content = MonitoredContent::Files(Arc::new(plan));
+    let monitor =
+        OriginMonitor::new(report, content, info.geometry, args.expected(), Some(tracker));
+    let ended = monitor.run(&swarm, events, &stop).await;
     swarm.stop().await;
     ended
 }
 
-async fn hashed(
+/// Serves the index and the trackers on the node's port. Returns the BitTorrent tracker.
+fn serve_trackers(
+    node: &Node,
+    args: &SendArgs,
+    offer: &Offer,
+    json_torrent: Option<JsonTorrent>,
+) -> TrackerService {
+    let mode = Mode::Only([offer.metainfo.info_hash].into());
+    let tracker = TrackerService::new(mode, Limits::default());
+    let entry = offer.index_entry(json_torrent.as_ref());
+    node.serve_http(index(vec![entry]).merge(tracker.router()));
+    if json_torrent.is_some() {
+        let service = JsonTrackerService::new(JsonLimits::default());
+        tokio::spawn(service.clone().probe(args.bind()));
+        node.serve_json_tracker(service);
+    }
+    tracker
+}
+
+async fn hash_path(
     args: &SendArgs,
     report: &Report,
-    stop: &Stop,
+    stop: &StopSignal,
 ) -> Result<(ContentPlan, Metainfo), Failure> {
     let (path, report, stop) = (args.path.clone(), report.clone(), stop.clone());
     let hashed =
-        crate::blocking(move || hashing::metainfo_of(&path, Wishes::default(), &report, &stop))
-            .await;
-    match (hashed, args.expect) {
-        (Err(failure), Some(_)) if failure.exit() == Exit::Interrupted => {
-            Err(Failure::new(Exit::Incomplete, "stopped while hashing: nobody has got anything"))
-        }
+        crate::blocking(move || metainfo_of(&path, HashOptions::default(), &report, &stop)).await;
+    match (hashed, args.expected()) {
+        (Err(failure), Some(_)) if failure.exit() == Exit::Interrupted => Err(Failure::new(
+            Exit::Incomplete,
+            "stopped while hashing: no receiver has any of the content",
+        )),
         (hashed, _) => hashed,
     }
 }
 
-/// What is shared, and under which names.
+/// The content that is shared, and its names.
 struct Offer {
     metainfo: Metainfo,
     ticket: Ticket,
     magnet: String,
-    /// Where the .torrent file can be downloaded.
+    /// The URL of the .torrent file.
     url: String,
 }
 
 impl Offer {
-    fn new(args: &SendArgs, mut metainfo: Metainfo, host: sow_content::ticket::Address) -> Self {
-        let ours = format!("http://{host}/announce");
-        metainfo.trackers = std::iter::once(ours)
-            .chain(args.tracker.iter().cloned())
+    fn new(args: &SendArgs, mut metainfo: Metainfo, host: Address) -> Self {
+        let own_tracker = format!("http://{host}/announce");
+        metainfo.trackers = std::iter::once(own_tracker)
+            .chain(args.trackers.tracker.iter().cloned())
             .map(|url| vec![url])
             .collect();
         let mut magnet = torrent_file::magnet_of(&metainfo);
@@ -139,8 +149,8 @@ impl Offer {
         Self { metainfo, ticket, magnet: magnet.to_string(), url }
     }
 
-    /// Its entry in the index that the node serves.
-    fn listed(&self, json_torrent: Option<&JsonTorrent>) -> SharedContent {
+    /// The entry in the index that the node serves.
+    fn index_entry(&self, json_torrent: Option<&JsonTorrent>) -> SharedContent {
         let info = &self.metainfo.info;
         SharedContent {
             name: info.name.clone(),
@@ -157,7 +167,7 @@ impl Offer {
         }
     }
 
-    /// Tells people and scripts how to get it.
+    /// Prints how to download the content, and emits the event.
     fn announce(&self, port: u16, report: &Report) {
         let geometry = &self.metainfo.info.geometry;
         report.note(format_args!(

@@ -1,0 +1,326 @@
+//! Whether a swarm can be reached: turns what happens in the first seconds of a download into the
+//! failure that the user sees. Connections and retries are the node's and the engine's.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use sow_content::ticket::Address;
+use sow_engine::{AnnounceError, Dialect, Event};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    exit::{Exit, Failure},
+    origin_index::{Offer, UNREACHABLE_AFTER, offer_line, request_offers},
+    swarm_source::SwarmSource,
+};
+
+/// The delay before the first diagnosis.
+const FIRST_DIAGNOSIS_DELAY: Duration = Duration::from_secs(2);
+
+/// The interval between two diagnoses.
+const DIAGNOSIS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a machine that answers may lack the content before the download fails.
+const UNSUITABLE_AFTER: Duration = Duration::from_secs(15);
+
+/// What is known about the ways into a swarm.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reachability {
+    /// A peer or a tracker has answered, or a `chunk` server has announced its file.
+    pub(crate) is_reached: bool,
+    /// A machine has accepted a `chunk` connection.
+    has_accepted: bool,
+    /// Why a `chunk` connection ended.
+    disconnect: Option<String>,
+    /// The trackers whose last announce failed, and why.
+    failed_trackers: BTreeMap<String, String>,
+}
+
+impl Reachability {
+    /// The errors of the trackers, if all of them have failed.
+    pub(crate) fn tracker_errors(&self, source: &SwarmSource) -> Option<String> {
+        let mut trackers = source.trackers.iter().flatten().peekable();
+        trackers.peek()?;
+        if !trackers.all(|url| self.failed_trackers.contains_key(url)) {
+            return None;
+        }
+        let errors: Vec<_> =
+            self.failed_trackers.iter().map(|(url, error)| format!("{url}: {error}")).collect();
+        Some(errors.join("; "))
+    }
+
+    /// Updates the state after an event of the swarm.
+    pub(crate) fn on_event(state: &watch::Sender<Self>, dialect: Dialect, event: &Event) {
+        match event {
+            // A machine that accepts a connection is not necessarily a `chunk` server.
+            Event::PeerConnected { .. } if dialect == Dialect::Chunk => {
+                state.send_modify(|state| state.has_accepted = true);
+            }
+            Event::PeerDisconnected { reason, .. } if dialect == Dialect::Chunk => {
+                state.send_modify(|state| match reason {
+                    Some(reason) => state.disconnect = Some(reason.to_string()),
+                    // An earlier misbehavior is the better explanation.
+                    None => {
+                        let closed = || "it closed the connection".to_owned();
+                        _ = state.disconnect.get_or_insert_with(closed);
+                    }
+                });
+            }
+            Event::GeometryLearned { .. } => state.send_modify(|state| state.is_reached = true),
+            Event::PeerConnected { .. } => {
+                state.send_if_modified(|state| !std::mem::replace(&mut state.is_reached, true));
+            }
+            Event::TrackerAnswered { url, .. } => state.send_modify(|state| {
+                state.is_reached = true;
+                state.failed_trackers.remove(url);
+            }),
+            Event::TrackerFailed { url, error } => {
+                state.send_modify(|state| {
+                    _ = state.failed_trackers.insert(url.clone(), error.to_string())
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Returns the failure when no machine that could have the content can be reached. Never returns
+/// once the swarm is reached.
+pub(crate) async fn wait_until_unreachable(
+    source: &SwarmSource,
+    bind: Option<IpAddr>,
+    mut state: watch::Receiver<Reachability>,
+) -> Failure {
+    let current = state.clone();
+    tokio::select! {
+        biased;
+        // This is also ready when the swarm has ended; the download then reports why.
+        _ = state.wait_for(|state| state.is_reached) => {}
+        failure = diagnose_until_failure(source, bind, &current) => return failure,
+    }
+    std::future::pending().await
+}
+
+async fn diagnose_until_failure(
+    source: &SwarmSource,
+    bind: Option<IpAddr>,
+    state: &watch::Receiver<Reachability>,
+) -> Failure {
+    if source.peers.is_empty() && source.trackers.is_empty() {
+        return Failure::new(
+            Exit::Unfinished,
+            format!("{} cannot be downloaded: it names no tracker and no peer", source.label),
+        )
+        .tip("get a ticket, or a magnet link or torrent that names a tracker or a peer");
+    }
+    let since = Instant::now();
+    sleep(FIRST_DIAGNOSIS_DELAY).await;
+    loop {
+        let elapsed = since.elapsed();
+        let failure = if source.dialect == Dialect::Chunk {
+            diagnose_chunk_servers(source, &state.borrow(), elapsed)
+        } else if source.peers.is_empty() {
+            diagnose_trackers(source, &state.borrow(), elapsed)
+        } else {
+            diagnose_peers(source, bind, elapsed).await
+        };
+        if let Some(failure) = failure {
+            return failure;
+        }
+        sleep(DIAGNOSIS_INTERVAL).await;
+    }
+}
+
+fn diagnose_trackers(
+    source: &SwarmSource,
+    state: &Reachability,
+    elapsed: Duration,
+) -> Option<Failure> {
+    let errors = state.tracker_errors(source).filter(|_| elapsed >= UNREACHABLE_AFTER)?;
+    let failure = Failure::new(Exit::Unreachable, format!("no tracker can be reached: {errors}"));
+    Some(failure.tip("check that the tracker runs and that this machine can reach it"))
+}
+
+fn diagnose_chunk_servers(
+    source: &SwarmSource,
+    state: &Reachability,
+    elapsed: Duration,
+) -> Option<Failure> {
+    let servers: Vec<String> = source.peers.iter().map(ToString::to_string).collect();
+    let servers = servers.join(", ");
+    let limit = if state.has_accepted { UNSUITABLE_AFTER } else { UNREACHABLE_AFTER };
+    let message = match &state.disconnect {
+        Some(reason) if state.has_accepted => {
+            format!("{servers} accepts connections, but serves no file in chunk ({reason})")
+        }
+        _ if state.has_accepted => {
+            format!("{servers} accepts connections, but does not answer in chunk")
+        }
+        _ => format!("cannot reach {servers}"),
+    };
+    (elapsed >= limit).then(|| {
+        Failure::new(Exit::Unreachable, message)
+            .tip("check that `sow chunk server` runs there, the address, and the firewall between")
+    })
+}
+
+/// Asks every named machine what it shares. `Some` if none of them can provide the content.
+async fn diagnose_peers(
+    source: &SwarmSource,
+    bind: Option<IpAddr>,
+    elapsed: Duration,
+) -> Option<Failure> {
+    let mut last = None;
+    for address in &source.peers {
+        let offers = request_offers(address, bind).await;
+        last = Some(diagnose_peer(source, address, offers, elapsed)?);
+    }
+    last
+}
+
+/// Why a machine cannot provide the content; `None` while it still may.
+fn diagnose_peer(
+    source: &SwarmSource,
+    address: &Address,
+    answer: Result<Vec<Offer>, Failure>,
+    elapsed: Duration,
+) -> Option<Failure> {
+    match answer {
+        // It may still be hashing; or it shares the content and will accept a connection.
+        Ok(offers) if offers.is_empty() || offers.iter().any(|offer| matches(source, offer)) => {
+            None
+        }
+        Ok(offers) => {
+            let lines: String = offers.iter().map(|offer| offer_line(address, offer)).collect();
+            let hash = source.info_hash.to_base32();
+            Some(
+                Failure::new(Exit::Unfinished, format!("{address} does not share {hash}"))
+                    .tip(format!("it shares:{lines}")),
+            )
+        }
+        Err(failure) if failure.exit() == Exit::Unreachable => {
+            (elapsed >= UNREACHABLE_AFTER).then(|| {
+                let reason = reason_of(&failure);
+                Failure::new(Exit::Unreachable, format!("cannot reach {address}: {reason}"))
+                    .tip("check that `sow send` runs there, the address, and the firewall between")
+            })
+        }
+        Err(_) => (elapsed >= UNSUITABLE_AFTER).then(|| {
+            Failure::new(
+                Exit::Unreachable,
+                format!("{address} answers, but does not share {}", source.label),
+            )
+            .tip("check the ticket or the link")
+        }),
+    }
+}
+
+fn matches(source: &SwarmSource, offer: &Offer) -> bool {
+    offer.info_hash.parse() == Ok(source.info_hash)
+}
+
+/// The text after the URL in the message of a failed request.
+fn reason_of(failure: &Failure) -> &str {
+    failure.message().split_once("/: ").map_or(failure.message(), |(_, reason)| reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use sow_content::InfoHash;
+
+    use super::*;
+
+    fn source(trackers: &[&str]) -> SwarmSource {
+        SwarmSource {
+            dialect: Dialect::BitTorrent,
+            info_hash: InfoHash([0; 20]),
+            metainfo: None,
+            label: "a.iso".into(),
+            trackers: trackers.iter().map(|url| vec![(*url).to_owned()]).collect(),
+            peers: Vec::new(),
+        }
+    }
+
+    fn address() -> Address {
+        Address { host: "10.0.0.1".into(), port: 52000 }
+    }
+
+    fn offer(byte: &str) -> Offer {
+        Offer { name: "b.iso".into(), info_hash: byte.repeat(20), length: 5 }
+    }
+
+    fn exit_for(answer: Result<Vec<Offer>, Failure>, seconds: u64) -> Option<Exit> {
+        diagnose_peer(&source(&[]), &address(), answer, Duration::from_secs(seconds))
+            .map(|failure| failure.exit())
+    }
+
+    #[test]
+    fn an_origin_without_the_content_fails_and_one_that_hashes_does_not() {
+        assert_eq!(exit_for(Ok(vec![offer("11")]), 2), Some(Exit::Unfinished));
+        assert_eq!(exit_for(Ok(vec![offer("11"), offer("00")]), 60), None);
+        assert_eq!(exit_for(Ok(vec![]), 60), None);
+    }
+
+    #[test]
+    fn an_unreachable_origin_fails_after_a_few_seconds() {
+        let refused = || {
+            Err(Failure::new(Exit::Unreachable, "cannot download http://10.0.0.1:52000/: refused"))
+        };
+        assert_eq!(exit_for(refused(), 3), None);
+        let failure =
+            diagnose_peer(&source(&[]), &address(), refused(), UNREACHABLE_AFTER).unwrap();
+        assert_eq!(failure.exit(), Exit::Unreachable);
+        assert_eq!(failure.message(), "cannot reach 10.0.0.1:52000: refused");
+        let unsuitable = || Err(Failure::new(Exit::Failed, "no index"));
+        assert_eq!(
+            (exit_for(unsuitable(), 6), exit_for(unsuitable(), 20)),
+            (None, Some(Exit::Unreachable))
+        );
+    }
+
+    #[test]
+    fn trackers_count_as_unreachable_when_all_have_failed() {
+        let source = source(&["http://a/announce", "udp://b:1"]);
+        let (sender, state) = watch::channel(Reachability::default());
+        let failed = |url: &str| Event::TrackerFailed {
+            url: url.into(),
+            error: AnnounceError::Refused("refused".into()),
+        };
+        let is_unreachable =
+            || diagnose_trackers(&source, &state.borrow(), UNREACHABLE_AFTER).is_some();
+        Reachability::on_event(&sender, Dialect::BitTorrent, &failed("http://a/announce"));
+        assert!(!is_unreachable());
+        Reachability::on_event(&sender, Dialect::BitTorrent, &failed("udp://b:1"));
+        assert!(is_unreachable());
+        assert!(diagnose_trackers(&source, &state.borrow(), FIRST_DIAGNOSIS_DELAY).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_swarm_that_was_reached_is_not_unreachable() {
+        let source = source(&["http://a/announce"]);
+        let (sender, state) = watch::channel(Reachability::default());
+        Reachability::on_event(
+            &sender,
+            Dialect::BitTorrent,
+            &Event::TrackerFailed {
+                url: "http://a/announce".into(),
+                error: AnnounceError::Timeout,
+            },
+        );
+        let failure = wait_until_unreachable(&source, None, state.clone()).await;
+        assert_eq!(failure.exit(), Exit::Unreachable);
+        Reachability::on_event(
+            &sender,
+            Dialect::BitTorrent,
+            &Event::TrackerAnswered { url: "http://a/announce".into(), peers: 0 },
+        );
+        let outcome = tokio::time::timeout(
+            Duration::from_secs(3600),
+            wait_until_unreachable(&source, None, state),
+        )
+        .await;
+        assert!(outcome.is_err());
+    }
+}

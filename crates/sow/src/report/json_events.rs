@@ -1,0 +1,244 @@
+//! The events of `--json`: one object a line, each with `event` and `t`. Their names and fields are
+//! part of the command line's contract.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use serde::Serialize;
+use sow_lab::{
+    network::{Calibration, LabStatus},
+    record::{Failure, Missing, Run},
+    run::Outcome,
+};
+
+/// An event for scripts. Sizes are in bytes, rates in bytes per second.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub(crate) enum Event<'a> {
+    /// Other machines can download from here now.
+    Ready {
+        /// The WHAT for `sow get`.
+        ticket: Option<String>,
+        /// The magnet link, for any BitTorrent program.
+        magnet: Option<String>,
+        /// The URL of the .torrent file.
+        torrent: Option<String>,
+        /// The port on which this program listens.
+        port: u16,
+    },
+    /// Progress; once a second.
+    Progress {
+        /// `get`: verified bytes; `send`: bytes sent.
+        bytes: u64,
+        /// The size of the content; `null` while it is unknown.
+        total: Option<u64>,
+        /// The rate of receiving.
+        rate_down: u64,
+        /// The rate of sending.
+        rate_up: u64,
+        /// Connected peers.
+        peers: usize,
+        /// `get`: bytes sent to other peers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sent: Option<u64>,
+    },
+    /// `send`: the state of a receiver has changed.
+    Receiver {
+        /// Its address.
+        peer: &'a str,
+        /// The bytes that it has verified.
+        bytes: u64,
+        /// Its state.
+        state: ReceiverState,
+    },
+    /// `get`: a target is complete; `send`: the expected number of receivers is complete.
+    Complete {
+        /// The path of the target.
+        path: &'a str,
+        /// Its size.
+        bytes: u64,
+        /// The duration.
+        seconds: f64,
+        /// The bytes that an earlier run has downloaded.
+        resumed_bytes: u64,
+        /// The bytes by peer.
+        from: BTreeMap<String, u64>,
+    },
+    /// The same event for a transfer in memory or without piece checks (`raw`, `framed`).
+    #[serde(rename = "complete")]
+    StreamComplete {
+        /// The path of the target; `null` for memory.
+        path: Option<&'a str>,
+        /// Its size.
+        bytes: u64,
+        /// The duration.
+        seconds: f64,
+        /// Always 0: such a transfer starts with the first byte.
+        resumed_bytes: u64,
+        /// The bytes by peer.
+        from: BTreeMap<String, u64>,
+        /// The server announced the length, or the command line named it.
+        length_known: bool,
+        /// The MD5 of content in memory.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        md5: Option<&'a str>,
+    },
+    /// `lab`: a network that is up.
+    Lab(&'a LabStatus),
+    /// `lab`: the measurement of its links.
+    Calibration(&'a Calibration),
+    /// `lab run`: the plan.
+    Plan {
+        /// The number of runs.
+        runs: usize,
+        /// The number of runs that were made before.
+        done: usize,
+        /// The expected duration.
+        expected_seconds: u64,
+    },
+    /// `lab run`: a program is not installed.
+    Missing(&'a Missing),
+    /// `lab run`: a run was made.
+    Run(&'a Run),
+    /// `lab run`: a run could not be made.
+    Failure(&'a Failure),
+    /// `lab run`: the outcome, and the files of the report.
+    Outcome {
+        /// The number of runs by outcome.
+        #[serde(flatten)]
+        outcome: &'a Outcome,
+        /// The HTML page first.
+        files: &'a [Cow<'a, str>],
+    },
+    /// A failure, before the program or one of several downloads ends.
+    Error {
+        /// The exit code of the failure.
+        code: u8,
+        /// The message of the failure.
+        message: &'a str,
+    },
+}
+
+/// The state of a receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ReceiverState {
+    /// It is connected and downloads.
+    Connected,
+    /// It has verified the whole content.
+    Complete,
+    /// It disconnected before it was complete.
+    Gone,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    event: &'a Event<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The WHAT of one of several downloads.
+    what: Option<&'a str>,
+    t: f64,
+}
+
+/// The line of an event, without the newline. `t` is the time in seconds since the start, `what`
+/// the WHAT of one of several downloads.
+pub(super) fn line(t: f64, what: Option<&str>, event: &Event<'_>) -> String {
+    let line = Line { event, what, t: (t * 1000.0).round() / 1000.0 };
+    serde_json::to_string(&line).expect("numbers, texts and maps of texts become JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_a_transfer_have_the_names_and_fields_of_the_contract() {
+        let ready = Event::Ready {
+            ticket: Some("10.0.0.1:52000/abc".into()),
+            magnet: Some("magnet:?x".into()),
+            torrent: None,
+            port: 52000,
+        };
+        assert_eq!(
+            line(0.12345, None, &ready),
+            concat!(
+                r#"{"event":"ready","ticket":"10.0.0.1:52000/abc","magnet":"magnet:?x","#,
+                r#""torrent":null,"port":52000,"t":0.123}"#
+            )
+        );
+        let progress = Event::Progress {
+            bytes: 1,
+            total: Some(2),
+            rate_down: 3,
+            rate_up: 4,
+            peers: 5,
+            sent: None,
+        };
+        assert_eq!(
+            line(1.0, None, &progress),
+            concat!(
+                r#"{"event":"progress","bytes":1,"total":2,"rate_down":3,"rate_up":4,"#,
+                r#""peers":5,"t":1.0}"#
+            )
+        );
+        let with_uploads = Event::Progress {
+            bytes: 1,
+            total: None,
+            rate_down: 3,
+            rate_up: 4,
+            peers: 5,
+            sent: Some(6),
+        };
+        assert_eq!(
+            line(1.0, None, &with_uploads),
+            concat!(
+                r#"{"event":"progress","bytes":1,"total":null,"rate_down":3,"rate_up":4,"#,
+                r#""peers":5,"sent":6,"t":1.0}"#
+            )
+        );
+        let receiver =
+            Event::Receiver { peer: "[::1]:9", bytes: 7, state: ReceiverState::Complete };
+        assert_eq!(
+            line(2.0, None, &receiver),
+            r#"{"event":"receiver","peer":"[::1]:9","bytes":7,"state":"complete","t":2.0}"#
+        );
+    }
+
+    #[test]
+    fn the_last_events_have_the_names_and_fields_of_the_contract() {
+        let complete = Event::Complete {
+            path: "a",
+            bytes: 9,
+            seconds: 1.5,
+            resumed_bytes: 0,
+            from: BTreeMap::from([("10.0.0.1:52000".to_owned(), 9)]),
+        };
+        assert_eq!(
+            line(3.0, None, &complete),
+            concat!(
+                r#"{"event":"complete","path":"a","bytes":9,"seconds":1.5,"resumed_bytes":0,"#,
+                r#""from":{"10.0.0.1:52000":9},"t":3.0}"#
+            )
+        );
+        let stream = Event::StreamComplete {
+            path: None,
+            bytes: 9,
+            seconds: 1.5,
+            resumed_bytes: 0,
+            from: BTreeMap::new(),
+            length_known: false,
+            md5: Some("ab"),
+        };
+        assert_eq!(
+            line(3.0, None, &stream),
+            concat!(
+                r#"{"event":"complete","path":null,"bytes":9,"seconds":1.5,"resumed_bytes":0,"#,
+                r#""from":{},"length_known":false,"md5":"ab","t":3.0}"#
+            )
+        );
+        assert_eq!(
+            line(4.0, Some("x.torrent"), &Event::Error { code: 8, message: "a\nb" }),
+            r#"{"event":"error","code":8,"message":"a\nb","what":"x.torrent","t":4.0}"#
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! From a WHAT to a swarm and the ways into it: reads .torrent files and URLs, and asks an origin
+//! what it shares. Downloads no content.
+
+use std::{net::IpAddr, time::Duration};
+
+use sow_content::{
+    Info, InfoHash, Magnet, Metainfo,
+    hash::sha1,
+    json_torrent::JsonTorrent,
+    metainfo::{Files, MAX_METAINFO},
+    path::printable,
+    ticket::{Address, Ticket},
+};
+use sow_engine::{Dialect, JSON_TRACKER};
+
+use crate::{
+    args::source::SourceArg,
+    exit::{Exit, Failure, chain},
+    http_download::{Request, download},
+    origin_index::ask_origin,
+    report::Report,
+    torrent_file::{self, Torrent},
+};
+
+/// How long a server may take to begin its answer with a .torrent.
+const TORRENT_ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A swarm, and the ways into it.
+#[derive(Debug, Clone)]
+pub(crate) struct SwarmSource {
+    /// The protocol of the swarm.
+    pub(crate) dialect: Dialect,
+    /// The swarm. `chunk` does not name swarms; there it is a hash of the servers' addresses.
+    pub(crate) info_hash: InfoHash,
+    /// The description of the content, if it is known before a peer is asked.
+    pub(crate) metainfo: Option<Metainfo>,
+    /// The text that stands for the content until its name is known.
+    pub(crate) label: String,
+    /// Tiers of tracker URLs.
+    pub(crate) trackers: Vec<Vec<String>>,
+    /// Machines that are named as having the content.
+    pub(crate) peers: Vec<Address>,
+}
+
+impl SwarmSource {
+    /// Finds the swarm that a WHAT names. Requests are sent from the local address `bind`.
+    ///
+    /// # Errors
+    /// When a file or URL is not a torrent or cannot be read, or an origin cannot be reached or
+    /// shares several things.
+    pub(crate) async fn resolve(
+        arg: SourceArg,
+        bind: Option<IpAddr>,
+        report: &Report,
+    ) -> Result<Self, Failure> {
+        match arg {
+            SourceArg::Ticket(ticket) => Ok(Self::from_ticket(&ticket)),
+            SourceArg::Magnet(magnet) => Ok(Self::from_magnet(magnet)),
+            SourceArg::TorrentFile(path) => {
+                Self::from_torrent(crate::blocking(move || torrent_file::read_any(&path)).await?)
+            }
+            SourceArg::TorrentUrl(url) => {
+                let request = Request {
+                    accept: "application/x-bittorrent, */*",
+                    max_length: MAX_METAINFO,
+                    answer_timeout: TORRENT_ANSWER_TIMEOUT,
+                    bind,
+                };
+                let bytes = download(&url, request).await?;
+                Self::from_torrent(torrent_file::decode_any(&bytes, &url)?)
+            }
+            SourceArg::Origin(address) => {
+                let (ticket, name) = ask_origin(address, bind, report).await?;
+                Ok(Self { label: name, ..Self::from_ticket(&ticket) })
+            }
+            SourceArg::Chunk(address) => Ok(Self::from_chunk_servers(vec![address])),
+            SourceArg::Raw(address) | SourceArg::Framed(address) => {
+                Err(Failure::new(Exit::Failed, format!("{address} serves a file without a swarm")))
+            }
+        }
+    }
+
+    /// The swarm of `chunk` servers that all have the same file. The servers announce its size
+    /// when they are connected.
+    pub(crate) fn from_chunk_servers(servers: Vec<Address>) -> Self {
+        let names: Vec<String> = servers.iter().map(|server| format!("chunk://{server}")).collect();
+        let label = names.join(" ");
+        Self {
+            dialect: Dialect::Chunk,
+            info_hash: InfoHash(sha1(label.as_bytes())),
+            metainfo: None,
+            label,
+            trackers: Vec::new(),
+            peers: servers,
+        }
+    }
+
+    /// The swarm of a JSON torrent, whose tracker has a protocol of its own.
+    ///
+    /// # Errors
+    /// When the torrent describes impossible content.
+    pub(crate) fn from_json_torrent(torrent: &JsonTorrent) -> Result<Self, Failure> {
+        let JsonTorrent { file_name, geometry, piece_hashes, announce, port, .. } = torrent;
+        let hashes = piece_hashes.clone();
+        let info = Info::from_parts(file_name, *geometry, Files::Single, hashes, false)
+            .map_err(|error| Failure::new(Exit::Failed, chain(&error)))?;
+        let tracker = Address { host: announce.clone(), port: *port };
+        Ok(Self {
+            dialect: Dialect::JsonTorrent,
+            trackers: vec![vec![format!("{JSON_TRACKER}{tracker}")]],
+            ..Self::from_metainfo(Metainfo::new(info))
+        })
+    }
+
+    /// The size of the content in bytes; 0 while it is unknown.
+    pub(crate) fn length(&self) -> u64 {
+        self.metainfo.as_ref().map_or(0, |metainfo| metainfo.info.geometry.total())
+    }
+
+    /// The origin that a ticket names runs a tracker on the same port. A URL cannot contain the
+    /// interface of a link-local address.
+    fn from_ticket(ticket: &Ticket) -> Self {
+        let address = ticket.address();
+        let tracker =
+            (!address.host.contains('%')).then(|| vec![format!("http://{address}/announce")]);
+        Self {
+            dialect: Dialect::BitTorrent,
+            info_hash: ticket.info_hash,
+            metainfo: None,
+            label: ticket.info_hash.to_base32(),
+            trackers: tracker.into_iter().collect(),
+            peers: vec![address],
+        }
+    }
+
+    fn from_magnet(magnet: Magnet) -> Self {
+        let name = magnet.name.as_deref().map(|name| printable(name).into());
+        Self {
+            dialect: Dialect::BitTorrent,
+            info_hash: magnet.info_hash,
+            metainfo: None,
+            label: name.unwrap_or_else(|| magnet.info_hash.to_base32()),
+            trackers: magnet.trackers.into_iter().map(|url| vec![url]).collect(),
+            // The parser of the link has checked the peers.
+            peers: magnet.peers.iter().filter_map(|peer| peer.parse().ok()).collect(),
+        }
+    }
+
+    fn from_torrent(torrent: Torrent) -> Result<Self, Failure> {
+        match torrent {
+            Torrent::BitTorrent(metainfo) => Ok(Self::from_metainfo(*metainfo)),
+            Torrent::Json(torrent) => Self::from_json_torrent(&torrent),
+        }
+    }
+
+    fn from_metainfo(metainfo: Metainfo) -> Self {
+        Self {
+            dialect: Dialect::BitTorrent,
+            info_hash: metainfo.info_hash,
+            label: printable(&metainfo.info.name).into(),
+            trackers: metainfo.trackers.clone(),
+            peers: Vec::new(),
+            metainfo: Some(metainfo),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Content in files: written to the part, journaled, synced, and committed to the target when it is
+//! complete.
+//!
+//! Safety depends on the order: a piece is written, then journaled; the pieces that a
+//! `Record::Synced` covers are synced before the record is written; the part is renamed after all
+//! of it was synced. How a store is opened and what counts after an interruption is in `receive`.
+
+use std::{
+    collections::BTreeSet,
+    ops::Range,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use sow_content::{Bitfield, Geometry, Info, geometry::MAX_PIECES};
+
+use crate::{
+    error::{Operation, StoreError},
+    file_set::{Access, FileSet},
+    journal::{self, Journal, Record, inode_tag},
+    layout::Layout,
+    segment::Segment,
+    staging::{Staging, check_free_space},
+};
+
+/// Content in files, for reading or for receiving. Used through [`Store`](crate::Store).
+#[derive(Debug)]
+pub struct DiskStore {
+    files: FileSet,
+    geometry: Geometry,
+    /// `None`: the store is read-only.
+    receiving: Option<Box<Receiving>>,
+}
+
+/// The state of content that is being received.
+#[derive(Debug)]
+struct Receiving {
+    /// `None` when the content has no name.
+    destination: Option<Destination>,
+    journaled: Mutex<JournaledPieces>,
+    /// Entries that were written to since they were last synced.
+    dirty: Mutex<BTreeSet<usize>>,
+    /// Locked during a whole sync or commit.
+    phase: Mutex<Phase>,
+}
+
+/// The target of the content.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) staging: Staging,
+    /// An existing target may be replaced.
+    pub(crate) overwrite: bool,
+    /// An earlier run was interrupted during the commit and may have left a backup.
+    pub(crate) was_committing: bool,
+}
+
+/// The pieces that count.
+#[derive(Debug)]
+pub(crate) struct JournaledPieces {
+    pub(crate) pieces: Bitfield,
+    /// `None` without a destination and after the commit.
+    pub(crate) journal: Option<Journal>,
+    /// The number of pieces that no [`Record::Synced`] covers.
+    pub(crate) unsynced: u32,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Receiving,
+    /// A sync failed. A later sync may succeed although bytes are lost, so none is trusted.
+    Unreliable,
+    Committed,
+}
+
+impl DiskStore {
+    /// Opens complete content for reading. The lengths of the files are verified, their bytes are
+    /// not.
+    ///
+    /// # Errors
+    /// When a file is missing, has another length, or cannot be opened.
+    pub fn serve(info: &Info, path: &Path) -> Result<Self, StoreError> {
+        let files = FileSet::open(Layout::of(info), path)?;
+        files.check_lengths()?;
+        Ok(Self { files, geometry: info.geometry, receiving: None })
+    }
+
+    /// Opens one file without a metainfo, for reading it sequentially. Its piece length is
+    /// arbitrary.
+    ///
+    /// # Errors
+    /// When the path is not a file or cannot be opened.
+    pub fn serve_file(path: &Path) -> Result<Self, StoreError> {
+        let metadata = path.metadata().map_err(|e| StoreError::io(Operation::Open, path, e))?;
+        let piece_length =
+            metadata.len().div_ceil(MAX_PIECES.into()).next_power_of_two().max(1 << 20);
+        let geometry = Geometry::new(metadata.len(), piece_length)?;
+        let files = FileSet::open(Layout::single(metadata.len()), path)?;
+        files.check_lengths()?;
+        Ok(Self { files, geometry, receiving: None })
+    }
+
+    /// Receives into an unnamed file in `folder`, which disappears with the process. It serves
+    /// content that is passed on to a pipe. The files of a torrent are consecutive in it, and it
+    /// has no journal.
+    ///
+    /// # Errors
+    /// When the file cannot be created or the disk has too little space.
+    pub fn receive_unnamed(info: &Info, folder: &Path) -> Result<Self, StoreError> {
+        let failed = |operation| move |error| StoreError::io(operation, folder, error);
+        let file = tempfile::tempfile_in(folder).map_err(failed(Operation::Create))?;
+        check_free_space(&file, info.geometry.total(), folder)?;
+        file.set_len(info.geometry.total()).map_err(failed(Operation::Resize))?;
+        let layout = Layout::single(info.geometry.total());
+        let files = FileSet::with_root(layout, file, folder, Access::ReadWrite);
+        let pieces = Bitfield::new(info.geometry.pieces());
+        let journaled = JournaledPieces { pieces, journal: None, unsynced: 0 };
+        Ok(Self::receiving(files, info.geometry, None, journaled, BTreeSet::new()))
+    }
+
+    /// Content to be received. `dirty` are the entries with bytes that may not be on the disk yet.
+    pub(crate) fn receiving(
+        files: FileSet,
+        geometry: Geometry,
+        destination: Option<Destination>,
+        journaled: JournaledPieces,
+        dirty: BTreeSet<usize>,
+    ) -> Self {
+        let receiving = Receiving {
+            destination,
+            journaled: Mutex::new(journaled),
+            dirty: Mutex::new(dirty),
+            phase: Mutex::new(Phase::Receiving),
+        };
+        Self { files, geometry, receiving: Some(Box::new(receiving)) }
+    }
+
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    pub(crate) fn write_piece(&self, piece: u32, blocks: &[Bytes]) -> Result<(), StoreError> {
+        let receiving = self.writable()?;
+        let touched = self.files.write(piece, self.geometry.range_of(piece).start, blocks)?;
+        let entries = self.files.layout().entries();
+        lock(&receiving.dirty).extend(touched.filter(|&entry| !entries[entry].padding));
+        Ok(())
+    }
+
+    pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        self.files.read(offset, buffer)
+    }
+
+    pub(crate) fn segments(&self, range: Range<u64>) -> Result<Vec<Segment>, StoreError> {
+        self.files.segments(range)
+    }
+
+    pub(crate) fn prefetch(&self, range: Range<u64>) {
+        self.files.prefetch(range);
+    }
+
+    pub(crate) fn journal(&self, piece: u32) -> Result<(), StoreError> {
+        let mut journaled = lock(&self.writable()?.journaled);
+        if let Some(journal) = &mut journaled.journal {
+            journal.append(Record::Verified(piece))?;
+            journaled.unsynced += 1;
+        }
+        journaled.pieces.set(piece);
+        Ok(())
+    }
+
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        let Some(receiving) = &self.receiving else { return Ok(()) };
+        let mut phase = lock(&receiving.phase);
+        match *phase {
+            Phase::Receiving => self.sync_data(receiving, &mut phase),
+            Phase::Unreliable => Err(self.unreliable()),
+            Phase::Committed => Ok(()),
+        }
+    }
+
+    pub(crate) fn finish(&self) -> Result<Option<PathBuf>, StoreError> {
+        let Some(receiving) = &self.receiving else { return Ok(Some(self.files.path())) };
+        let mut phase = lock(&receiving.phase);
+        match *phase {
+            Phase::Receiving => {}
+            Phase::Unreliable => return Err(self.unreliable()),
+            Phase::Committed => return Ok(receiving.target_path()),
+        }
+        let missing = {
+            let journaled = lock(&receiving.journaled);
+            journaled.pieces.len() - journaled.pieces.count()
+        };
+        if missing > 0 {
+            let path = receiving.target_path().unwrap_or_else(|| self.files.path());
+            return Err(StoreError::Incomplete { path, missing });
+        }
+        let Some(destination) = &receiving.destination else {
+            *phase = Phase::Committed;
+            return Ok(None);
+        };
+        // Other programs may have changed the part during a long download.
+        self.files.check_lengths()?;
+        self.sync_data(receiving, &mut phase)?;
+        self.files.sync_names()?;
+        self.commit(receiving, destination, &mut phase)?;
+        Ok(receiving.target_path())
+    }
+
+    /// Syncs what was written, then records that in the journal.
+    fn sync_data(&self, receiving: &Receiving, phase: &mut Phase) -> Result<(), StoreError> {
+        // The order matters. The number of records is read first, and each record was appended
+        // after the write of its piece had marked the files as dirty. So the dirty files that are
+        // taken next include every file of the covered records.
+        let (covered, unsynced) = {
+            let journaled = lock(&receiving.journaled);
+            (journaled.journal.as_ref().map_or(0, Journal::records), journaled.unsynced)
+        };
+        if unsynced == 0 {
+            return Ok(());
+        }
+        let dirty = std::mem::take(&mut *lock(&receiving.dirty));
+        if let Err(error) = self.files.sync(&dirty) {
+            *phase = Phase::Unreliable;
+            return Err(error);
+        }
+        let (journal, path) = {
+            let mut journaled = lock(&receiving.journaled);
+            journaled.unsynced -= unsynced;
+            let Some(journal) = &mut journaled.journal else { return Ok(()) };
+            journal.append(Record::Synced(covered))?;
+            (journal.file(), journal.path().to_owned())
+        };
+        journal::sync(&journal, &path)
+    }
+
+    /// Renames the part to the target and removes the old target and the journal.
+    fn commit(
+        &self,
+        receiving: &Receiving,
+        destination: &Destination,
+        phase: &mut Phase,
+    ) -> Result<(), StoreError> {
+        let path = self.files.path();
+        let staging = &destination.staging;
+        let metadata = self.files.root().metadata();
+        let root = metadata.map_err(|e| StoreError::io(Operation::Examine, &path, e))?;
+        if staging.part()?.is_none_or(|(_, inode)| inode != root.ino()) {
+            // Another program has removed or replaced the part.
+            return Err(StoreError::Changed { path, expected: self.geometry.total() });
+        }
+        let mut journaled = lock(&receiving.journaled);
+        if let Some(journal) = &mut journaled.journal {
+            journal.append(Record::Committing(inode_tag(root.ino())))?;
+            journal.sync()?;
+        }
+        let is_folder = self.files.layout().is_folder();
+        let old_target = staging.commit(is_folder, destination.overwrite)?;
+        self.files.set_path(&staging.target_path());
+        *phase = Phase::Committed;
+        // What remains is cleaning up. The journal is removed last, since the next run needs it to
+        // recognize the other leftovers.
+        staging.remove_old_target(old_target)?;
+        if destination.was_committing {
+            staging.remove_backup()?;
+        }
+        staging.remove_journal()?;
+        journaled.journal = None;
+        Ok(())
+    }
+
+    fn writable(&self) -> Result<&Receiving, StoreError> {
+        self.receiving.as_deref().ok_or_else(|| StoreError::NotWritable { path: self.files.path() })
+    }
+
+    fn unreliable(&self) -> StoreError {
+        StoreError::Unreliable { path: self.files.path() }
+    }
+}
+
+impl Receiving {
+    fn target_path(&self) -> Option<PathBuf> {
+        self.destination.as_ref().map(|destination| destination.staging.target_path())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic leaves nothing half changed behind these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

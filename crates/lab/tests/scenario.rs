@@ -145,14 +145,14 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     ("repeat = 7", "repaet = 7", &["line 6", "unknown field `repaet`", "`repeat`"]),
     ("delay = \"5ms\"", "dealy = 1", &["line 12", "unknown field `dealy`", "`delay`"]),
     ("kind = \"text\"", "kin = \"text\"", &["line 27", "unknown field `kin`"]),
-    ("title = \"Everything that can be said\"", "", &["missing field `title`"]),
+    ("title = \"Every key of a scenario\"", "", &["missing field `title`"]),
     ("rate = \"10mbit\"\n", "", &["line 10", "missing field `rate`"]),
     ("users = [5, 1, 5]", "users = 1\nusers = 2", &["line 4", "duplicate key"]),
     ("seed = 99", "seed = 99999999999999999999", &["line 8"]),
     // Single values.
-    ("\"Everything that can be said\"", "\"\"", &["line 2", "`title`", "1 to 200 characters"]),
+    ("\"Every key of a scenario\"", "\"\"", &["line 2", "`title`", "1 to 200 characters"]),
     (
-        "\"Everything that can be said\"",
+        "\"Every key of a scenario\"",
         "5",
         &["line 2", "`title`", "5 is not valid here", "write a text"],
     ),

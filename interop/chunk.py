@@ -1,20 +1,26 @@
 #!/usr/bin/env python3
-"""A naive stand-in for document 1's P2P programs, the standard library alone.
+"""A reference server and client of the protocol chunk, with the habits of the original programs. It
+needs only the standard library.
 
     chunk.py server [-p PORT] [-f FILE] [--spelling documented|original] [--rate BYTES]
-    chunk.py client [-s SERVER] [-sp SERVER_PORT] [-p PORT] [-o OUT] [--spelling documented|original]
-                    [--rate BYTES] [--corrupt] [--linger SECONDS]
+    chunk.py client [-s SERVER] [-sp SERVER_PORT] [-p PORT] [-o OUT]
+                    [--spelling documented|original] [--rate BYTES] [--corrupt] [--linger SECONDS]
 
-Habits it keeps: a thread for each connection; one recv(1024) is one control message; DATA is taken with recv(2048) and sent a kilobyte at
-a time; one request is outstanding; a random missing chunk is next; a peer with nothing new is asked again after a second; the client
-meets whoever called it by calling back, exits 0 whatever the check says, and ends when it loses the server.
+Its habits: a thread for each connection; one recv(1024) is one control message; DATA is received
+with recv(2048) and sent in parts of a kilobyte; one request is outstanding; the next request is for
+a random missing chunk; a peer without a new chunk is asked again after a second. The client
+connects back to each client that connects to it, exits with 0 whatever the result of the check is,
+and ends when it loses the server.
 
-With --spelling original it has the original's faults, too: CLRES is sent and nothing else accepted, a list that does not fit into one
-recv ends the thread that reads it, an ERROR counts as a chunk that came, the server misspells UNKNOWN_COMMAND, answers a chunk beyond the end
-with nonsense, is wedged by DREQ -1 and never forgets a client.
+With --spelling original it has the faults of the original programs too: the client sends CLRES and
+accepts nothing else; a list that does not fit into one recv ends the thread that reads it; an ERROR
+counts as a received chunk; the server misspells UNKNOWN_COMMAND, sends a wrong reply for a chunk
+beyond the end, hangs after DREQ -1 and never removes a client from its list.
 
---corrupt: one bit of every chunk that it passes on is wrong. --linger: serves on for so long when it is complete.
-Its own events: joined {peer}, called {peer}, lied {chunk}; complete has check (what the server answered) and from {peer: chunks}.
+--corrupt: flips one bit in every chunk that it uploads. --linger: keeps serving for this long after
+it is complete.
+Its own events: joined {peer}, connected {peer}, sent_corrupt {chunk}; complete has check (the reply
+of the server) and from {peer: chunks}.
 """
 
 import argparse
@@ -28,21 +34,21 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import naive
+import reference
 
 CHUNK_BYTES = 128 << 10
-CLIENT_PORTS = 100  # it tries so many
-NOTHING_NEW_SECONDS = 1.0
-NOTHING_LEFT_SECONDS = 0.5
+CLIENT_PORTS = 100  # the ports that a client tries
+PEER_RETRY_SECONDS = 1.0
+OUTSTANDING_POLL_SECONDS = 0.5
 
 
 def message(op, *arguments, body=""):
     return (" ".join([op, *map(str, arguments)]) + "\r\n" + body).encode()
 
 
-def receive(connection, most=1024):
-    """What one recv brings, taken for a message: its OP, arguments and body."""
-    data = connection.recv(most)
+def receive(connection, limit=1024):
+    """The OP, arguments and body of a message, which is the result of one recv."""
+    data = connection.recv(limit)
     if not data:
         raise ConnectionResetError("closed")
     head, _, body = data.partition(b"\r\n")
@@ -53,11 +59,15 @@ def receive(connection, most=1024):
 class Server:
     def __init__(self, options):
         self.original = options.spelling == "original"
-        file = naive.shared_file(options.file)
-        self.md5, self.size, self.chunk_size = hashlib.md5(file).hexdigest(), len(file), options.chunk_size
+        file = reference.shared_file(options.file)
+        self.md5, self.size, self.chunk_size = (
+            hashlib.md5(file).hexdigest(),
+            len(file),
+            options.chunk_size,
+        )
         self.file, self.file_lock = io.BytesIO(file), threading.Lock()
         self.clients = []
-        self.throttle = naive.Throttle(options.rate)
+        self.throttle = reference.Throttle(options.rate)
 
     def serve(self, connection, address):
         listening = None
@@ -67,7 +77,7 @@ class Server:
                     op, arguments, _ = receive(connection)
                     if op == "CHEL":
                         listening = (address[0], int(arguments[0]))
-                        self.welcome(connection, listening)
+                        self.add_client(connection, listening)
                     elif op == "DREQ":
                         self.send_chunk(connection, int(arguments[0]))
                     elif op == "CHECK" and arguments[0] == self.md5:
@@ -75,8 +85,8 @@ class Server:
                     elif op == "CHECK":
                         connection.sendall(message("ERROR", "CHECKSUM_NOT_FIT", body=self.md5))
                     else:
-                        misspelt = "UNKONWN_COMMAND" if self.original else "UNKNOWN_COMMAND"
-                        connection.sendall(message("ERROR", misspelt))
+                        error = "UNKONWN_COMMAND" if self.original else "UNKNOWN_COMMAND"
+                        connection.sendall(message("ERROR", error))
                         return
         except OSError:
             pass
@@ -84,94 +94,108 @@ class Server:
             if listening in self.clients and not self.original:
                 self.clients.remove(listening)
 
-    def welcome(self, connection, listening):
-        connection.sendall(message("SHEL", self.size, self.chunk_size, body=json.dumps(self.clients)))
+    def add_client(self, connection, listening):
+        connection.sendall(
+            message("SHEL", self.size, self.chunk_size, body=json.dumps(self.clients))
+        )
         if listening not in self.clients:
             self.clients.append(listening)
-            naive.say("joined", peer="%s:%d" % listening)
+            reference.print_event("joined", peer="%s:%d" % listening)
 
     def send_chunk(self, connection, chunk):
         offset = chunk * self.chunk_size
         if not self.original and not 0 <= offset < self.size:
             connection.sendall(message("ERROR", "OFFSET_OVERFLOW"))
             return
-        # No `with`: a negative offset raises and leaves it locked, as in the original.
+        # No `with`: as in the original, a negative offset raises and leaves the lock locked.
         self.file_lock.acquire()
         self.file.seek(offset)
         size = min(self.chunk_size, self.size - offset)
         data = self.file.read(max(size, 0))
         self.file_lock.release()
-        naive.send_in_portions(connection, message("DATA", offset, size) + data, self.throttle)
+        reference.send_throttled(connection, message("DATA", offset, size) + data, self.throttle)
 
 
 class Chunks:
-    """The file that gathers: which chunks are missing, which were asked for, which are here and from whom."""
+    """The state of the chunks: missing, requested or present, and the source of each."""
 
     def __init__(self, size, chunk_size):
         self.size, self.chunk_size, self.data = size, chunk_size, bytearray(size)
-        self.missing, self.asked, self.here = set(range(-(-size // chunk_size))), set(), set()
+        self.missing, self.requested, self.present = (
+            set(range(-(-size // chunk_size))),
+            set(),
+            set(),
+        )
         self.sources, self.lock = Counter(), threading.Lock()
 
-    def take(self, among=None):
-        """A random chunk that is missing, to be asked for."""
+    def choose(self, among=None):
+        """Chooses a random missing chunk to request."""
         with self.lock:
             wanted = self.missing if among is None else self.missing.intersection(among)
             if not wanted:
                 return None
             chunk = random.choice(sorted(wanted))
             self.missing.discard(chunk)
-            self.asked.add(chunk)
+            self.requested.add(chunk)
             return chunk
 
-    def came(self, chunk, source):
+    def on_received(self, chunk, source):
         with self.lock:
-            self.asked.discard(chunk)
-            self.here.add(chunk)
+            self.requested.discard(chunk)
+            self.present.add(chunk)
             self.sources[source] += 1
 
-    def lost(self, chunk):
+    def on_lost(self, chunk):
         with self.lock:
-            self.asked.discard(chunk)
+            self.requested.discard(chunk)
             self.missing.add(chunk)
 
     def complete(self):
         with self.lock:
-            return not self.missing and not self.asked
+            return not self.missing and not self.requested
 
 
 class Client:
     def __init__(self, options):
         self.options, self.original = options, options.spelling == "original"
-        self.throttle = naive.Throttle(options.rate)
+        self.throttle = reference.Throttle(options.rate)
         self.peers, self.peers_lock = set(), threading.Lock()
         self.chunks = self.port = None
 
     def run(self):
         began = time.monotonic()
-        listener = naive.listen(self.options.bind, self.options.port, CLIENT_PORTS)
+        listener = reference.listen(self.options.bind, self.options.port, CLIENT_PORTS)
         self.port = listener.getsockname()[1]
         server_address = (self.options.server, self.options.server_port)
-        with socket.create_connection(server_address, source_address=(self.options.bind, 0)) as server:
+        with socket.create_connection(
+            server_address, source_address=(self.options.bind, 0)
+        ) as server:
             server.sendall(message("CHEL", self.port))
             _, (size, chunk_size), peers = receive(server)
             self.chunks = Chunks(int(size), int(chunk_size))
-            threading.Thread(target=naive.accept_forever, args=(listener, self.serve), daemon=True).start()
+            threading.Thread(
+                target=reference.accept_forever, args=(listener, self.serve), daemon=True
+            ).start()
             for peer in json.loads(peers):
-                self.meet(tuple(peer))
+                self.connect(tuple(peer))
             self.fetch_all(server, "%s:%d" % server_address)
             server.sendall(message("CHECK", hashlib.md5(self.chunks.data).hexdigest()))
             answer, arguments, _ = receive(server)
             if self.options.output_path:
                 self.options.output_path.write_bytes(self.chunks.data)
             check = " ".join([answer, *arguments])
-            naive.say_complete(self.chunks.data, began, check=check, **{"from": self.chunks.sources})
-            time.sleep(self.options.linger)  # listed as long as the connection to the server is open
+            reference.print_complete(
+                self.chunks.data, began, check=check, **{"from": self.chunks.sources}
+            )
+            time.sleep(
+                self.options.linger
+            )  # listed as long as the connection to the server is open
 
     def fetch_all(self, server, name):
         while not self.chunks.complete():
-            chunk = self.chunks.take()
+            chunk = self.chunks.choose()
             if chunk is None:
-                time.sleep(NOTHING_LEFT_SECONDS)
+                time.sleep(OUTSTANDING_POLL_SECONDS)
             else:
                 self.fetch(server, chunk, name)
 
@@ -180,7 +204,7 @@ class Client:
             connection.sendall(message("DREQ", chunk))
             op, arguments, body = receive(connection, 2048)
             if op == "ERROR" and not self.original:
-                self.chunks.lost(chunk)
+                self.chunks.on_lost(chunk)
                 return
             if op == "DATA":
                 offset, size = map(int, arguments)
@@ -190,13 +214,13 @@ class Client:
                         raise ConnectionResetError("closed inside a chunk")
                     body += part
                 self.chunks.data[offset : offset + size] = body
-            self.chunks.came(chunk, source)
+            self.chunks.on_received(chunk, source)
         except (OSError, ValueError):
-            self.chunks.lost(chunk)
+            self.chunks.on_lost(chunk)
             raise
 
-    def meet(self, peer):
-        """Calls a peer, unless it is already met."""
+    def connect(self, peer):
+        """Connects to a peer that this client is not connected to yet."""
         with self.peers_lock:
             if peer in self.peers:
                 return
@@ -205,25 +229,27 @@ class Client:
 
     def fetch_from_peer(self, peer):
         try:
-            with socket.create_connection(peer, naive.SILENCE_SECONDS, (self.options.bind, 0)) as connection:
+            with socket.create_connection(
+                peer, reference.RECEIVE_TIMEOUT_SECONDS, (self.options.bind, 0)
+            ) as connection:
                 connection.sendall(message("CHEL", self.port))
                 op, _, _ = receive(connection)
                 while op == "PHEL" and not self.chunks.complete():
-                    chunk = self.chunks.take(among=self.ask_list(connection))
+                    chunk = self.chunks.choose(among=self.request_list(connection))
                     if chunk is None:
-                        time.sleep(NOTHING_NEW_SECONDS)
+                        time.sleep(PEER_RETRY_SECONDS)
                     else:
                         self.fetch(connection, chunk, "%s:%d" % peer)
         except (OSError, ValueError):
-            pass  # a peer less
+            pass  # the peer is gone
         with self.peers_lock:
             self.peers.discard(peer)
 
-    def ask_list(self, connection):
+    def request_list(self, connection):
         connection.sendall(message("CLREQ"))
         op, _, body = receive(connection)
         if op != ("CLRES" if self.original else "CLRSP"):
-            raise ValueError(f"no list but {op}")
+            raise ValueError(f"{op} in place of a list")
         while not (self.original or body.endswith(b"]")):
             body += connection.recv(1024) or b"closed]"
         return json.loads(body)
@@ -234,11 +260,13 @@ class Client:
                 while True:
                     op, arguments, _ = receive(connection)
                     if op == "CHEL":
-                        naive.say("called", peer="%s:%s" % (address[0], arguments[0]))
+                        reference.print_event(
+                            "connected", peer="%s:%s" % (address[0], arguments[0])
+                        )
                         connection.sendall(message("PHEL"))
-                        self.meet((address[0], int(arguments[0])))
+                        self.connect((address[0], int(arguments[0])))
                     elif op == "CLREQ":
-                        chunks = sorted(self.chunks.here)
+                        chunks = sorted(self.chunks.present)
                         head = ["CLRES", len(chunks)] if self.original else ["CLRSP"]
                         connection.sendall(message(*head, body=json.dumps(chunks)))
                     elif op == "DREQ":
@@ -250,26 +278,28 @@ class Client:
             pass
 
     def send_chunk(self, connection, chunk):
-        if chunk not in self.chunks.here:
+        if chunk not in self.chunks.present:
             connection.sendall(message("ERROR", "CHUNK_UNDOWNLOADED"))
             return
         offset = chunk * self.chunks.chunk_size
         data = bytes(self.chunks.data[offset : offset + self.chunks.chunk_size])
         if self.options.corrupt:
-            data = naive.flip(data)
-            naive.say("lied", chunk=chunk)
-        naive.send_in_portions(connection, message("DATA", offset, len(data)) + data, self.throttle)
+            data = reference.flip_bit(data)
+            reference.print_event("sent_corrupt", chunk=chunk)
+        reference.send_throttled(
+            connection, message("DATA", offset, len(data)) + data, self.throttle
+        )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     roles = parser.add_subparsers(dest="role", required=True)
     server = roles.add_parser("server")
-    naive.add_network_options(server, 52000)
+    reference.add_network_options(server, 52000)
     server.add_argument("-f", "--file", type=Path)
     server.add_argument("--chunk-size", type=int, default=CHUNK_BYTES, metavar="BYTES")
     client = roles.add_parser("client")
-    naive.add_network_options(client, 51000)
+    reference.add_network_options(client, 51000)
     client.add_argument("-s", "--server", default="10.0.0.1")
     client.add_argument("-sp", "--server_port", type=int, default=52000)
     client.add_argument("-o", "--output_path", type=Path)
@@ -280,7 +310,7 @@ def main():
     options = parser.parse_args()
     if options.role == "server":
         serve = Server(options).serve
-        naive.accept_forever(naive.listen(options.bind, options.port), serve)
+        reference.accept_forever(reference.listen(options.bind, options.port), serve)
     else:
         Client(options).run()
 

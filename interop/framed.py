@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""A naive stand-in for document 2's client/server programs, and its frames: an unsigned 64-bit big-endian length, then that many bytes.
-The standard library alone.
+"""A reference client and server of the protocol framed, with the habits of the original programs. A
+frame is an unsigned 64-bit big-endian length, then that many bytes. It needs only the standard
+library.
 
     framed.py server [-p PORT] -f FILE [--rate BYTES]
     framed.py client [-s SERVER] [-p PORT] [-o OUT]
 
-Habits it keeps: the whole file is one frame in memory, the server sends it in one go and closes, the client gathers it 1,024 bytes
-at a time and believes any length.
+Its habits: the whole file is one frame in memory, which the server sends with one call before it
+closes the connection. The client receives parts of 1,024 bytes and accepts any length.
 """
 
 import argparse
@@ -15,13 +16,13 @@ import struct
 import time
 from pathlib import Path
 
-import naive
+import reference
 
 HEADER = struct.Struct("!1Q")
 
 
 class FramedSocket:
-    """The document's rdt_socket."""
+    """Sends and receives frames; rdt_socket in the original programs."""
 
     def __init__(self, connection):
         self.connection, self.buffer = connection, bytearray()
@@ -29,12 +30,12 @@ class FramedSocket:
     def send(self, payload, throttle=None):
         frame = HEADER.pack(len(payload)) + payload
         if throttle and throttle.rate:
-            naive.send_in_portions(self.connection, frame, throttle)
+            reference.send_throttled(self.connection, frame, throttle)
         else:
             self.connection.sendall(frame)
 
     def receive(self):
-        """The next frame's payload."""
+        """The payload of the next frame."""
         while not self.has_frame():
             part = self.connection.recv(1024)
             if not part:
@@ -52,13 +53,13 @@ class FramedSocket:
 
 
 def serve(options):
-    file, throttle = naive.shared_file(options.file), naive.Throttle(options.rate)
+    file, throttle = reference.shared_file(options.file), reference.Throttle(options.rate)
 
     def send_file(connection, _address):
         with connection:
             FramedSocket(connection).send(file, throttle)
 
-    naive.accept_forever(naive.listen(options.bind, options.port), send_file)
+    reference.accept_forever(reference.listen(options.bind, options.port), send_file)
 
 
 def download(options):
@@ -67,14 +68,14 @@ def download(options):
         received = FramedSocket(connection).receive()
     if options.output_path:
         options.output_path.write_bytes(received)
-    naive.say_complete(received, began)
+    reference.print_complete(received, began)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     roles = parser.add_subparsers(dest="role", required=True)
     server = roles.add_parser("server")
-    naive.add_network_options(server, 6666)
+    reference.add_network_options(server, 6666)
     server.add_argument("-f", "--file", type=Path, required=True)
     client = roles.add_parser("client")
     client.add_argument("-s", "--server", default="127.0.0.1")

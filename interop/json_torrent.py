@@ -1,18 +1,24 @@
 #!/usr/bin/env python3
-"""A naive stand-in for document 2's P2P programs, the standard library alone.
+"""A reference tracker and peer of the protocol json-torrent, with the habits of the original
+programs. It needs only the standard library.
 
     json_torrent.py create FILE --announce HOST [--port PORT] [--piece-length BYTES] [-o TORRENT]
     json_torrent.py tracker [-p PORT]
-    json_torrent.py peer TORRENT [-p PORT] [--folder FOLDER] [--rate BYTES] [--corrupt] [--linger SECONDS]
+    json_torrent.py peer TORRENT [-p PORT] [--folder FOLDER] [--rate BYTES] [--corrupt]
+                    [--linger SECONDS]
 
-Habits it keeps: hashes printed as Python literals; the tracker forgets nobody who does not say `completed`; a peer has a thread for each
-connection, the document's two state machines, one request outstanding and a random missing piece next; it never sends Have; a
-connection that is finished stays open and silent. A file NAME in its working folder makes it a seed; otherwise verified pieces lie in
-NAME_data/<index> and the result is download_NAME. A bad piece is asked for again, three times, where the original would go on for ever. While
-pieces are missing and no connection brings any, it asks the tracker again every second.
+Its habits: hashes are printed as Python literals; the tracker keeps every peer that does not send
+`completed` or `stopped`. A peer has a thread and two state machines for each connection, one
+outstanding request, and requests a random missing piece next. It never sends Have. A finished
+connection stays open without messages. A file NAME in the working folder makes the peer a seed;
+otherwise it keeps verified pieces in NAME_data/<index> and writes the result to download_NAME. It
+requests a corrupt piece again three times; the original programs never stop. While pieces are
+missing and no connection delivers any, it asks the tracker again every second.
 
---corrupt: one bit of every piece that it sends is wrong. --linger: serves on for so long when it is complete, then leaves.
-Its own events: joined {peer}, left {peer}, lied {piece}; complete has resumed (pieces) and from {peer: pieces}.
+--corrupt: flips one bit in every piece that it uploads. --linger: keeps serving for this long after
+it is complete, then leaves.
+Its own events: joined {peer}, left {peer}, sent_corrupt {piece}; complete has resumed (pieces) and
+from {peer: pieces}.
 """
 
 import argparse
@@ -28,15 +34,25 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import naive
+import reference
 from framed import FramedSocket
 
 PIECE_BYTES = 3000
-ASK_TRACKER_SECONDS = 1.0
-BAD_PIECES = 3
+TRACKER_RETRY_SECONDS = 1.0
+MAX_CORRUPT_PIECES = 3
 HEAD = struct.Struct("!ib")
 INDEX = struct.Struct("!i")
-CHOKE, UNCHOKE, INTERESTED, UNINTERESTED, HAVE, BITFIELD, REQUEST, PIECE, SERVER_CLOSE = 0, 1, 2, 3, 4, 5, 6, 7, 10
+CHOKE, UNCHOKE, INTERESTED, UNINTERESTED, HAVE, BITFIELD, REQUEST, PIECE, SERVER_CLOSE = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    10,
+)
 
 
 def create(options):
@@ -51,11 +67,11 @@ def create(options):
     metainfo = {"announce": options.announce, "port": options.port, "comment": "", "info": info}
     out = options.output or Path(options.file.name + ".torrent")
     out.write_text(json.dumps(metainfo))
-    naive.say("created", pieces=len(pieces))
+    reference.print_event("created", pieces=len(pieces))
 
 
 class Tracker:
-    """Who is in the network, in the order in which they came."""
+    """The peers in the order in which they joined."""
 
     def __init__(self):
         self.peers, self.lock = {}, threading.Lock()
@@ -76,16 +92,21 @@ class Tracker:
             if event == "started":
                 known = [peer for peer in self.peers.values()]
                 self.peers[name] = {"peer-id": name, "peer-port": port, "peer-ip": ip}
-                naive.say("joined", peer=name)
-                return {"error_code": 0, "message": "started ACK", "num-of-peer": len(known), "peers": known}
+                reference.print_event("joined", peer=name)
+                return {
+                    "error_code": 0,
+                    "message": "started ACK",
+                    "num-of-peer": len(known),
+                    "peers": known,
+                }
             if event in ("completed", "stopped") and self.peers.pop(name, None):
-                naive.say("left", peer=name)
+                reference.print_event("left", peer=name)
                 return {"error_code": 0, "message": "disconnect ACK"}
-        return {"error_code": 1, "message": f"no such event, or nobody: {event} of {name}"}
+        return {"error_code": 1, "message": f"unknown event or peer: {event} of {name}"}
 
 
 class Pieces:
-    """The file of one torrent: what is here, what was asked for, what came from whom."""
+    """The pieces of one torrent: present or requested, and the source of each."""
 
     def __init__(self, torrent, folder):
         metainfo = json.loads(torrent.read_text())
@@ -93,7 +114,7 @@ class Pieces:
         self.announce = (metainfo["announce"], metainfo["port"])
         self.length, self.name, self.folder = info["piece_length"], info["file_name"], folder
         self.hashes = [ast.literal_eval(text) for text in info["piece_hash"]]
-        self.pieces, self.asked = [None] * len(self.hashes), set()
+        self.pieces, self.requested = [None] * len(self.hashes), set()
         self.sources, self.resumed, self.lock = Counter(), 0, threading.Lock()
         whole = folder / self.name
         self.is_seed = whole.exists()
@@ -116,30 +137,34 @@ class Pieces:
     def bitfield(self):
         return bytes(piece is not None for piece in self.pieces)
 
-    def useful(self, theirs):
-        """What they have and we lack, asked for or not."""
-        return [index for index, piece in enumerate(self.pieces) if piece is None and theirs[index]]
+    def useful(self, peer_bitfield):
+        """The missing pieces that the peer has, requested or not."""
+        return [
+            index
+            for index, piece in enumerate(self.pieces)
+            if piece is None and peer_bitfield[index]
+        ]
 
-    def take(self, theirs):
+    def choose(self, peer_bitfield):
         with self.lock:
-            wanted = [index for index in self.useful(theirs) if index not in self.asked]
+            wanted = [index for index in self.useful(peer_bitfield) if index not in self.requested]
             if not wanted:
                 return None
-            self.asked.add(index := random.choice(wanted))
+            self.requested.add(index := random.choice(wanted))
             return index
 
-    def lost(self, index):
+    def on_lost(self, index):
         with self.lock:
-            self.asked.discard(index)
+            self.requested.discard(index)
 
-    def came(self, index, piece, source):
-        """Whether the piece is good; then it is kept."""
+    def on_received(self, index, piece, source):
+        """Stores the piece if it matches its hash. Returns whether it does."""
         if hashlib.sha1(piece).digest() != self.hashes[index]:
             return False
         (self.folder / f"{self.name}_data" / str(index)).write_bytes(piece)
         with self.lock:
             self.pieces[index] = piece
-            self.asked.discard(index)
+            self.requested.discard(index)
             self.sources[source] += 1
         return True
 
@@ -151,14 +176,14 @@ class Pieces:
 
 
 class Connection:
-    """One peer and the two state machines towards it."""
+    """One connection with its two state machines."""
 
     def __init__(self, peer, connection, name):
         self.peer, self.name, self.framed = peer, name, FramedSocket(connection)
         self.my_choke, self.peer_interested = 1, 0  # sending
         self.peer_choke, self.my_interested = 1, 0  # receiving
-        self.theirs, self.asked, self.bad = None, None, 0
-        self.busy = True  # false: nothing more comes from it
+        self.peer_bitfield, self.requested, self.corrupt_pieces = None, None, 0
+        self.busy = True  # false: no more pieces will arrive
 
     def send(self, kind, payload=b""):
         throttle = self.peer.throttle if kind == PIECE else None
@@ -181,8 +206,8 @@ class Connection:
             pass
         finally:
             self.busy = False
-            if self.asked is not None:
-                pieces.lost(self.asked)
+            if self.requested is not None:
+                pieces.on_lost(self.requested)
 
     def send_side(self, kind, payload):
         state = (self.my_choke, self.peer_interested)
@@ -195,40 +220,40 @@ class Connection:
             (index,) = INDEX.unpack(payload)
             piece = self.peer.pieces.pieces[index]
             if self.peer.options.corrupt:
-                piece = naive.flip(piece)
-                naive.say("lied", piece=index)
+                piece = reference.flip_bit(piece)
+                reference.print_event("sent_corrupt", piece=index)
             self.send(PIECE, INDEX.pack(index) + piece)
 
     def receive_side(self, kind, payload):
         state = (self.peer_choke, self.my_interested)
         if kind == BITFIELD:
-            self.theirs = payload
+            self.peer_bitfield = payload
             if self.peer.pieces.useful(payload):
                 self.my_interested = 1
                 self.send(INTERESTED)
             else:
-                self.stop()
+                self.finish()
         elif kind == UNCHOKE and state == (1, 1):
             self.peer_choke = 0
-            self.ask()
+            self.request_next()
         elif kind == PIECE and state == (0, 1):
             index, piece = INDEX.unpack_from(payload)[0], payload[INDEX.size :]
-            if self.peer.pieces.came(index, piece, self.name):
-                self.ask()
-            elif self.bad < BAD_PIECES:
-                self.bad += 1
+            if self.peer.pieces.on_received(index, piece, self.name):
+                self.request_next()
+            elif self.corrupt_pieces < MAX_CORRUPT_PIECES:
+                self.corrupt_pieces += 1
                 self.send(REQUEST, INDEX.pack(index))
             else:
-                raise ConnectionResetError("bad pieces only")
+                raise ConnectionResetError("corrupt pieces only")
 
-    def ask(self):
-        self.asked = self.peer.pieces.take(self.theirs)
-        if self.asked is None:
-            self.stop()
+    def request_next(self):
+        self.requested = self.peer.pieces.choose(self.peer_bitfield)
+        if self.requested is None:
+            self.finish()
         else:
-            self.send(REQUEST, INDEX.pack(self.asked))
+            self.send(REQUEST, INDEX.pack(self.requested))
 
-    def stop(self):
+    def finish(self):
         self.peer_choke, self.my_interested, self.busy = 1, 0, False
         self.send(UNINTERESTED)
 
@@ -236,54 +261,62 @@ class Connection:
 class Peer:
     def __init__(self, options):
         self.options, self.pieces = options, Pieces(options.torrent, options.folder)
-        self.throttle = naive.Throttle(options.rate)
+        self.throttle = reference.Throttle(options.rate)
         self.connections, self.port = [], None
 
     def run(self):
         began = time.monotonic()
-        listener = naive.listen(self.options.bind, self.options.port)
+        listener = reference.listen(self.options.bind, self.options.port)
         self.port = listener.getsockname()[1]
-        threading.Thread(target=naive.accept_forever, args=(listener, self.serve), daemon=True).start()
+        threading.Thread(
+            target=reference.accept_forever, args=(listener, self.serve), daemon=True
+        ).start()
         if self.pieces.is_seed:
-            self.tell_tracker("started")
+            self.announce("started")
             threading.Event().wait()
         while not self.pieces.complete():
             if not any(connection.busy for connection in self.connections):
-                self.meet_all(self.peers_of_tracker())
-            for _ in range(round(ASK_TRACKER_SECONDS / 0.05)):
+                self.connect_to_all(self.peers_from_tracker())
+            for _ in range(round(TRACKER_RETRY_SECONDS / 0.05)):
                 if not self.pieces.complete():
                     time.sleep(0.05)
         self.pieces.write()
         sources = {"from": self.pieces.sources}
-        naive.say_complete(b"".join(self.pieces.pieces), began, resumed=self.pieces.resumed, **sources)
+        reference.print_complete(
+            b"".join(self.pieces.pieces), began, resumed=self.pieces.resumed, **sources
+        )
         time.sleep(self.options.linger)
         with contextlib.suppress(OSError):
-            self.tell_tracker("completed")
+            self.announce("completed")
 
-    def tell_tracker(self, event):
+    def announce(self, event):
         peer_id = f"{self.options.bind}:{self.port}"
         request = {"ip": self.options.bind, "port": self.port, "peer_id": peer_id, "event": event}
         source = (self.options.bind, 0)
-        with socket.create_connection(self.pieces.announce, naive.SILENCE_SECONDS, source) as connection:
+        with socket.create_connection(
+            self.pieces.announce, reference.RECEIVE_TIMEOUT_SECONDS, source
+        ) as connection:
             framed = FramedSocket(connection)
             framed.send(json.dumps(request).encode())
             return json.loads(framed.receive())
 
-    def peers_of_tracker(self):
+    def peers_from_tracker(self):
         try:
-            return self.tell_tracker("started").get("peers", [])
+            return self.announce("started").get("peers", [])
         except OSError:
-            return []  # it may come back
+            return []  # the tracker may come back
 
-    def meet_all(self, peers):
+    def connect_to_all(self, peers):
         for peer in peers:
             address = (peer["peer-ip"], peer["peer-port"])
             if address == (self.options.bind, self.port):
                 continue
             try:
-                connection = socket.create_connection(address, naive.SILENCE_SECONDS, (self.options.bind, 0))
+                connection = socket.create_connection(
+                    address, reference.RECEIVE_TIMEOUT_SECONDS, (self.options.bind, 0)
+                )
             except OSError:
-                continue  # still listed, but gone
+                continue  # the peer is gone but still listed
             threading.Thread(target=self.serve, args=(connection, address), daemon=True).start()
 
     def serve(self, connection, address):
@@ -304,9 +337,9 @@ def main():
     maker.add_argument("--piece-length", type=int, default=PIECE_BYTES, metavar="BYTES")
     maker.add_argument("-o", "--output", type=Path)
     tracker = roles.add_parser("tracker")
-    naive.add_network_options(tracker, 6666)
+    reference.add_network_options(tracker, 6666)
     peer = roles.add_parser("peer")
-    naive.add_network_options(peer, 5555)
+    reference.add_network_options(peer, 5555)
     peer.add_argument("torrent", type=Path)
     peer.add_argument("--folder", type=Path, default=Path("."))
     peer.add_argument("--corrupt", action="store_true")
@@ -315,7 +348,7 @@ def main():
     if options.role == "create":
         create(options)
     elif options.role == "tracker":
-        naive.accept_forever(naive.listen(options.bind, options.port), Tracker().serve)
+        reference.accept_forever(reference.listen(options.bind, options.port), Tracker().serve)
     else:
         Peer(options).run()
 

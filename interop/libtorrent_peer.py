@@ -1,11 +1,13 @@
 #!/usr/bin/python3
-"""One libtorrent (python3-libtorrent) session with one torrent, steered and watched from outside. For interop tests and benchmarks.
+"""A libtorrent (python3-libtorrent) session with one torrent, for interop tests and benchmarks.
 
-It runs until its standard input ends, or SIGTERM comes. With --wait it joins the swarm only when a line arrives on standard
-input, so that many of them can start together, their start-up over. Every event is a JSON line with `clock`, CLOCK_MONOTONIC in
-seconds, which is the same for all processes of a machine:
+It runs until its standard input ends or it receives SIGTERM. With --wait it joins the swarm when a
+line arrives on standard input, so that many sessions can start together after their start-up. Every
+event is a JSON line with `clock`, the CLOCK_MONOTONIC in seconds, which all processes of a machine
+share:
 
-    listening {port}  metadata {}  complete {from: {peer: bytes}}  peer_error {peer, what}  hash_failed {piece}  banned {peer}  stopped {downloaded, uploaded, ..}
+    listening {port}  metadata {}  complete {from: {peer: bytes}}  peer_error {peer, what}
+    hash_failed {piece}  banned {peer}  stopped {downloaded, uploaded, ..}
 """
 
 import argparse
@@ -20,12 +22,12 @@ import libtorrent as lt
 POLL_MILLISECONDS = 100
 
 
-def say(event, **fields):
+def print_event(event, **fields):
     print(json.dumps({"event": event, "clock": time.monotonic(), **fields}), flush=True)
 
 
 def quiet_settings(options):
-    """Nothing that leaves the addresses we were given: no DHT, no local discovery, no port mapping, TCP alone."""
+    """Contacts only the given addresses: no DHT, no local discovery, no port mapping, only TCP."""
     return {
         "listen_interfaces": f"{options.listen}:{options.port}",
         "enable_dht": False,
@@ -44,8 +46,10 @@ def quiet_settings(options):
 
 
 def flash_crowd_settings():
-    """For machines that co-operate on links of like speed. Each of these made the last of five receivers finish earlier: choke
-    rounds of a second, few uploads at a time, pieces announced half a second before they are there, short queues of requests."""
+    """For cooperating machines on links of equal speed. Each setting made the last of five
+    receivers finish earlier: choke rounds of one second, few uploads at once, pieces announced
+    half a second before they are complete, short request queues.
+    """
     return {
         "tick_interval": 100,
         "unchoke_interval": 1,
@@ -68,7 +72,7 @@ def flash_crowd_settings():
 
 
 def fast_link_settings():
-    """libtorrent's own preset for much memory and fast links, and a second thread to hash."""
+    """The preset of libtorrent for much memory and fast links, with a second hashing thread."""
     return {**lt.high_performance_seed(), "hashing_threads": 2}
 
 
@@ -99,30 +103,34 @@ def add_torrent(session, options):
 
 
 def payload_by_peer(handle):
-    """Bytes of the content that each peer that is connected has sent us."""
-    return {"%s:%d" % peer.ip: peer.total_download for peer in handle.get_peer_info() if peer.total_download}
+    """Bytes of content that each connected peer has sent."""
+    return {
+        "%s:%d" % peer.ip: peer.total_download
+        for peer in handle.get_peer_info()
+        if peer.total_download
+    }
 
 
 def report(alert):
-    """Tells what an alert says, as far as anybody waits for it."""
+    """Prints an event for the alerts that tests and benchmarks use."""
     if isinstance(alert, lt.listen_succeeded_alert):
         if "TCP" in alert.message().upper():
-            say("listening", port=alert.port)
+            print_event("listening", port=alert.port)
     elif isinstance(alert, lt.listen_failed_alert):
-        say("error", what=alert.message())
+        print_event("error", what=alert.message())
     elif isinstance(alert, lt.metadata_received_alert):
-        say("metadata")
+        print_event("metadata")
     elif isinstance(alert, lt.torrent_finished_alert):
         clock = time.monotonic()
-        say("complete", **{"clock": clock, "from": payload_by_peer(alert.handle)})
+        print_event("complete", **{"clock": clock, "from": payload_by_peer(alert.handle)})
     elif isinstance(alert, lt.peer_ban_alert):
-        say("banned", peer="%s:%d" % alert.ip)
+        print_event("banned", peer="%s:%d" % alert.ip)
     elif isinstance(alert, lt.hash_failed_alert):
-        say("hash_failed", piece=alert.piece_index)
+        print_event("hash_failed", piece=alert.piece_index)
     elif isinstance(alert, (lt.peer_error_alert, lt.peer_disconnected_alert)):
-        say("peer_error", peer="%s:%d" % alert.ip, what=alert.message())
+        print_event("peer_error", peer="%s:%d" % alert.ip, what=alert.message())
     elif isinstance(alert, (lt.torrent_error_alert, lt.file_error_alert, lt.tracker_error_alert)):
-        say("error", what=alert.message())
+        print_event("error", what=alert.message())
 
 
 def standard_input_ready():
@@ -146,7 +154,7 @@ def run(options):
                 handle = add_torrent(session, options)
     if handle is not None:
         status = handle.status()
-        say(
+        print_event(
             "stopped",
             downloaded=status.total_payload_download,
             uploaded=status.total_payload_upload,
@@ -165,9 +173,13 @@ def main():
     parser.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--connect", action="append", default=[], metavar="HOST:PORT")
-    parser.add_argument("--seed", action="store_true", help="the content is complete; do not check it")
+    parser.add_argument(
+        "--seed", action="store_true", help="the content is complete; do not check it"
+    )
     parser.add_argument("--super-seed", action="store_true")
-    parser.add_argument("--wait", action="store_true", help="join the swarm when a line arrives on standard input")
+    parser.add_argument(
+        "--wait", action="store_true", help="join the swarm when a line arrives on standard input"
+    )
     parser.add_argument("--preset", choices=sorted(PRESETS), default="default")
     run(parser.parse_args())
 

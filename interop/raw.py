@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""A naive stand-in for document 1's client/server programs, the standard library alone.
+"""A reference client and server of the protocol raw, with the habits of the original programs. It
+needs only the standard library.
 
     raw.py server [-p PORT] [-f FILE] [--rate BYTES]
     raw.py client [-s SERVER] [-p PORT] [-o OUT]
 
-Habits it keeps: the server speaks first and sends the file a kilobyte at a time, with one lock around the one open file; without a file
-it makes 10 MiB of random bytes. The client takes what comes until the end, 8,192 bytes at a time, and believes that it was everything.
+Its habits: the server sends first, in parts of a kilobyte, with one lock around the one open file.
+Without a file it sends 10 MiB of random bytes. The client receives parts of 8,192 bytes until the
+connection ends, and takes the result for the whole file.
 """
 
 import argparse
@@ -14,25 +16,25 @@ import threading
 import time
 from pathlib import Path
 
-import naive
+import reference
 
 
 class Server:
     def __init__(self, options):
-        self.file = naive.shared_file(options.file)
+        self.file = reference.shared_file(options.file)
         self.lock = threading.Lock()
-        self.throttle = naive.Throttle(options.rate)
+        self.throttle = reference.Throttle(options.rate)
 
     def serve(self, connection, _address):
         sent = 0
         while True:
             with self.lock:
-                portion = self.file[sent : sent + naive.PORTION]
-            if not portion:
+                part = self.file[sent : sent + reference.SEND_BYTES]
+            if not part:
                 connection.close()
                 return
-            naive.send_in_portions(connection, portion, self.throttle)
-            sent += len(portion)
+            reference.send_throttled(connection, part, self.throttle)
+            sent += len(part)
 
 
 def download(options):
@@ -42,14 +44,14 @@ def download(options):
             received += part
     if options.output_path:
         options.output_path.write_bytes(received)
-    naive.say_complete(received, began)
+    reference.print_complete(received, began)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     roles = parser.add_subparsers(dest="role", required=True)
     server = roles.add_parser("server")
-    naive.add_network_options(server, 52000)
+    reference.add_network_options(server, 52000)
     server.add_argument("-f", "--file", type=Path)
     client = roles.add_parser("client")
     client.add_argument("-s", "--server", default="10.0.0.1")
@@ -58,7 +60,7 @@ def main():
     options = parser.parse_args()
     if options.role == "server":
         serve = Server(options).serve
-        naive.accept_forever(naive.listen(options.bind, options.port), serve)
+        reference.accept_forever(reference.listen(options.bind, options.port), serve)
     else:
         download(options)
 

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Makes BitTorrent v1 metainfo (BEP 3) with the standard library alone, so that tests and benchmarks have a torrent that no
-program under test made. Not for use by `sow` itself.
+"""Makes a BitTorrent v1 torrent (BEP 3), so that tests and benchmarks have one that no program
+under test made. It needs only the standard library, and `sow` itself does not use it.
 
-    torrent_file.py PATH OUT.torrent [--piece-length BYTES] [--tracker URL]...      prints the info-hash
+    torrent_file.py PATH OUT.torrent [--piece-length BYTES] [--tracker URL]...
+
+Prints the info-hash.
 """
 
 import argparse
@@ -27,13 +29,13 @@ def bencode(value):
 
 
 def content_files(path):
-    """The files that PATH stands for, in the order in which the torrent has them."""
+    """The files at PATH in the order of the torrent."""
     path = Path(path)
     return [path] if path.is_file() else sorted(item for item in path.rglob("*") if item.is_file())
 
 
 def piece_hashes(files, piece_length):
-    """SHA-1 of each piece of the files' bytes taken as one string, concatenated."""
+    """The concatenated SHA-1 of each piece of the concatenated files."""
     hashes, piece, missing = [], hashlib.sha1(), piece_length
     for file in files:
         with open(file, "rb") as source:
@@ -52,12 +54,17 @@ def make_torrent(path, piece_length, trackers=()):
     """The bytes of a .torrent for PATH and its info-hash in hex."""
     path = Path(path)
     files = content_files(path)
-    info = {"name": path.name, "piece length": piece_length, "pieces": piece_hashes(files, piece_length)}
+    info = {
+        "name": path.name,
+        "piece length": piece_length,
+        "pieces": piece_hashes(files, piece_length),
+    }
     if path.is_file():
         info["length"] = path.stat().st_size
     else:
         info["files"] = [
-            {"length": file.stat().st_size, "path": list(file.relative_to(path).parts)} for file in files
+            {"length": file.stat().st_size, "path": list(file.relative_to(path).parts)}
+            for file in files
         ]
     metainfo = {"info": info}
     if trackers:

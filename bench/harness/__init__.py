@@ -1,1 +1,1 @@
-"""What the benchmark scripts share."""
+"""The parts of the benchmark scripts that do not depend on what is measured."""

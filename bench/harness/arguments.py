@@ -1,4 +1,4 @@
-"""The command line that the benchmark scripts have in common."""
+"""The command-line options of the benchmark scripts."""
 
 import json
 import os
@@ -11,17 +11,39 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def add_common(parser, engines, receivers, piece_length):
-    """Adds the options every benchmark has, with this benchmark's defaults."""
-    parser.add_argument("--engines", default=engines, metavar="LIST", help=f"of {', '.join(all_engines(None))} (default: %(default)s)")
-    parser.add_argument("--receivers", default=receivers, metavar="LIST", help="such as 1-5 or 1,5,20 (default: %(default)s)")
-    parser.add_argument("--repeat", type=int, default=3, metavar="TIMES", help="default: %(default)s")
-    parser.add_argument("--sow", type=Path, default=ROOT / "target/release/sow", metavar="PATH", help="the binary")
-    parser.add_argument("--piece-length", type=int, default=piece_length, metavar="BYTES", help="for programs other than sow")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append one line for each transfer")
+    """Adds the options that every benchmark has, with the defaults of this one."""
+    parser.add_argument(
+        "--engines",
+        default=engines,
+        metavar="LIST",
+        help=f"of {', '.join(all_engines(None))} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--receivers",
+        default=receivers,
+        metavar="LIST",
+        help="such as 1-5 or 1,5,20 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--repeat", type=int, default=3, metavar="TIMES", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--sow", type=Path, default=ROOT / "target/release/sow", metavar="PATH", help="the binary"
+    )
+    parser.add_argument(
+        "--piece-length",
+        type=int,
+        default=piece_length,
+        metavar="BYTES",
+        help="for programs other than sow",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="append one line for each transfer"
+    )
 
 
 def parse_common(parser):
-    """The options, with engines and counts looked up."""
+    """Parses the options and looks up the engines."""
     options = parser.parse_args()
     options.receivers = parse_counts(parser, options.receivers)
     engines = all_engines(options.sow.resolve())
@@ -33,10 +55,14 @@ def parse_common(parser):
 
 
 def parse_counts(parser, text):
-    """`1-5` or `1,5,20` as a list."""
+    """Parses `1-5` or `1,5,20` into a list."""
     try:
         first, dash, last = text.partition("-")
-        counts = list(range(int(first), int(last) + 1)) if dash else [int(part) for part in text.split(",")]
+        counts = (
+            list(range(int(first), int(last) + 1))
+            if dash
+            else [int(part) for part in text.split(",")]
+        )
     except ValueError:
         counts = []
     if not counts or min(counts) < 1:
@@ -45,7 +71,7 @@ def parse_counts(parser, text):
 
 
 def require(script, options, root):
-    """Ends the program, with what to do, when something is missing."""
+    """Exits with a message when something is missing."""
     missing = ["root, for network namespaces"] if root and os.geteuid() != 0 else []
     missing += [thing for engine in options.engines for thing in engine.missing()]
     if missing:

@@ -1,6 +1,7 @@
-"""The programs that the benchmarks compare, each behind the same few verbs: start an origin, prepare a receiver, let it go.
+"""The programs that the benchmarks compare, behind one interface: start an origin, prepare a
+receiver, start its transfer.
 
-An engine says *complete* when the program itself does; whether the copy is right at the end is the benchmark's to check.
+A receiver is complete when its program says so; the benchmark verifies the copy.
 """
 
 import os
@@ -32,9 +33,11 @@ class Job:
     piece_length: int
     work: Path
     addresses: list  # of the origin and then of each receiver
-    commands: list  # for each of them: a function that turns a command line into one that runs there
+    commands: (
+        list  # for each of them: a function that turns a command line into one that runs there
+    )
     deadline: float  # seconds that the whole transfer may take
-    expect: bool = False  # `sow` is to end by itself when all have their copy, as people use it
+    expect: bool = False  # `sow` exits by itself when all receivers are complete
     children: list = field(default_factory=list)
 
     @property
@@ -48,7 +51,7 @@ class Job:
         return child
 
     def folder(self, index):
-        """The folder into which receiver `index` puts its copy."""
+        """The folder of the copy of receiver `index`."""
         folder = self.work / f"receiver{index}"
         folder.mkdir(exist_ok=True)
         return folder
@@ -57,24 +60,30 @@ class Job:
         """A .torrent of the content in the work folder."""
         path = self.work / f"{self.content.name}.torrent"
         if not path.exists():
-            path.write_bytes(make_torrent(self.content, self.piece_length, [tracker] if tracker else [])[0])
+            path.write_bytes(
+                make_torrent(self.content, self.piece_length, [tracker] if tracker else [])[0]
+            )
         return path
 
     def stop(self, signal_number=signal.SIGKILL):
-        """Ends whatever runs."""
+        """Stops all programs."""
         for child in self.children:
             child.stop(signal_number)
 
 
 class Receiver:
-    """One receiver: `go()` starts its transfer, `completed()` is the clock at which its program said that it is done, or None."""
+    """One receiver. `go()` starts its transfer; `completed()` is the time at which its program was
+    complete, or None.
+    """
 
     def __init__(self, child, copy, go, completed):
         self.child, self.copy, self.go, self.completed = child, copy, go, completed
 
 
 class Engine:
-    """What a compared program must offer. `programs` maps each needed program to the Debian package that has it."""
+    """The interface of a compared program. `programs` maps each needed program to its Debian
+    package.
+    """
 
     name = ""
     programs = {}
@@ -88,20 +97,24 @@ class Engine:
         raise NotImplementedError
 
     def prepare_receiver(self, job, index):
-        """A Receiver whose program is as far as it gets without joining."""
+        """A Receiver whose program is started as far as possible without joining."""
         raise NotImplementedError
 
     def end(self, job):
-        """Lets the programs end in order after a transfer, so that all their work is counted."""
+        """Ends the programs cleanly after a transfer, so that all their work is counted."""
         job.stop(signal.SIGTERM)
 
     def missing(self):
         """What must be installed before this engine can run."""
-        return [f"{program} (package {package})" for program, package in self.programs.items() if not shutil.which(program)]
+        return [
+            f"{program} (package {package})"
+            for program, package in self.programs.items()
+            if not shutil.which(program)
+        ]
 
 
 class Deferred:
-    """A program without a way to hold it back: it is started by `go`."""
+    """A program that joins as soon as it runs, so `go` starts it."""
 
     def __init__(self, start):
         self._start, self.child = start, None
@@ -111,7 +124,7 @@ class Deferred:
 
 
 class SowProgram(Engine):
-    """Whatever the binary of this project does."""
+    """A command of the binary of this project."""
 
     def __init__(self, binary):
         self.binary = binary
@@ -123,12 +136,14 @@ class SowProgram(Engine):
         return first_line([self.binary, "--version"])
 
     def end(self, job):
-        """Those who end by themselves have to end well; the others are told to."""
+        """Programs that end by themselves must exit with 0; the others are stopped."""
         if not job.expect:
             return super().end(job)
         for child in self.ending(job):
             if child.wait_exit(END_SECONDS) != 0:
-                raise ProcessFailed(f"{child.name} ended with {child.exit_code}\n{child.last_lines()}")
+                raise ProcessFailed(
+                    f"{child.name} ended with {child.exit_code}\n{child.last_lines()}"
+                )
         job.stop(signal.SIGTERM)
 
     def ending(self, job):
@@ -137,7 +152,7 @@ class SowProgram(Engine):
 
 
 class Sow(SowProgram):
-    """`sow send` and `sow get`. The command line's start-up counts as transfer time."""
+    """`sow send` and `sow get`. The start-up of `sow get` counts as transfer time."""
 
     name = "sow"
     port = 52000
@@ -166,8 +181,10 @@ class Sow(SowProgram):
         return deferred_receiver(program, copy, lambda child: event_clock(child.event("complete")))
 
 
-class SowStream(SowProgram):
-    """`sow raw` and `sow framed`: client/server that checks nothing. The command line's start-up counts as transfer time."""
+class SowClientServer(SowProgram):
+    """`sow raw` and `sow framed`: client/server without verification. The start-up of the client
+    counts as transfer time.
+    """
 
     port = 52001
 
@@ -181,7 +198,9 @@ class SowStream(SowProgram):
 
     def start_origin(self, job):
         more = ["--expect", len(job.receivers)] if job.expect else []
-        child = job.start(0, f"sow {self.framing} server", self._command(job, "server", "-f", job.content, *more))
+        child = job.start(
+            0, f"sow {self.framing} server", self._command(job, "server", "-f", job.content, *more)
+        )
         child.wait_event("ready", READY_SECONDS)
         return child
 
@@ -193,23 +212,48 @@ class SowStream(SowProgram):
 
 
 class SowChunk(SowProgram):
-    """`sow chunk`: document 1's P2P, in chunks of the size that its server chooses by itself. No chunk has a hash; the MD5 of the
-    whole is taken at both ends, the server's before it serves."""
+    """`sow chunk`, with the chunk size that its server chooses. No chunk has a hash; the MD5 of the
+    whole file is computed at both ends, by the server before it serves.
+    """
 
     name = "chunk"
     port = 52003
 
     def start_origin(self, job):
-        arguments = ["chunk", "server", "-f", job.content, "--bind", job.addresses[0], "-p", self.port, "--json"]
+        arguments = [
+            "chunk",
+            "server",
+            "-f",
+            job.content,
+            "--bind",
+            job.addresses[0],
+            "-p",
+            self.port,
+            "--json",
+        ]
         child = job.start(0, "sow chunk server", [self.binary, *arguments])
         child.wait_event("ready", READY_SECONDS)
         return child
 
     def prepare_receiver(self, job, index):
         copy = job.folder(index) / job.content.name
-        arguments = ["chunk", "client", "-s", job.addresses[0], "-sp", self.port, "--bind", job.addresses[index], "-o", copy, "--json"]
+        arguments = [
+            "chunk",
+            "client",
+            "-s",
+            job.addresses[0],
+            "-sp",
+            self.port,
+            "--bind",
+            job.addresses[index],
+            "-o",
+            copy,
+            "--json",
+        ]
         arguments += ["--no-seed"] if job.expect else ["--seed-for", f"{int(job.deadline)}s"]
-        program = Deferred(lambda: job.start(index, "sow chunk client", [self.binary, *map(str, arguments)]))
+        program = Deferred(
+            lambda: job.start(index, "sow chunk client", [self.binary, *map(str, arguments)])
+        )
         return deferred_receiver(program, copy, lambda child: event_clock(child.event("complete")))
 
     def ending(self, job):
@@ -217,7 +261,7 @@ class SowChunk(SowProgram):
 
 
 class SowJson(SowProgram):
-    """`sow json-torrent`: document 2's P2P. The tracker runs beside the seed."""
+    """`sow json-torrent`. The tracker runs on the host of the seed."""
 
     name = "json-torrent"
     tracker, port = 52004, 52005
@@ -225,7 +269,16 @@ class SowJson(SowProgram):
     def _torrent(self, job):
         path = job.folder(0) / f"{job.content.name}.json.torrent"
         if not path.exists():
-            make = [self.binary, "json-torrent", "create", job.content, "--announce", job.addresses[0], "--port", self.tracker]
+            make = [
+                self.binary,
+                "json-torrent",
+                "create",
+                job.content,
+                "--announce",
+                job.addresses[0],
+                "--port",
+                self.tracker,
+            ]
             make += ["--piece-length", job.piece_length, "-o", path, "-q"]
             subprocess.run(list(map(str, make)), check=True, timeout=READY_SECONDS)
         return path
@@ -235,9 +288,21 @@ class SowJson(SowProgram):
         return [self.binary, *map(str, ["json-torrent", "peer", self._torrent(job), *more])]
 
     def start_origin(self, job):
-        tracker = ["json-torrent", "tracker", "-p", self.tracker, "--bind", job.addresses[0], "--json"]
-        job.start(0, "sow json-torrent tracker", [self.binary, *map(str, tracker)]).wait_event("ready", READY_SECONDS)
-        child = job.start(0, "sow json-torrent peer (seed)", self._peer(job, 0, self.port, job.content))
+        tracker = [
+            "json-torrent",
+            "tracker",
+            "-p",
+            self.tracker,
+            "--bind",
+            job.addresses[0],
+            "--json",
+        ]
+        job.start(0, "sow json-torrent tracker", [self.binary, *map(str, tracker)]).wait_event(
+            "ready", READY_SECONDS
+        )
+        child = job.start(
+            0, "sow json-torrent peer (seed)", self._peer(job, 0, self.port, job.content)
+        )
         child.wait_event("ready", READY_SECONDS)
         return child
 
@@ -253,25 +318,45 @@ class SowJson(SowProgram):
 
 
 class Libtorrent(Engine):
-    """libtorrent through its Python binding, every receiver told of every host. The interpreter's start-up does not count."""
+    """libtorrent through its Python binding. Every receiver gets the addresses of all hosts. The
+    start-up of the interpreter does not count.
+    """
 
     name = "libtorrent"
     origin_port = 6881
 
     def missing(self):
-        found = os.path.exists(SYSTEM_PYTHON) and not os.system(f"{SYSTEM_PYTHON} -c 'import libtorrent' 2>/dev/null")
+        found = os.path.exists(SYSTEM_PYTHON) and not os.system(
+            f"{SYSTEM_PYTHON} -c 'import libtorrent' 2>/dev/null"
+        )
         return [] if found else ["libtorrent for Python (package python3-libtorrent)"]
 
     def version(self):
-        return "libtorrent " + first_line([SYSTEM_PYTHON, "-c", "import libtorrent; print(libtorrent.__version__)"])
+        return "libtorrent " + first_line(
+            [SYSTEM_PYTHON, "-c", "import libtorrent; print(libtorrent.__version__)"]
+        )
 
     def _port(self, job, index):
-        """One port on hosts of their own, one port each when they share an address."""
+        """The same port on different hosts, different ports when the hosts share an address."""
         return self.origin_port + (index if job.addresses[index] == job.addresses[0] else 0)
 
     def _start(self, job, index, *more):
-        arguments = ["--torrent", job.torrent(), "--listen", job.addresses[index], "--port", self._port(job, index)]
-        command = [SYSTEM_PYTHON, INTEROP / "libtorrent_peer.py", *arguments, "--preset", "fast-link", *more]
+        arguments = [
+            "--torrent",
+            job.torrent(),
+            "--listen",
+            job.addresses[index],
+            "--port",
+            self._port(job, index),
+        ]
+        command = [
+            SYSTEM_PYTHON,
+            INTEROP / "libtorrent_peer.py",
+            *arguments,
+            "--preset",
+            "fast-link",
+            *more,
+        ]
         child = job.start(index, "libtorrent", command)
         child.wait_event("listening", READY_SECONDS)
         return child
@@ -284,24 +369,40 @@ class Libtorrent(Engine):
         return self._start(job, 0, "--save", job.content.parent, "--seed")
 
     def prepare_receiver(self, job, index):
-        peers = [f"{job.addresses[other]}:{self._port(job, other)}" for other in range(len(job.addresses)) if other != index]
+        peers = [
+            f"{job.addresses[other]}:{self._port(job, other)}"
+            for other in range(len(job.addresses))
+            if other != index
+        ]
         connect = [part for peer in peers for part in ("--connect", peer)]
         child = self._start(job, index, "--save", job.folder(index), "--wait", *connect)
         copy = job.folder(index) / job.content.name
-        return Receiver(child, copy, lambda: child.say("go"), lambda: own_clock(child.event("complete")))
+        return Receiver(
+            child, copy, lambda: child.write_line("go"), lambda: own_clock(child.event("complete"))
+        )
 
 
 class Aria2(Engine):
-    """aria2 with a tracker beside the origin, since aria2 takes peers from nowhere else."""
+    """aria2 with a tracker on the host of the origin: aria2 finds peers in no other way."""
 
     name = "aria2"
     programs = {"aria2c": "aria2"}
     tracker_port, port = 6969, 6881
     common = [
-        "--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false", "--enable-peer-exchange=true", "--seed-ratio=0.0",
-        "--file-allocation=none", "--bt-tracker-interval=2", "--summary-interval=0", "--console-log-level=error",
-        "--allow-overwrite=true", "--no-conf=true", "--disable-ipv6=true", "--bt-request-peer-speed-limit=1000M",
-    ]  # fmt: skip
+        "--enable-dht=false",
+        "--enable-dht6=false",
+        "--bt-enable-lpd=false",
+        "--enable-peer-exchange=true",
+        "--seed-ratio=0.0",
+        "--file-allocation=none",
+        "--bt-tracker-interval=2",
+        "--summary-interval=0",
+        "--console-log-level=error",
+        "--allow-overwrite=true",
+        "--no-conf=true",
+        "--disable-ipv6=true",
+        "--bt-request-peer-speed-limit=1000M",
+    ]
 
     def version(self):
         return first_line(["aria2c", "--version"])
@@ -309,13 +410,22 @@ class Aria2(Engine):
     def _command(self, job, index, folder, *more):
         port = self.port + (index if job.addresses[index] == job.addresses[0] else 0)
         tracker = f"http://{job.addresses[0]}:{self.tracker_port}/announce"
-        return ["aria2c", *self.common, f"--listen-port={port}", f"--dir={folder}", *more, job.torrent(tracker)]
+        return [
+            "aria2c",
+            *self.common,
+            f"--listen-port={port}",
+            f"--dir={folder}",
+            *more,
+            job.torrent(tracker),
+        ]
 
     def start_origin(self, job):
         arguments = ["--listen", job.addresses[0], "--port", self.tracker_port]
         tracker = job.start(0, "tracker", [sys.executable, INTEROP / "tracker.py", *arguments])
         tracker.wait_event("listening", READY_SECONDS)
-        child = job.start(0, "aria2", self._command(job, 0, job.content.parent, "--check-integrity=true"))
+        child = job.start(
+            0, "aria2", self._command(job, 0, job.content.parent, "--check-integrity=true")
+        )
         tracker.wait_event("announce", READY_SECONDS)
         return child
 
@@ -343,13 +453,24 @@ class NginxCurl(Engine):
     def start_origin(self, job):
         configuration = job.work / "nginx.conf"
         configuration.write_text(
-            f"daemon off; worker_processes 2; pid {job.work}/nginx.pid; error_log stderr error; user root;\n"
+            f"daemon off; worker_processes 2; pid {job.work}/nginx.pid; error_log stderr error;\n"
+            "user root;\n"
             "events { worker_connections 1024; }\n"
-            "http { access_log off; sendfile on; tcp_nopush on; default_type application/octet-stream;\n"
+            "http { access_log off; sendfile on; tcp_nopush on;\n"
+            "  default_type application/octet-stream;\n"
             f"  server {{ listen {job.addresses[0]}:{self.port}; root {job.content.parent}; }} }}\n"
         )
         child = job.start(0, "nginx", ["nginx", "-c", configuration, "-p", job.work])
-        probe = ["curl", "-sfI", "--retry", "20", "--retry-connrefused", "--retry-delay", "1", self._url(job)]
+        probe = [
+            "curl",
+            "-sfI",
+            "--retry",
+            "20",
+            "--retry-connrefused",
+            "--retry-delay",
+            "1",
+            self._url(job),
+        ]
         if job.start(0, "curl", probe).wait_exit(READY_SECONDS) != 0:
             raise ProcessFailed(f"nginx does not answer\n{child.last_lines()}")
         return child
@@ -359,13 +480,19 @@ class NginxCurl(Engine):
 
     def prepare_receiver(self, job, index):
         copy = job.folder(index) / job.content.name
-        program = Deferred(lambda: job.start(index, "curl", ["curl", "-sS", "-f", "-o", copy, self._url(job)]))
-        return deferred_receiver(program, copy, lambda child: child.exit_clock if child.exit_code == 0 else None)
+        program = Deferred(
+            lambda: job.start(index, "curl", ["curl", "-sS", "-f", "-o", copy, self._url(job)])
+        )
+        return deferred_receiver(
+            program, copy, lambda child: child.exit_clock if child.exit_code == 0 else None
+        )
 
 
 def deferred_receiver(program, copy, completed):
     """A Receiver around a program that `go` starts."""
-    receiver = Receiver(None, copy, None, lambda: completed(receiver.child) if receiver.child else None)
+    receiver = Receiver(
+        None, copy, None, lambda: completed(receiver.child) if receiver.child else None
+    )
 
     def go():
         program.go()
@@ -381,12 +508,12 @@ def event_clock(event):
 
 
 def own_clock(event):
-    """When an event happened by its program's own account."""
+    """When an event happened according to its program."""
     return event and event["clock"]
 
 
 def date_clock(mark):
-    """The monotonic clock for a file that holds seconds since 1970, None while there is no file."""
+    """The monotonic time of a file that contains a Unix time; None while there is no file."""
     try:
         date = float(mark.read_text())
     except (FileNotFoundError, ValueError):
@@ -395,13 +522,21 @@ def date_clock(mark):
 
 
 def first_line(command):
-    """The first line that a program prints about its version, wherever it prints it."""
+    """The first line that a program prints, to standard output or standard error."""
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     return (result.stdout + result.stderr).strip().split("\n")[0]
 
 
 def all_engines(sow):
     """Every engine by its name; `sow` is the path of the binary."""
-    streams = [SowStream(sow, "raw"), SowStream(sow, "framed")]
-    engines = [Sow(sow), *streams, SowChunk(sow), SowJson(sow), Libtorrent(), Aria2(), NginxCurl()]
+    client_server = [SowClientServer(sow, "raw"), SowClientServer(sow, "framed")]
+    engines = [
+        Sow(sow),
+        *client_server,
+        SowChunk(sow),
+        SowJson(sow),
+        Libtorrent(),
+        Aria2(),
+        NginxCurl(),
+    ]
     return {engine.name: engine for engine in engines}

@@ -1,6 +1,7 @@
 """Hosts on links: a star of network namespaces around a bridge, with links as fast as the machine.
 
-Nothing here knows about programs or files. Names carry the run's process id, so that two runs do not meet.
+Nothing here knows programs or files. The names of the namespaces contain the process id of the run,
+so that two runs do not collide.
 """
 
 import os
@@ -16,12 +17,14 @@ MAX_HOSTS = 250
 
 
 class LinkError(Exception):
-    """The machine cannot give us such links; the text says what failed."""
+    """The machine cannot provide the links; the text says what failed."""
 
 
 def run(*command):
-    """Runs a command to its end and returns what it prints."""
-    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30)
+    """Runs a command to its end and returns its output."""
+    result = subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30
+    )
     if result.returncode != 0:
         raise LinkError(f"{' '.join(command)}: {result.stderr.strip()}")
     return result.stdout
@@ -40,14 +43,16 @@ class Host:
 
 
 class Star:
-    """Hosts 0..count-1 around a switch; a context manager that leaves nothing behind."""
+    """Hosts 0..count-1 around a switch. A context manager that leaves no namespace."""
 
     def __init__(self, count):
         if count > MAX_HOSTS:
             raise LinkError(f"{count} hosts: at most {MAX_HOSTS} fit in the star's network")
         self.prefix = f"{NAMESPACE_PREFIX}-{os.getpid()}-"
         self.switch = self.prefix + "switch"
-        self.hosts = [Host(f"{self.prefix}h{index}", f"10.77.0.{index + 1}") for index in range(count)]
+        self.hosts = [
+            Host(f"{self.prefix}h{index}", f"10.77.0.{index + 1}") for index in range(count)
+        ]
 
     def __enter__(self):
         try:
@@ -71,16 +76,36 @@ class Star:
 
     def _attach(self, host, port):
         run("ip", "netns", "add", host.namespace)
-        run("ip", "-n", self.switch, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
+        run(
+            "ip",
+            "-n",
+            self.switch,
+            "link",
+            "add",
+            port,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            host.namespace,
+        )
         run("ip", "-n", self.switch, "link", "set", port, "master", "bridge", "up")
         run("ip", "-n", host.namespace, "address", "add", f"{host.address}/24", "dev", "eth0")
         for interface in ("lo", "eth0"):
             run("ip", "-n", host.namespace, "link", "set", interface, "up")
-        run(*host.command("sh", "-c", f"echo {CONGESTION_CONTROL} > {SETTINGS}/tcp_congestion_control"))
+        run(
+            *host.command(
+                "sh", "-c", f"echo {CONGESTION_CONTROL} > {SETTINGS}/tcp_congestion_control"
+            )
+        )
 
 
 def allow_congestion_control():
-    """Lets namespaces choose the algorithm. Stays allowed afterwards: it changes no connection, and another run may need it."""
+    """Allows namespaces to use the algorithm. It stays allowed afterwards: that changes no
+    connection, and another run may need it.
+    """
     allowed = Path(SETTINGS, "tcp_allowed_congestion_control")
     names = allowed.read_text().split()
     if CONGESTION_CONTROL not in names:
@@ -88,7 +113,7 @@ def allow_congestion_control():
 
 
 def remove_namespace(namespace):
-    """Ends every process in one of our namespaces and removes it; no complaint when it is gone."""
+    """Kills every process in a namespace and removes it, if it exists."""
     if not Path("/run/netns", namespace).exists():
         return
     deadline = time.monotonic() + 5
@@ -105,7 +130,9 @@ def remove_namespace(namespace):
 
 
 def remove_leftovers(is_live):
-    """Removes the namespaces of runs that ended without doing so; `is_live` tells a run by its process id."""
+    """Removes the namespaces of runs that were killed. `is_live` tells whether the run of a process
+    id is alive.
+    """
     for path in Path("/run/netns").glob(f"{NAMESPACE_PREFIX}-*"):
         if not is_live(int(path.name.split("-")[1])):
             remove_namespace(path.name)

@@ -1,4 +1,6 @@
-"""Child processes whose output is read line by line with the time of each line, and which never outlive this one."""
+"""Child processes whose output lines are read with their times, and which never outlive this
+process.
+"""
 
 import json
 import os
@@ -7,21 +9,21 @@ import subprocess
 import threading
 import time
 
-# The kernel ends a child when this process ends, however that comes about.
+# The kernel kills a child when this process ends for any reason.
 DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
 
 
 class ProcessFailed(Exception):
-    """A child ended or stayed silent where it should not have; the text carries its last lines."""
+    """A child ended early or did not report in time; the text contains its last lines."""
 
 
 class Child:
-    """A running program. Lines of its standard output that are JSON objects become events."""
+    """A running program. The JSON objects that it prints are its events."""
 
     def __init__(self, name, command, cwd=None, env=None):
         self.name = name
         self.lines = []
-        self.reading = True  # until the end of its output
+        self.reading = True  # false after the end of its output
         self.exit_clock = None
         self.usage = None
         self.peak_memory = 0
@@ -57,16 +59,16 @@ class Child:
 
     @property
     def exit_code(self):
-        """None while it runs."""
+        """The exit code; None while it runs."""
         return None if self.exit_clock is None else self._process.returncode
 
-    def say(self, line):
+    def write_line(self, line):
         """Writes a line to its standard input."""
         self._process.stdin.write(line.encode() + b"\n")
         self._process.stdin.flush()
 
     def event(self, name):
-        """The first event of this name with `read_clock`, when it has come."""
+        """The first event of this name with its `read_clock`, or None."""
         for clock, text in list(self.lines):
             if text.startswith("{") and f'"{name}"' in text:
                 value = json.loads(text)
@@ -75,51 +77,64 @@ class Child:
         return None
 
     def wait_until(self, condition, seconds, what):
-        """Waits for `condition()` to be true, looked at after each line and at the end of the process; returns its value."""
+        """Waits until `condition()` is true and returns its value. It is checked after each line
+        and at the end of the process.
+        """
         deadline = time.monotonic() + seconds
         with self._changed:
             while not (value := condition()):
                 left = deadline - time.monotonic()
                 if self.exit_clock is not None:
-                    raise ProcessFailed(f"{self.name} ended with {self.exit_code} before {what}\n{self.last_lines()}")
+                    raise ProcessFailed(
+                        f"{self.name} ended with {self.exit_code} before {what}\n"
+                        f"{self.last_lines()}"
+                    )
                 if left <= 0:
-                    raise ProcessFailed(f"{self.name}: no {what} after {seconds:.0f} s\n{self.last_lines()}")
+                    raise ProcessFailed(
+                        f"{self.name}: no {what} after {seconds:.0f} s\n{self.last_lines()}"
+                    )
                 self._changed.wait(min(left, 0.2))
         return value
 
     def wait_event(self, name, seconds):
-        """The first event of this name, waited for."""
+        """Waits for the first event of this name."""
         return self.wait_until(lambda: self.event(name), seconds, f"event {name}")
 
     def wait_exit(self, seconds):
-        """The exit code, waited for."""
+        """Waits for the exit code."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while self.exit_clock is None:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise ProcessFailed(f"{self.name} still runs after {seconds:.0f} s\n{self.last_lines()}")
+                    raise ProcessFailed(
+                        f"{self.name} still runs after {seconds:.0f} s\n{self.last_lines()}"
+                    )
                 self._changed.wait(left)
         return self.exit_code
 
     def last_lines(self, count=15):
-        """The end of its output, for messages."""
+        """The last lines of its output, for messages."""
         return "\n".join("    " + text for _, text in self.lines[-count:])
 
     def sample_memory(self):
-        """Notes the greatest peak of resident memory of one of its processes, in bytes (VmHWM). The last sample before its
-        end counts: what wait4 tells of an ended process is no use, since it starts with the size of whoever started it."""
+        """Samples the largest peak of resident memory of its processes, in bytes (VmHWM). The last
+        sample before its end counts. The number of wait4 is useless, since it includes the size
+        of the parent process at the start.
+        """
         if self.exit_clock is None:
             self.peak_memory = max([self.peak_memory, *map(_peak_memory, process_tree(self.pid))])
 
     def cpu_seconds(self):
-        """User and system time so far, of the program and its own children, to the kernel's tick; exact once it has ended."""
+        """The user and system time of the program and its children so far. It is accurate to a tick
+        of the kernel, and exact when the program has ended.
+        """
         if self.usage is not None:
             return self.usage.ru_utime + self.usage.ru_stime
         return sum(map(_cpu_seconds, process_tree(self.pid)))
 
     def finish(self, seconds=30):
-        """Ends its standard input, which is how some programs are asked to end in order, and waits."""
+        """Closes its standard input, at which some programs exit cleanly, and waits."""
         try:
             self._process.stdin.close()
         except BrokenPipeError:
@@ -127,7 +142,7 @@ class Child:
         return self.wait_exit(seconds)
 
     def stop(self, signal_number=signal.SIGTERM, seconds=10):
-        """Asks it to end, makes it end when it does not, and waits for that."""
+        """Sends a signal, kills the program if it does not end, and waits for its end."""
         if self.exit_clock is None:
             self._signal(signal_number)
             try:
@@ -137,7 +152,7 @@ class Child:
                 self.wait_exit(5)
 
     def kill(self):
-        """Ends it at once."""
+        """Kills it."""
         self.stop(signal.SIGKILL)
 
     def _signal(self, number):
@@ -148,10 +163,13 @@ class Child:
 
 
 def process_tree(pid):
-    """A process and its children, and theirs."""
+    """A process and its descendants."""
     try:
         with open(f"/proc/{pid}/task/{pid}/children") as children:
-            return [pid, *[each for child in children.read().split() for each in process_tree(int(child))]]
+            return [
+                pid,
+                *[each for child in children.read().split() for each in process_tree(int(child))],
+            ]
     except (FileNotFoundError, ProcessLookupError):
         return []
 
@@ -168,6 +186,8 @@ def _cpu_seconds(pid):
 def _peak_memory(pid):
     try:
         with open(f"/proc/{pid}/status") as status:
-            return next((int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:")), 0)
+            return next(
+                (int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:")), 0
+            )
     except (FileNotFoundError, ProcessLookupError):
         return 0

@@ -1,5 +1,5 @@
-"""One run of a benchmark: its scratch folder in memory, and a lock that dies with it, so that the next run can tell what a killed
-one left behind and remove it.
+"""One run of a benchmark: its scratch folder in memory, and a lock that ends with its process, so
+that the next run can recognize and remove what a killed run left.
 """
 
 import fcntl
@@ -15,7 +15,9 @@ SCRATCH = Path("/dev/shm/sow-bench")
 
 
 class Run:
-    """A context manager; `folder` is on a tmpfs and is removed at the end, on Ctrl-C and on SIGTERM too."""
+    """A context manager. `folder` is on a tmpfs and is removed at the end, also after Ctrl-C and
+    SIGTERM.
+    """
 
     def __init__(self):
         self.folder = SCRATCH / str(os.getpid())

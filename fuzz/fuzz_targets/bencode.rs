@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`sow_fuzz::bencode`].
+//! The libFuzzer entry point of [`sow_fuzz::bencode`].
 
 #![no_main]
 

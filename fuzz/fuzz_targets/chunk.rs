@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`sow_fuzz::chunk`].
+//! The libFuzzer entry point of [`sow_fuzz::chunk`].
 
 #![no_main]
 

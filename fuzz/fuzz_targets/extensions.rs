@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`sow_fuzz::extensions`].
+//! The libFuzzer entry point of [`sow_fuzz::extensions`].
 
 #![no_main]
 

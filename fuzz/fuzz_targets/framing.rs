@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`sow_fuzz::framing`].
+//! The libFuzzer entry point of [`sow_fuzz::framing`].
 
 #![no_main]
 

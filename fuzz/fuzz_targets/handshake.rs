@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`sow_fuzz::handshake`].
+//! The libFuzzer entry point of [`sow_fuzz::handshake`].
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`sow_fuzz::json_files`].
+//! The libFuzzer entry point of [`sow_fuzz::json_files`].
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`sow_fuzz::json_torrent`].
+//! The libFuzzer entry point of [`sow_fuzz::json_torrent`].
 
 #![no_main]
 

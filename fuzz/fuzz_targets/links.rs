@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`sow_fuzz::links`].
+//! The libFuzzer entry point of [`sow_fuzz::links`].
 
 #![no_main]
 

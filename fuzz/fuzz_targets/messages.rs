@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`sow_fuzz::messages`].
+//! The libFuzzer entry point of [`sow_fuzz::messages`].
 
 #![no_main]
 

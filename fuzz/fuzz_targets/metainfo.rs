@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`sow_fuzz::metainfo`].
+//! The libFuzzer entry point of [`sow_fuzz::metainfo`].
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`sow_fuzz::tracker_udp`].
+//! The libFuzzer entry point of [`sow_fuzz::tracker_udp`].
 
 #![no_main]
 

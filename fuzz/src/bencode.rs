@@ -1,4 +1,5 @@
-//! Bencoding: judged as an independent decoder judges it, and encoded to the very same bytes again.
+//! Bencoding: decoded in agreement with an independent decoder, and encoded to the same bytes
+//! again.
 
 use std::{iter::Peekable, vec};
 
@@ -7,20 +8,20 @@ use sow_content::bencode::{Limits, Reader, Value, decode, decode_prefix, raw_dic
 
 use crate::memory;
 
-/// A tree of 4,096 values, twice that while a list grows, and what sorting a dictionary takes.
-const MEMORY: usize = 1 << 20;
+/// Memory for a tree of 4,096 values, twice that while a list grows, and sorting a dictionary.
+const MAX_MEMORY: usize = 1 << 20;
 
-/// Decodes arbitrary bytes in every way that there is.
+/// Decodes arbitrary bytes with every function of the module.
 pub fn bencode(data: &[u8]) {
-    let strict = memory::within(MEMORY, || decode(data, Limits::STRICT));
+    let strict = memory::within(MAX_MEMORY, || decode(data, Limits::STRICT));
     if data.len() <= Limits::STRICT.items {
         assert_eq!(strict.clone().ok(), oracle(data));
     }
     if let Ok(value) = &strict {
-        assert_eq!(value.encode(), data, "what is strictly right has one encoding");
+        assert_eq!(value.encode(), data, "strict bencoding is unique");
     }
 
-    let lenient = memory::within(MEMORY, || decode(data, Limits::SMALL));
+    let lenient = memory::within(MAX_MEMORY, || decode(data, Limits::SMALL));
     match (&strict, &lenient) {
         (Ok(strict), lenient) => assert_eq!(lenient.as_ref(), Ok(strict)),
         (Err(_), Ok(lenient)) => {
@@ -35,21 +36,21 @@ pub fn bencode(data: &[u8]) {
         assert!(count(value) <= Limits::SMALL.items);
     }
 
-    let prefix = memory::within(MEMORY, || decode_prefix(data, Limits::SMALL));
+    let prefix = memory::within(MAX_MEMORY, || decode_prefix(data, Limits::SMALL));
     let skipped = memory::within(0, || Reader::new(data, Limits::SMALL).skip());
     if let Ok((value, rest)) = &prefix {
         let length = data.len() - rest.len();
-        assert_eq!(skipped, Ok(&data[..length]), "passing over a value is as long as reading it");
+        assert_eq!(skipped, Ok(&data[..length]), "skipping and decoding agree on the length");
         assert_eq!(lenient.is_ok(), rest.is_empty());
         for (key, value) in value.as_dict().unwrap_or_default() {
             let raw =
-                raw_dict_value(data, key, Limits::SMALL).ok().flatten().expect("the key is there");
+                raw_dict_value(data, key, Limits::SMALL).ok().flatten().expect("the key exists");
             assert_eq!(decode(raw, Limits::SMALL).as_ref(), Ok(value));
         }
     }
 }
 
-/// How many values a tree holds.
+/// The number of values in a tree.
 fn count(value: &Value<'_>) -> usize {
     1 + match value {
         Value::Int(_) | Value::Bytes(_) => 0,
@@ -58,7 +59,7 @@ fn count(value: &Value<'_>) -> usize {
     }
 }
 
-/// What `bendy` makes of bytes: `None` when it refuses them, or an integer does not fit 64 bits.
+/// The value that `bendy` decodes; `None` when it fails, or an integer does not fit in 64 bits.
 fn oracle(data: &[u8]) -> Option<Value<'_>> {
     let decoder = Decoder::new(data).with_max_depth(Limits::STRICT.depth);
     let tokens = decoder.tokens().collect::<Result<Vec<_>, _>>().ok()?;

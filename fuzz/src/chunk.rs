@@ -1,159 +1,126 @@
-//! The stream of document 1's messages: the same in any segmentation and when encoded again in
-//! either spelling; lists in agreement with a general JSON parser; memory bounded.
+//! The stream of `chunk` messages: the same outcome in any segmentation and when encoded again in
+//! either spelling, lists in agreement with a general JSON parser, and bounded memory.
 
 use std::net::{IpAddr, SocketAddr};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use serde_json::Value;
 use sow_wire::{
     chunk::{ChunkError, Decoded, Decoder, MAX_ERROR_TEXT, Message, Spelling, data_head, encode},
     compact::is_dialable,
+    testing::{self, Item, same_in_any_segmentation},
 };
 
-use crate::memory;
+use crate::{input::segments_and_stream, memory};
 
-/// Small, so that inputs of a few KiB come to the bound.
+/// A message, or the offset and payload of a `DATA`.
+type Received = testing::Received<Message, u64>;
+
+type Reception = testing::Reception<Message, u64, ChunkError>;
+
+/// Small, so that inputs of a few KiB reach the limit.
 const MAX_DATA: u32 = 1024;
 
-/// What a head and the text of an error may take.
-const MEMORY: usize = 16 << 10;
+/// Memory for a head and the text of an error.
+const MAX_HEAD_MEMORY: usize = 16 << 10;
 
-/// What a byte of a list may take: an address of ten letters has 32 bytes, and a list of them is
-/// copied when it grows.
-const MEMORY_PER_BYTE: usize = 12;
+/// Memory for a byte of a list: the text of an address has ten bytes or more, the address 32 bytes,
+/// and the list of addresses is copied when it grows.
+const MAX_MEMORY_PER_BYTE: usize = 12;
 
-/// What came over a stream.
-#[derive(Debug, Clone, PartialEq)]
-enum Came {
-    Message(Message),
-    Data(u64, Vec<u8>),
-}
-
-/// All that came over a stream, where in it each message ends, and why it could not go on.
-#[derive(Debug, PartialEq)]
-struct Received {
-    came: Vec<Came>,
-    ends: Vec<usize>,
-    error: Option<ChunkError>,
-}
-
-/// Decodes a stream whole and in segments. The first byte is their number, a byte for each one's
-/// length follows, then the stream.
+/// Decodes a stream whole and in segments.
 pub fn chunk(data: &[u8]) {
-    let Some((&number, data)) = data.split_first() else { return };
-    let (segments, stream) = data.split_at(usize::from(number).min(data.len()));
+    let Some((segments, stream)) = segments_and_stream(data) else { return };
     let whole = receive(stream, &[]);
-    lists_agree(stream, &whole);
+    check_lists(stream, &whole);
     for spelling in [Spelling::Documented, Spelling::Original] {
-        encoded_again(&whole.came, spelling);
+        check_round_trip(&whole.received, spelling);
     }
-    let (came, error) = (without_texts(whole.came), whole.error);
-    for segments in [segments, &vec![1; stream.len()]] {
-        let parts = receive(stream, segments);
-        assert_eq!((without_texts(parts.came), parts.error), (came.clone(), error.clone()));
-    }
+    same_in_any_segmentation(stream, &segments, |stream, segments| {
+        let reception = receive(stream, segments);
+        (without_texts(reception.received), reception.error)
+    });
 }
 
-/// What a socket's owner does: reads, decodes whatever is there, and takes payload off the stream
-/// itself.
-fn receive(stream: &[u8], segments: &[u8]) -> Received {
+fn receive(stream: &[u8], segments: &[usize]) -> Reception {
     let mut decoder = Decoder::new(MAX_DATA);
-    let mut received = Received { came: Vec::new(), ends: Vec::new(), error: None };
-    let (mut buffer, mut due) = (BytesMut::with_capacity(stream.len()), 0);
-    let mut rest = stream;
-    for length in segments.iter().map(|&length| length.into()).chain([stream.len()]) {
-        let (segment, later) = rest.split_at(length.min(rest.len()));
-        rest = later;
-        buffer.extend_from_slice(segment);
-        loop {
-            if let (Some(Came::Data(_, payload)), 1..) = (received.came.last_mut(), due) {
-                let taken = buffer.len().min(due);
-                payload.extend_from_slice(&buffer[..taken]);
-                buffer.advance(taken);
-                due -= taken;
+    let decode = |buffer: &mut BytesMut| {
+        let limit = MAX_HEAD_MEMORY + MAX_MEMORY_PER_BYTE * buffer.len();
+        let decoded = memory::within(limit, || decoder.decode(buffer))?;
+        Ok(decoded.map(|decoded| match decoded {
+            Decoded::Message(message) => Item::Message(message),
+            Decoded::Data { offset, size } => {
+                assert!((1..=MAX_DATA).contains(&size) && offset <= i64::MAX as u64);
+                Item::Payload { head: offset, length: size }
             }
-            if due > 0 {
-                break;
-            }
-            let limit = MEMORY + MEMORY_PER_BYTE * buffer.len();
-            match memory::within(limit, || decoder.decode(&mut buffer)) {
-                Ok(None) => break,
-                Ok(Some(Decoded::Message(message))) => received.came.push(Came::Message(message)),
-                Ok(Some(Decoded::Data { offset, size })) => {
-                    assert!((1..=MAX_DATA).contains(&size) && offset <= i64::MAX as u64);
-                    due = size as usize;
-                    received.came.push(Came::Data(offset, Vec::new()));
-                }
-                Err(error) => return Received { error: Some(error), ..received },
-            }
-            received.ends.push(stream.len() - rest.len() - buffer.len() + due);
+        }))
+    };
+    testing::receive(stream, segments, decode, |_| {})
+}
+
+/// The items without error texts, which are shorter when they arrive in several segments.
+fn without_texts(mut received: Vec<Received>) -> Vec<Received> {
+    for received in &mut received {
+        if let Received::Message(Message::Error { text, .. }) = received {
+            assert!(text.len() <= MAX_ERROR_TEXT && !text.chars().any(char::is_control));
+            text.clear();
         }
     }
     received
 }
 
-/// Without the texts of errors, which say less when they come in several segments.
-fn without_texts(mut came: Vec<Came>) -> Vec<Came> {
-    for came in &mut came {
-        if let Came::Message(Message::Error { text, .. }) = came {
-            assert!(text.len() <= MAX_ERROR_TEXT && !text.chars().any(char::is_control));
-            text.clear();
-        }
-    }
-    came
-}
-
-/// What came is what comes when it is sent on.
-fn encoded_again(came: &[Came], spelling: Spelling) {
-    let (mut want, mut again) = (Vec::new(), BytesMut::new());
-    for came in came {
-        match came {
-            // What is shown of a head may be another head.
-            Came::Message(Message::Unknown { .. }) => continue,
-            Came::Message(message) => encode(message, spelling, &mut again),
-            // The stream ended after the head: the size is not known here.
-            Came::Data(_, payload) if payload.is_empty() => continue,
-            Came::Data(offset, payload) => {
-                again.extend_from_slice(&data_head(*offset, payload.len() as u32));
-                again.extend_from_slice(payload);
+/// Decoded items decode to the same when they are encoded again.
+fn check_round_trip(received: &[Received], spelling: Spelling) {
+    let (mut want, mut stream) = (Vec::new(), BytesMut::new());
+    for received in received {
+        match received {
+            // The excerpt of an unknown head may be a known head.
+            Received::Message(Message::Unknown { .. }) => continue,
+            Received::Message(message) => encode(message, spelling, &mut stream),
+            // The stream ended after the head, whose size is not kept.
+            Received::Payload(_, payload) if payload.is_empty() => continue,
+            Received::Payload(offset, payload) => {
+                stream.extend_from_slice(&data_head(*offset, payload.len() as u32));
+                stream.extend_from_slice(payload);
             }
         }
-        want.push(came.clone());
+        want.push(received.clone());
     }
-    let Received { came: mut got, error, .. } = receive(&again, &[]);
+    let (mut got, error) = receive(&stream, &[]).outcome();
     if spelling == Spelling::Original {
         (want, got) = (without_texts(want), without_texts(got));
     }
     assert_eq!((got, error), (want, None));
 }
 
-/// Each list that was read is the whole JSON value that follows its head; none that was refused is
-/// one.
-fn lists_agree(stream: &[u8], received: &Received) {
+/// Each decoded list is the JSON value after its head, and no rejected list is an acceptable value.
+fn check_lists(stream: &[u8], reception: &Reception) {
     let mut start = 0;
-    for (came, &end) in received.came.iter().zip(&received.ends) {
+    for (received, &end) in reception.received.iter().zip(&reception.ends) {
         let value =
             || serde_json::from_slice::<Value>(body(&stream[start..end])).expect("a JSON value");
-        match came {
-            Came::Message(Message::List(ids)) => assert_eq!(Some(ids), ids_of(&value()).as_ref()),
-            Came::Message(Message::ServerHello { peers, .. }) => {
+        match received {
+            Received::Message(Message::List(ids)) => {
+                assert_eq!(Some(ids), ids_of(&value()).as_ref());
+            }
+            Received::Message(Message::ServerHello { peers, .. }) => {
                 assert_eq!(Some(peers), peers_of(&value()).as_ref());
             }
             _ => {}
         }
         start = end;
     }
-    let Some(ChunkError::BadList { op }) = received.error else { return };
+    let Some(ChunkError::BadList { op }) = reception.error else { return };
     let body = body(&stream[start..]);
     if let Some(Ok(value)) = serde_json::Deserializer::from_slice(body).into_iter::<Value>().next()
         && body.starts_with(b"[")
     {
         let acceptable = if op == "SHEL" { is_flat(&value) } else { ids_of(&value).is_some() };
-        assert!(!acceptable, "{value} was refused");
+        assert!(!acceptable, "{value} was rejected");
     }
 }
 
-/// What follows the first CR LF.
+/// The bytes after the first CR LF.
 fn body(message: &[u8]) -> &[u8] {
     let head = message.windows(2).position(|pair| pair == b"\r\n").expect("a head");
     &message[head + 2..]
@@ -174,13 +141,13 @@ fn peers_of(value: &Value) -> Option<Vec<SocketAddr>> {
     Some(value.as_array()?.iter().filter_map(peer).collect())
 }
 
-/// Whether nothing in an entry of the list has entries of its own.
+/// Whether the entries of a list contain no arrays or objects themselves.
 fn is_flat(value: &Value) -> bool {
-    let plain = |value: &Value| !value.is_array() && !value.is_object();
-    let flat = |entry: &Value| match entry {
-        Value::Array(parts) => parts.iter().all(plain),
-        Value::Object(parts) => parts.values().all(plain),
+    let is_scalar = |value: &Value| !value.is_array() && !value.is_object();
+    let is_flat_entry = |entry: &Value| match entry {
+        Value::Array(parts) => parts.iter().all(is_scalar),
+        Value::Object(parts) => parts.values().all(is_scalar),
         _ => true,
     };
-    value.as_array().is_some_and(|entries| entries.iter().all(flat))
+    value.as_array().is_some_and(|entries| entries.iter().all(is_flat_entry))
 }

@@ -1,32 +1,31 @@
-//! Document 2's frames: small ones whole, as the tracker takes them, and of any length as they are
-//! streamed. The same in any segmentation, the very same bytes when framed again, and nothing is
-//! allocated for a claim.
+//! Frames: small ones taken as a whole, and frames of any length as a stream. The outcome is the
+//! same in any segmentation, framing again gives the same bytes, and no memory is allocated for a
+//! length that is only claimed.
 
 use bytes::{Buf, Bytes, BytesMut};
-use sow_wire::framing::{FramingError, HEAD_LENGTH, frame, head, length_of, take_frame};
+use sow_wire::{
+    framing::{FramingError, HEAD_LENGTH, frame, head, length_of, take_frame},
+    testing::{self, Item, Received, same_in_any_segmentation},
+};
 
-use crate::memory;
+use crate::{input::segments_and_stream, memory};
 
-/// Small, so that inputs of a few KiB come to the bound.
+/// Small, so that inputs of a few KiB reach the limit.
 const LIMIT: usize = 1024;
 
-/// What two handles to a part of a stream share.
-const MEMORY: usize = 256;
+/// Memory for the bookkeeping that two handles to one stream share.
+const MAX_MEMORY: usize = 256;
 
-/// Takes frames off a stream whole and in segments. The first byte is their number, a byte for each
-/// one's length follows, then the stream.
+/// Takes frames off a stream whole and in segments.
 pub fn framing(data: &[u8]) {
-    let Some((&number, data)) = data.split_first() else { return };
-    let (segments, stream) = data.split_at(usize::from(number).min(data.len()));
-    let (bodies, error) = receive(stream, &[]);
-    assert_eq!(receive(stream, segments), (bodies.clone(), error));
-    assert_eq!(receive(stream, &vec![1; stream.len()]), (bodies.clone(), error));
+    let Some((segments, stream)) = segments_and_stream(data) else { return };
+    let (bodies, error) = same_in_any_segmentation(stream, &segments, receive);
 
-    let (lengths, cut) = streamed(stream);
+    let (lengths, last_is_incomplete) = streamed_lengths(stream);
     let small = lengths.iter().take_while(|length| **length <= LIMIT as u64);
-    let whole = if cut { lengths.len() - 1 } else { lengths.len() };
+    let complete = if last_is_incomplete { lengths.len() - 1 } else { lengths.len() };
     let taken: Vec<_> = bodies.iter().map(|body| body.len() as u64).collect();
-    assert_eq!(taken, small.copied().take(whole).collect::<Vec<_>>());
+    assert_eq!(taken, small.copied().take(complete).collect::<Vec<_>>());
     let next = lengths.get(bodies.len());
     let too_long = next.filter(|length| **length > LIMIT as u64);
     assert_eq!(
@@ -38,37 +37,33 @@ pub fn framing(data: &[u8]) {
     assert!(stream.starts_with(&again), "framed again, the stream differs");
 }
 
-/// As the tracker reads requests, one after the other.
-fn receive(stream: &[u8], segments: &[u8]) -> (Vec<Bytes>, Option<FramingError>) {
-    let (mut buffer, mut came) = (BytesMut::with_capacity(stream.len()), Vec::new());
-    let mut rest = stream;
-    for length in segments.iter().map(|&length| length.into()).chain([stream.len()]) {
-        let (segment, later) = rest.split_at(length.min(rest.len()));
-        rest = later;
-        buffer.extend_from_slice(segment);
-        loop {
-            match memory::within(MEMORY, || take_frame(&mut buffer, LIMIT)) {
-                Ok(None) => break,
-                Ok(Some(body)) => came.push(body),
-                Err(error) => return (came, Some(error)),
-            }
-        }
-        assert!(buffer.len() < HEAD_LENGTH + LIMIT);
-    }
-    (came, None)
+/// Takes small frames, one after the other.
+fn receive(stream: &[u8], segments: &[usize]) -> (Vec<Bytes>, Option<FramingError>) {
+    let decode = |buffer: &mut BytesMut| {
+        let body = memory::within(MAX_MEMORY, || take_frame(buffer, LIMIT))?;
+        Ok(body.map(Item::Message))
+    };
+    let check_buffered = |buffer: &[u8]| assert!(buffer.len() < HEAD_LENGTH + LIMIT);
+    let reception = testing::receive(stream, segments, decode, check_buffered);
+    let body = |received| match received {
+        Received::Message(body) => body,
+        Received::Payload((), _) => unreachable!("a small frame has no payload beside its body"),
+    };
+    (reception.received.into_iter().map(body).collect(), reception.error)
 }
 
-/// As files are streamed: the lengths that the heads claim, and whether the last frame is cut.
-fn streamed(mut stream: &[u8]) -> (Vec<u64>, bool) {
+/// The lengths in the heads of a stream of frames of any length, and whether the last frame is
+/// incomplete.
+fn streamed_lengths(mut stream: &[u8]) -> (Vec<u64>, bool) {
     let mut lengths = Vec::new();
     while let Some(first) = stream.first_chunk() {
         let length = length_of(*first);
         assert_eq!(head(length), *first);
         lengths.push(length);
         stream.advance(HEAD_LENGTH);
-        let here = length.min(stream.len() as u64);
-        stream.advance(here as usize);
-        if here < length {
+        let available = length.min(stream.len() as u64);
+        stream.advance(available as usize);
+        if available < length {
             return (lengths, true);
         }
     }

@@ -1,5 +1,6 @@
-//! JSON of document 2: metainfo, and what its tracker is asked and answers. Refused, or encoded
-//! such that it decodes to the same, and read as `serde_json`'s own tree has it; memory bounded.
+//! The JSON of `json-torrent`: metainfo, tracker requests and tracker replies. Rejected, or encoded
+//! such that it decodes to the same; in agreement with `serde_json`'s own tree; with bounded
+//! memory.
 
 use std::net::SocketAddr;
 
@@ -11,19 +12,19 @@ use sow_content::{
 };
 use sow_wire::{
     compact::is_dialable,
-    json_torrent::tracker::{MAX_PEERS, MAX_REPLY, MAX_REQUEST, Reply, Request},
-    tracker::MAX_TEXT,
+    json_torrent::tracker::{MAX_REPLY, MAX_REPLY_PEERS, MAX_REQUEST, Reply, Request},
+    tracker::MAX_TRACKER_TEXT,
 };
 
 use crate::memory;
 
-/// What errors take, and an object of the most members.
-const MEMORY: usize = 32 << 10;
+/// Memory for an error, and for an object with the maximum number of members.
+const MAX_MEMORY: usize = 32 << 10;
 
-/// Four thousand peers, twice that while the list grows.
-const REPLY_MEMORY: usize = 512 << 10;
+/// Memory for 4,096 peers, twice that while the list grows.
+const MAX_REPLY_MEMORY: usize = 512 << 10;
 
-/// Takes arbitrary bytes for a metainfo file, for a request, for a reply, and for a hash.
+/// Decodes arbitrary bytes as metainfo, as a request, as a reply, and as a hash.
 pub fn json_files(data: &[u8]) {
     torrent(data);
     request(data);
@@ -34,10 +35,9 @@ pub fn json_files(data: &[u8]) {
 }
 
 fn torrent(data: &[u8]) {
-    // Keys and hashes are no longer than they are spelled, and lists grow by doubling.
-    let Ok(torrent) = memory::within(MEMORY + 4 * data.len(), || JsonTorrent::decode(data)) else {
-        return;
-    };
+    // Keys and hashes are not longer than their JSON text, and lists grow by doubling.
+    let limit = MAX_MEMORY + 4 * data.len();
+    let Ok(torrent) = memory::within(limit, || JsonTorrent::decode(data)) else { return };
     assert!(is_json(data) && is_host(&torrent.announce) && torrent.port != 0);
     assert_eq!(clean_name(torrent.file_name.as_bytes()), Ok(torrent.file_name.as_str()));
     assert_eq!(torrent.piece_hashes.len(), torrent.geometry.pieces() as usize);
@@ -66,7 +66,7 @@ fn torrent(data: &[u8]) {
 }
 
 fn request(data: &[u8]) {
-    let Ok(request) = memory::within(MEMORY, || Request::decode(data)) else { return };
+    let Ok(request) = memory::within(MAX_MEMORY, || Request::decode(data)) else { return };
     assert!(data.len() <= MAX_REQUEST && request.port != 0);
     if let Ok(tree) = serde_json::from_slice::<Value>(data) {
         assert_eq!(
@@ -78,32 +78,35 @@ fn request(data: &[u8]) {
 }
 
 fn reply(data: &[u8]) {
-    let Ok(reply) = memory::within(REPLY_MEMORY, || Reply::decode(data)) else { return };
+    let Ok(reply) = memory::within(MAX_REPLY_MEMORY, || Reply::decode(data)) else { return };
     assert!(data.len() <= MAX_REPLY);
     match &reply {
         Reply::Joined(peers) => {
-            assert!(peers.len() <= MAX_PEERS && peers.iter().copied().all(is_dialable));
+            assert!(peers.len() <= MAX_REPLY_PEERS && peers.iter().copied().all(is_dialable));
             if let Ok(tree) = serde_json::from_slice::<Value>(data) {
                 let listed = tree["peers"].as_array().map_or(&[][..], Vec::as_slice);
-                assert!(peers.iter().all(|peer| listed.iter().any(|entry| names(entry, *peer))));
+                let is_listed =
+                    |peer: &SocketAddr| listed.iter().any(|entry| is_entry_of(entry, *peer));
+                assert!(peers.iter().all(is_listed));
             }
         }
         Reply::Left => {}
-        Reply::Refused(reason) => {
-            assert!(reason.chars().count() <= MAX_TEXT && !reason.chars().any(char::is_control));
+        Reply::Error(reason) => {
+            assert!(reason.chars().count() <= MAX_TRACKER_TEXT);
+            assert!(!reason.chars().any(char::is_control));
         }
     }
     assert_eq!(Reply::decode(&reply.encode()), Ok(reply));
 }
 
-fn names(entry: &Value, peer: SocketAddr) -> bool {
+fn is_entry_of(entry: &Value, peer: SocketAddr) -> bool {
     let ip = entry["peer-ip"].as_str().and_then(|ip| ip.parse().ok());
     let ip = ip.map(|ip: std::net::IpAddr| ip.to_canonical());
     ip == Some(peer.ip()) && entry["peer-port"] == peer.port()
 }
 
 fn digest(text: &str) {
-    if let Some(digest) = memory::within(MEMORY + 4 * text.len(), || read_digest(text)) {
+    if let Some(digest) = memory::within(MAX_MEMORY + 4 * text.len(), || read_digest(text)) {
         for form in [HashForm::Python, HashForm::Hex] {
             let again = write_digest(&digest, form);
             assert!(again.is_ascii() && again.len() <= 83);

@@ -1,15 +1,16 @@
-//! What each fuzz target does with its input: a function a target, which panics when an invariant
-//! does not hold.
+//! The fuzz targets: one function for each, which panics when an invariant does not hold. The
+//! libFuzzer entry points are in `fuzz_targets/`.
 //!
-//! They are plain functions so that a test can replay the corpora without a fuzzer. Each asserts
-//! more than the absence of panics: round trips, agreement with an independent decoder or between
-//! segmentations, and a bound on memory.
+//! The targets are plain functions, so that a test can replay the corpora without a fuzzer. Each
+//! asserts more than the absence of panics: round trips, agreement with an independent decoder or
+//! between segmentations, and a bound on memory.
 
 mod bencode;
 mod chunk;
 mod extensions;
 mod framing;
 mod handshake;
+mod input;
 mod json_files;
 mod json_torrent;
 mod links;
@@ -32,10 +33,10 @@ pub use metainfo::metainfo;
 pub use tracker_http::tracker_http;
 pub use tracker_udp::tracker_udp;
 
-/// A target, by the name that its program, its corpus and its seeds have.
+/// The name of a target, which its fuzzer, its corpus and its seeds share, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every target there is.
+/// Every target.
 pub const TARGETS: &[Target] = &[
     ("bencode", bencode),
     ("metainfo", metainfo),

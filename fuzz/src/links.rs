@@ -1,19 +1,20 @@
-//! Magnet links, tickets and addresses: refused, or written such that they read the same.
+//! Magnet links, tickets and addresses: rejected, or written such that they parse to the same, with
+//! memory in proportion to the text.
 
 use sow_content::{Magnet, Ticket, ticket::Address};
 
 use crate::memory;
 
-/// What reading takes apart from the text: short copies for errors.
-const FIXED: usize = 16 * 1024;
+/// Memory that does not depend on the text: excerpts for errors.
+const FIXED_MEMORY: usize = 16 * 1024;
 
-/// How often the text may be there: decoded, and as entries of lists that hold little text each.
-const TIMES: usize = 32;
+/// Memory for each byte of the text: its decoded copies, and lists with short entries.
+const MEMORY_PER_BYTE: usize = 32;
 
-/// Reads arbitrary text as each kind of link.
+/// Parses arbitrary text as each kind of link.
 pub fn links(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let limit = FIXED + TIMES * text.len();
+    let limit = FIXED_MEMORY + MEMORY_PER_BYTE * text.len();
     if let Ok(magnet) = memory::within(limit, || text.parse::<Magnet>()) {
         let written = magnet.to_string();
         assert!(written.bytes().all(|byte| byte.is_ascii_graphic()), "{written:?}");

@@ -1,143 +1,114 @@
-//! The stream of BitTorrent messages: the same in any segmentation, and the very same bytes when
+//! The stream of BitTorrent messages: the same outcome in any segmentation, and the same bytes when
 //! encoded again.
 
-use bytes::{Buf, BytesMut};
-use sow_wire::bittorrent::{
-    BlockRequest, Decoded, Decoder, Message, WireError,
-    message::{MAX_CONTROL_LENGTH, block_head, encode},
+use bytes::BytesMut;
+use sow_wire::{
+    bittorrent::{
+        BlockRequest, Decoded, Decoder, Message, WireError,
+        message::{MAX_CONTROL_LENGTH, block_head, encode},
+    },
+    testing::{self, Item, same_in_any_segmentation},
 };
 
-use crate::memory;
+use crate::{input::segments_and_stream, memory};
 
-/// Small, so that inputs of a few KiB come to the bound.
+type Received = testing::Received<Message, BlockRequest>;
+
+/// Small, so that inputs of a few KiB reach the limit.
 const MAX_BLOCK: u32 = 1024;
 
-/// What a decoder may allocate in all, apart from the stream itself: what two handles to a part of
-/// it share.
-const MEMORY: usize = 1024;
+/// Memory of the decoder beside the stream: the bookkeeping that two handles to the stream share.
+const MAX_MEMORY: usize = 1024;
 
-/// What came over a stream.
-#[derive(Debug, PartialEq)]
-enum Came {
-    Message(Message),
-    Block(BlockRequest, Vec<u8>),
-}
-
-/// Decodes a stream whole and in segments. The first byte is their number, a byte for each one's
-/// length follows, then the stream.
+/// Decodes a stream whole and in segments.
 pub fn messages(data: &[u8]) {
-    let Some((&number, data)) = data.split_first() else { return };
-    let (segments, stream) = data.split_at(usize::from(number).min(data.len()));
-    let whole = receive(stream, &[]);
-    assert_eq!(receive(stream, segments), whole);
-    assert_eq!(receive(stream, &vec![1; stream.len()]), whole);
+    let Some((segments, stream)) = segments_and_stream(data) else { return };
+    let (received, error) = same_in_any_segmentation(stream, &segments, receive);
 
-    let (came, error) = whole;
-    let mut again = BytesMut::new();
-    for came in &came {
-        match came {
-            Came::Message(message) => encode(message, &mut again),
-            Came::Block(block, payload) => {
-                again.extend_from_slice(&block_head(*block));
-                again.extend_from_slice(payload);
+    let mut encoded = BytesMut::new();
+    for received in &received {
+        match received {
+            Received::Message(message) => encode(message, &mut encoded),
+            Received::Payload(block, payload) => {
+                encoded.extend_from_slice(&block_head(*block));
+                encoded.extend_from_slice(payload);
             }
         }
     }
     let (known, ending) = without_unknown(stream);
-    assert!(known.starts_with(&again), "encoded again, the stream differs");
+    assert!(known.starts_with(&encoded), "the stream differs when encoded again");
     match error {
-        Some(error) => assert_eq!(ending, Ending::Refused, "{error}"),
-        None => assert_ne!(ending, Ending::Refused),
+        Some(error) => assert_eq!(ending, Ending::Rejected, "{error}"),
+        None => assert_ne!(ending, Ending::Rejected),
     }
-    if ending == Ending::Whole {
-        assert_eq!(known, again, "something that is whole was not decoded");
+    if ending == Ending::Complete {
+        assert_eq!(known, encoded, "a complete message was not decoded");
     }
 }
 
-/// What a socket's owner does: reads, decodes whatever is there, and takes payload off the stream
-/// itself.
-fn receive(stream: &[u8], segments: &[u8]) -> (Vec<Came>, Option<WireError>) {
+fn receive(stream: &[u8], segments: &[usize]) -> (Vec<Received>, Option<WireError>) {
     let mut decoder = Decoder::new(MAX_BLOCK);
-    let (mut buffer, mut came, mut due) = (BytesMut::with_capacity(stream.len()), Vec::new(), 0);
-    let mut rest = stream;
-    for length in segments.iter().map(|&length| length.into()).chain([stream.len()]) {
-        let (segment, later) = rest.split_at(length.min(rest.len()));
-        rest = later;
-        buffer.extend_from_slice(segment);
-        loop {
-            if let (Some(Came::Block(_, payload)), 1..) = (came.last_mut(), due) {
-                let taken = buffer.len().min(due);
-                payload.extend_from_slice(&buffer[..taken]);
-                buffer.advance(taken);
-                due -= taken;
+    let decode = |buffer: &mut BytesMut| {
+        let decoded = memory::within(MAX_MEMORY, || decoder.decode(buffer))?;
+        Ok(decoded.map(|decoded| match decoded {
+            Decoded::Message(message) => Item::Message(message),
+            Decoded::Block(block) => {
+                assert!((1..=MAX_BLOCK).contains(&block.length));
+                Item::Payload { head: block, length: block.length }
             }
-            if due > 0 {
-                break;
-            }
-            match memory::within(MEMORY, || decoder.decode(&mut buffer)) {
-                Ok(None) => break,
-                Ok(Some(Decoded::Message(message))) => came.push(Came::Message(message)),
-                Ok(Some(Decoded::Block(block))) => {
-                    assert!((1..=MAX_BLOCK).contains(&block.length));
-                    due = block.length as usize;
-                    came.push(Came::Block(block, Vec::new()));
-                }
-                Err(error) => return (came, Some(error)),
-            }
-        }
-        check_held(&buffer);
-    }
-    (came, None)
+        }))
+    };
+    testing::receive(stream, segments, decode, check_buffered).outcome()
 }
 
-/// What a decoder leaves must be the beginning of one message that it has to see whole.
-fn check_held(held: &[u8]) {
-    assert!(held.len() < 4 + MAX_CONTROL_LENGTH as usize);
-    if let &[a, b, c, d, id, ..] = held {
+/// The decoder may leave only the start of one known message in its buffer.
+fn check_buffered(buffer: &[u8]) {
+    assert!(buffer.len() < 4 + MAX_CONTROL_LENGTH as usize);
+    if let &[a, b, c, d, id, ..] = buffer {
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         let enough = if id == 7 { 13 } else { 4 + length };
-        assert!(is_known(id), "an unknown message gathers");
-        assert!(held.len() < enough, "a whole message is left");
+        assert!(is_known(id), "an unknown message accumulates");
+        assert!(buffer.len() < enough, "a complete message is left");
     }
 }
 
-/// How a stream ends, as far as its lengths go.
+/// Where a stream ends, by the lengths of its messages.
 #[derive(Debug, PartialEq)]
 enum Ending {
     /// After a message.
-    Whole,
-    /// In a message.
-    Open,
-    /// At a message that has to be refused.
-    Refused,
+    Complete,
+    /// Inside a message.
+    Incomplete,
+    /// At a message that must be rejected.
+    Rejected,
 }
 
-/// The stream without messages that are passed over, up to where it must be refused: by another way
-/// than the decoder.
+/// The stream without unknown messages, up to the message that must be rejected. It does not use
+/// the decoder.
 fn without_unknown(stream: &[u8]) -> (Vec<u8>, Ending) {
     let mut known = Vec::new();
     let mut rest = stream;
     while let Some((prefix, body)) = rest.split_first_chunk::<4>() {
         let length = u32::from_be_bytes(*prefix);
         let id = body.first().copied();
-        if length > MAX_CONTROL_LENGTH || id.is_some_and(|id| !fits(id, length)) {
-            return (known, Ending::Refused);
+        if length > MAX_CONTROL_LENGTH || id.is_some_and(|id| !is_valid_length(id, length)) {
+            return (known, Ending::Rejected);
         }
         let end = (4 + length as usize).min(rest.len());
         if length == 0 || id.is_some_and(is_known) {
             known.extend_from_slice(&rest[..end]);
         }
         if end < 4 + length as usize {
-            return (known, Ending::Open);
+            return (known, Ending::Incomplete);
         }
         rest = &rest[end..];
     }
-    (known, if rest.is_empty() { Ending::Whole } else { Ending::Open })
+    (known, if rest.is_empty() { Ending::Complete } else { Ending::Incomplete })
 }
 
-/// Whether a message of that number may have that length, prefix not included; keep-alive has no
-/// number.
-fn fits(id: u8, length: u32) -> bool {
+/// Whether a message with this id may have this length, without its prefix. A length of 0 is a
+/// keep-alive, which has no id.
+fn is_valid_length(id: u8, length: u32) -> bool {
     match id {
         _ if length == 0 => true,
         0..=3 | 14 | 15 => length == 1,

@@ -1,4 +1,4 @@
-//! Torrents: refused, or safe and consistent; memory in proportion to the input.
+//! Torrents: rejected, or safe and consistent, with memory in proportion to the input.
 
 use std::collections::BTreeSet;
 
@@ -6,16 +6,16 @@ use sow_content::{Info, Metainfo, hash::sha1, metainfo::Files};
 
 use crate::memory;
 
-/// What decoding takes apart from the input: a path's components, unsorted keys, trackers.
-const FIXED: usize = 512 * 1024;
+/// Memory that does not depend on the input: the components of a path, unsorted keys, trackers.
+const FIXED_MEMORY: usize = 512 * 1024;
 
-/// How often the input may be there: as the info dictionary, as hashes, and as entries of the
-/// shortest files, which take more in memory than they do in the torrent.
-const TIMES: usize = 12;
+/// Memory for each byte of the input: the copied info dictionary, the hashes, and the file entries,
+/// which take more memory than they have bytes in the torrent.
+const MEMORY_PER_BYTE: usize = 12;
 
 /// Decodes arbitrary bytes as a torrent, and as an info dictionary alone.
 pub fn metainfo(data: &[u8]) {
-    let limit = FIXED + TIMES * data.len();
+    let limit = FIXED_MEMORY + MEMORY_PER_BYTE * data.len();
     if let Ok(metainfo) = memory::within(limit, || Metainfo::decode(data)) {
         check_info(&metainfo.info);
         assert_eq!(metainfo.info_hash.0, sha1(&metainfo.info_bytes));
@@ -31,7 +31,7 @@ pub fn metainfo(data: &[u8]) {
     }
 }
 
-/// What everybody may rely on who gets an [`Info`].
+/// Checks the invariants of a decoded [`Info`].
 fn check_info(info: &Info) {
     assert!(is_clean(&info.name));
     assert_eq!(info.piece_hashes.len(), info.geometry.pieces() as usize);
@@ -47,15 +47,15 @@ fn check_info(info: &Info) {
         assert!(path.components().all(is_clean));
         assert!(path.as_path().is_relative());
         if !span.padding {
-            assert!(files.insert(path.as_str()), "a path is there twice");
+            assert!(files.insert(path.as_str()), "a duplicate path");
             folders.extend(path.as_str().match_indices('/').map(|(at, _)| &path.as_str()[..at]));
         }
     }
     assert_eq!(end, info.geometry.total());
-    assert!(files.is_disjoint(&folders), "a file is a folder, too");
+    assert!(files.is_disjoint(&folders), "a path is a file and a folder");
 }
 
-/// Whether a name can only name something in the folder that it is looked up in.
+/// Whether a name cannot lead out of its folder.
 fn is_clean(name: &str) -> bool {
     (1..=255).contains(&name.len())
         && !["", ".", ".."].contains(&name)

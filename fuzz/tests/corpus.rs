@@ -1,4 +1,4 @@
-//! Replays the seeds and the committed corpora through their targets, without a fuzzer.
+//! Replays the seeds and the committed corpora with their targets, without a fuzzer.
 
 use std::{
     fs,
@@ -7,14 +7,14 @@ use std::{
 
 use sow_fuzz::TARGETS;
 
-/// The most files that a target's corpus may have, so that this stays a matter of seconds.
-const MAX_FILES: usize = 300;
+/// The limit on the files of a target's corpus, so that the replay takes seconds.
+const MAX_CORPUS_FILES: usize = 300;
 
-/// The most bytes that all corpora may have.
-const MAX_BYTES: usize = 2_000_000;
+/// The limit on the bytes of all corpora together.
+const MAX_CORPUS_BYTES: usize = 2_000_000;
 
 #[test]
-fn every_input_holds_what_its_target_asserts() {
+fn every_input_passes_the_assertions_of_its_target() {
     let mut bytes = 0;
     for (name, target) in TARGETS {
         let seeds = inputs("seeds", name);
@@ -22,24 +22,23 @@ fn every_input_holds_what_its_target_asserts() {
         assert!(!seeds.is_empty(), "{name} has no seeds");
         assert!(!corpus.is_empty(), "{name} has no corpus");
         assert!(
-            corpus.len() <= MAX_FILES,
+            corpus.len() <= MAX_CORPUS_FILES,
             "{name} has {} files: run `cargo fuzz cmin`",
             corpus.len()
         );
         for path in seeds.iter().chain(&corpus) {
             let data = fs::read(path).unwrap();
             bytes += data.len();
-            // Seen only when the target panics.
+            // The test harness shows it only when the target panics.
             println!("{}", path.display());
             target(&data);
         }
     }
-    assert!(bytes <= MAX_BYTES, "the corpora have {bytes} bytes");
+    assert!(bytes <= MAX_CORPUS_BYTES, "the corpora have {bytes} bytes");
 }
 
-/// Whatever is in the folder belongs to a target.
 #[test]
-fn no_corpus_is_without_its_target() {
+fn every_corpus_belongs_to_a_target() {
     for kind in ["seeds", "corpus"] {
         for entry in fs::read_dir(root().join(kind)).unwrap() {
             let name = entry.unwrap().file_name();

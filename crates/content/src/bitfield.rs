@@ -1,11 +1,12 @@
-//! Which pieces somebody has: one bit a piece, the first piece in the highest bit of the first byte
-//! (BEP 3).
+//! The set of pieces that a peer has: one bit per piece, the first piece in the highest bit of the
+//! first byte (BEP 3).
 //!
-//! The spare bits at the end are always zero; whatever comes from outside is checked for that.
+//! Invariant: the spare bits at the end are zero. Untrusted bytes are checked for it. No messages
+//! here.
 
 use std::fmt;
 
-/// A set of piece indices below a fixed length.
+/// A set of piece indexes below a fixed length.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Bitfield {
     bytes: Box<[u8]>,
@@ -13,19 +14,19 @@ pub struct Bitfield {
     ones: u32,
 }
 
-/// Why bytes are not a bitfield of the length asked for.
+/// Why bytes are not a bitfield for the given number of pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BitfieldError {
-    /// The number of bytes does not fit the number of pieces.
-    #[error("a bitfield of {got} bytes where {want} were due")]
+    /// The number of bytes does not match the number of pieces.
+    #[error("the bitfield has {got} bytes instead of {want}")]
     Length {
-        /// Bytes that came.
+        /// Number of bytes received.
         got: usize,
-        /// Bytes that the number of pieces asks for.
+        /// Number of bytes for that number of pieces.
         want: usize,
     },
     /// A bit after the last piece is set.
-    #[error("a bitfield with bits set after the last piece")]
+    #[error("the bitfield has bits set after the last piece")]
     SpareBits,
 }
 
@@ -44,7 +45,7 @@ impl Bitfield {
         Self { bytes: bytes.into(), length, ones: length }
     }
 
-    /// Reads the form that travels in a BEP 3 `bitfield` message.
+    /// Parses the payload of a BEP 3 `bitfield` message.
     ///
     /// # Errors
     /// When the length is wrong or a spare bit is set.
@@ -60,12 +61,12 @@ impl Bitfield {
         Ok(Self { bytes: bytes.into(), length, ones })
     }
 
-    /// The form that travels: first piece in the highest bit, spare bits zero.
+    /// The payload of a `bitfield` message: first piece in the highest bit, spare bits zero.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The number of pieces that the set is over.
+    /// The number of pieces in the content, whether they are in the set or not.
     pub fn len(&self) -> u32 {
         self.length
     }
@@ -75,7 +76,7 @@ impl Bitfield {
         self.ones == 0
     }
 
-    /// Whether every piece is in the set. A set over no pieces is full.
+    /// Whether every piece is in the set. For content without pieces the set is full.
     pub fn is_full(&self) -> bool {
         self.ones == self.length
     }
@@ -85,12 +86,13 @@ impl Bitfield {
         self.ones
     }
 
-    /// Whether `piece` is in the set; false beyond the length.
+    /// Whether `piece` is in the set; false for a piece beyond the length.
     pub fn get(&self, piece: u32) -> bool {
         piece < self.length && self.bytes[(piece / 8) as usize] & mask(piece) != 0
     }
 
-    /// Adds a piece. True when it was not in the set before. Beyond the length nothing happens.
+    /// Adds a piece. Returns true when it was not in the set before. A piece beyond the length is
+    /// ignored.
     pub fn set(&mut self, piece: u32) -> bool {
         let new = piece < self.length && !self.get(piece);
         if new {
@@ -100,7 +102,7 @@ impl Bitfield {
         new
     }
 
-    /// Takes a piece out. True when it was in the set.
+    /// Removes a piece. Returns true when it was in the set.
     pub fn unset(&mut self, piece: u32) -> bool {
         let had = self.get(piece);
         if had {
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn full_has_no_spare_bits() {
+    fn a_full_bitfield_sets_no_spare_bits() {
         for length in [0, 1, 7, 8, 9, 16, 305] {
             let b = Bitfield::full(length);
             assert!(b.is_full());
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_from_outside_are_checked() {
+    fn wrong_lengths_and_spare_bits_are_rejected() {
         assert_eq!(
             Bitfield::from_bytes(&[0xff], 9),
             Err(BitfieldError::Length { got: 1, want: 2 })
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_compares_sets() {
+    fn has_beyond_finds_pieces_that_the_other_set_lacks() {
         let mut mine = Bitfield::new(20);
         mine.set(13);
         let mut theirs = Bitfield::new(20);

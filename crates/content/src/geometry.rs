@@ -1,24 +1,23 @@
-//! How content is cut: pieces, and blocks inside pieces.
+//! How content is divided into pieces, and pieces into blocks.
 //!
-//! Indices that come from outside are checked here, once; what has passed is a [`Block`] or a piece
-//! index below [`Geometry::pieces`]. Nothing here knows files or hashes.
+//! Untrusted indexes are checked here, once: a checked byte range is a [`Block`], a checked piece
+//! index is below [`Geometry::pieces`]. Files and hashes are not known here.
 
 use std::ops::Range;
 
-/// The block length that every BitTorrent program accepts in a request, in bytes (BEP 3).
+/// The block length that every BitTorrent program accepts in a `request`, in bytes (BEP 3).
 pub const BLOCK_LENGTH: u32 = 16 * 1024;
 
-/// The longest piece that is accepted, in bytes. It bounds the memory that one piece buffer can
-/// take.
+/// The largest accepted piece length, in bytes. It bounds the memory of one piece buffer.
 pub const MAX_PIECE_LENGTH: u32 = 64 * 1024 * 1024;
 
-/// The largest number of pieces that is accepted: a bitfield of 512 KiB, 80 MiB of piece hashes.
+/// The largest accepted number of pieces. A bitfield then has 512 KiB, the piece hashes 80 MiB.
 pub const MAX_PIECES: u32 = 1 << 22;
 
-/// Why a geometry cannot be.
+/// Why a geometry is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GeometryError {
-    /// The piece length is zero or over [`MAX_PIECE_LENGTH`].
+    /// The piece length is zero or above [`MAX_PIECE_LENGTH`].
     #[error("piece length {0} is not between 1 and {MAX_PIECE_LENGTH} bytes")]
     PieceLength(u64),
     /// The content would have more than [`MAX_PIECES`] pieces.
@@ -34,15 +33,14 @@ pub struct Geometry {
     piece_length: u32,
 }
 
-/// A byte range inside one piece that is known to be in range: never empty, never past the end of
-/// its piece.
+/// A checked byte range inside one piece: not empty, and not past the end of the piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Block {
-    /// Piece index.
+    /// The piece index.
     pub piece: u32,
-    /// Offset in the piece, in bytes.
+    /// The offset in the piece, in bytes.
     pub offset: u32,
-    /// Length in bytes, at least 1.
+    /// The length in bytes, at least 1.
     pub length: u32,
 }
 
@@ -57,7 +55,7 @@ impl Geometry {
     /// Content of `total` bytes in pieces of `piece_length` bytes.
     ///
     /// # Errors
-    /// When the piece length is zero or too long, or there would be too many pieces.
+    /// When the piece length is zero or too large, or there are too many pieces.
     pub fn new(total: u64, piece_length: u64) -> Result<Self, GeometryError> {
         let length =
             u32::try_from(piece_length).map_err(|_| GeometryError::PieceLength(piece_length))?;
@@ -70,12 +68,12 @@ impl Geometry {
         Ok(Self { total, piece_length: length })
     }
 
-    /// Bytes in all.
+    /// The length of the content in bytes.
     pub fn total(&self) -> u64 {
         self.total
     }
 
-    /// Bytes in every piece but the last.
+    /// The length of every piece but the last, in bytes.
     pub fn piece_length(&self) -> u32 {
         self.piece_length
     }
@@ -91,20 +89,19 @@ impl Geometry {
         (range.end - range.start) as u32
     }
 
-    /// Where a piece lies in the content, in bytes; empty when there is no such piece.
+    /// The byte range of a piece in the content; empty when there is no such piece.
     pub fn range_of(&self, piece: u32) -> Range<u64> {
         let start = (u64::from(piece) * u64::from(self.piece_length)).min(self.total);
         start..(start + u64::from(self.piece_length)).min(self.total)
     }
 
-    /// Where a block lies in the content, in bytes.
+    /// The byte range of a block in the content.
     pub fn range_of_block(&self, block: Block) -> Range<u64> {
         let start = u64::from(block.piece) * u64::from(self.piece_length) + u64::from(block.offset);
         start..start + u64::from(block.length)
     }
 
-    /// Checks a byte range that came from outside: it must be non-empty and lie inside an existing
-    /// piece.
+    /// Checks an untrusted byte range: it must not be empty and must lie inside an existing piece.
     pub fn block(&self, piece: u32, offset: u32, length: u32) -> Option<Block> {
         let end = offset.checked_add(length)?;
         (length > 0 && piece < self.pieces() && end <= self.length_of(piece)).then_some(Block {
@@ -119,8 +116,7 @@ impl Geometry {
         self.length_of(piece).div_ceil(BLOCK_LENGTH)
     }
 
-    /// The `index`-th block of [`BLOCK_LENGTH`] bytes in a piece; the last one of the piece may be
-    /// shorter.
+    /// The `index`-th block of [`BLOCK_LENGTH`] bytes in a piece; the last block may be shorter.
     pub fn nth_block(&self, piece: u32, index: u32) -> Option<Block> {
         let offset = index.checked_mul(BLOCK_LENGTH)?;
         let length = self.length_of(piece).checked_sub(offset)?.min(BLOCK_LENGTH);
@@ -128,18 +124,19 @@ impl Geometry {
     }
 }
 
-/// The piece length for new content of `total` bytes: a power of two from 32 KiB to 4 MiB that
-/// gives a flash crowd at least 1,000 pieces to trade where the size allows it (`M >= 50 log2 N`,
-/// Mundinger, Weber and Weiss, with room to spare).
+/// The piece length for new content of `total` bytes: a power of two from 32 KiB to 4 MiB.
+///
+/// It gives a flash crowd at least 1,000 pieces to trade where the size allows that. Mundinger,
+/// Weber and Weiss need `M >= 50 log2 N` pieces for `N` peers; 1,000 is more than that.
 pub fn piece_length_for(total: u64) -> u32 {
-    const SMALLEST: u32 = 32 * 1024;
-    const LARGEST: u32 = 4 * 1024 * 1024;
-    const PIECES: u64 = 1000;
-    let mut length = SMALLEST;
-    while length < LARGEST && total / u64::from(length * 2) >= PIECES {
+    const MIN_LENGTH: u32 = 32 * 1024;
+    const MAX_LENGTH: u32 = 4 * 1024 * 1024;
+    const MIN_PIECES: u64 = 1000;
+    let mut length = MIN_LENGTH;
+    while length < MAX_LENGTH && total / u64::from(length * 2) >= MIN_PIECES {
         length *= 2;
     }
-    // Content beyond 4 TiB needs longer pieces to stay within the bound on their number.
+    // Content above 4 TiB needs longer pieces to stay within the limit on the number of pieces.
     while length < MAX_PIECE_LENGTH && total.div_ceil(u64::from(length)) > u64::from(MAX_PIECES / 2)
     {
         length *= 2;
@@ -170,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_from_outside_are_checked() {
+    fn blocks_outside_their_piece_are_rejected() {
         let g = Geometry::new(50_000, 32 * 1024).unwrap();
         assert!(g.block(0, 0, 32 * 1024).is_some());
         assert!(g.block(0, 1, 32 * 1024).is_none());
@@ -182,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_geometries_are_refused() {
+    fn impossible_geometries_are_rejected() {
         assert!(Geometry::new(1, 0).is_err());
         assert!(Geometry::new(1, u64::from(MAX_PIECE_LENGTH) + 1).is_err());
         assert!(Geometry::new(u64::MAX, 1).is_err());

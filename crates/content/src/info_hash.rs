@@ -1,20 +1,21 @@
-//! The name of a swarm: the SHA-1 of the bencoded `info` dictionary (BEP 3).
+//! The info-hash, which identifies a swarm: the SHA-1 of the bencoded `info` dictionary (BEP 3).
+//! This file parses and prints it; [`crate::metainfo`] computes it.
 
 use std::{fmt, str::FromStr};
 
 use data_encoding::{BASE32_NOPAD_NOCASE, HEXLOWER, HEXLOWER_PERMISSIVE};
 
-/// Twenty bytes that name a swarm. Shown as 40 hexadecimal digits.
+/// The 20 bytes that identify a swarm. Displayed as 40 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InfoHash(pub [u8; 20]);
 
-/// A text that is neither 40 hexadecimal digits nor 32 base-32 characters.
+/// The text is neither 40 hexadecimal digits nor 32 base-32 characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an info-hash is 40 hexadecimal digits or 32 base-32 characters")]
 pub struct InfoHashError;
 
 impl InfoHash {
-    /// The 32 lower-case base-32 characters that tickets use.
+    /// 32 lower-case base-32 characters, the form used in tickets.
     pub fn to_base32(self) -> String {
         BASE32_NOPAD_NOCASE.encode(&self.0).to_ascii_lowercase()
     }
@@ -50,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_spellings_are_read() {
+    fn hexadecimal_and_base_32_are_both_parsed() {
         let hash = InfoHash(std::array::from_fn(|i| i as u8 * 13));
         assert_eq!(hash.to_string().parse(), Ok(hash));
         assert_eq!(hash.to_string().to_uppercase().parse(), Ok(hash));

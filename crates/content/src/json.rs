@@ -1,8 +1,8 @@
-//! Reading JSON objects of strangers field by field: what is missing, doubled, of another type or
-//! out of range is named.
+//! Reads untrusted JSON objects field by field. An error names the field that is missing,
+//! duplicate, of the wrong type or out of range.
 //!
-//! A value is read only when it is asked for, with a bound; what nobody asks for is passed over,
-//! however deep it is. What the fields mean is not known here.
+//! A value is parsed only on request, and with a bound. Other fields are skipped at any depth
+//! without recursion. The meaning of the fields is not known here.
 
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive};
 
@@ -11,209 +11,210 @@ use serde_json::value::RawValue;
 
 use crate::path::excerpt;
 
-/// How many members an object may have, those included that nobody asks for.
-pub const MAX_MEMBERS: usize = 64;
+/// The largest number of members of an object, unknown members included.
+pub const MAX_OBJECT_MEMBERS: usize = 64;
 
-/// Why a JSON document is not what is wanted.
+/// Why a JSON document is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
-    /// Not JSON, or no object: what the parser says, with line and column.
+    /// The bytes are not a JSON object; the parser's message, with line and column.
     #[error("not a JSON object: {0}")]
     Syntax(String),
-    /// The same key twice in one object.
-    #[error("`{field}` is there twice")]
+    /// Two members of an object have the same key.
+    #[error("`{field}` appears twice")]
     Duplicate {
-        /// The key, with those of the objects around it: `info.file_name`.
+        /// The key, after the keys of the enclosing objects: `info.file_name`.
         field: String,
     },
-    /// An object of over [`MAX_MEMBERS`] members.
-    #[error("an object of over {MAX_MEMBERS} fields")]
+    /// An object of more than [`MAX_OBJECT_MEMBERS`] members.
+    #[error("an object has more than {MAX_OBJECT_MEMBERS} fields")]
     TooManyMembers,
-    /// A field that must be there is not.
+    /// A required field is missing.
     #[error("`{field}` is missing")]
     Missing {
-        /// Which.
+        /// The field, as in [`JsonError::Duplicate`].
         field: String,
     },
-    /// A field of another type, out of its range, or too long.
-    #[error("`{field}` is {found}, where {wanted} belongs")]
-    Unfit {
-        /// Which.
+    /// A field has the wrong type, is out of range, or is too long.
+    #[error("`{field}` is {found}; expected {expected}")]
+    InvalidValue {
+        /// The field, as in [`JsonError::Duplicate`].
         field: String,
-        /// Its value, or the beginning of it.
+        /// The start of its value.
         found: String,
-        /// What would be accepted.
-        wanted: String,
+        /// A description of the values that are accepted.
+        expected: String,
     },
 }
 
-/// A JSON object of which nothing is read yet but the keys.
+/// A JSON object whose keys are parsed and whose values are not.
 #[derive(Debug)]
 pub struct Object<'a> {
-    /// What stands before the keys in errors.
+    /// The keys of the enclosing objects, for error messages: `info.`.
     prefix: String,
     members: BTreeMap<String, &'a RawValue>,
 }
 
-/// A JSON value that is not read yet.
+/// A JSON value that is not parsed yet.
 #[derive(Debug, Clone, Copy)]
 pub struct Value<'a>(&'a RawValue);
 
 impl<'a> Object<'a> {
-    /// Takes a document apart.
+    /// Parses a document into its members.
     ///
     /// # Errors
-    /// When it is not one JSON object from its first byte to its last, or has a key twice.
+    /// When the document is not exactly one JSON object, or the object has a duplicate key.
     pub fn parse(document: &'a [u8]) -> Result<Self, JsonError> {
         let text = std::str::from_utf8(document).map_err(|error| {
-            JsonError::Syntax(format!("no UTF-8 from byte {} on", error.valid_up_to()))
+            JsonError::Syntax(format!("invalid UTF-8 at byte {}", error.valid_up_to()))
         })?;
         Self::with_prefix(text, String::new())
     }
 
     fn with_prefix(text: &'a str, prefix: String) -> Result<Self, JsonError> {
-        let mut members = Members { prefix: &prefix, found: BTreeMap::new(), problem: None };
+        let mut visitor = MembersVisitor { prefix: &prefix, members: BTreeMap::new(), error: None };
         let mut parser = serde_json::Deserializer::from_str(text);
-        let parsed = parser.deserialize_map(&mut members).and_then(|()| parser.end());
-        match (members.problem, parsed) {
-            (Some(problem), _) => Err(problem),
+        let parsed = parser.deserialize_map(&mut visitor).and_then(|()| parser.end());
+        match (visitor.error, parsed) {
+            (Some(error), _) => Err(error),
             (None, Err(error)) => Err(JsonError::Syntax(error.to_string())),
-            (None, Ok(())) => Ok(Self { members: members.found, prefix }),
+            (None, Ok(())) => Ok(Self { members: visitor.members, prefix }),
         }
     }
 
-    /// A field that may be missing; `null` counts as missing.
+    /// An optional field; `null` counts as missing.
     pub fn get(&self, key: &str) -> Option<Value<'a>> {
         self.members.get(key).map(|raw| Value(raw)).filter(|value| value.0.get() != "null")
     }
 
-    /// The keys that are none of `known`.
-    pub fn others(&self, known: &[&str]) -> impl Iterator<Item = &str> {
+    /// The keys that are not in `known`.
+    pub fn unknown_keys(&self, known: &[&str]) -> impl Iterator<Item = &str> {
         self.members.keys().map(String::as_str).filter(move |key| !known.contains(key))
     }
 
-    /// What `read` makes of a field. `wanted` says what belongs there.
+    /// A required field, parsed by `read`. `expected` describes the accepted values in errors.
     ///
     /// # Errors
-    /// When the field is missing, or `read` can make nothing of it.
+    /// When the field is missing, or `read` returns `None`.
     pub fn read<T>(
         &self,
         key: &str,
-        wanted: impl fmt::Display,
+        expected: impl fmt::Display,
         read: impl FnOnce(Value<'a>) -> Option<T>,
     ) -> Result<T, JsonError> {
         let value = self.required(key)?;
-        read(value).ok_or_else(|| self.unfit(key, value, wanted))
+        read(value).ok_or_else(|| self.invalid_value(key, value, expected))
     }
 
-    /// A whole number.
+    /// A required whole number.
     ///
     /// # Errors
-    /// When it is missing, something else, or out of range.
+    /// When the field is missing, not a whole number, or out of range.
     pub fn number(&self, key: &str, range: RangeInclusive<u64>) -> Result<u64, JsonError> {
-        let wanted = format_args!("a whole number from {} to {}", range.start(), range.end());
-        self.read(key, wanted, |value| value.number().filter(|number| range.contains(number)))
+        let expected = format_args!("a whole number from {} to {}", range.start(), range.end());
+        self.read(key, expected, |value| value.number().filter(|number| range.contains(number)))
     }
 
-    /// A text of at most `max` bytes.
+    /// A required text of at most `max` bytes.
     ///
     /// # Errors
-    /// When it is missing, something else, or too long.
+    /// When the field is missing, not a text, or too long.
     pub fn text(&self, key: &str, max: usize) -> Result<String, JsonError> {
         self.read(key, format_args!("a text of at most {max} bytes"), |value| value.text(max))
     }
 
-    /// The object in a field.
+    /// A required object.
     ///
     /// # Errors
-    /// When it is missing, something else, or has a key twice.
+    /// When the field is missing, not an object, or an object with a duplicate key.
     pub fn object(&self, key: &str) -> Result<Object<'a>, JsonError> {
         let value = self.required(key)?;
         if !value.0.get().starts_with('{') {
-            return Err(self.unfit(key, value, "an object"));
+            return Err(self.invalid_value(key, value, "an object"));
         }
-        Object::with_prefix(value.0.get(), format!("{}.", self.name(key)))
+        Object::with_prefix(value.0.get(), format!("{}.", self.field_name(key)))
     }
 
-    /// Calls `each` with every element of the array in a field, and its place, until it fails.
+    /// Calls `each` with the index and value of every element of a required array, until `each`
+    /// fails.
     ///
     /// # Errors
-    /// When the field is missing or no array, or with what `each` fails with.
+    /// When the field is missing or not an array; else the error of `each`.
     pub fn each<E: From<JsonError>>(
         &self,
         key: &str,
         mut each: impl FnMut(usize, Value<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
         let value = self.required(key)?;
-        let mut elements = Elements { each: &mut each, problem: None };
+        let mut visitor = ElementsVisitor { each: &mut each, error: None };
         let parsed =
-            serde_json::Deserializer::from_str(value.0.get()).deserialize_seq(&mut elements);
-        match (elements.problem, parsed) {
-            (Some(problem), _) => Err(problem),
-            (None, Err(_)) => Err(self.unfit(key, value, "an array").into()),
+            serde_json::Deserializer::from_str(value.0.get()).deserialize_seq(&mut visitor);
+        match (visitor.error, parsed) {
+            (Some(error), _) => Err(error),
+            (None, Err(_)) => Err(self.invalid_value(key, value, "an array").into()),
             (None, Ok(())) => Ok(()),
         }
     }
 
     fn required(&self, key: &str) -> Result<Value<'a>, JsonError> {
-        let raw =
-            self.members.get(key).ok_or_else(|| JsonError::Missing { field: self.name(key) })?;
-        Ok(Value(raw))
+        let missing = || JsonError::Missing { field: self.field_name(key) };
+        Ok(Value(self.members.get(key).ok_or_else(missing)?))
     }
 
-    fn unfit(&self, key: &str, found: Value<'_>, wanted: impl fmt::Display) -> JsonError {
-        JsonError::Unfit {
-            field: self.name(key),
+    fn invalid_value(&self, key: &str, found: Value<'_>, expected: impl fmt::Display) -> JsonError {
+        JsonError::InvalidValue {
+            field: self.field_name(key),
             found: found.to_string(),
-            wanted: wanted.to_string(),
+            expected: expected.to_string(),
         }
     }
 
-    fn name(&self, key: &str) -> String {
+    fn field_name(&self, key: &str) -> String {
         format!("{}{}", self.prefix, excerpt(key))
     }
 }
 
 impl<'a> Value<'a> {
-    /// As a whole number that is not negative.
+    /// The value as a whole number that is not negative.
     pub fn number(self) -> Option<u64> {
         serde_json::from_str(self.0.get()).ok()
     }
 
-    /// As a text of at most `max` bytes.
+    /// The value as a text of at most `max` bytes.
     pub fn text(self, max: usize) -> Option<String> {
-        // An escape takes at most six bytes for each byte that it stands for.
+        // An escape has at most six bytes for each byte of the text.
         let fits = self.0.get().len() <= max.saturating_mul(6).saturating_add(2);
         let text: Option<String> = fits.then(|| serde_json::from_str(self.0.get()).ok()).flatten();
         text.filter(|text| text.len() <= max)
     }
 
-    /// As an object.
+    /// The value as an object.
     pub fn object(self) -> Option<Object<'a>> {
         Object::with_prefix(self.0.get(), String::new()).ok()
     }
 }
 
 impl fmt::Display for Value<'_> {
-    /// The beginning of it, fit to be shown.
+    /// The first 40 characters of the JSON text, printable.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LONGEST: usize = 40;
+        const MAX_SHOWN_CHARS: usize = 40;
         let text = self.0.get();
-        match text.char_indices().nth(LONGEST) {
+        match text.char_indices().nth(MAX_SHOWN_CHARS) {
             Some((end, _)) => write!(f, "{}…", excerpt(&text[..end])),
             None => f.write_str(&excerpt(text)),
         }
     }
 }
 
-/// Collects the members of an object. A problem of ours is kept beside the parser's own.
-struct Members<'p, 'a> {
+/// Collects the members of an object. `error` is our own error, which the parser's error type
+/// cannot carry.
+struct MembersVisitor<'p, 'a> {
     prefix: &'p str,
-    found: BTreeMap<String, &'a RawValue>,
-    problem: Option<JsonError>,
+    members: BTreeMap<String, &'a RawValue>,
+    error: Option<JsonError>,
 }
 
-impl<'a> Visitor<'a> for &mut Members<'_, 'a> {
+impl<'a> Visitor<'a> for &mut MembersVisitor<'_, 'a> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -223,27 +224,30 @@ impl<'a> Visitor<'a> for &mut Members<'_, 'a> {
     fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
         while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
             let field = || format!("{}{}", self.prefix, excerpt(&key));
-            if self.found.contains_key(&key) {
-                self.problem = Some(JsonError::Duplicate { field: field() });
-            } else if self.found.len() == MAX_MEMBERS {
-                self.problem = Some(JsonError::TooManyMembers);
+            if self.members.contains_key(&key) {
+                self.error = Some(JsonError::Duplicate { field: field() });
+            } else if self.members.len() == MAX_OBJECT_MEMBERS {
+                self.error = Some(JsonError::TooManyMembers);
             }
-            if self.problem.is_some() {
-                return Err(M::Error::custom("see the problem"));
+            if self.error.is_some() {
+                return Err(M::Error::custom("replaced by `error`"));
             }
-            self.found.insert(key, value);
+            self.members.insert(key, value);
         }
         Ok(())
     }
 }
 
-/// Hands on the elements of an array one by one.
-struct Elements<'f, F, E> {
+/// Passes the elements of an array to `each`, and keeps its error.
+struct ElementsVisitor<'f, F, E> {
     each: &'f mut F,
-    problem: Option<E>,
+    error: Option<E>,
 }
 
-impl<'a, E, F: FnMut(usize, Value<'a>) -> Result<(), E>> Visitor<'a> for &mut Elements<'_, F, E> {
+impl<'a, E, F> Visitor<'a> for &mut ElementsVisitor<'_, F, E>
+where
+    F: FnMut(usize, Value<'a>) -> Result<(), E>,
+{
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -251,22 +255,22 @@ impl<'a, E, F: FnMut(usize, Value<'a>) -> Result<(), E>> Visitor<'a> for &mut El
     }
 
     fn visit_seq<S: SeqAccess<'a>>(self, mut seq: S) -> Result<(), S::Error> {
-        let mut place = 0;
-        while let Some(value) = seq.next_element_seed(Unread)? {
-            if let Err(problem) = (self.each)(place, Value(value)) {
-                self.problem = Some(problem);
-                return Err(S::Error::custom("see the problem"));
+        let mut index = 0;
+        while let Some(value) = seq.next_element_seed(RawValueSeed)? {
+            if let Err(error) = (self.each)(index, Value(value)) {
+                self.error = Some(error);
+                return Err(S::Error::custom("replaced by `error`"));
             }
-            place += 1;
+            index += 1;
         }
         Ok(())
     }
 }
 
-/// A value as it is spelled.
-struct Unread;
+/// Deserializes a value as its unparsed JSON text.
+struct RawValueSeed;
 
-impl<'a> DeserializeSeed<'a> for Unread {
+impl<'a> DeserializeSeed<'a> for RawValueSeed {
     type Value = &'a RawValue;
 
     fn deserialize<D: serde::Deserializer<'a>>(
@@ -285,12 +289,12 @@ mod tests {
         Object::parse(text.as_bytes())
     }
 
-    fn problem(text: &str, read: impl Fn(&Object<'_>) -> Result<(), JsonError>) -> String {
+    fn error_of(text: &str, read: impl Fn(&Object<'_>) -> Result<(), JsonError>) -> String {
         object(text).and_then(|object| read(&object)).unwrap_err().to_string()
     }
 
     #[test]
-    fn fields_are_read_when_they_are_asked_for() {
+    fn fields_are_parsed_on_request() {
         let object =
             object(r#" {"a": 7, "b": "x\u00e9\t", "c": {"d": [1, "two", []]}, "e": null} "#)
                 .unwrap();
@@ -300,43 +304,43 @@ mod tests {
         let mut seen = Vec::new();
         let inner = object.object("c").unwrap();
         inner
-            .each::<JsonError>("d", |place, value| {
-                seen.push((place, value.number(), value.text(9)));
+            .each::<JsonError>("d", |index, value| {
+                seen.push((index, value.number(), value.text(9)));
                 Ok(())
             })
             .unwrap();
         assert_eq!(seen, [(0, Some(1), None), (1, None, Some("two".into())), (2, None, None)]);
-        assert_eq!(object.others(&["a", "b", "c"]).collect::<Vec<_>>(), ["e"]);
+        assert_eq!(object.unknown_keys(&["a", "b", "c"]).collect::<Vec<_>>(), ["e"]);
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_field_and_the_expected_value() {
         let port = |object: &Object<'_>| object.number("port", 1..=65_535).map(|_| ());
         let inner = |object: &Object<'_>| object.object("info")?.text("name", 3).map(|_| ());
-        assert_eq!(problem("{}", port), "`port` is missing");
+        assert_eq!(error_of("{}", port), "`port` is missing");
         for bad in
             ["0", "65536", "-3", "1.5", "1e3", "\"80\"", "null", "[]", "99999999999999999999"]
         {
             let text = format!("{{\"port\": {bad}}}");
-            let due = format!("`port` is {bad}, where a whole number from 1 to 65535 belongs");
-            assert_eq!(problem(&text, port), due);
+            let expected = format!("`port` is {bad}; expected a whole number from 1 to 65535");
+            assert_eq!(error_of(&text, port), expected);
         }
-        assert_eq!(problem(r#"{"port":1,"port":2}"#, port), "`port` is there twice");
+        assert_eq!(error_of(r#"{"port":1,"port":2}"#, port), "`port` appears twice");
         assert_eq!(
-            problem(r#"{"info":{"name":"a","na\u006de":"b"}}"#, inner),
-            "`info.name` is there twice"
+            error_of(r#"{"info":{"name":"a","na\u006de":"b"}}"#, inner),
+            "`info.name` appears twice"
         );
-        assert_eq!(problem(r#"{"info":{}}"#, inner), "`info.name` is missing");
-        assert_eq!(problem(r#"{"info":[]}"#, inner), "`info` is [], where an object belongs");
+        assert_eq!(error_of(r#"{"info":{}}"#, inner), "`info.name` is missing");
+        assert_eq!(error_of(r#"{"info":[]}"#, inner), "`info` is []; expected an object");
         assert_eq!(
-            problem(r#"{"info":{"name":"long"}}"#, inner),
-            "`info.name` is \"long\", where a text of at most 3 bytes belongs"
+            error_of(r#"{"info":{"name":"long"}}"#, inner),
+            "`info.name` is \"long\"; expected a text of at most 3 bytes"
         );
-        assert!(problem(r#"{"info":{"name":"\ud800"}}"#, inner).contains("info.name"));
+        assert!(error_of(r#"{"info":{"name":"\ud800"}}"#, inner).contains("info.name"));
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn documents_that_are_not_one_object_are_rejected() {
         for text in
             ["", "[]", "null", "{", "{}x", "{\"a\":}", "{'a':1}", "{\"a\":NaN}", "{\"a\":1,}"]
         {
@@ -347,12 +351,13 @@ mod tests {
             let members: Vec<_> = (0..count).map(|number| format!("\"{number}\":0")).collect();
             format!("{{{}}}", members.join(","))
         };
-        assert!(object(&members(MAX_MEMBERS)).is_ok());
-        assert_eq!(object(&members(MAX_MEMBERS + 1)).unwrap_err(), JsonError::TooManyMembers);
+        assert!(object(&members(MAX_OBJECT_MEMBERS)).is_ok());
+        let too_many = members(MAX_OBJECT_MEMBERS + 1);
+        assert_eq!(object(&too_many).unwrap_err(), JsonError::TooManyMembers);
     }
 
     #[test]
-    fn depth_takes_no_stack() {
+    fn deeply_nested_values_are_skipped_without_recursion() {
         let deep = format!("{{\"a\":{}{},\"b\":1}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
         let object = object(&deep).unwrap();
         assert_eq!(object.number("b", 0..=1), Ok(1));

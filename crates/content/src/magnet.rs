@@ -1,65 +1,67 @@
-//! Magnet links (BEP 9): a swarm's name, and hints where to find it.
+//! Magnet links (BEP 9): an info-hash, and hints on where to find the swarm. Nothing is resolved or
+//! contacted here.
 
 use std::{fmt, str::FromStr};
 
 use crate::{InfoHash, path::excerpt, percent, ticket::Address};
 
-/// The longest link that is read, in bytes.
+/// The longest accepted link, in bytes.
 pub const MAX_MAGNET: usize = 64 * 1024;
 
-/// What a magnet link says.
+/// The content of a magnet link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Magnet {
     /// The swarm (`xt=urn:btih:`).
     pub info_hash: InfoHash,
-    /// What the content is called (`dn`): only for people, not checked as a file name.
+    /// The display name (`dn`), not validated as a file name.
     pub name: Option<String>,
-    /// Tracker URLs (`tr`), each a tier of its own.
+    /// Tracker URLs (`tr`); each is a tier of its own.
     pub trackers: Vec<String>,
-    /// Peers (`x.pe`), each `HOST:PORT`, IPv6 addresses in brackets.
+    /// Peers (`x.pe`), each `HOST:PORT`; IPv6 addresses are in brackets.
     pub peers: Vec<String>,
     /// The content's length in bytes (`xl`).
     pub length: Option<u64>,
 }
 
-/// Why a text is no magnet link that can be used.
+/// Why a magnet link is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MagnetError {
-    /// It does not begin with `magnet:?`.
+    /// The text does not begin with `magnet:?`.
     #[error("not a magnet link: it does not begin with `magnet:?`")]
     NotMagnet,
-    /// Over [`MAX_MAGNET`] bytes.
-    #[error("a magnet link of {0} bytes; at most {MAX_MAGNET} are accepted")]
+    /// The link has more than [`MAX_MAGNET`] bytes.
+    #[error("the magnet link has {0} bytes; the limit is {MAX_MAGNET}")]
     TooLong(usize),
     /// There is no `xt=urn:btih:`.
     #[error("the magnet link has no `xt=urn:btih:HASH`")]
     NoHash,
-    /// It names the swarm in the way of BitTorrent v2 alone.
+    /// The link has a BitTorrent v2 hash and no v1 hash.
     #[error(
-        "the magnet link has only a BitTorrent v2 hash (`urn:btmh:`); one with `urn:btih:` is needed"
+        "the magnet link has only a BitTorrent v2 hash (`urn:btmh:`); a v1 hash (`urn:btih:`) is \
+         needed"
     )]
     V2Only,
-    /// The hash is none.
+    /// The hash is neither hexadecimal nor base 32.
     #[error(
         "`{0}` in the magnet link is not a hash: 40 hexadecimal digits, or 32 base-32 characters"
     )]
     Hash(String),
-    /// Two hashes that differ.
-    #[error("the magnet link names two swarms")]
+    /// The link has two different info-hashes.
+    #[error("the magnet link has two different hashes")]
     TwoHashes,
-    /// A `%` that is not followed by two hexadecimal digits, or bytes that are not UTF-8.
-    #[error("`{0}` in the magnet link is badly encoded")]
+    /// A `%` without two hexadecimal digits after it, or bytes that are not UTF-8.
+    #[error("`{0}` in the magnet link has an invalid encoding")]
     Encoding(String),
     /// A peer that is not `HOST:PORT`.
     #[error("`{0}` in the magnet link is not HOST:PORT")]
     Peer(String),
-    /// A length that is no number.
+    /// A length that is not a number.
     #[error("`{0}` in the magnet link is not a length")]
     Length(String),
 }
 
 impl Magnet {
-    /// A link with nothing but the swarm's name.
+    /// A link with an info-hash and no hints.
     pub fn new(info_hash: InfoHash) -> Self {
         Self { info_hash, name: None, trackers: Vec::new(), peers: Vec::new(), length: None }
     }
@@ -78,7 +80,7 @@ impl FromStr for Magnet {
         let mut magnet = Self::new(InfoHash([0; 20]));
         for parameter in query.split('&') {
             let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            // Several of a kind may be numbered: `tr.1`, `tr.2`.
+            // Repeated keys may be numbered: `tr.1`, `tr.2`.
             let key = key.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('.');
             match key {
                 "xt" => match topic(&decoded(value, value)?)? {
@@ -112,25 +114,25 @@ impl fmt::Display for Magnet {
         let mut link = format!("magnet:?xt=urn:btih:{}", self.info_hash);
         if let Some(name) = &self.name {
             link.push_str("&dn=");
-            percent::encode_into(&mut link, name.as_bytes(), b"");
+            link.extend(percent::encode(name.as_bytes(), percent::COMPONENT));
         }
         if let Some(length) = self.length {
             link.push_str(&format!("&xl={length}"));
         }
         for tracker in &self.trackers {
             link.push_str("&tr=");
-            percent::encode_into(&mut link, tracker.as_bytes(), b"");
+            link.extend(percent::encode(tracker.as_bytes(), percent::COMPONENT));
         }
         for peer in &self.peers {
-            // libtorrent does not decode this one.
+            // libtorrent does not decode `x.pe`.
             link.push_str("&x.pe=");
-            percent::encode_into(&mut link, peer.as_bytes(), b":[]");
+            link.extend(percent::encode(peer.as_bytes(), percent::HOST_AND_PORT));
         }
         f.write_str(&link)
     }
 }
 
-/// What an `xt` names.
+/// The exact topic (`xt`): which kind of hash it holds.
 enum Topic {
     V1(InfoHash),
     V2,
@@ -151,12 +153,12 @@ fn topic(urn: &str) -> Result<Topic, MagnetError> {
     }
 }
 
-/// `HOST:PORT` as [`Address`] writes it; the port must be there.
+/// `HOST:PORT` in the form of [`Address`]; the port is required.
 fn peer(text: &str) -> Result<String, MagnetError> {
-    let bad = || MagnetError::Peer(excerpt(text));
-    let address: Address = text.parse().map_err(|_| bad())?;
-    let port_named = text.ends_with(&format!(":{}", address.port)) && text != address.host;
-    if port_named { Ok(address.to_string()) } else { Err(bad()) }
+    let error = || MagnetError::Peer(excerpt(text));
+    let address: Address = text.parse().map_err(|_| error())?;
+    let has_port = text.ends_with(&format!(":{}", address.port)) && text != address.host;
+    if has_port { Ok(address.to_string()) } else { Err(error()) }
 }
 
 fn decoded(value: &str, original: &str) -> Result<String, MagnetError> {
@@ -173,10 +175,10 @@ mod tests {
     const HASH: &str = "c12fe1c06bba254a9dc9f519b335aa7c1367a88a";
 
     #[test]
-    fn all_that_it_can_say() {
+    fn every_known_parameter_is_parsed_and_written() {
         let text = format!(
-            "magnet:?xt=urn:btih:{HASH}&dn=a+b%20c&xl=77&tr=http%3A%2F%2Fh%2Fannounce&tr.2=udp%3A%2F%2Fx%3A1&x.pe=h:1\
-             &x.pe=[::1]:2&ws=ignored"
+            "magnet:?xt=urn:btih:{HASH}&dn=a+b%20c&xl=77&tr=http%3A%2F%2Fh%2Fannounce\
+             &tr.2=udp%3A%2F%2Fx%3A1&x.pe=h:1&x.pe=[::1]:2&ws=ignored"
         );
         let magnet: Magnet = text.parse().unwrap();
         assert_eq!(magnet.info_hash.to_string(), HASH);
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_the_hash() {
+    fn the_hash_is_parsed_in_every_spelling() {
         let hash: InfoHash = HASH.parse().unwrap();
         for text in [
             format!("magnet:?xt=urn:btih:{}", hash.to_base32().to_uppercase()),
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_part_that_is_wrong() {
         let with = |more: &str| format!("magnet:?xt=urn:btih:{HASH}&{more}").parse::<Magnet>();
         assert_eq!(with("x.pe=h"), Err(MagnetError::Peer("h".into())));
         assert_eq!(with("x.pe=::1"), Err(MagnetError::Peer("::1".into())));

@@ -1,29 +1,31 @@
-//! Names and relative paths from outside, made safe before anything touches a disk with them.
+//! Validation of file names and relative paths that come from a torrent or a peer, and escaping of
+//! untrusted text for terminals. No file is opened or created here.
 
 use std::{borrow::Cow, fmt, path::Path};
 
 /// The longest file name, in bytes (Linux' `NAME_MAX`).
 pub const MAX_NAME: usize = 255;
 
-/// The longest relative path, in bytes; it leaves room for the folder it is put into (`PATH_MAX` is
-/// 4,096).
+/// The longest relative path, in bytes. The rest of `PATH_MAX` (4,096) is for the folder that the
+/// path is joined to.
 pub const MAX_PATH: usize = 3072;
 
-/// A relative path that stays inside the folder it is joined to: at least one component, and each
-/// of them a clean name. Its `Display` is for people; [`SafePath::as_str`] is the path itself.
+/// A relative path that stays inside the folder it is joined to: one or more components, each of
+/// which passes [`clean_name`]. `Display` escapes unprintable characters; [`SafePath::as_str`] is
+/// the unchanged path.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SafePath(Box<str>);
 
-/// Why a name or a path is not accepted.
+/// Why a name or a path is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// No components, or an empty one.
-    #[error("it is empty, or part of it is")]
+    /// The path has no components, or an empty one.
+    #[error("it is empty or has an empty component")]
     Empty,
     /// A `.` or `..` component.
-    #[error("`.` and `..` are not names")]
-    Dots,
-    /// A `/` inside a component; an absolute path is such a one.
+    #[error("`.` and `..` are not file names")]
+    DotComponent,
+    /// A `/` inside a component.
     #[error("a name must not contain `/`")]
     Slash,
     /// A NUL byte.
@@ -32,18 +34,18 @@ pub enum PathError {
     /// Bytes that are not UTF-8.
     #[error("it is not UTF-8")]
     NotUtf8,
-    /// A component of over [`MAX_NAME`] bytes.
-    #[error("a name of {0} bytes; at most {MAX_NAME} are possible")]
+    /// A component of more than [`MAX_NAME`] bytes.
+    #[error("the name has {0} bytes; the limit is {MAX_NAME}")]
     NameTooLong(usize),
-    /// Over [`MAX_PATH`] bytes in all.
-    #[error("a path of {0} bytes; at most {MAX_PATH} are accepted")]
+    /// The path has more than [`MAX_PATH`] bytes.
+    #[error("the path has {0} bytes; the limit is {MAX_PATH}")]
     PathTooLong(usize),
 }
 
-/// Checks one file or folder name from outside.
+/// Validates one untrusted file or folder name and returns it as text.
 ///
 /// # Errors
-/// When it is no name that can be created, or would lead elsewhere.
+/// When no file can have that name, or the name would leave its folder.
 pub fn clean_name(bytes: &[u8]) -> Result<&str, PathError> {
     if bytes.is_empty() {
         return Err(PathError::Empty);
@@ -58,13 +60,13 @@ pub fn clean_name(bytes: &[u8]) -> Result<&str, PathError> {
         return Err(PathError::Slash);
     }
     if bytes == b"." || bytes == b".." {
-        return Err(PathError::Dots);
+        return Err(PathError::DotComponent);
     }
     std::str::from_utf8(bytes).map_err(|_| PathError::NotUtf8)
 }
 
-/// The text as a terminal may show it: control characters, and those that turn the direction of
-/// writing, are escaped.
+/// The text with control characters and bidirectional formatting characters escaped, so that it
+/// cannot change the state of a terminal.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unprintable) {
         return Cow::Borrowed(text);
@@ -76,18 +78,18 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The beginning of a text from outside, as an error may repeat it.
+/// The first 80 characters of an untrusted text, printable: for error messages.
 pub(crate) fn excerpt(text: &str) -> String {
-    const LONGEST: usize = 80;
-    let short: String = text.chars().take(LONGEST).collect();
+    const MAX_EXCERPT_CHARS: usize = 80;
+    let short: String = text.chars().take(MAX_EXCERPT_CHARS).collect();
     printable(&short).into_owned()
 }
 
 impl SafePath {
-    /// Joins components, each of them checked as [`clean_name`] does.
+    /// Joins components after validating each of them with [`clean_name`].
     ///
     /// # Errors
-    /// When a component is not accepted, there is none, or the whole is too long.
+    /// When a component is rejected, there are no components, or the path is too long.
     pub fn from_components<'a>(
         components: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, PathError> {
@@ -105,25 +107,25 @@ impl SafePath {
         if path.is_empty() { Err(PathError::Empty) } else { Ok(Self(path.into())) }
     }
 
-    /// Reads a path with `/` between its components.
+    /// Parses a path with `/` between its components.
     ///
     /// # Errors
-    /// As [`SafePath::from_components`]; a leading `/` makes an empty component.
+    /// As [`SafePath::from_components`]. A leading `/` counts as an empty component.
     pub fn parse(path: &str) -> Result<Self, PathError> {
         Self::from_components(path.split('/').map(str::as_bytes))
     }
 
-    /// The path, `/` between its components.
+    /// The path with `/` between its components.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The path, to be joined to a folder.
+    /// The path, ready to be joined to a folder.
     pub fn as_path(&self) -> &Path {
         Path::new(&*self.0)
     }
 
-    /// The names that the path is made of, outermost first.
+    /// The components of the path, outermost first.
     pub fn components(&self) -> impl Iterator<Item = &str> {
         self.0.split('/')
     }
@@ -157,15 +159,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_leads_elsewhere_is_refused() {
+    fn paths_that_leave_their_folder_are_rejected() {
         for (path, error) in [
             ("", PathError::Empty),
             ("/etc/passwd", PathError::Empty),
             ("a//b", PathError::Empty),
             ("a/", PathError::Empty),
-            ("..", PathError::Dots),
-            ("a/../../b", PathError::Dots),
-            ("./a", PathError::Dots),
+            ("..", PathError::DotComponent),
+            ("a/../../b", PathError::DotComponent),
+            ("./a", PathError::DotComponent),
             ("a\0b", PathError::Nul),
         ] {
             assert_eq!(SafePath::parse(path), Err(error), "{path:?}");
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_linux_allows_is_kept() {
+    fn names_that_linux_allows_are_kept_unchanged() {
         for path in [
             "a",
             "...",
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn terminals_are_spared() {
+    fn control_and_bidirectional_characters_are_escaped() {
         assert_eq!(printable("plain ü"), "plain ü");
         assert_eq!(SafePath::parse("a\x1b[31m\n").unwrap().to_string(), "a\\u{1b}[31m\\n");
         assert_eq!(printable("exe.\u{202e}txt"), "exe.\\u{202e}txt");

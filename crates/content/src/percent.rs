@@ -1,38 +1,41 @@
-//! Percent-encoding (RFC 3986) of bytes in URLs: magnet links and announces carry hashes and names
-//! in it.
+//! Percent-encoding (RFC 3986) of hashes and names in URLs, magnet links and announces.
+//!
+//! Encoding is the `percent-encoding` crate's. Decoding is not: that crate keeps a `%` without two
+//! hexadecimal digits after it as it is, and a damaged info-hash or link must be rejected instead.
+//! What the encoded bytes mean is not known here.
 
-/// Appends `bytes` to `out`: letters, digits and `-._~` as they are, and so the ASCII characters in
-/// `keep`; all else as `%XX`.
-pub fn encode_into(out: &mut String, bytes: &[u8], keep: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric()
-            || b"-._~".contains(&byte)
-            || (byte.is_ascii() && keep.contains(&byte))
-        {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            out.push(char::from(DIGITS[usize::from(byte & 15)]));
-        }
-    }
+use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, percent_encode};
+
+pub use percent_encoding::AsciiSet;
+
+/// Encodes everything except the unreserved characters: letters, digits and `-._~`. For one
+/// component of a URL, such as a file name or a query value.
+pub const COMPONENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// As [`COMPONENT`], but keeps the `:`, `[` and `]` of a `HOST:PORT`.
+pub const HOST_AND_PORT: &AsciiSet = &COMPONENT.remove(b':').remove(b'[').remove(b']');
+
+/// The encoded form of `bytes`: every byte in `encoded` and every byte beyond ASCII is `%XX`. Print
+/// the result, or extend a `String` with it.
+pub fn encode<'a>(bytes: &'a [u8], encoded: &'static AsciiSet) -> PercentEncode<'a> {
+    percent_encode(bytes, encoded)
 }
 
-/// The bytes that `text` stands for; `None` when a `%` is not followed by two hexadecimal digits.
+/// The bytes that `text` encodes; `None` when a `%` is not followed by two hexadecimal digits.
 pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len());
+    let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.iter();
     while let Some(&byte) = rest.next() {
         if byte != b'%' {
-            out.push(byte);
+            decoded.push(byte);
             continue;
         }
         let mut digit = || rest.next().and_then(|&digit| char::from(digit).to_digit(16));
         let (high, low) = (digit()?, digit()?);
-        out.push((high * 16 + low) as u8);
+        decoded.push((high * 16 + low) as u8);
     }
-    Some(out)
+    Some(decoded)
 }
 
 #[cfg(test)]
@@ -40,18 +43,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_goes_and_comes() {
+    fn every_byte_round_trips() {
         let bytes: Vec<u8> = (0..=255).collect();
-        let mut text = String::new();
-        encode_into(&mut text, &bytes, b":/");
-        assert!(
-            text.is_ascii() && text.contains(":") && text.contains("%00") && text.contains("%FF")
-        );
-        assert_eq!(decode(text.as_bytes()), Some(bytes));
+        for encoded in [COMPONENT, HOST_AND_PORT] {
+            let text = encode(&bytes, encoded).to_string();
+            assert!(text.is_ascii() && text.contains("%00") && text.contains("%FF"), "{text}");
+            assert_eq!(text.contains(":"), encoded == HOST_AND_PORT);
+            assert!(text.contains("-.") && text.contains("%2F0") && text.contains("~"), "{text}");
+            assert_eq!(decode(text.as_bytes()), Some(bytes.clone()));
+        }
     }
 
     #[test]
-    fn half_an_escape_is_refused() {
+    fn an_incomplete_escape_is_rejected() {
         assert_eq!(decode(b"a%2"), None);
         assert_eq!(decode(b"%"), None);
         assert_eq!(decode(b"%zz"), None);

@@ -1,50 +1,51 @@
-//! The line that `send` prints and `get` takes: where the origin is, and what to ask it for.
+//! Tickets, the line that `sow send` prints and `sow get` takes: `HOST:PORT/HASH`, the origin's
+//! address and the info-hash. An IPv6 address is in brackets.
 //!
-//! `HOST:PORT/HASH`; IPv6 addresses stand in brackets. Names are not looked up here.
+//! Host names are not resolved here.
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use crate::{InfoHash, path::excerpt};
 
-/// The port that is meant when none is named.
+/// The port of an address without one.
 pub const DEFAULT_PORT: u16 = 52000;
 
 /// The longest host name, in bytes (RFC 1035).
 const MAX_HOST: usize = 253;
 
-/// A host and a port.
+/// A host name or IP address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
-    /// A name, an IPv4 address, or an IPv6 address without its brackets.
+    /// A host name, an IPv4 address, or an IPv6 address without brackets.
     pub host: String,
     /// The port, never 0.
     pub port: u16,
 }
 
-/// Where content is, and which.
+/// The address of an origin and the swarm to join there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ticket {
     /// The origin's host, as in [`Address::host`].
     pub host: String,
     /// The origin's port, never 0.
     pub port: u16,
-    /// The swarm's name.
+    /// The swarm.
     pub info_hash: InfoHash,
 }
 
-/// Why a text is no address or no ticket.
+/// Why a text is not an address or not a ticket.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
-    /// No host, or one with characters that no host has.
+    /// The host is missing or has characters that no host name has.
     #[error("`{0}` is not a host name or an IP address")]
     Host(String),
-    /// A port that is none.
+    /// The port is not a number from 1 to 65535.
     #[error("`{0}` is not a port; a port is a number from 1 to 65535")]
     Port(String),
-    /// There is no `/`, so that there is no hash.
+    /// There is no `/`, and so no hash.
     #[error("`{0}` has no `/HASH` at its end")]
     NoHash(String),
-    /// What follows the `/` is no info-hash.
+    /// The text after the `/` is not an info-hash.
     #[error("`{0}` is not a hash: 32 base-32 characters, or 40 hexadecimal digits")]
     Hash(String),
 }
@@ -57,10 +58,10 @@ impl Ticket {
 }
 
 impl Address {
-    /// Reads `HOST[:PORT]` where another port than [`DEFAULT_PORT`] is meant when none is named.
+    /// Parses `HOST[:PORT]`; the port defaults to `default_port`.
     ///
     /// # Errors
-    /// When there is no host, or the port is none.
+    /// When the host or the port is not valid.
     pub fn parse_or(text: &str, default_port: u16) -> Result<Self, TicketError> {
         let (host, port) = split_port(text)?;
         let port = match port {
@@ -76,8 +77,8 @@ impl Address {
 impl FromStr for Address {
     type Err = TicketError;
 
-    /// Reads `HOST[:PORT]`; without a port, [`DEFAULT_PORT`] is meant. An IPv6 address needs
-    /// brackets to have a port.
+    /// Parses `HOST[:PORT]`; the port defaults to [`DEFAULT_PORT`]. An IPv6 address needs brackets
+    /// when a port follows.
     fn from_str(text: &str) -> Result<Self, TicketError> {
         Self::parse_or(text, DEFAULT_PORT)
     }
@@ -95,7 +96,7 @@ impl fmt::Display for Address {
 impl FromStr for Ticket {
     type Err = TicketError;
 
-    /// Reads `HOST[:PORT]/HASH`, the hash in base 32 or hexadecimal.
+    /// Parses `HOST[:PORT]/HASH`, with the hash in base 32 or hexadecimal.
     fn from_str(text: &str) -> Result<Self, TicketError> {
         let (address, hash) =
             text.split_once('/').ok_or_else(|| TicketError::NoHash(excerpt(text)))?;
@@ -111,7 +112,7 @@ impl fmt::Display for Ticket {
     }
 }
 
-/// The host without brackets, and what follows its colon.
+/// The host without brackets, and the text after its colon.
 fn split_port(text: &str) -> Result<(&str, Option<&str>), TicketError> {
     let bad_host = || TicketError::Host(excerpt(text));
     if is_ipv6(text) {
@@ -130,26 +131,29 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), TicketError> {
         Some((host, port)) => (host, Some(port)),
         None => (text, None),
     };
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    if host.is_empty() || host.len() > MAX_HOST || !host.chars().all(fits) || host.starts_with('-')
+    let is_host_char = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if host.is_empty()
+        || host.len() > MAX_HOST
+        || !host.chars().all(is_host_char)
+        || host.starts_with('-')
     {
         return Err(bad_host());
     }
     Ok((host, port))
 }
 
-/// An IPv6 address, perhaps with a zone (`fe80::1%eth0`).
+/// Whether a text is an IPv6 address, with or without a zone (`fe80::1%eth0`).
 fn is_ipv6(text: &str) -> bool {
     let (address, zone) = text.split_once('%').unwrap_or((text, "0"));
-    let zone_fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let is_zone_char = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     address.parse::<Ipv6Addr>().is_ok()
         && (1..=15).contains(&zone.len())
-        && zone.chars().all(zone_fits)
+        && zone.chars().all(is_zone_char)
 }
 
 fn port_number(digits: &str) -> Option<u16> {
-    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse().ok().filter(|&port| plain && port != 0)
+    let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|&port| only_digits && port != 0)
 }
 
 #[cfg(test)]
@@ -157,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
+    fn addresses_are_parsed_with_and_without_a_port() {
         for (text, host, port) in [
             ("10.0.0.1", "10.0.0.1", 52000),
             ("10.0.0.1:81", "10.0.0.1", 81),
@@ -173,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_part_that_is_wrong() {
         let error = |text: &str| text.parse::<Address>().unwrap_err().to_string();
         assert_eq!(error(""), "`` is not a host name or an IP address");
         assert_eq!(error("a b"), "`a b` is not a host name or an IP address");
@@ -190,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn tickets_go_and_come() {
+    fn tickets_round_trip() {
         let info_hash = InfoHash(std::array::from_fn(|at| at as u8 * 11));
         for host in ["10.0.0.1", "origin", "2001:db8::7"] {
             let ticket = Ticket { host: host.into(), port: 52001, info_hash };

@@ -1,4 +1,4 @@
-//! Bencoding against an independent decoder (`bendy`), and its own encoder.
+//! Bencoding compared with an independent decoder (`bendy`) and with its own encoder.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use bendy::{decoding::Decoder, state_tracker::Token};
 use proptest::{collection::vec, prelude::*};
 use sow_content::bencode::{BencodeError, Limits, Reader, Value, decode, decode_prefix};
 
-/// A value that owns its strings, to generate.
+/// A generated value; unlike [`Value`], it owns its strings.
 #[derive(Debug, Clone)]
 enum Tree {
     Int(i64),
@@ -42,12 +42,12 @@ fn trees() -> impl Strategy<Value = Tree> {
     })
 }
 
-/// Mostly the characters that bencoding is made of, so that random texts come close to it.
+/// Mostly the characters of bencoding, so that random bytes are often nearly valid.
 fn bytes_like_bencode() -> impl Strategy<Value = Vec<u8>> {
     vec(prop_oneof![proptest::sample::select(b"ilde0123456789:-".to_vec()), any::<u8>()], 0..40)
 }
 
-/// What `bendy` makes of bytes: `None` when it refuses them, or an integer does not fit 64 bits.
+/// The value that `bendy` decodes; `None` when it fails, or an integer does not fit in 64 bits.
 fn oracle(bytes: &[u8]) -> Option<Value<'_>> {
     let decoder = Decoder::new(bytes).with_max_depth(Limits::STRICT.depth);
     let tokens = decoder.tokens().collect::<Result<Vec<_>, _>>().ok()?;
@@ -85,7 +85,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn every_tree_goes_and_comes(tree in trees(), tail in vec(any::<u8>(), 0..5)) {
+    fn every_tree_round_trips(tree in trees(), tail in vec(any::<u8>(), 0..5)) {
         let value = tree.value();
         let mut bytes = value.encode();
         prop_assert_eq!(decode(&bytes, Limits::STRICT), Ok(value.clone()));
@@ -96,104 +96,107 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_tree_is_judged_as_the_oracle_does(
-        tree in trees(), at in any::<prop::sample::Index>(), byte in bytes_like_bencode(), gone in 0usize..3,
+    fn a_damaged_tree_decodes_as_with_the_oracle(
+        tree in trees(), at in any::<prop::sample::Index>(), inserted in bytes_like_bencode(),
+        removed in 0usize..3,
     ) {
         let mut bytes = tree.value().encode();
         let at = at.index(bytes.len());
-        bytes.splice(at..(at + gone).min(bytes.len()), byte.into_iter().take(2));
+        bytes.splice(at..(at + removed).min(bytes.len()), inserted.into_iter().take(2));
         prop_assert_eq!(decode(&bytes, Limits::STRICT).ok(), oracle(&bytes));
     }
 
     #[test]
-    fn random_bytes_are_judged_as_the_oracle_does(bytes in bytes_like_bencode()) {
+    fn random_bytes_decode_as_with_the_oracle(bytes in bytes_like_bencode()) {
         prop_assert_eq!(decode(&bytes, Limits::STRICT).ok(), oracle(&bytes));
     }
 
     #[test]
-    fn a_tree_cut_short_is_called_so(tree in trees(), at in any::<prop::sample::Index>()) {
+    fn a_truncated_tree_is_reported_as_truncated(
+        tree in trees(), at in any::<prop::sample::Index>(),
+    ) {
         let bytes = tree.value().encode();
         let at = at.index(bytes.len());
         let error = decode(&bytes[..at], Limits::STRICT).unwrap_err();
-        prop_assert!(error.to_string().starts_with("cut short"), "{}", error);
+        prop_assert!(error.to_string().starts_with("truncated"), "{}", error);
     }
 
     #[test]
-    fn order_may_be_forgiven_but_not_repetition(
+    fn unsorted_keys_may_be_accepted_and_duplicate_keys_never(
         mut keys in vec(vec(any::<u8>(), 0..3), 2..20).prop_shuffle(), sort in any::<bool>(),
     ) {
         if sort {
             keys.sort();
         }
-        let body: Vec<u8> = keys.iter().flat_map(|key| [Value::Bytes(key).encode(), b"de".to_vec()].concat()).collect();
+        let entry = |key: &Vec<u8>| [Value::Bytes(key).encode(), b"de".to_vec()].concat();
+        let body: Vec<u8> = keys.iter().flat_map(entry).collect();
         let bytes = [b"d", &body[..], b"e"].concat();
-        let distinct: BTreeMap<_, _> = keys.iter().map(|key| (&key[..], Value::Dict(vec![]))).collect();
-        let want = (distinct.len() == keys.len()).then(|| Value::Dict(distinct.into_iter().collect()));
+        let distinct: BTreeMap<_, _> =
+            keys.iter().map(|key| (&key[..], Value::Dict(vec![]))).collect();
+        let want =
+            (distinct.len() == keys.len()).then(|| Value::Dict(distinct.into_iter().collect()));
         prop_assert_eq!(decode(&bytes, Limits::SMALL).ok(), want);
     }
 }
 
 #[test]
-fn each_fault_is_told_apart_and_placed() {
-    let fault = |bytes: &[u8]| decode(bytes, Limits::STRICT).unwrap_err();
-    assert_eq!(fault(b""), BencodeError::Truncated { at: 0 });
-    assert_eq!(fault(b"li1e"), BencodeError::Truncated { at: 4 });
-    assert_eq!(fault(b"i12"), BencodeError::Truncated { at: 3 });
-    assert_eq!(fault(b"l5:abce"), BencodeError::StringPastEnd { at: 1, claimed: 5, left: 4 });
+fn each_error_has_its_own_variant_and_position() {
+    let error_of = |bytes: &[u8]| decode(bytes, Limits::STRICT).unwrap_err();
+    assert_eq!(error_of(b""), BencodeError::Truncated { at: 0 });
+    assert_eq!(error_of(b"li1e"), BencodeError::Truncated { at: 4 });
+    assert_eq!(error_of(b"i12"), BencodeError::Truncated { at: 3 });
+    assert_eq!(error_of(b"l5:abce"), BencodeError::StringPastEnd { at: 1, claimed: 5, left: 4 });
     assert_eq!(
-        fault(b"9999999999999999999:"),
+        error_of(b"9999999999999999999:"),
         BencodeError::StringPastEnd { at: 0, claimed: 9_999_999_999_999_999_999, left: 0 }
     );
-    assert_eq!(fault(b"99999999999999999999:"), BencodeError::BadLength { at: 0 });
-    assert_eq!(fault(b"l01:xe"), BencodeError::BadLength { at: 1 });
-    assert_eq!(fault(b"1x"), BencodeError::BadLength { at: 0 });
+    assert_eq!(error_of(b"99999999999999999999:"), BencodeError::BadLength { at: 0 });
+    assert_eq!(error_of(b"l01:xe"), BencodeError::BadLength { at: 1 });
+    assert_eq!(error_of(b"1x"), BencodeError::BadLength { at: 0 });
     for bad in [&b"ie"[..], b"i-e", b"i-0e", b"i00e", b"i01e", b"i+1e", b"i1.5e", b"i 1e", b"i--1e"]
     {
-        assert_eq!(fault(bad), BencodeError::BadInteger { at: 0 }, "{}", bad.escape_ascii());
+        assert_eq!(error_of(bad), BencodeError::BadInteger { at: 0 }, "{}", bad.escape_ascii());
     }
-    assert_eq!(fault(b"i9223372036854775808e"), BencodeError::IntegerRange { at: 0 });
+    assert_eq!(error_of(b"i9223372036854775808e"), BencodeError::IntegerRange { at: 0 });
     assert_eq!(decode(b"i-9223372036854775808e", Limits::STRICT), Ok(Value::Int(i64::MIN)));
-    assert_eq!(fault(b"e"), BencodeError::Unexpected { at: 0, byte: b'e' });
-    assert_eq!(fault(b"lxe"), BencodeError::Unexpected { at: 1, byte: b'x' });
-    assert_eq!(fault(b"d1:ae"), BencodeError::Unexpected { at: 4, byte: b'e' });
-    assert_eq!(fault(b"di1ei2ee"), BencodeError::WrongKind { at: 1, want: "a dictionary key" });
-    assert_eq!(fault(b"d1:b0:1:a0:e"), BencodeError::KeyOrder { at: 6 });
-    assert_eq!(fault(b"d1:a0:1:a0:e"), BencodeError::DuplicateKey { at: 0 });
+    assert_eq!(error_of(b"e"), BencodeError::Unexpected { at: 0, byte: b'e' });
+    assert_eq!(error_of(b"lxe"), BencodeError::Unexpected { at: 1, byte: b'x' });
+    assert_eq!(error_of(b"d1:ae"), BencodeError::Unexpected { at: 4, byte: b'e' });
+    assert_eq!(error_of(b"di1ei2ee"), BencodeError::WrongKind { at: 1, want: "a dictionary key" });
+    assert_eq!(error_of(b"d1:b0:1:a0:e"), BencodeError::KeyOrder { at: 6 });
+    assert_eq!(error_of(b"d1:a0:1:a0:e"), BencodeError::DuplicateKey { at: 0 });
     assert_eq!(
         decode(b"ld1:a0:1:b0:1:a0:ee", Limits::SMALL),
         Err(BencodeError::DuplicateKey { at: 1 })
     );
-    assert_eq!(fault(b"i1ei2e"), BencodeError::Trailing { at: 3 });
+    assert_eq!(error_of(b"i1ei2e"), BencodeError::Trailing { at: 3 });
 }
 
 #[test]
-fn depth_and_number_are_bounded() {
+fn depth_and_number_of_values_are_bounded() {
     let nested = |levels: usize| [vec![b'l'; levels], vec![b'e'; levels]].concat();
     assert!(decode(&nested(32), Limits::STRICT).is_ok());
     assert_eq!(
         decode(&nested(33), Limits::STRICT),
         Err(BencodeError::TooDeep { at: 32, limit: 32 })
     );
-    let endless = vec![b'd'; 1 << 20];
-    assert!(decode(&endless, Limits::LARGE).is_err());
-    let endless = b"d1:a".repeat(1 << 18);
+    let deep = vec![b'd'; 1 << 20];
+    assert!(decode(&deep, Limits::LARGE).is_err());
+    let deep = b"d1:a".repeat(1 << 18);
+    assert_eq!(decode(&deep, Limits::LARGE), Err(BencodeError::TooDeep { at: 32 * 4, limit: 32 }));
     assert_eq!(
-        decode(&endless, Limits::LARGE),
-        Err(BencodeError::TooDeep { at: 32 * 4, limit: 32 })
-    );
-    assert_eq!(
-        Reader::new(&endless, Limits::LARGE).skip(),
+        Reader::new(&deep, Limits::LARGE).skip(),
         Err(BencodeError::TooDeep { at: 32 * 4, limit: 32 })
     );
 
-    let row = |items: usize| [&b"l"[..], &b"0:".repeat(items), b"e"].concat();
-    assert!(decode(&row(4095), Limits::SMALL).is_ok());
+    let list = |items: usize| [&b"l"[..], &b"0:".repeat(items), b"e"].concat();
+    assert!(decode(&list(4095), Limits::SMALL).is_ok());
     assert_eq!(
-        decode(&row(4096), Limits::SMALL),
+        decode(&list(4096), Limits::SMALL),
         Err(BencodeError::TooMany { at: 1 + 2 * 4095, limit: 4096 })
     );
-    assert!(Reader::new(&row(4095), Limits::SMALL).skip().is_ok());
-    assert!(Reader::new(&row(4096), Limits::SMALL).skip().is_err());
+    assert!(Reader::new(&list(4095), Limits::SMALL).skip().is_ok());
+    assert!(Reader::new(&list(4096), Limits::SMALL).skip().is_err());
 }
 
 #[test]

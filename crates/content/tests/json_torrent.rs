@@ -1,5 +1,5 @@
-//! Document 2's metainfo: what is written reads back the same in both forms, and no bytes make the
-//! reader fail otherwise than with an error.
+//! Metainfo of the `json-torrent` protocol: both forms of hashes round trip, and no bytes make the
+//! decoder panic.
 
 use proptest::{collection::vec, prelude::*};
 use sow_content::{
@@ -11,7 +11,7 @@ fn forms() -> impl Strategy<Value = HashForm> {
     prop_oneof![Just(HashForm::Python), Just(HashForm::Hex)]
 }
 
-/// Digests in which what `repr` escapes is frequent.
+/// Digests with many of the bytes that `repr` escapes.
 fn digests() -> impl Strategy<Value = [u8; 20]> {
     let byte = prop_oneof![any::<u8>(), prop::sample::select(b"'\"\\\t\n\r\0\x7f".to_vec())];
     prop::array::uniform20(byte)
@@ -38,19 +38,19 @@ fn torrents() -> impl Strategy<Value = JsonTorrent> {
 
 proptest! {
     #[test]
-    fn a_torrent_goes_and_comes(torrent in torrents(), form in forms()) {
+    fn every_torrent_round_trips(torrent in torrents(), form in forms()) {
         let bytes = torrent.encode(form);
         prop_assert!(bytes.is_ascii());
         prop_assert_eq!(JsonTorrent::decode(&bytes), Ok(torrent));
     }
 
     #[test]
-    fn every_digest_goes_and_comes(digest in digests(), form in forms()) {
+    fn every_digest_round_trips(digest in digests(), form in forms()) {
         prop_assert_eq!(read_digest(&write_digest(&digest, form)), Some(digest));
     }
 
     #[test]
-    fn a_changed_torrent_is_another_or_an_error(
+    fn a_damaged_torrent_is_rejected_or_consistent(
         torrent in torrents(), form in forms(), at: prop::sample::Index, byte: u8,
     ) {
         let mut bytes = torrent.encode(form);

@@ -1,4 +1,5 @@
-//! Magnet links and tickets: what is written reads the same, and nothing that is read panics.
+//! Magnet links and tickets: what is written parses back the same, and no text makes a parser
+//! panic.
 
 use std::net::Ipv6Addr;
 
@@ -38,35 +39,37 @@ fn magnets() -> impl Strategy<Value = Magnet> {
 
 proptest! {
     #[test]
-    fn a_magnet_goes_and_comes(magnet in magnets()) {
+    fn every_magnet_round_trips(magnet in magnets()) {
         let text = magnet.to_string();
         prop_assert!(text.is_ascii() && !text.contains(' '));
         prop_assert_eq!(text.parse(), Ok(magnet));
     }
 
     #[test]
-    fn a_damaged_magnet_is_refused_or_consistent(
-        magnet in magnets(), at in any::<prop::sample::Index>(), with in "[%&=.:a-z0-9\u{fc}]{0,3}",
+    fn a_damaged_magnet_is_rejected_or_consistent(
+        magnet in magnets(), at in any::<prop::sample::Index>(),
+        replacement in "[%&=.:a-z0-9\u{fc}]{0,3}",
     ) {
         let mut text = magnet.to_string();
         let at = at.index(text.len());
-        text.replace_range(at..at + 1, &with);
+        text.replace_range(at..at + 1, &replacement);
         if let Ok(read) = text.parse::<Magnet>() {
             prop_assert_eq!(read.to_string().parse(), Ok(read));
         }
     }
 
     #[test]
-    fn a_ticket_goes_and_comes(address in addresses(), hash in uniform20(any::<u8>())) {
+    fn every_ticket_round_trips(address in addresses(), hash in uniform20(any::<u8>())) {
         let Address { host, port } = address.clone();
         let ticket = Ticket { host, port, info_hash: InfoHash(hash) };
         prop_assert_eq!(address.to_string().parse(), Ok(address));
-        prop_assert_eq!(format!("{}/{}", ticket.address(), ticket.info_hash).parse(), Ok(ticket.clone()));
+        let hexadecimal = format!("{}/{}", ticket.address(), ticket.info_hash);
+        prop_assert_eq!(hexadecimal.parse(), Ok(ticket.clone()));
         prop_assert_eq!(ticket.to_string().parse(), Ok(ticket));
     }
 
     #[test]
-    fn any_text_is_refused_or_consistent(text in r"[\[\]a-f0-9:%./-]{0,30}") {
+    fn any_text_is_rejected_or_consistent(text in r"[\[\]a-f0-9:%./-]{0,30}") {
         if let Ok(address) = text.parse::<Address>() {
             prop_assert!(address.port != 0 && !address.host.is_empty());
             prop_assert_eq!(address.to_string().parse(), Ok(address));

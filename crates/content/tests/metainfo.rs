@@ -1,5 +1,5 @@
-//! Torrents: what is encoded decodes to the same, and each way to be malformed has an error that
-//! names it.
+//! Torrents: what is encoded decodes to the same, and each kind of malformed torrent has an error
+//! that names the field.
 
 use proptest::{collection::vec, prelude::*};
 use sow_content::{
@@ -13,7 +13,7 @@ fn names() -> impl Strategy<Value = String> {
         .prop_filter("not a name", |name| name != "." && name != "..")
 }
 
-/// Distinct paths none of which lies inside another: all of them directly in one of a few folders.
+/// Distinct paths, none of which lies inside another: each is directly in one of a few folders.
 fn entries() -> impl Strategy<Value = Vec<FileEntry>> {
     let folders = vec(names().prop_map(|name| format!("{name}+")), 1..4);
     let files = vec((names(), any::<prop::sample::Index>(), 0u64..100_000, any::<bool>()), 1..20);
@@ -57,7 +57,7 @@ fn metainfos() -> impl Strategy<Value = Metainfo> {
 
 proptest! {
     #[test]
-    fn a_torrent_goes_and_comes(metainfo in metainfos()) {
+    fn every_torrent_round_trips(metainfo in metainfos()) {
         let bytes = metainfo.encode();
         let read = Metainfo::decode(&bytes);
         prop_assert_eq!(read.as_ref(), Ok(&metainfo));
@@ -69,7 +69,7 @@ proptest! {
     }
 
     #[test]
-    fn files_lie_one_after_the_other(info in infos()) {
+    fn files_follow_each_other_in_the_content(info in infos()) {
         let mut end = 0;
         for span in info.file_spans() {
             prop_assert_eq!(span.offset, end);
@@ -79,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_torrent_is_refused_or_consistent(
+    fn a_damaged_torrent_is_rejected_or_consistent(
         metainfo in metainfos(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
     ) {
         let mut bytes = metainfo.encode();
@@ -92,20 +92,22 @@ proptest! {
     }
 
     #[test]
-    fn a_torrent_cut_short_is_called_so(metainfo in metainfos(), at in any::<prop::sample::Index>()) {
+    fn a_truncated_torrent_is_reported_as_truncated(
+        metainfo in metainfos(), at in any::<prop::sample::Index>(),
+    ) {
         let bytes = metainfo.encode();
         let error = Metainfo::decode(&bytes[..at.index(bytes.len())]).unwrap_err();
-        prop_assert!(error.to_string().contains("cut short"), "{}", error);
+        prop_assert!(error.to_string().contains("truncated"), "{}", error);
     }
 }
 
-/// An info dictionary of a few fields, in the order given.
+/// An info dictionary of the given fields, in the given order.
 fn info(fields: &[(&str, Value<'_>)]) -> Vec<u8> {
     let dict = fields.iter().map(|(key, value)| (key.as_bytes(), value.clone())).collect();
     Value::Dict(dict).encode()
 }
 
-/// A sound info dictionary of one file, with some fields replaced, added or (`None`) taken away.
+/// A valid info dictionary of one file, with some fields replaced, added or (`None`) removed.
 fn single<'a>(changes: &[(&'a str, Option<Value<'a>>)]) -> Vec<u8> {
     let mut fields = vec![
         ("length", Value::Int(40_000)),
@@ -120,7 +122,7 @@ fn single<'a>(changes: &[(&'a str, Option<Value<'a>>)]) -> Vec<u8> {
     info(&fields)
 }
 
-/// A sound info dictionary of a folder, with files of 10 bytes.
+/// An info dictionary of a folder with files of 10 bytes; valid when the paths are.
 fn folder(paths: &[&[&str]]) -> Vec<u8> {
     let files = paths.iter().map(|path| {
         let path = path.iter().map(|name| Value::Bytes(name.as_bytes())).collect();
@@ -140,13 +142,13 @@ fn error_of(info: &[u8]) -> String {
 }
 
 #[test]
-fn the_sound_ones_are_sound() {
+fn the_unchanged_dictionaries_are_valid() {
     assert!(Info::decode(&single(&[])).is_ok());
     assert!(Info::decode(&folder(&[&["a"], &["b", "c"], &["b", "d"], &["b.x"]])).is_ok());
 }
 
 #[test]
-fn empty_content_and_one_byte() {
+fn empty_content_and_content_of_one_byte_are_accepted() {
     let empty = single(&[("length", Some(Value::Int(0))), ("pieces", Some(Value::Bytes(b"")))]);
     let empty = Info::decode(&empty).unwrap();
     assert_eq!((empty.geometry.pieces(), empty.file_spans().count()), (0, 1));
@@ -155,7 +157,7 @@ fn empty_content_and_one_byte() {
 }
 
 #[test]
-fn a_torrent_cut_at_any_byte() {
+fn a_torrent_truncated_at_any_byte_is_reported_with_its_field() {
     let metainfo = Metainfo {
         trackers: vec![vec!["http://t/announce".into()], vec!["udp://u:1".into()]],
         ..Metainfo::from_info_bytes(folder(&[&["a", "b"], &["c"]]).into()).unwrap()
@@ -163,35 +165,33 @@ fn a_torrent_cut_at_any_byte() {
     let bytes = metainfo.encode();
     for length in 0..bytes.len() {
         let error = Metainfo::decode(&bytes[..length]).unwrap_err().to_string();
-        assert!(error.contains("cut short"), "at {length}: {error}");
+        assert!(error.contains("truncated"), "at {length}: {error}");
     }
     assert_eq!(
         Metainfo::decode(&bytes[..20]).unwrap_err().to_string(),
-        "`announce`: cut short: the string at byte 11 has a length of 17, but 6 bytes are left"
+        "`announce`: truncated: the string at byte 11 has a length of 17, but 6 bytes are left"
     );
     let in_info = bytes.windows(6).position(|window| window == b"4:path").unwrap() + 10;
     assert!(
         Metainfo::decode(&bytes[..in_info])
             .unwrap_err()
             .to_string()
-            .starts_with("`info.files[0].path`: cut short")
+            .starts_with("`info.files[0].path`: truncated")
     );
     let mut longer = bytes;
     longer.push(b'\n');
-    assert!(
-        Metainfo::decode(&longer).unwrap_err().to_string().contains("something follows the end")
-    );
+    assert!(Metainfo::decode(&longer).unwrap_err().to_string().contains("bytes after the end"));
 }
 
 #[test]
-fn what_is_no_torrent() {
+fn bytes_that_are_not_a_torrent_are_rejected() {
     for (bytes, error) in [
-        (&b"<html>"[..], "not a torrent: a dictionary was due at byte 0"),
-        (b"", "not a torrent: cut short: the bytes end at byte 0, inside a value"),
+        (&b"<html>"[..], "not a torrent: expected a dictionary at byte 0"),
+        (b"", "not a torrent: truncated: the bytes end at byte 0, inside a value"),
         (b"de", "`info` is missing"),
-        (b"d4:infoi1ee", "`info`: a dictionary was due at byte 7"),
-        (b"d8:announcei1ee", "`announce`: a string was due at byte 11"),
-        (b"d13:announce-listl1:aee", "`announce-list`: a list was due at byte 18"),
+        (b"d4:infoi1ee", "`info`: expected a dictionary at byte 7"),
+        (b"d8:announcei1ee", "`announce`: expected a string at byte 11"),
+        (b"d13:announce-listl1:aee", "`announce-list`: expected a list at byte 18"),
     ] {
         assert_eq!(Metainfo::decode(bytes).unwrap_err().to_string(), error);
     }
@@ -203,18 +203,18 @@ fn what_is_no_torrent() {
     let long = vec![b'd'; (64 << 20) + 1];
     assert_eq!(
         Metainfo::decode(&long).unwrap_err().to_string(),
-        "67108865 bytes; a torrent of at most 67108864 bytes is accepted"
+        "the torrent has 67108865 bytes; the limit is 67108864"
     );
 }
 
 #[test]
-fn fields_that_are_missing_or_of_another_kind() {
+fn missing_fields_and_fields_of_the_wrong_type_are_rejected() {
     for field in ["length", "name", "piece length", "pieces"] {
         assert_eq!(error_of(&single(&[(field, None)])), format!("`info.{field}` is missing"));
         let other = Value::List(vec![]);
         let error = error_of(&single(&[(field, Some(other))]));
         assert!(
-            error.starts_with(&format!("`info.{field}`: ")) && error.contains("was due at byte"),
+            error.starts_with(&format!("`info.{field}`: expected")) && error.contains(" at byte "),
             "{error}"
         );
     }
@@ -224,15 +224,15 @@ fn fields_that_are_missing_or_of_another_kind() {
     let both = single(&[("files", Some(Value::List(vec![])))]);
     assert_eq!(
         error_of(&both),
-        "both `info.length` and `info.files`: it cannot be a file and a folder"
+        "both `info.length` and `info.files` are present: it cannot be a file and a folder"
     );
 }
 
 #[test]
-fn absurd_sizes() {
+fn impossible_sizes_are_rejected() {
     let with = |field, value| error_of(&single(&[(field, Some(Value::Int(value)))]));
-    assert_eq!(with("length", -1), "`info.length` is -1, which is below zero");
-    assert_eq!(with("piece length", -5), "`info.piece length` is -5, which is below zero");
+    assert_eq!(with("length", -1), "`info.length` is -1, which is negative");
+    assert_eq!(with("piece length", -5), "`info.piece length` is -5, which is negative");
     assert_eq!(
         with("piece length", 0),
         "`info.piece length`: piece length 0 is not between 1 and 67108864 bytes"
@@ -243,14 +243,15 @@ fn absurd_sizes() {
     );
     assert_eq!(
         with("length", i64::MAX),
-        "`info.piece length`: 9223372036854775807 bytes in pieces of 16384 are more than 4194304 pieces"
+        "`info.piece length`: 9223372036854775807 bytes in pieces of 16384 are more than \
+         4194304 pieces"
     );
     assert_eq!(
         with("length", 1 << 20),
-        "`info.pieces` holds 3 hashes, but the content has 64 pieces"
+        "`info.pieces` has 3 hashes, but the content has 64 pieces"
     );
-    let ragged = single(&[("pieces", Some(Value::Bytes(&[7; 59])))]);
-    assert_eq!(error_of(&ragged), "`info.pieces` has 59 bytes, which is no multiple of 20");
+    let remainder = single(&[("pieces", Some(Value::Bytes(&[7; 59])))]);
+    assert_eq!(error_of(&remainder), "`info.pieces` has 59 bytes, which is not a multiple of 20");
 
     let file = |length| {
         Value::Dict(vec![
@@ -259,7 +260,7 @@ fn absurd_sizes() {
         ])
     };
     let bytes = single(&[("length", None), ("files", Some(Value::List(vec![file(-7)])))]);
-    assert_eq!(error_of(&bytes), "`info.files[0].length` is -7, which is below zero");
+    assert_eq!(error_of(&bytes), "`info.files[0].length` is -7, which is negative");
     let other = Value::Dict(vec![
         (b"length", Value::Int(1)),
         (b"path", Value::List(vec![Value::Bytes(b"y")])),
@@ -277,45 +278,45 @@ fn absurd_sizes() {
 }
 
 #[test]
-fn names_that_lead_elsewhere() {
+fn names_that_leave_their_folder_are_rejected() {
     let name = |name: &'static [u8]| error_of(&single(&[("name", Some(Value::Bytes(name)))]));
     for (bad, why) in [
-        (&b".."[..], "`.` and `..` are not names"),
-        (b".", "`.` and `..` are not names"),
-        (b"", "it is empty, or part of it is"),
+        (&b".."[..], "`.` and `..` are not file names"),
+        (b".", "`.` and `..` are not file names"),
+        (b"", "it is empty or has an empty component"),
         (b"/etc/passwd", "a name must not contain `/`"),
         (b"a\0b", "a name must not contain NUL"),
         (b"\xff\xfe", "it is not UTF-8"),
-        (&[b'x'; 256], "a name of 256 bytes; at most 255 are possible"),
+        (&[b'x'; 256], "the name has 256 bytes; the limit is 255"),
     ] {
-        assert_eq!(name(bad), format!("`info.name` is not usable as a file name: {why}"));
+        assert_eq!(name(bad), format!("`info.name` cannot be used as a file name: {why}"));
     }
     for (bad, why) in [
-        (&["..", "x"][..], "`.` and `..` are not names"),
-        (&["a", "..", "..", "x"], "`.` and `..` are not names"),
+        (&["..", "x"][..], "`.` and `..` are not file names"),
+        (&["a", "..", "..", "x"], "`.` and `..` are not file names"),
         (&["/etc", "passwd"], "a name must not contain `/`"),
         (&["a/../../x"], "a name must not contain `/`"),
-        (&["a", "", "b"], "it is empty, or part of it is"),
-        (&["", "etc"], "it is empty, or part of it is"),
-        (&[], "it is empty, or part of it is"),
+        (&["a", "", "b"], "it is empty or has an empty component"),
+        (&["", "etc"], "it is empty or has an empty component"),
+        (&[], "it is empty or has an empty component"),
         (&["a\0"], "a name must not contain NUL"),
-        (&["long"; 1000], "a path of 3074 bytes; at most 3072 are accepted"),
+        (&["long"; 1000], "the path has 3074 bytes; the limit is 3072"),
     ] {
         let error = error_of(&folder(&[&["fine"], bad]));
         assert_eq!(
             error,
-            format!("`info.files[1].path` is not usable as a file name: {why}"),
+            format!("`info.files[1].path` cannot be used as a file name: {why}"),
             "{bad:?}"
         );
     }
 }
 
 #[test]
-fn files_that_get_in_each_others_way() {
+fn conflicting_paths_are_rejected() {
     assert_eq!(error_of(&folder(&[])), "`info.files` is empty");
     assert_eq!(
         error_of(&folder(&[&["a", "b"], &["c"], &["a", "b"]])),
-        "`info.files[2].path`: a/b is there twice"
+        "`info.files[2].path`: a/b appears twice"
     );
     for (paths, index) in [
         (&[&["a"][..], &["a", "b"]][..], 1),
@@ -331,7 +332,7 @@ fn files_that_get_in_each_others_way() {
 }
 
 #[test]
-fn a_million_files_and_no_more() {
+fn at_most_a_million_files_are_accepted() {
     let with = |files: u32| {
         let mut encoder = Encoder::new();
         encoder.dict(|dict| {
@@ -353,7 +354,7 @@ fn a_million_files_and_no_more() {
 }
 
 #[test]
-fn padding_may_share_a_name_but_links_are_refused() {
+fn padding_files_may_share_a_path_and_symbolic_links_are_rejected() {
     let file = |attr: &'static [u8], path: &'static [u8]| {
         let path = Value::List(vec![Value::Bytes(path)]);
         Value::Dict(vec![
@@ -382,7 +383,7 @@ fn padding_may_share_a_name_but_links_are_refused() {
 }
 
 #[test]
-fn names_in_old_encodings_have_a_second_spelling() {
+fn a_utf_8_name_replaces_a_name_in_an_old_encoding() {
     let bytes = single(&[
         ("name", Some(Value::Bytes(b"\xc4\xe3"))),
         ("name.utf-8", Some(Value::Bytes("你".as_bytes()))),
@@ -391,16 +392,16 @@ fn names_in_old_encodings_have_a_second_spelling() {
 }
 
 #[test]
-fn version_2_alone_is_refused_and_hybrids_are_used() {
+fn v2_torrents_are_rejected_and_hybrids_are_accepted() {
     let v2 = [("meta version", Some(Value::Int(2))), ("file tree", Some(Value::Dict(vec![])))];
-    let alone = [&v2[..], &[("pieces", None), ("length", None)]].concat();
-    assert_eq!(Info::decode(&single(&alone)), Err(MetainfoError::V2Only));
+    let v2_only = [&v2[..], &[("pieces", None), ("length", None)]].concat();
+    assert_eq!(Info::decode(&single(&v2_only)), Err(MetainfoError::V2Only));
     let hybrid = Info::decode(&single(&v2)).unwrap();
     assert_eq!(hybrid.geometry.total(), 40_000);
 }
 
 #[test]
-fn the_info_hash_is_of_the_bytes_as_they_came() {
+fn the_info_hash_covers_the_received_bytes() {
     let plain = single(&[]);
     let more = single(&[("source", Some(Value::Bytes(b"somewhere")))]);
     let unsorted = b"d12:piece lengthi16384e4:name1:x6:lengthi0e6:pieces0:e".to_vec();
@@ -413,7 +414,7 @@ fn the_info_hash_is_of_the_bytes_as_they_came() {
 }
 
 #[test]
-fn trackers_are_bounded_and_cleaned() {
+fn tracker_urls_are_bounded_in_number_and_trimmed() {
     let mut encoder = Encoder::new();
     encoder.dict(|dict| {
         dict.bytes(b"announce", b"http://ignored/");
@@ -437,7 +438,7 @@ fn trackers_are_bounded_and_cleaned() {
 }
 
 #[test]
-fn parts_that_contradict_each_other() {
+fn contradicting_parts_are_rejected() {
     let geometry = Geometry::new(40_000, 16_384).unwrap();
     let hashes = vec![[0; 20]; 3];
     let parts = |name: &str, files, hashes| Info::from_parts(name, geometry, files, hashes, false);

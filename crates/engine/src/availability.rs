@@ -1,8 +1,8 @@
-//! How many peers have each piece, and the pieces in order of rarity with random ties. No peers, no
-//! requests.
+//! How many peers have each piece, and the pieces in order of rarity, with random ties. No peers,
+//! no requests.
 //!
-//! Listed pieces stand in one array, sorted by count; `starts[c]` is where count `c` begins. A
-//! count changes by swapping a piece over the border of its neighbour bucket, so every change costs
+//! The listed pieces lie in one array, sorted by count; `starts[c]` is where count `c` begins. A
+//! count changes by swapping a piece over the border to the next bucket, so that every change costs
 //! O(1) whatever the number of pieces.
 
 /// Counts per piece, and the listed pieces sorted by count.
@@ -10,7 +10,7 @@
 pub(crate) struct Availability {
     counts: Vec<u16>,
     order: Vec<u32>,
-    /// Where a piece stands in `order`; `ABSENT` when it is not listed.
+    /// Where a piece is in `order`; `ABSENT` when it is not listed.
     position: Vec<u32>,
     starts: Vec<u32>,
 }
@@ -18,7 +18,7 @@ pub(crate) struct Availability {
 const ABSENT: u32 = u32::MAX;
 
 impl Availability {
-    /// Nobody has anything; the pieces for which `listed` is true are listed, in random order.
+    /// No peer has any piece. The pieces for which `listed` is true are listed, in random order.
     pub(crate) fn new(pieces: u32, listed: impl Fn(u32) -> bool, rng: &mut fastrand::Rng) -> Self {
         let mut order: Vec<u32> = (0..pieces).filter(|&piece| listed(piece)).collect();
         rng.shuffle(&mut order);
@@ -44,7 +44,7 @@ impl Availability {
         self.position[piece as usize] != ABSENT
     }
 
-    /// One more has the piece.
+    /// One more peer has the piece.
     pub(crate) fn add(&mut self, piece: u32, rng: &mut fastrand::Rng) {
         let count = self.counts[piece as usize];
         let Some(up) = count.checked_add(1) else { return };
@@ -59,7 +59,7 @@ impl Availability {
         self.mix(piece, rng);
     }
 
-    /// One less has the piece.
+    /// One peer less has the piece.
     pub(crate) fn remove(&mut self, piece: u32, rng: &mut fastrand::Rng) {
         let count = self.counts[piece as usize];
         let Some(down) = count.checked_sub(1) else { return };
@@ -73,12 +73,13 @@ impl Availability {
         self.mix(piece, rng);
     }
 
-    /// Takes a piece off the list; its count lives on.
+    /// Takes a piece off the list; its count stays.
     pub(crate) fn unlist(&mut self, piece: u32) {
         if !self.is_listed(piece) {
             return;
         }
-        // It walks to the end of the list, bucket by bucket: each bucket's last one fills the gap.
+        // It moves to the end of the list, bucket by bucket: the last piece of each bucket fills
+        // the gap.
         let mut hole = self.position[piece as usize];
         for bucket in usize::from(self.counts[piece as usize])..self.starts.len() {
             let end = self.starts.get(bucket + 1).copied().unwrap_or(self.order.len() as u32);
@@ -101,8 +102,8 @@ impl Availability {
         self.grow(count);
         self.position[piece as usize] = self.order.len() as u32;
         self.order.push(piece);
-        // From the end it walks down to its bucket: each bucket's first one makes room at the
-        // bucket's end.
+        // It moves from the end to its bucket: the first piece of each bucket makes room at the end
+        // of the bucket.
         for bucket in (usize::from(count) + 1..self.starts.len()).rev() {
             let start = self.starts[bucket];
             self.swap(self.position[piece as usize], start);
@@ -111,7 +112,7 @@ impl Availability {
         self.mix(piece, rng);
     }
 
-    /// Makes sure that the bucket of `count` exists.
+    /// Adds the buckets up to that of `count`.
     fn grow(&mut self, count: u16) {
         while self.starts.len() <= usize::from(count) {
             self.starts.push(self.order.len() as u32);

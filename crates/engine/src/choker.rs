@@ -1,22 +1,22 @@
-//! Who is unchoked: plain lists in, plain lists out. No messages, no timers.
+//! Which peers are unchoked: plain lists in, plain lists out. No messages, no timers.
 
 use std::time::Duration;
 
 use crate::io::{ConnId, Time};
 
-/// Cooperating peers that wait for a slot get one after this long at the latest.
-pub(crate) const TURN: Duration = Duration::from_secs(5);
+/// A co-operating peer keeps its slot for at least this long while others wait for one.
+pub(crate) const TURN_TIME: Duration = Duration::from_secs(5);
 
-/// The rounds of tit-for-tat (BEP 3).
-pub(crate) const ROUND: Duration = Duration::from_secs(10);
+/// The interval between two rounds of tit-for-tat (BEP 3).
+pub(crate) const ROUND_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Rounds for which an optimistic unchoke lasts.
 const OPTIMISTIC_ROUNDS: u64 = 3;
 
 /// Slots of tit-for-tat that are earned; one more is optimistic (BEP 3).
-const EARNED: usize = 4;
+const EARNED_SLOTS: usize = 4;
 
-/// What the choker looks at.
+/// What the choker knows of one peer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate {
     pub(crate) conn: ConnId,
@@ -28,13 +28,13 @@ pub(crate) struct Candidate {
     pub(crate) rate: u64,
 }
 
-/// Who should be unchoked among peers that co-operate: everybody while there are `slots`, asked or
-/// not, which saves a round trip; then whoever is interested, first come first served, and those
-/// who had their turn make room for those who wait.
+/// The peers to unchoke among peers that co-operate: all of them while there are `slots`,
+/// interested or not, which saves a round trip; then interested peers in the order in which they
+/// came. Peers that had their turn make room for peers that wait.
 pub(crate) fn cooperative(candidates: &[Candidate], slots: usize, now: Time) -> Vec<ConnId> {
     let mut wanting: Vec<&Candidate> = candidates.iter().collect();
     let rank = |peer: &&Candidate| {
-        let turn = match (peer.unchoked, now.since(peer.since) >= TURN) {
+        let turn = match (peer.unchoked, now.since(peer.since) >= TURN_TIME) {
             (true, false) => 0,
             (false, _) => 1,
             (true, true) => 2,
@@ -45,13 +45,13 @@ pub(crate) fn cooperative(candidates: &[Candidate], slots: usize, now: Time) -> 
     wanting.into_iter().take(slots).map(|peer| peer.conn).collect()
 }
 
-/// Whether the lucky one changes in a round: every third one (BEP 3).
-pub(crate) fn is_lucky_round(round: u64) -> bool {
+/// Whether the optimistic unchoke changes in a round: every third one (BEP 3).
+pub(crate) fn is_optimistic_round(round: u64) -> bool {
     round.is_multiple_of(OPTIMISTIC_ROUNDS)
 }
 
-/// Who should be unchoked among strangers: the best four, and one at random (BEP 3), another one
-/// when it is time to `draw`.
+/// The peers to unchoke by tit-for-tat: the four with the highest rates, and an optimistic one at
+/// random (BEP 3), another one when it is time to `draw`.
 pub(crate) fn tit_for_tat(
     candidates: &[Candidate],
     draw: bool,
@@ -59,14 +59,14 @@ pub(crate) fn tit_for_tat(
 ) -> Vec<ConnId> {
     let mut wanting: Vec<&Candidate> = candidates.iter().filter(|peer| peer.interested).collect();
     wanting.sort_by_key(|peer| (std::cmp::Reverse(peer.rate), peer.conn));
-    let (best, rest) = wanting.split_at(wanting.len().min(EARNED));
-    let lucky = if draw {
+    let (best, rest) = wanting.split_at(wanting.len().min(EARNED_SLOTS));
+    let optimistic = if draw {
         rng.choice(rest)
     } else {
-        // The lucky one of before stays, if it is still there.
+        // The last one stays, if it is still here.
         rest.iter().find(|peer| peer.unchoked).or_else(|| rest.first())
     };
-    best.iter().chain(lucky).map(|peer| peer.conn).collect()
+    best.iter().chain(optimistic).map(|peer| peer.conn).collect()
 }
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_is_unchoked_while_there_is_room_and_whoever_wants_first() {
+    fn all_are_unchoked_while_there_are_slots_and_interested_peers_first() {
         let peers =
             [peer(1, true, false, 0, 0), peer(2, false, true, 0, 0), peer(3, true, true, 0, 0)];
         let mut chosen = ids(&cooperative(&peers, 10, Time(0)));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_are_taken_when_there_is_no_room() {
+    fn peers_take_turns_when_there_are_too_few_slots() {
         let peers =
             [peer(1, true, true, 0, 0), peer(2, true, true, 4, 0), peer(3, true, false, 1, 0)];
         assert_eq!(ids(&cooperative(&peers, 2, Time(4_000_000))), [1, 2]);
@@ -102,12 +102,12 @@ mod tests {
     }
 
     #[test]
-    fn strangers_earn_their_slots() {
+    fn the_highest_rates_and_an_optimistic_peer_get_the_slots() {
         let mut rng = fastrand::Rng::with_seed(1);
         let peers: Vec<_> = (0..10).map(|n| peer(n, n != 9, n == 2, 0, n * 100)).collect();
         assert_eq!(ids(&tit_for_tat(&peers, false, &mut rng)), [8, 7, 6, 5, 2]);
-        let lucky: std::collections::BTreeSet<u64> =
+        let optimistic: std::collections::BTreeSet<u64> =
             (0..50).map(|_| ids(&tit_for_tat(&peers, true, &mut rng))[4]).collect();
-        assert_eq!(lucky.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert_eq!(optimistic.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     }
 }

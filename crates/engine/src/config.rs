@@ -1,4 +1,4 @@
-//! What an engine is told when it is made: limits, habits, the seed of its randomness. No state.
+//! The settings of an engine, and the content that it starts with. No state.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use sow_wire::{bittorrent::PeerId, chunk::Spelling};
 /// How uploads are shared out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choking {
-    /// Machines that co-operate: whoever is interested is unchoked at once, up to
+    /// Peers that co-operate: an interested peer is unchoked at once, up to
     /// [`Config::upload_slots`].
     Cooperative,
-    /// BEP 3's tit-for-tat among strangers: four slots by what they send, one optimistic.
+    /// BEP 3's tit-for-tat: four slots for the peers that send the most, one at random.
     TitForTat,
 }
 
@@ -28,45 +28,46 @@ pub enum PickOrder {
 /// The settings of one engine.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Our name in the swarm.
+    /// Our peer id.
     pub peer_id: PeerId,
-    /// The port that others reach us on; 0 when they cannot.
+    /// The port that accepts connections; 0 when none does.
     pub listen_port: u16,
     /// How uploads are shared out.
     pub choking: Choking,
     /// Which missing piece is asked for first.
     pub order: PickOrder,
-    /// Offer pieces one by one instead of all at once while seeding, each piece once before any
-    /// twice (after BEP 16, without its idle times). For the origin of a flash crowd.
+    /// Super-seeding: reveal pieces one by one instead of all at once while seeding, each piece
+    /// once before any twice (after BEP 16, without its idle times). For the origin of a flash
+    /// crowd.
     pub spread: bool,
-    /// Connections at the same time, both directions; more are refused.
+    /// The limit of connections, in both directions; more are refused.
     pub max_peers: usize,
-    /// Connections that we open ourselves; beyond it we wait to be called.
+    /// The limit of connections that we dial.
     pub max_dialed: usize,
     /// Peers that are unchoked at the same time.
     pub upload_slots: usize,
-    /// Bytes of pieces that may be in memory at once, incomplete or not yet on the disk; two pieces
-    /// at least.
+    /// Bytes of pieces that may be in memory at once, incomplete or not written yet; two pieces at
+    /// least.
     pub open_bytes: u64,
-    /// The longest block that we ask for or send, in bytes: above 16 KiB only with peers that say
-    /// they can.
+    /// The longest block that is requested or sent, in bytes: above 16 KiB only with peers that say
+    /// that they can.
     pub max_block: u32,
     /// Tiers of tracker URLs (BEP 12).
     pub trackers: Vec<Vec<String>>,
-    /// Longest time between announces while peers are needed, in spite of what a tracker asks for.
+    /// The longest interval between announces while peers are needed, whatever a tracker asks for.
     pub announce_at_least: Duration,
-    /// How `chunk` is spoken.
+    /// How the chunk protocol is spoken.
     pub chunk: ChunkConfig,
-    /// Where all randomness comes from.
+    /// The seed of all randomness.
     pub seed: u64,
 }
 
-/// How document 1's protocol is spoken, which has two roles.
+/// How the chunk protocol is spoken, which has two roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkConfig {
-    /// We are the server: the authority on the file, and the one who knows everybody.
+    /// We are the server: the authority on the file, which knows all clients.
     pub server: bool,
-    /// What is sent; both spellings are understood.
+    /// The spelling that is sent; both are understood.
     pub spelling: Spelling,
 }
 
@@ -75,29 +76,29 @@ pub struct ChunkConfig {
 pub struct Content {
     /// Size and pieces.
     pub geometry: Geometry,
-    /// What is verified and on the disk already.
+    /// The pieces that are written and verified already.
     pub have: Bitfield,
     /// The bencoded info dictionary, for peers that ask for it (BEP 9).
     pub metadata: Bytes,
     /// Peers come from trackers alone (BEP 27).
     pub private: bool,
-    /// How it is told that a piece is right.
-    pub proof: Integrity,
-    /// The MD5 of the whole, where it is known already.
+    /// How the content is verified.
+    pub integrity: Integrity,
+    /// The MD5 of the content, if it is known already.
     pub md5: Option<[u8; 16]>,
 }
 
-/// How it is told that what came is right.
+/// How content is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Integrity {
     /// Each piece has a hash.
     PieceHashes,
-    /// Nothing but the sum of the whole, which a server knows (document 1).
+    /// Only the whole has a digest, an MD5 that a server knows (chunk).
     FileDigest,
 }
 
 impl Config {
-    /// Settings that suit machines that co-operate.
+    /// Settings for peers that co-operate.
     pub fn new(peer_id: PeerId, listen_port: u16, seed: u64) -> Self {
         Self {
             peer_id,

@@ -1,7 +1,9 @@
-//! Why a connection is closed: one variant for each way in which a peer can misbehave, apart from the reasons that are no
-//! fault of the peer. No decisions.
+//! Why a connection is closed: one variant for each way in which a peer can misbehave, apart from
+//! the reasons that are no fault of the peer. No decisions.
 
 use std::sync::Arc;
+
+use sow_wire::bittorrent::ExtensionError;
 
 /// Why the engine disconnected a peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,8 +52,8 @@ pub enum Misbehavior {
     /// A bitfield of the wrong length or with spare bits set (BEP 3).
     #[error("a bitfield that does not fit the content")]
     BitfieldMismatch,
-    /// A have-all or have-none after the first message about pieces (BEP 6). Another bitfield is allowed: aria2 sends one
-    /// for many new pieces.
+    /// A have-all or have-none after the first message about pieces (BEP 6). Another bitfield is
+    /// allowed: aria2 sends one for many new pieces.
     #[error("have-all or have-none after other messages about pieces")]
     LateBitfield,
     /// A bitfield after the first one, in a dialect that allows one.
@@ -96,7 +98,8 @@ pub enum Misbehavior {
 }
 
 impl DisconnectReason {
-    /// How the peer misbehaved, if it did. [`DisconnectReason::Banned`] is not among them: the ban has its own event.
+    /// How the peer misbehaved, if it did. [`DisconnectReason::Banned`] is no misbehavior: the ban
+    /// has its own event.
     pub fn misbehavior(&self) -> Option<&Misbehavior> {
         match self {
             Self::Misbehaved(misbehavior) => Some(misbehavior),
@@ -104,7 +107,8 @@ impl DisconnectReason {
         }
     }
 
-    /// Whether the peer was sent the reason, so that queued messages should still be delivered before the connection closes.
+    /// Whether the peer was sent the reason, so that queued messages should still be delivered
+    /// before the connection closes.
     pub fn is_answered(&self) -> bool {
         matches!(
             self,
@@ -118,6 +122,11 @@ impl DisconnectReason {
 }
 
 impl Misbehavior {
+    /// A message, by the beginning of its text form, that is not allowed in this state.
+    pub(crate) fn unexpected(message: String) -> Self {
+        Self::UnexpectedMessage(message.into())
+    }
+
     /// Whether a new connection to the same peer is expected to end in the same way.
     pub(crate) fn is_persistent(&self) -> bool {
         matches!(
@@ -128,5 +137,11 @@ impl Misbehavior {
                 | Self::RefusedAdvertisedPiece
                 | Self::TooManyErrors
         )
+    }
+}
+
+impl From<ExtensionError> for Misbehavior {
+    fn from(_: ExtensionError) -> Self {
+        Self::MalformedExtension
     }
 }

@@ -1,4 +1,4 @@
-//! What goes into an engine and what comes out: the whole contract between decisions and the world.
+//! The interface of an engine: its inputs, its outputs, and the types in them.
 
 use std::{
     fmt,
@@ -20,8 +20,8 @@ use crate::{
     disconnect::{DisconnectReason, Misbehavior},
 };
 
-/// A point in time: microseconds since the engine's world began. The world makes it; engines only
-/// compare.
+/// A point in time, in microseconds since a start that the caller chooses. Engines only compare
+/// times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(pub u64);
 
@@ -50,49 +50,59 @@ impl fmt::Display for ConnId {
     }
 }
 
-/// Who opened a connection.
+/// Which side opened a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// We did.
+    /// We dialed.
     Dialed,
-    /// The peer did.
+    /// The peer connected.
     Accepted,
 }
 
 /// How a connection began, by its dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerHandshake {
-    /// Both handshakes are through; this is the peer's, and its info-hash is ours.
+    /// Both handshakes were exchanged. This is the peer's, and its info hash is ours.
     BitTorrent(Handshake),
-    /// The connection is open, and what we have to say first is still to be said.
+    /// The connection is open. The first message is still to be sent.
     Chunk {
         /// Our own address on it.
         local: IpAddr,
     },
-    /// The same.
+    /// The connection is open. The first message is still to be sent.
     JsonTorrent {
         /// Our own address on it.
         local: IpAddr,
     },
 }
 
-/// What is to be done with a piece that is whole.
+impl PeerHandshake {
+    /// The dialect that was begun.
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            PeerHandshake::BitTorrent(_) => Dialect::BitTorrent,
+            PeerHandshake::Chunk { .. } => Dialect::Chunk,
+            PeerHandshake::JsonTorrent { .. } => Dialect::JsonTorrent,
+        }
+    }
+}
+
+/// How a whole piece is to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreMode {
     /// Check its hash, then write it.
     Verify {
-        /// A digest for each 16 KiB is wanted although the piece may be right: somebody lied
-        /// before.
+        /// A digest of each 16 KiB is wanted even if the piece is right: it was corrupt before.
         digests: bool,
     },
     /// Write it: the dialect has no hashes of pieces.
     WriteUnverified,
-    /// It was written before, and this is how the authority has it: write it where that differs,
-    /// and say whether it did.
+    /// The piece was written before, and this is what a server has: write it where that differs,
+    /// and report whether it did.
     WriteIfDifferent,
 }
 
-/// Where a peer's address came from, most trusted first.
+/// Where an address of a peer came from, the most trusted source first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PeerSource {
     /// The user named it (a ticket, `x.pe`).
@@ -101,11 +111,11 @@ pub enum PeerSource {
     Tracker,
     /// Another peer (BEP 11).
     Pex,
-    /// It called us.
+    /// The peer connected to us.
     Incoming,
 }
 
-/// What became of a piece that was handed over with [`Output::Store`].
+/// The answer to [`Output::Store`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreOutcome {
     /// Its hash is right and it is written.
@@ -123,21 +133,25 @@ pub enum StoreOutcome {
         /// A digest for each 16 KiB.
         digests: Vec<[u8; 20]>,
     },
-    /// It could not be written. The world reports the error itself; the engine stops asking for
+    /// It could not be written. The caller reports the error itself; the engine requests no more
     /// pieces.
     Failed,
+    /// The buffer of the piece does not hold the bytes that the engine accepted: the two records
+    /// disagree, which is a bug and no fault of any peer. Nothing was checked or written. The
+    /// engine requests the piece again and suspects no peer.
+    IncompleteBuffer,
 }
 
 /// What a tracker answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnnounceReply {
-    /// When it wants to hear from us again.
+    /// The interval until the next announce.
     pub interval: Duration,
-    /// Peers that it knows.
+    /// The peers that it names.
     pub peers: Vec<SocketAddr>,
-    /// How many have everything, where it says so.
+    /// How many peers have everything, if it says so.
     pub complete: Option<u32>,
-    /// How many have not, where it says so.
+    /// How many peers lack something, if it says so.
     pub incomplete: Option<u32>,
 }
 
@@ -168,77 +182,78 @@ pub enum AnnounceError {
     InvalidResponse(String),
 }
 
-/// What happens to an engine. Blocks that arrive have a way of their own: `Engine::block_arrived`.
+/// What happened. Blocks that arrive have a method of their own, `Engine::block_arrived`.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// A connection is open and both handshakes are through.
+    /// A connection is open, and handshakes were exchanged where the dialect has them.
     Connected {
         /// The new connection.
         conn: ConnId,
-        /// The peer's address as the socket knows it.
+        /// The address of the peer, as the socket knows it.
         addr: SocketAddr,
-        /// Who called.
+        /// Which side opened it.
         direction: Direction,
         /// How it began.
-        introduction: PeerHandshake,
+        handshake: PeerHandshake,
     },
-    /// A dial came to nothing.
+    /// A dial failed.
     DialFailed {
         /// As in [`Output::Dial`].
         addr: SocketAddr,
     },
-    /// A dial reached ourselves; the dialect has no names by which that could be told later.
+    /// A dial reached ourselves, in a dialect that has no identities by which the engine could see
+    /// that.
     DialedOurselves {
         /// As in [`Output::Dial`].
         addr: SocketAddr,
     },
-    /// A connection is gone, for whatever reason but our own [`Output::Disconnect`].
+    /// A connection is over, for any reason but [`Output::Disconnect`].
     Closed {
-        /// Which.
+        /// The connection.
         conn: ConnId,
     },
-    /// What came on a connection, or how it came, is against the rules, and nothing more of it is
-    /// read. The engine answers it as far as the dialect has an answer, and closes it with
+    /// What was received cannot be decoded, or took too long, and nothing more is read. The engine
+    /// answers as far as the dialect has an answer, and closes the connection with
     /// [`Output::Disconnect`].
     ReadFailed {
-        /// Which.
+        /// The connection.
         conn: ConnId,
         /// What is wrong: [`DisconnectReason::Misbehaved`] or [`DisconnectReason::MessageTimeout`].
         reason: DisconnectReason,
     },
-    /// A message came.
+    /// A message was received.
     Message {
-        /// On which connection.
+        /// The connection.
         conn: ConnId,
         /// The message.
         message: Message,
     },
-    /// A block of [`Output::SendBlock`] is with the kernel, whole.
+    /// A block of [`Output::SendBlock`] was written to the socket, all of it.
     BlockSent {
-        /// On which connection.
+        /// The connection.
         conn: ConnId,
-        /// Which block.
+        /// The block.
         block: Block,
     },
     /// The answer to [`Output::Store`].
     Stored {
-        /// Which piece.
+        /// The index of the piece.
         piece: u32,
-        /// What became of it.
-        verdict: StoreOutcome,
+        /// The outcome.
+        outcome: StoreOutcome,
     },
     /// Addresses of peers.
     PeersFound {
         /// Where they come from.
         source: PeerSource,
-        /// What they speak.
+        /// The dialect that they speak.
         dialect: Dialect,
         /// The addresses.
         addrs: Vec<SocketAddr>,
     },
-    /// The sum of the content was taken so far, from its beginning.
+    /// The MD5 of the content was taken up to a byte, from its beginning.
     DigestProgress {
-        /// In bytes.
+        /// The number of bytes.
         bytes: u64,
     },
     /// The answer to [`Output::DigestFile`].
@@ -248,83 +263,86 @@ pub enum Input {
     },
     /// The answer to [`Output::Announce`].
     Announced {
-        /// Which tracker.
+        /// The URL of the tracker.
         url: String,
-        /// What it said; `Err` is its failure reason or what went wrong on the way.
+        /// What it answered, or why it did not.
         reply: Result<AnnounceReply, AnnounceError>,
     },
-    /// The metadata of [`Event::Metadata`] or [`Event::GeometryLearned`] was taken: here is the
-    /// content.
+    /// A store was made for what [`Event::Metadata`] or [`Event::GeometryLearned`] reported: here
+    /// is the content.
     ContentReady(Box<Content>),
-    /// Time has come to what `Engine::next_wake` said.
+    /// The time that `Engine::next_wake` named has come.
     Tick,
-    /// Say goodbye to the trackers, drop everybody.
+    /// Stop: tell the trackers, and disconnect every peer.
     Stop,
 }
 
-/// What an engine wants done.
+/// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Open a connection, and exchange handshakes where the dialect has them; answer with
     /// [`Input::Connected`], [`Input::DialFailed`] or [`Input::DialedOurselves`].
     Dial {
-        /// Whom to call.
+        /// The address to dial.
         addr: SocketAddr,
-        /// What to speak.
+        /// The dialect to speak.
         dialect: Dialect,
     },
     /// Send a message. Messages of one connection leave in the order given; they may overtake
     /// blocks, but none overtakes a choke.
     Send {
-        /// To whom.
+        /// The connection.
         conn: ConnId,
         /// The message.
         message: Message,
     },
     /// Send a `piece` message from the store; answer with [`Input::BlockSent`].
     SendBlock {
-        /// To whom.
+        /// The connection.
         conn: ConnId,
-        /// Which bytes.
+        /// The bytes to send.
         block: Block,
     },
     /// Close a connection; no [`Input::Closed`] follows.
     Disconnect {
-        /// Which.
+        /// The connection.
         conn: ConnId,
         /// Why.
         reason: DisconnectReason,
     },
-    /// All blocks of a piece were kept: check and write it, answer with [`Input::Stored`], and let
-    /// the blocks go.
+    /// All blocks of a piece are here: check and write it, answer with [`Input::Stored`], and free
+    /// its buffer.
     Store {
-        /// Which piece.
+        /// The index of the piece.
         piece: u32,
-        /// How.
-        storing: StoreMode,
+        /// How it is checked and written.
+        mode: StoreMode,
+        /// The length of the piece in bytes, all of which the engine accepted. A buffer that holds
+        /// anything else is reported as [`StoreOutcome::IncompleteBuffer`] and is not hashed.
+        length: u32,
     },
-    /// Every piece is stored: answer with [`Input::FileDigest`].
+    /// Take the MD5 of the content as it is stored, and answer with [`Input::FileDigest`].
     DigestFile,
-    /// Let the blocks kept for a piece go.
+    /// Free the buffer of a piece.
     DiscardBlocks {
-        /// Which piece.
+        /// The index of the piece.
         piece: u32,
     },
-    /// Ask a tracker; answer with [`Input::Announced`].
+    /// Announce to a tracker, and answer with [`Input::Announced`].
     Announce {
-        /// Which tracker.
+        /// The URL of the tracker.
         url: String,
-        /// What to tell it.
+        /// The numbers to announce.
         announce: Announce,
     },
-    /// Something that people may want to know.
+    /// Something to report to people.
     Event(Event),
 }
 
 /// The numbers that go into an announce (BEP 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Announce {
-    /// Why we announce.
+    /// The event of the announce.
     pub event: AnnounceEvent,
     /// Payload bytes sent so far.
     pub uploaded: u64,
@@ -332,103 +350,109 @@ pub struct Announce {
     pub downloaded: u64,
     /// Bytes still missing; [`u64::MAX`] while the size is unknown.
     pub left: u64,
-    /// How many peers are wanted.
+    /// The number of peers that are wanted.
     pub numwant: u32,
 }
 
-/// Something that people may want to know.
+/// Something to report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A peer is there.
+    /// A peer is connected.
     PeerConnected {
         /// Its connection.
         conn: ConnId,
         /// Its address.
         addr: SocketAddr,
-        /// Its name.
+        /// Its peer id.
         peer_id: PeerId,
     },
-    /// A peer is gone.
+    /// A connection is over.
     PeerDisconnected {
-        /// What was its connection.
+        /// The connection.
         conn: ConnId,
         /// Its address.
         addr: SocketAddr,
         /// Where others reach it, as far as we know.
         listen_addr: Option<SocketAddr>,
-        /// Its name.
+        /// Its peer id.
         peer_id: PeerId,
-        /// Payload bytes that came from it.
+        /// Payload bytes that were received from it.
         downloaded: u64,
-        /// Why we dropped it; `None` when it left.
+        /// Why we closed it; `None` when the peer did.
         reason: Option<DisconnectReason>,
     },
     /// A peer has everything now.
     PeerComplete {
-        /// Where others reach it, or else where it called from.
+        /// Where others reach it, or else the address that it connected from.
         addr: SocketAddr,
-        /// Its name.
+        /// Its peer id.
         peer_id: PeerId,
     },
-    /// The info dictionary arrived and has the right hash; answer with [`Input::ContentReady`].
+    /// The info dictionary is here and has the right hash. Answer with [`Input::ContentReady`].
     Metadata(Bytes),
-    /// A server said what it has (`SHEL`); answer with [`Input::ContentReady`].
+    /// A chunk server said what it serves (`SHEL`). Answer with [`Input::ContentReady`].
     GeometryLearned {
         /// The server.
         addr: SocketAddr,
         /// Size and chunks.
         geometry: Geometry,
     },
-    /// The server has another file than what is here: every piece was fetched again and the sum
-    /// still does not fit.
+    /// The server has another file than this one: every chunk was fetched again, and the MD5 still
+    /// differs.
     FileMismatch,
-    /// A piece is verified and on the disk, or stored where the dialect has no hashes of pieces.
+    /// A piece is verified and written; or written, where the dialect has no hashes of pieces.
     PieceVerified {
-        /// Which.
+        /// The index of the piece.
         piece: u32,
-        /// Who sent how many bytes of it.
+        /// How many bytes of it each peer sent.
         from: Vec<(ConnId, u64)>,
     },
-    /// Whoever is at an address broke its protocol time and again, and is not called any more.
+    /// A peer violated its protocol repeatedly. Its address is not dialed any more.
     PeerGivenUp {
-        /// The address that was called.
+        /// The address that was dialed.
         addr: SocketAddr,
-        /// What it did last.
+        /// The last violation.
         misbehavior: Misbehavior,
     },
-    /// A piece did not verify.
+    /// The buffer of a piece did not hold what the engine had accepted
+    /// ([`StoreOutcome::IncompleteBuffer`]); the piece is requested again.
+    IncompleteBuffer {
+        /// The index of the piece.
+        piece: u32,
+    },
+    /// A piece is corrupt.
     PieceCorrupt {
-        /// Which.
+        /// The index of the piece.
         piece: u32,
     },
-    /// The address is not talked to any more: it sent data that does not verify.
+    /// A peer sent data that does not verify, and is banned.
     Banned {
-        /// Who.
+        /// Its address.
         addr: SocketAddr,
-        /// The piece that gave it away.
+        /// The piece that was corrupt.
         piece: u32,
     },
-    /// A peer was answered with an error of its dialect.
+    /// A client was answered with an error (chunk).
     RequestRefused {
-        /// Who.
+        /// Its address.
         addr: SocketAddr,
-        /// What it asked, cut short and printable.
+        /// Its command, shortened and printable.
         asked: String,
-        /// The error.
+        /// The name of the error.
         answer: &'static str,
     },
-    /// Every piece is verified, or the whole is confirmed by the server's sum.
+    /// Every piece is verified, or a server confirmed the MD5 of the file.
     Complete,
     /// A tracker did not answer, or refused.
     TrackerFailed {
-        /// Which.
+        /// The URL of the tracker.
         url: String,
         /// Why.
         error: AnnounceError,
     },
     /// A tracker answered.
     TrackerAnswered {
-        /// Which.
+        /// The URL of the tracker.
         url: String,
         /// How many peers it named.
         peers: usize,

@@ -1,5 +1,5 @@
-//! A piece on its way in: which of its 16 KiB units are free, asked for, or here. No choice of
-//! pieces or peers.
+//! An open piece: which of its 16 KiB units are free, requested or here. No choice of pieces or
+//! peers.
 
 use sow_content::{BLOCK_LENGTH, Block};
 
@@ -8,15 +8,15 @@ use crate::io::{ConnId, Time};
 /// What is known of one unit of [`BLOCK_LENGTH`] bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Nobody was asked for it.
+    /// It was not requested.
     Free,
-    /// It was asked for, from one or, in the end game, two peers.
-    Asked { by: ConnId, also: Option<ConnId>, at: Time },
+    /// It was requested of one peer or, in the end game, of two.
+    Requested { by: ConnId, also: Option<ConnId>, at: Time },
     /// It is here.
     Arrived { from: ConnId },
 }
 
-/// A piece of which some units are asked for or here.
+/// A piece of which some units are requested or here.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenPiece {
     piece: u32,
@@ -24,7 +24,7 @@ pub(crate) struct OpenPiece {
     units: Box<[Unit]>,
     free: u32,
     arrived: u32,
-    /// Only this peer may be asked, so that a second corruption has one culprit.
+    /// Only this peer may be asked, so that a second corruption has one source.
     pub(crate) exclusive: Option<ConnId>,
 }
 
@@ -43,7 +43,7 @@ impl OpenPiece {
         self.arrived as usize == self.units.len()
     }
 
-    /// Whether nobody is being asked for any of it.
+    /// Whether none of it is requested.
     pub(crate) fn is_idle(&self) -> bool {
         self.free + self.arrived == self.units.len() as u32
     }
@@ -53,42 +53,42 @@ impl OpenPiece {
         u64::from(self.arrived) * u64::from(BLOCK_LENGTH)
     }
 
-    /// Whether `conn` is being asked for any of it, or sent some of it.
+    /// Whether some of it is requested of `conn`, or came from it.
     pub(crate) fn involves(&self, conn: ConnId) -> bool {
         self.units.iter().any(|unit| match *unit {
             Unit::Free => false,
-            Unit::Asked { by, also, .. } => by == conn || also == Some(conn),
+            Unit::Requested { by, also, .. } => by == conn || also == Some(conn),
             Unit::Arrived { from } => from == conn,
         })
     }
 
-    /// Who sent each unit; only meaningful for a whole piece.
+    /// The source of each unit; only meaningful for a whole piece.
     pub(crate) fn sources(&self) -> Vec<ConnId> {
         self.units
             .iter()
             .filter_map(|unit| match *unit {
                 Unit::Arrived { from } => Some(from),
-                Unit::Free | Unit::Asked { .. } => None,
+                Unit::Free | Unit::Requested { .. } => None,
             })
             .collect()
     }
 
-    /// Claims the first run of free units, at most `longest` bytes of it.
+    /// Claims the first run of free units for a request, at most `longest` bytes of it.
     pub(crate) fn claim(&mut self, now: Time, conn: ConnId, longest: u32) -> Option<Block> {
         let start = self.units.iter().position(|unit| *unit == Unit::Free)?;
         let most = (longest / BLOCK_LENGTH).max(1) as usize;
         let run =
             self.units[start..].iter().take(most).take_while(|unit| **unit == Unit::Free).count();
         for unit in &mut self.units[start..start + run] {
-            *unit = Unit::Asked { by: conn, also: None, at: now };
+            *unit = Unit::Requested { by: conn, also: None, at: now };
         }
         self.free -= run as u32;
         Some(self.block(start, run))
     }
 
-    /// The unit that was asked for longest ago from one other peer alone, if that is `worth` a
-    /// second copy; and when.
-    pub(crate) fn oldest_single(
+    /// The unit that was requested first, and when, among those that are requested of one other
+    /// peer alone and of which `worth` says that a second request is worth it.
+    pub(crate) fn oldest_single_request(
         &self,
         conn: ConnId,
         worth: impl Fn(ConnId, Time) -> bool,
@@ -97,7 +97,7 @@ impl OpenPiece {
             .iter()
             .enumerate()
             .filter_map(|(at, unit)| match *unit {
-                Unit::Asked { by, also: None, at: since } if by != conn && worth(by, since) => {
+                Unit::Requested { by, also: None, at: since } if by != conn && worth(by, since) => {
                     Some((at, since))
                 }
                 _ => None,
@@ -105,55 +105,57 @@ impl OpenPiece {
             .min_by_key(|&(_, since)| since)
     }
 
-    /// Asks a second peer for a unit.
-    pub(crate) fn double(&mut self, unit: usize, conn: ConnId) -> Block {
-        if let Unit::Asked { also, .. } = &mut self.units[unit] {
+    /// Requests a unit of a second peer too.
+    pub(crate) fn duplicate(&mut self, unit: usize, conn: ConnId) -> Block {
+        if let Unit::Requested { also, .. } = &mut self.units[unit] {
             *also = Some(conn);
         }
         self.block(unit, 1)
     }
 
-    /// Whether nothing of it is here or asked for.
+    /// Whether nothing of it is here or requested.
     pub(crate) fn is_untouched(&self) -> bool {
         self.free as usize == self.units.len()
     }
 
-    /// When one other peer alone was asked for all of it, of which nothing has come; if that is
-    /// `worth` a second copy.
-    pub(crate) fn asked_whole(
+    /// When all of it was requested of one other peer alone and nothing of it has arrived: the time
+    /// of the request, if `worth` says that a second request is worth it.
+    pub(crate) fn single_requester_since(
         &self,
         conn: ConnId,
         worth: impl Fn(ConnId, Time) -> bool,
     ) -> Option<Time> {
-        let Some(Unit::Asked { by: first, also: None, at }) = self.units.first().copied() else {
+        let Some(Unit::Requested { by: first, also: None, at }) = self.units.first().copied()
+        else {
             return None;
         };
         let all = self
             .units
             .iter()
-            .all(|unit| matches!(unit, Unit::Asked { by, also: None, .. } if *by == first));
+            .all(|unit| matches!(unit, Unit::Requested { by, also: None, .. } if *by == first));
         (all && first != conn && worth(first, at)).then_some(at)
     }
 
-    /// Asks a second peer for all of it.
-    pub(crate) fn double_whole(&mut self, conn: ConnId) -> Block {
+    /// Requests all of it of a second peer too.
+    pub(crate) fn duplicate_all(&mut self, conn: ConnId) -> Block {
         for unit in &mut self.units {
-            if let Unit::Asked { also, .. } = unit {
+            if let Unit::Requested { also, .. } = unit {
                 *also = Some(conn);
             }
         }
         self.block(0, self.units.len())
     }
 
-    /// Takes a request back: units that `conn` alone was asked for become free.
+    /// Takes a request back: units that only `conn` was asked for become free.
     pub(crate) fn release(&mut self, conn: ConnId, block: Block) {
         for at in self.range(block) {
             match &mut self.units[at] {
-                Unit::Asked { also, .. } if *also == Some(conn) => *also = None,
-                unit @ Unit::Asked { .. } => {
-                    let Unit::Asked { by, also, at } = *unit else { continue };
+                Unit::Requested { also, .. } if *also == Some(conn) => *also = None,
+                unit @ Unit::Requested { .. } => {
+                    let Unit::Requested { by, also, at } = *unit else { continue };
                     if by == conn {
-                        *unit = also.map_or(Unit::Free, |by| Unit::Asked { by, also: None, at });
+                        *unit =
+                            also.map_or(Unit::Free, |by| Unit::Requested { by, also: None, at });
                         self.free += u32::from(also.is_none());
                     }
                 }
@@ -162,26 +164,26 @@ impl OpenPiece {
         }
     }
 
-    /// Marks what came as here and returns the longest run of it that was not here before, with the
-    /// others who were asked for the same bytes. What else of the block was not here before becomes
+    /// Marks a block as here. Returns the longest run of it that was not here before, and the other
+    /// peers that were asked for the same bytes. What else of the block was not here before becomes
     /// free.
-    pub(crate) fn arrive(&mut self, conn: ConnId, block: Block) -> Option<(Block, Vec<ConnId>)> {
+    pub(crate) fn on_block(&mut self, conn: ConnId, block: Block) -> Option<(Block, Vec<ConnId>)> {
         let range = self.range(block);
         let (start, run) = longest_run(&self.units[range.clone()])?;
-        let kept = range.start + start..range.start + start + run;
-        let mut rivals = Vec::new();
+        let accepted = range.start + start..range.start + start + run;
+        let mut duplicate_requesters = Vec::new();
         for at in range {
             match self.units[at] {
                 Unit::Arrived { .. } => continue,
-                Unit::Free if kept.contains(&at) => self.free -= 1,
+                Unit::Free if accepted.contains(&at) => self.free -= 1,
                 Unit::Free => continue,
-                Unit::Asked { by, also, .. } => {
-                    rivals.extend(
-                        [Some(by), also].into_iter().flatten().filter(|&rival| rival != conn),
+                Unit::Requested { by, also, .. } => {
+                    duplicate_requesters.extend(
+                        [Some(by), also].into_iter().flatten().filter(|&other| other != conn),
                     );
                 }
             }
-            if kept.contains(&at) {
+            if accepted.contains(&at) {
                 self.units[at] = Unit::Arrived { from: conn };
                 self.arrived += 1;
             } else {
@@ -189,20 +191,20 @@ impl OpenPiece {
                 self.free += 1;
             }
         }
-        rivals.sort_unstable();
-        rivals.dedup();
-        Some((self.block(kept.start, kept.len()), rivals))
+        duplicate_requesters.sort_unstable();
+        duplicate_requesters.dedup();
+        Some((self.block(accepted.start, accepted.len()), duplicate_requesters))
     }
 
-    /// Whether a block begins and ends where units do: what is asked for always does, what a
-    /// stranger sends may not.
+    /// Whether a block begins and ends where units do. What is requested always does; what a peer
+    /// sends without a request may not.
     pub(crate) fn is_in_units(&self, block: Block) -> bool {
         let ends = block.end().is_multiple_of(BLOCK_LENGTH) || block.end() == self.length;
         block.offset.is_multiple_of(BLOCK_LENGTH) && ends
     }
 
     /// Whether every byte of `block` is here.
-    pub(crate) fn is_here(&self, block: Block) -> bool {
+    pub(crate) fn has_block(&self, block: Block) -> bool {
         self.units[self.range(block)].iter().all(|unit| matches!(unit, Unit::Arrived { .. }))
     }
 
@@ -251,28 +253,31 @@ mod tests {
     }
 
     #[test]
-    fn a_doubled_unit_names_its_rival() {
+    fn a_unit_that_is_requested_twice_names_the_other_peer() {
         let mut open = OpenPiece::new(0, 40_000);
         let whole = open.claim(Time(5), A, 1 << 20).unwrap();
-        let (unit, since) = open.oldest_single(B, |_, _| true).unwrap();
+        let (unit, since) = open.oldest_single_request(B, |_, _| true).unwrap();
         assert_eq!((unit, since), (0, Time(5)));
-        let doubled = open.double(unit, B);
-        assert_eq!(open.arrive(B, doubled), Some((doubled, vec![A])));
-        // The rival's block still brings the two units that are missing.
-        let kept = Block { piece: 0, offset: 16384, length: 40_000 - 16384 };
-        assert_eq!(open.arrive(A, whole), Some((kept, vec![])));
+        let duplicate = open.duplicate(unit, B);
+        assert_eq!(open.on_block(B, duplicate), Some((duplicate, vec![A])));
+        // The other's block still brings the two units that are missing.
+        let accepted = Block { piece: 0, offset: 16384, length: 40_000 - 16384 };
+        assert_eq!(open.on_block(A, whole), Some((accepted, vec![])));
         assert!(open.is_whole());
         assert_eq!(open.sources(), [B, A, A]);
-        assert_eq!(open.arrive(A, whole), None);
+        assert_eq!(open.on_block(A, whole), None);
     }
 
     #[test]
     fn the_longest_run_is_kept_and_the_rest_is_free_again() {
         let mut open = OpenPiece::new(0, 5 * 16384);
         let whole = open.claim(Time(0), A, 1 << 20).unwrap();
-        open.arrive(B, Block { piece: 0, offset: 16384, length: 16384 });
-        let (kept, rivals) = open.arrive(A, whole).unwrap();
-        assert_eq!((kept.offset, kept.length, rivals.len()), (2 * 16384, 3 * 16384, 0));
+        open.on_block(B, Block { piece: 0, offset: 16384, length: 16384 });
+        let (accepted, duplicate_requesters) = open.on_block(A, whole).unwrap();
+        assert_eq!(
+            (accepted.offset, accepted.length, duplicate_requesters.len()),
+            (2 * 16384, 3 * 16384, 0)
+        );
         assert!(open.has_free() && open.is_idle() && !open.is_whole());
         assert_eq!(
             open.claim(Time(0), B, 1 << 20),
@@ -281,10 +286,10 @@ mod tests {
     }
 
     #[test]
-    fn a_doubled_unit_survives_one_release() {
+    fn a_unit_that_is_requested_twice_is_free_after_two_releases() {
         let mut open = OpenPiece::new(0, 16384);
         let block = open.claim(Time(0), A, 16384).unwrap();
-        open.double(0, B);
+        open.duplicate(0, B);
         open.release(A, block);
         assert!(!open.has_free());
         open.release(B, block);

@@ -1,8 +1,8 @@
-//! How many bytes of requests are kept in flight on one connection. Pure arithmetic over round
-//! trips.
+//! The request window of one connection: how many bytes of requests are kept in flight. Pure
+//! arithmetic over round trips.
 //!
-//! The window is steered by delay: it grows while blocks come back about as fast as they ever did,
-//! and shrinks when they queue up, so it settles near twice the bandwidth-delay product wherever
+//! Delay steers the window. It grows while blocks come back about as fast as they ever did, and
+//! shrinks when they queue up, so that it settles near twice the bandwidth-delay product wherever
 //! the bottleneck is: enough that the sender never idles, and so little that a request never waits
 //! behind seconds of others.
 
@@ -10,22 +10,22 @@ use std::time::Duration;
 
 use crate::io::Time;
 
-/// The smallest window, in bytes: two blocks, so that one is asked for while the other one arrives.
-pub(crate) const SMALLEST: u32 = 32 * 1024;
+/// The smallest window, in bytes: two blocks, so that one is requested while the other one arrives.
+pub(crate) const MIN_WINDOW: u32 = 32 * 1024;
 
-/// The window holds at least what comes in this time, so that fast connections use few and long
+/// The window holds at least what arrives in this time, so that fast connections use few and long
 /// requests.
-const LEAST_TIME: Duration = Duration::from_millis(20);
+const MIN_WINDOW_TIME: Duration = Duration::from_millis(20);
 
 /// The largest window of one connection, in bytes.
-pub(crate) const LARGEST: u32 = 16 * 1024 * 1024;
+pub(crate) const MAX_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// Delay that requests may add on top of twice the shortest round trip.
-const ALLOWANCE: Duration = Duration::from_millis(10);
+const QUEUEING_ALLOWANCE: Duration = Duration::from_millis(10);
 
-/// After this long the shortest round trip is measured anew: routes change, and a first sample can
-/// be lucky.
-const BASE_LIFETIME: Duration = Duration::from_secs(10);
+/// The shortest round trip is measured anew after this long: routes change, and a first sample can
+/// be short by chance.
+const BASE_LATENCY_LIFETIME: Duration = Duration::from_secs(10);
 
 /// The request window of one connection.
 #[derive(Debug, Clone)]
@@ -40,10 +40,10 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// A new connection, about which nothing is known.
+    /// The window of a connection on which nothing was measured.
     pub(crate) fn new(now: Time) -> Self {
         Self {
-            window: 2 * SMALLEST,
+            window: 2 * MIN_WINDOW,
             base: None,
             recent_base: None,
             base_since: now,
@@ -52,12 +52,12 @@ impl Pipeline {
         }
     }
 
-    /// Bytes that may be asked for and not here yet.
+    /// Bytes that may be in flight.
     pub(crate) fn window(&self) -> u32 {
         self.window
     }
 
-    /// How long a block takes to come, smoothed; zero while unknown.
+    /// How long a block takes to arrive, smoothed; zero while that is unknown.
     pub(crate) fn latency(&self) -> Duration {
         self.smooth
     }
@@ -69,8 +69,9 @@ impl Pipeline {
         (self.window / 4 / unit * unit).clamp(unit, longest.max(unit))
     }
 
-    /// A block of `bytes` came `latency` after it was asked for, on a connection that brings `rate`
-    /// bytes a second. `full`: the window was used up, so it may have been what kept the rate down.
+    /// A block of `bytes` arrived `latency` after its request, on a connection that delivers `rate`
+    /// bytes a second. `full`: the window was used up, so that it may have been what kept the rate
+    /// down.
     pub(crate) fn arrived(
         &mut self,
         now: Time,
@@ -80,13 +81,13 @@ impl Pipeline {
         full: bool,
     ) {
         self.measure(now, latency);
-        let least = (rate as f64 * LEAST_TIME.as_secs_f64())
-            .clamp(f64::from(SMALLEST), f64::from(LARGEST)) as u32;
+        let least = (rate as f64 * MIN_WINDOW_TIME.as_secs_f64())
+            .clamp(f64::from(MIN_WINDOW), f64::from(MAX_WINDOW)) as u32;
         let base = self.base.unwrap_or(latency);
-        if latency <= base * 2 + ALLOWANCE {
+        if latency <= base * 2 + QUEUEING_ALLOWANCE {
             if full {
                 let step = if self.growing_fast { bytes } else { bytes / 8 };
-                self.window = (self.window + step).min(LARGEST);
+                self.window = (self.window + step).min(MAX_WINDOW);
             }
         } else {
             self.growing_fast = false;
@@ -96,7 +97,7 @@ impl Pipeline {
     }
 
     fn measure(&mut self, now: Time, latency: Duration) {
-        if now.since(self.base_since) > BASE_LIFETIME {
+        if now.since(self.base_since) > BASE_LATENCY_LIFETIME {
             self.base = self.recent_base.take();
             self.base_since = now;
         }
@@ -153,9 +154,9 @@ mod tests {
             assert!(busy > 0.9, "{rate} B/s, {rtt_ms} ms: busy {busy}, window {window}");
             // Twice the product, or what comes in 20 ms; the allowance; a request's own time on the
             // link.
-            let most = 2 * product + (rate / 50) as u32 + 4 * SMALLEST;
+            let most = 2 * product + (rate / 50) as u32 + 4 * MIN_WINDOW;
             assert!(
-                window <= most.max(4 * SMALLEST),
+                window <= most.max(4 * MIN_WINDOW),
                 "{rate} B/s, {rtt_ms} ms: window {window}, product {product}"
             );
         }
@@ -167,6 +168,6 @@ mod tests {
         for i in 0..1000 {
             pipeline.arrived(Time(i * 1000), Duration::from_millis(5), 16384, 0, false);
         }
-        assert_eq!(pipeline.window(), 2 * SMALLEST);
+        assert_eq!(pipeline.window(), 2 * MIN_WINDOW);
     }
 }

@@ -1,54 +1,62 @@
-//! MD5 (RFC 1321), by which document 1 knows a file. Nothing else can share the work of this sum,
-//! so it is what a `chunk` client waits for on a fast link; hence the pains. No defence against an
-//! adversary who makes the content: MD5 has none.
+//! MD5 (RFC 1321), the file digest of the `chunk` protocol (`docs/protocols/chunk.md`).
 //!
-//! On processors with AVX-512 the steps are `wide`'s, elsewhere those of the `fast-md5` crate. A
-//! crate of its own, because it alone has `unsafe` in it.
+//! MD5 cannot be computed in parallel, so a `chunk` client on a fast link waits for it; that is why
+//! this crate exists. MD5 does not protect against an adversary that creates the content.
+//!
+//! On Intel processors with AVX-512 the steps are those of `wide`, elsewhere those of the
+//! `fast-md5` crate. This is a crate of its own because it is the only one that contains `unsafe`.
+//!
+//! ```
+//! let mut md5 = sow_md5::Md5::new();
+//! md5.update(b"message ");
+//! md5.update(b"digest");
+//! assert_eq!(md5.finish()[..4], [0xf9, 0x6b, 0x69, 0x7d]);
+//! ```
 
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
 use std::fmt;
 
-/// An MD5 sum that is fed part by part.
-pub struct Md5(Machine);
+/// An incremental MD5 digest.
+pub struct Md5(Implementation);
 
-enum Machine {
+enum Implementation {
     #[cfg(target_arch = "x86_64")]
     Wide(wide::Wide),
-    Anywhere(fast_md5::Md5),
+    Portable(fast_md5::Md5),
 }
 
 impl Md5 {
-    /// The sum of nothing so far.
+    /// A digest over no bytes yet.
     pub fn new() -> Self {
         #[cfg(target_arch = "x86_64")]
         if let Some(wide) = wide::Wide::new() {
-            return Self(Machine::Wide(wide));
+            return Self(Implementation::Wide(wide));
         }
-        Self::anywhere()
+        Self::portable()
     }
 
-    /// The same on any processor.
-    fn anywhere() -> Self {
-        Self(Machine::Anywhere(fast_md5::Md5::new()))
+    /// The implementation for any processor.
+    fn portable() -> Self {
+        Self(Implementation::Portable(fast_md5::Md5::new()))
     }
 
-    /// Appends `bytes` to what is summed.
+    /// Appends `bytes` to the digested content.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             #[cfg(target_arch = "x86_64")]
-            Machine::Wide(wide) => wide.update(bytes),
-            Machine::Anywhere(md5) => md5.update(bytes),
+            Implementation::Wide(wide) => wide.update(bytes),
+            Implementation::Portable(md5) => md5.update(bytes),
         }
     }
 
-    /// The sum of everything that was appended.
+    /// The digest of all appended bytes.
     pub fn finish(self) -> [u8; 16] {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Machine::Wide(wide) => wide.finish(),
-            Machine::Anywhere(md5) => md5.finalize(),
+            Implementation::Wide(wide) => wide.finish(),
+            Implementation::Portable(md5) => md5.finalize(),
         }
     }
 }
@@ -72,13 +80,13 @@ mod tests {
 
     use super::*;
 
-    /// This processor's way and any processor's, which may be the same.
+    /// The implementation for this processor and the portable one, which may be the same.
     fn both() -> [Md5; 2] {
-        [Md5::new(), Md5::anywhere()]
+        [Md5::new(), Md5::portable()]
     }
 
     #[test]
-    fn the_test_suite_of_rfc_1321() {
+    fn the_test_suite_of_rfc_1321_passes() {
         for (text, sum) in [
             ("", "d41d8cd98f00b204e9800998ecf8427e"),
             ("abc", "900150983cd24fb0d6963f7d28e17f72"),
@@ -98,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_length_of_the_last_block_makes_no_difference() {
+    fn content_of_any_length_has_the_digest_of_the_reference() {
         let bytes: Vec<u8> = (0..300_000u32).map(|at| ((at * 31) >> 3) as u8).collect();
         for length in [0, 1, 55, 56, 63, 64, 65, 119, 128, 4096, bytes.len()] {
             let sum = <[u8; 16]>::from(md5::Md5::digest(&bytes[..length]));
@@ -111,7 +119,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_segmentation_gives_the_sum_that_others_get(
+        fn any_segmentation_has_the_digest_of_the_reference(
             bytes in proptest::collection::vec(any::<u8>(), 0..5000),
             cuts in proptest::collection::vec(0usize..5000, 0..8),
         ) {

@@ -1,9 +1,9 @@
-//! How much processor time a transfer takes over the loopback: an origin and some receivers, each
-//! with a runtime of its own, files in a folder that should be in memory.
+//! Measures the processor time of a transfer over the loopback: an origin and some receivers, each
+//! with a runtime of its own. The files are in the folder `SOW_BENCH_DIR` (default `/dev/shm`),
+//! which should be in memory.
 //!
-//! `cargo bench -p sow-node --bench transfer -- [MiB] [RECEIVERS] [MAX_BLOCK] [ROUNDS]`, folder in
-//! `SOW_BENCH_DIR` (default `/dev/shm`). Repeat and take the best: memory that a virtual machine
-//! touches for the first time costs more.
+//! `cargo bench -p sow-node --bench transfer -- [MiB] [RECEIVERS] [MAX_BLOCK] [ROUNDS]`. Repeat it
+//! and take the best result: memory that a virtual machine touches for the first time costs more.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ use sow_store::{DiskStore, ReceiveOptions, Store, hash_content, scan};
 use sow_wire::bittorrent::PeerId;
 
 fn main() {
-    // Other than by `cargo bench` it has nothing to do.
+    // `cargo test` starts this program too.
     if !std::env::args().any(|arg| arg == "--bench") {
         return;
     }
@@ -87,7 +87,7 @@ fn transfer(
     let (seconds, cpu) = (start.elapsed().as_secs_f64(), cpu_time() - cpu);
     for (end, thread) in ends {
         drop(end);
-        thread.join().expect("a member that ends well");
+        thread.join().expect("a member that ends");
     }
     targets.iter().for_each(|target| fs::remove_file(target).expect("a copy"));
     Measured { seconds, cpu: cpu.as_secs_f64() }
@@ -106,7 +106,7 @@ async fn member(
 ) {
     let bind = Some(Ipv4Addr::LOCALHOST.into());
     let node = Node::bind(NodeOptions { bind, ..NodeOptions::default() }).expect("a port");
-    port.send(node.port()).expect("somebody who waits");
+    port.send(node.port()).expect("a receiver");
     let mut peer_id = PeerId(*b"-SW0100-benchbenchbe");
     peer_id.0[19] = number;
     let mut config = Config::new(peer_id, 0, number.into());
@@ -117,7 +117,7 @@ async fn member(
         info_hash,
         content: Some(content),
         config,
-        answers: AcceptedDialects::BITTORRENT,
+        accepts: AcceptedDialects::BITTORRENT,
         peers: vec![],
     };
     let (swarm, mut events) = node.join(options).expect("a new swarm");
@@ -125,7 +125,7 @@ async fn member(
     if number > 0 {
         while !matches!(events.recv().await, Some(SwarmEvent::Engine(Event::Complete)) | None) {}
         swarm.finish().await.expect("a copy in place");
-        done.send(()).expect("somebody who waits");
+        done.send(()).expect("a receiver");
     }
     drop(events);
     let _ = tokio::time::timeout(Duration::from_secs(600), ended).await;
@@ -169,7 +169,7 @@ fn write_random(path: &Path, length: u64) {
     }
 }
 
-/// What this process has used, all threads together.
+/// The processor time that this process has used, over all threads.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)

@@ -1,4 +1,4 @@
-//! The one place where real time becomes the engine's [`Time`], and back.
+//! The one place where the runtime's time becomes the engine's [`Time`], and back.
 
 use sow_engine::Time;
 use tokio::time::Instant;
@@ -19,11 +19,11 @@ impl Clock {
         Time(self.origin.elapsed().as_micros() as u64)
     }
 
-    /// When `time` is, for the runtime's timers.
+    /// The same moment, for the runtime's timers.
     pub(crate) fn instant(&self, time: Time) -> Instant {
-        // A far future stands for "never": timers of the runtime end after some years.
-        const FAR: u64 = 365 * 24 * 3600 * 1_000_000;
-        self.origin + std::time::Duration::from_micros(time.0.min(FAR))
+        // Stands for "never": the runtime's timers are limited to some years.
+        const FAR_FUTURE: u64 = 365 * 24 * 3600 * 1_000_000;
+        self.origin + std::time::Duration::from_micros(time.0.min(FAR_FUTURE))
     }
 }
 
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn both_ways() {
+    async fn times_are_converted_both_ways() {
         let clock = Clock::new();
         tokio::time::advance(Duration::from_millis(1500)).await;
         assert_eq!(clock.now(), Time(1_500_000));

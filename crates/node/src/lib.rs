@@ -1,60 +1,103 @@
-//! The world: sockets, disk workers, clocks. It carries out what an engine decides, and decides
+//! Sockets, disk workers and clocks: this crate carries out what an engine decides, and decides
 //! nothing itself.
 //!
-//! A [`Node`] is a port: its accept loop tells BitTorrent, the documents' peer protocols and HTTP
-//! apart by the first bytes. A [`Swarm`] is one task that owns one engine; two more tasks for each
-//! connection move bytes. Payload goes from the socket into a slab and from there to the disk, or
-//! from the page cache to the socket; it is never copied on the way and never seen by the engine.
+//! * A [`Node`] is one TCP port. Its accept loop tells BitTorrent, the `chunk` and `json-torrent`
+//!   peer protocols, `json-torrent` tracker requests and HTTP apart by their first bytes.
+//! * A [`Swarm`] is one task that owns one engine (`sow_engine::Engine`). It reports
+//!   [`SwarmEvent`]s. Each of its connections has two more tasks, which move bytes.
+//! * A [`FileServer`] and [`fetch_file`] are the two ends of the client/server protocols `raw` and
+//!   `framed`.
+//!
+//! Payload goes from a socket into a slab and from there to the disk, or from the page cache to a
+//! socket. It is never copied on the way, and the engine never sees it.
+//!
+//! # Example
+//!
+//! Fetches the content of a torrent from one peer (`examples/share.rs` is the other side):
+//!
+//! ```no_run
+//! use std::{net::SocketAddr, path::Path, sync::Arc};
+//!
+//! use sow_content::Metainfo;
+//! use sow_engine::{Config, Dialect, Event};
+//! use sow_node::{AcceptedDialects, Node, NodeOptions, SwarmContent, SwarmEvent, SwarmOptions};
+//! use sow_store::{DiskStore, ReceiveOptions};
+//! use sow_wire::bittorrent::PeerId;
+//!
+//! async fn fetch(
+//!     torrent: Metainfo,
+//!     peer: SocketAddr,
+//!     target: &Path,
+//! ) -> Result<(), Box<dyn std::error::Error>> {
+//!     let Metainfo { info, info_bytes, info_hash, .. } = torrent;
+//!     let (store, have) =
+//!         DiskStore::receive(&info, info_hash, target, &ReceiveOptions::default())?;
+//!     let node = Node::bind(NodeOptions::default())?;
+//!     let (swarm, mut events) = node.join(SwarmOptions {
+//!         info_hash,
+//!         content: Some(SwarmContent {
+//!             info: Arc::new(info),
+//!             metadata: info_bytes,
+//!             store: Arc::new(store.into()),
+//!             have,
+//!             md5: None,
+//!         }),
+//!         config: Config::new(PeerId(*b"-XX0000-exampleexamp"), 0, 1),
+//!         accepts: AcceptedDialects::BITTORRENT,
+//!         peers: vec![(peer, Dialect::BitTorrent)],
+//!     })?;
+//!     while let Some(event) = events.recv().await {
+//!         match event {
+//!             SwarmEvent::Engine(Event::Complete) => break,
+//!             SwarmEvent::StoreFailed(error) => return Err(error.into()),
+//!             SwarmEvent::Engine(_) => {}
+//!         }
+//!     }
+//!     println!("complete: {:?}", swarm.finish().await?);
+//!     swarm.stop().await;
+//!     Ok(())
+//! }
+//! ```
 
-mod accepting;
-mod assembly;
-mod chunk_check;
+mod accept_loop;
+mod chunk_digest_check;
+mod client_server;
 mod clock;
 mod connection;
-mod disk;
-mod driver;
+mod context;
+mod dialer;
 mod error;
-mod handshaking;
+mod handshake;
 mod http;
-mod http_client;
-mod inbox;
-pub mod index;
-mod intake;
-mod json_frames;
-mod json_tracker_client;
-mod json_tracker_service;
+mod json_tracker;
 mod listener;
 mod node;
 mod options;
-mod outgoing;
-mod reader;
-mod sendfile;
-mod slabs;
+mod outbound;
+mod port_owner;
 mod sniff;
-mod stream_client;
-mod stream_server;
 mod swarm;
 mod throttle;
-mod tongue;
 mod tracker_client;
-mod tracker_service;
-mod whole_digest;
-mod writer;
 
-pub use chunk_check::check_sum;
+pub use chunk_digest_check::server_has_digest;
+pub use client_server::{
+    client::{FetchError, FetchOptions, FetchedFile, fetch_file},
+    handle::{FetchHandle, FetchStatus},
+    server::{FileServer, FileServerEvent, FileServerListener, FileServerOptions},
+};
 pub use connection::CONNECTION_MEMORY;
 pub use error::NodeError;
-pub use http_client::{http_client, http_error};
-pub use json_tracker_client::announce_json;
-pub use json_tracker_service::{JsonTracker, JsonTrackerService};
-pub use listener::PortOwner;
+pub use http::{
+    client::{http_client, http_error},
+    connection::ConnectionAddrs,
+    index,
+    tracker::TrackerService,
+};
+pub use json_tracker::{JsonTracker, JsonTrackerService, announce_json};
 pub use node::Node;
 pub use options::{NodeOptions, Timeouts};
-pub use stream_client::{
-    FetchError, FetchHandle, FetchOptions, FetchStatus, FetchedFile, fetch_file,
-};
-pub use stream_server::{FileServer, FileServerEvent, FileServerListener, FileServerOptions};
-pub use swarm::{AcceptedDialects, Swarm, SwarmContent, SwarmEvent, SwarmOptions};
+pub use port_owner::PortOwner;
+pub use swarm::handle::{AcceptedDialects, Swarm, SwarmContent, SwarmEvent, SwarmOptions};
 pub use throttle::RateLimit;
 pub use tracker_client::{AnnounceIdentity, TrackerClient};
-pub use tracker_service::{Ends, TrackerService};

@@ -1,34 +1,39 @@
-//! What a node is told when it is made. No state.
+//! The settings of a node, and the time limits that are not settings. No state.
 
 use std::{net::IpAddr, time::Duration};
+
+/// The time limit for a connection that is closed in good order: for the messages that wait in it,
+/// and for the peer's end of it.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The settings of one node.
 #[derive(Debug, Clone)]
 pub struct NodeOptions {
-    /// The address to listen on and to call from; `None` is every address, IPv4 and IPv6.
+    /// The address to listen on and to connect from; `None` is every address, IPv4 and IPv6.
     pub bind: Option<IpAddr>,
     /// The port to listen on; 0 lets the system choose.
     pub port: u16,
-    /// Payload that leaves per second over all connections, in bytes; `None` is no limit. 0 counts
-    /// as 1.
+    /// The upload limit for payload over all connections, in bytes per second; `None` is no limit.
+    /// 0 counts as 1.
     pub up_limit: Option<u64>,
-    /// Bytes that come in per second over all connections; `None` is no limit. 0 counts as 1.
+    /// The download limit over all connections, in bytes per second; `None` is no limit. 0 counts
+    /// as 1.
     pub down_limit: Option<u64>,
-    /// Peer connections at the same time, both directions, all swarms together.
+    /// The maximum number of peer connections, in both directions and over all swarms.
     pub max_connections: usize,
-    /// How long the other side may take.
-    pub deadlines: Timeouts,
+    /// The time limits for peers.
+    pub timeouts: Timeouts,
 }
 
-/// How long the other side of a connection may take for what it owes us.
+/// The time limits for the other side of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// From the connection's first packet to the end of both handshakes, or of the first HTTP
-    /// request's head.
+    /// From the connection's first packet to the end of both handshakes, or of the head of the
+    /// first HTTP request.
     pub handshake: Duration,
     /// For one message, from its first byte to its last.
     pub message: Duration,
-    /// Between two moments at which the peer takes something of what we send.
+    /// Between two moments at which the peer takes bytes that we send.
     pub stall: Duration,
 }
 
@@ -40,7 +45,7 @@ impl Default for NodeOptions {
             up_limit: None,
             down_limit: None,
             max_connections: 400,
-            deadlines: Timeouts::default(),
+            timeouts: Timeouts::default(),
         }
     }
 }

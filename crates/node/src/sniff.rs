@@ -1,5 +1,5 @@
-//! Which protocol a caller speaks, by its first bytes. Those are read, not peeked at: a caller that
-//! sends less than it takes to tell would keep a peeking task spinning.
+//! Detects the protocol of an accepted connection by its first bytes. They are read, not peeked at:
+//! a peer that sends too few of them would keep a peeking task spinning.
 
 use std::{
     io,
@@ -8,65 +8,63 @@ use std::{
 };
 
 use sow_wire::{
-    bittorrent::handshake::PREFIX,
+    bittorrent::handshake::HANDSHAKE_PREFIX,
     chunk,
     json_torrent::{self, Opening},
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-/// The methods that anything here answers, or that a browser or a scanner may open with.
-const METHODS: [&[u8]; 6] = [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"OPTIONS ", b"DELETE "];
+/// The HTTP methods that a handler here, a browser or a scanner may begin with.
+const HTTP_METHODS: [&[u8]; 6] = [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"OPTIONS ", b"DELETE "];
 
-/// What a caller speaks.
+/// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     BitTorrent,
     Http,
-    /// Document 1's P2P.
     Chunk,
-    /// Document 2's peers.
     JsonTorrent,
-    /// Who asks document 2's tracker.
+    /// A request to a `json-torrent` tracker.
     JsonTracker,
     Unknown,
 }
 
-/// Reads until it is clear what the caller speaks, at most twenty bytes; gives back what was read.
+/// Reads until the protocol is clear, at most twenty bytes. Returns what was read, too.
 ///
 /// # Errors
-/// When the connection fails or ends before that.
+/// When the connection fails or ends first.
 pub(crate) async fn sniff(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<(Protocol, Vec<u8>)> {
-    let mut read = Vec::with_capacity(PREFIX.len());
+    let mut read = Vec::with_capacity(HANDSHAKE_PREFIX.len());
     loop {
-        if let Some(caller) = tell(&read) {
-            return Ok((caller, read));
+        if let Some(protocol) = detect(&read) {
+            return Ok((protocol, read));
         }
-        let rest = (PREFIX.len() - read.len()) as u64;
+        let rest = (HANDSHAKE_PREFIX.len() - read.len()) as u64;
         if (&mut *stream).take(rest).read_buf(&mut read).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
 }
 
-/// `None`: it may still become one or the other.
-fn tell(read: &[u8]) -> Option<Protocol> {
-    if read.len() >= PREFIX.len() && read.starts_with(PREFIX) {
+/// `None`: more bytes are needed.
+fn detect(read: &[u8]) -> Option<Protocol> {
+    if read.len() >= HANDSHAKE_PREFIX.len() && read.starts_with(HANDSHAKE_PREFIX) {
         Some(Protocol::BitTorrent)
-    } else if METHODS.iter().any(|method| read.starts_with(method)) {
+    } else if HTTP_METHODS.iter().any(|method| read.starts_with(method)) {
         Some(Protocol::Http)
-    } else if read.starts_with(chunk::PREFIX) {
+    } else if read.starts_with(chunk::HELLO_PREFIX) {
         Some(Protocol::Chunk)
     } else if read.first() == Some(&0) {
         json_torrent::opening(read).map(|opening| match opening {
             Opening::Peer => Protocol::JsonTorrent,
             Opening::TrackerRequest => Protocol::JsonTracker,
-            Opening::Stranger => Protocol::Unknown,
+            Opening::Unknown => Protocol::Unknown,
         })
-    } else if chunk::PREFIX.starts_with(read)
-        || PREFIX.starts_with(read)
-        || METHODS.iter().any(|method| method.starts_with(read))
+    } else if chunk::HELLO_PREFIX.starts_with(read)
+        || HANDSHAKE_PREFIX.starts_with(read)
+        || HTTP_METHODS.iter().any(|method| method.starts_with(read))
     {
         None
     } else {
@@ -74,7 +72,7 @@ fn tell(read: &[u8]) -> Option<Protocol> {
     }
 }
 
-/// A stream whose first bytes were read already.
+/// A stream that returns bytes which were read already before it reads more.
 #[derive(Debug)]
 pub(crate) struct Rewound<S> {
     first: Vec<u8>,
@@ -128,18 +126,18 @@ mod tests {
     use super::*;
 
     async fn sniff_split(bytes: &[u8], at: usize) -> io::Result<(Protocol, Vec<u8>)> {
-        let (mut caller, mut stream) = tokio::io::duplex(1024);
-        caller.write_all(&bytes[..at]).await?;
+        let (mut peer, mut stream) = tokio::io::duplex(1024);
+        peer.write_all(&bytes[..at]).await?;
         let sniffing = tokio::spawn(async move { sniff(&mut stream).await });
         tokio::task::yield_now().await;
-        // The other end may be satisfied, and gone, already.
-        let _ = caller.write_all(&bytes[at..]).await;
-        drop(caller);
+        // The other end may have read enough, and be gone.
+        let _ = peer.write_all(&bytes[at..]).await;
+        drop(peer);
         sniffing.await.unwrap()
     }
 
     #[tokio::test]
-    async fn protocols_are_told_apart_however_they_arrive() {
+    async fn protocols_are_told_apart_in_any_segmentation() {
         let cases: [(&[u8], Protocol); 10] = [
             (b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x05", Protocol::BitTorrent),
             (b"GET /announce?info_hash=%12 HTTP/1.1\r\n", Protocol::Http),
@@ -152,10 +150,10 @@ mod tests {
             (b"\0\0\0\0\0\0\0\x10{\"port\": 5555 }", Protocol::JsonTracker),
             (b"\0\x01\0\0\0\0\0\x10", Protocol::Unknown),
         ];
-        for (bytes, caller) in cases {
+        for (bytes, expected) in cases {
             for at in 0..bytes.len().min(24) {
-                let (told, read) = sniff_split(bytes, at).await.unwrap();
-                assert_eq!(told, caller, "{bytes:?} split at {at}");
+                let (protocol, read) = sniff_split(bytes, at).await.unwrap();
+                assert_eq!(protocol, expected, "{bytes:?} split at {at}");
                 assert!(read.len() <= 20 && bytes.starts_with(&read));
             }
         }
@@ -169,10 +167,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_read_comes_first() {
-        let (mut caller, stream) = tokio::io::duplex(64);
-        caller.write_all(b"there").await.unwrap();
-        drop(caller);
+    async fn bytes_that_were_read_come_first() {
+        let (mut peer, stream) = tokio::io::duplex(64);
+        peer.write_all(b"there").await.unwrap();
+        drop(peer);
         let mut all = String::new();
         Rewound::new(b"hello ".to_vec(), stream).read_to_string(&mut all).await.unwrap();
         assert_eq!(all, "hello there");

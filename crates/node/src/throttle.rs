@@ -1,34 +1,34 @@
 //! A rate limit that many connections share: first come, first served, in grains.
 //!
-//! Every taker reserves the next stretch of the limit's time line and sleeps until it begins. So
-//! the order is that of asking, the long-run rate is exact whatever the timers' precision, and
-//! nobody keeps a list of who waits.
+//! Each taker reserves the next part of the limit's time line and sleeps until that part begins. So
+//! takers are served in the order of their requests, the long-term rate does not depend on the
+//! precision of timers, and there is no list of waiting takers.
 //!
-//! What is counted is the caller's affair: uploads count payload alone, downloads every byte of a
-//! peer connection (the heads of blocks are less than 0.1 % of them).
+//! What is counted is the caller's decision: uploads count payload only, downloads count every byte
+//! of a peer connection (the headers of blocks are less than 0.1 % of them).
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep_until};
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+/// The minimum size of a grain, in bytes.
+const MIN_GRAIN: u64 = 16 * 1024;
 
-/// The least that is granted at a time where more is wanted, in bytes; above it, what [`GRAIN`]
-/// carries.
-const LEAST_GRAIN: u64 = 16 * 1024;
+/// The time that one grain takes at the limit's rate, unless it has the minimum size.
+const GRAIN_TIME: Duration = Duration::from_millis(20);
 
-/// The longest stretch of the limit that one taker gets at a time.
-const GRAIN: Duration = Duration::from_millis(20);
-
-/// How much unused time may be made up for: timers are late by a millisecond or two.
+/// How much unused time is made up for: timers are late by a millisecond or two.
 const SLACK: Duration = Duration::from_millis(20);
 
-/// A limit in bytes per second, or none. Clones are the same limit, for those who are to share it.
+/// A limit in bytes per second, or none. Clones share the same limit.
 #[derive(Debug, Clone)]
 pub struct RateLimit(pub(crate) Arc<Throttle>);
 
 impl RateLimit {
-    /// A limit of its own; `None` is no limit, and 0 counts as 1.
+    /// A new limit; `None` is no limit, and 0 counts as 1.
     pub fn new(bytes_per_second: Option<u64>) -> Self {
         Self(Arc::new(Throttle::new(bytes_per_second)))
     }
@@ -52,8 +52,8 @@ impl Throttle {
     pub(crate) fn new(rate: Option<u64>) -> Self {
         let limit = rate.map(|rate| {
             let rate = rate.max(1);
-            let grain = (u128::from(rate) * GRAIN.as_millis() / 1000) as u64;
-            Limit { rate, grain: grain.max(LEAST_GRAIN), next: Mutex::new(Instant::now()) }
+            let grain = (u128::from(rate) * GRAIN_TIME.as_millis() / 1000) as u64;
+            Limit { rate, grain: grain.max(MIN_GRAIN), next: Mutex::new(Instant::now()) }
         });
         Self { limit }
     }
@@ -63,9 +63,9 @@ impl Throttle {
         self.limit.is_some()
     }
 
-    /// Waits until some of `want` bytes may pass, and says how many: all of them without a limit,
-    /// else at least one (if any are wanted) and at most a grain. Dropped while it waits, it takes
-    /// nothing.
+    /// Waits until some of `want` bytes may pass, and returns how many: all of them without a
+    /// limit, otherwise at least one (if any are wanted) and at most a grain. If the future is
+    /// dropped while it waits, it takes nothing.
     pub(crate) async fn take(&self, want: usize) -> usize {
         let Some(limit) = &self.limit else { return want };
         let bytes = (want as u64).min(limit.grain);
@@ -79,7 +79,7 @@ impl Throttle {
         bytes as usize
     }
 
-    /// Gives back what was taken and not used.
+    /// Gives back bytes that were taken and not used.
     pub(crate) fn give_back(&self, bytes: usize) {
         if let Some(limit) = &self.limit {
             limit.give_back(bytes as u64);
@@ -110,7 +110,7 @@ impl Limit {
     }
 }
 
-/// Gives itself back unless it was used.
+/// Bytes that are given back unless they are used.
 struct Reservation<'a> {
     limit: &'a Limit,
     bytes: u64,
@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    /// Bytes that `takers` tasks get through in `time` when all want as much as they can get.
+    /// The bytes that each of `takers` tasks gets in `time` if all want as much as possible.
     async fn flood(throttle: Arc<Throttle>, takers: usize, time: Duration) -> Vec<u64> {
         let mut tasks = Vec::new();
         for _ in 0..takers {
@@ -150,7 +150,7 @@ mod tests {
         }
         let mut all = Vec::new();
         for (task, got) in tasks {
-            assert!(task.await.unwrap().is_err(), "a flood never ends by itself");
+            assert!(task.await.unwrap().is_err(), "a task ended before its time");
             all.push(got.load(Ordering::Relaxed));
         }
         all
@@ -162,11 +162,10 @@ mod tests {
             let throttle = Arc::new(Throttle::new(Some(rate)));
             let got = flood(throttle, takers, Duration::from_secs(10)).await;
             let (sum, want) = (got.iter().sum::<u64>() as f64, rate as f64 * 10.0);
-            // 20 ms of slack, one grain, and the smallest grain on the slowest limit.
+            // 20 ms of slack, one grain, and the minimum grain on the slowest limit.
             assert!((sum / want - 1.0).abs() < 0.02, "{rate}: {sum} of {want}");
-            let (least, most) =
-                (*got.iter().min().unwrap() as f64, *got.iter().max().unwrap() as f64);
-            assert!(least / most > 0.9, "{rate}: {got:?}");
+            let (min, max) = (*got.iter().min().unwrap() as f64, *got.iter().max().unwrap() as f64);
+            assert!(min / max > 0.9, "{rate}: {got:?}");
         }
     }
 
@@ -179,11 +178,11 @@ mod tests {
         while start.elapsed() < Duration::from_millis(1) {
             got += throttle.take(1 << 20).await;
         }
-        assert!(got <= 60_000, "a burst of {got} bytes after a minute of silence");
+        assert!(got <= 60_000, "a burst of {got} bytes after an idle minute");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_given_back_or_abandoned_is_not_lost() {
+    async fn bytes_that_are_given_back_or_not_waited_for_are_not_lost() {
         let throttle = Throttle::new(Some(16 * 1024));
         let start = Instant::now();
         for _ in 0..10 {

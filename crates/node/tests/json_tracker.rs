@@ -1,10 +1,10 @@
-//! Document 2's tracker over the loopback: with its client, with callers who mean harm, and with
-//! peers that die.
+//! The `json-torrent` tracker over the loopback: with its client, with clients that send malformed
+//! requests, and with peers that are gone.
 
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use sow_node::{JsonTracker, JsonTrackerService, announce_json};
@@ -19,7 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-const LONG: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn tracker(limits: JsonLimits) -> JsonTracker {
     JsonTracker::bind(Some(Ipv4Addr::LOCALHOST.into()), 0, JsonTrackerService::new(limits)).unwrap()
@@ -28,16 +28,16 @@ fn tracker(limits: JsonLimits) -> JsonTracker {
 async fn ask(tracker: &JsonTracker, port: u16, event: Event) -> Reply {
     let request = Request::new(SocketAddr::from(([10, 9, 8, 7], port)), event);
     let asking = announce_json("localhost", tracker.port(), None, &request);
-    timeout(LONG, asking).await.expect("in time").expect("a reply")
+    timeout(TEST_TIMEOUT, asking).await.expect("in time").expect("a reply")
 }
 
-/// Sends bytes, says that there are no more, and gives what comes back.
+/// Sends bytes and the end of the stream, and returns what comes back.
 async fn send(tracker: &JsonTracker, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(("127.0.0.1", tracker.port())).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     stream.shutdown().await.unwrap();
     let mut answer = Vec::new();
-    timeout(LONG, stream.read_to_end(&mut answer)).await.expect("in time").unwrap();
+    timeout(TEST_TIMEOUT, stream.read_to_end(&mut answer)).await.expect("in time").unwrap();
     answer
 }
 
@@ -54,47 +54,47 @@ async fn peers_join_and_leave() {
     assert_eq!(ask(&tracker, 5555, Event::Completed).await, Reply::Left);
     assert_eq!(ask(&tracker, 5556, Event::Stopped).await, Reply::Left);
     let gone = ask(&tracker, 5556, Event::Stopped).await;
-    assert_eq!(gone, Reply::Refused("127.0.0.1:5556 is not known here".into()));
+    assert_eq!(gone, Reply::Error("127.0.0.1:5556 is not known here".into()));
     assert_eq!(tracker.service().peers(), []);
 }
 
 #[tokio::test]
-async fn a_crowd_is_answered_at_once() {
+async fn a_crowd_is_answered() {
     let tracker = std::sync::Arc::new(tracker(JsonLimits::default()));
     let mut asking = tokio::task::JoinSet::new();
     for port in 1..=200 {
         let tracker = std::sync::Arc::clone(&tracker);
         asking.spawn(async move { ask(&tracker, port, Event::Started).await });
     }
-    let mut told = 0;
+    let mut listed = 0;
     while let Some(reply) = asking.join_next().await {
         let Reply::Joined(peers) = reply.unwrap() else { panic!("it joins") };
-        told += peers.len();
+        listed += peers.len();
     }
-    // Each pair was told once: the later of the earlier.
-    assert_eq!((told, tracker.service().peers().len()), (200 * 199 / 2, 200));
+    // Of each pair, the later one got the address of the earlier one.
+    assert_eq!((listed, tracker.service().peers().len()), (200 * 199 / 2, 200));
 }
 
 #[tokio::test]
 async fn bad_requests_are_answered_with_what_is_wrong() {
     let tracker = tracker(JsonLimits::default());
     let long = [&head(u64::MAX >> 1)[..], &[b'{'; 30_000]].concat();
-    for (bytes, due) in [
+    for (bytes, expected) in [
         (frame(b"nonsense"), "not a JSON object"),
         (frame(b""), "not a JSON object"),
         (frame(br#"{"port": 65536, "peer_id": "x", "event": "started"}"#), "`port` is 65536"),
         (frame(br#"{"port": 1, "peer_id": "x", "event": "begun"}"#), "`event` is"),
         (frame(&[b'['; MAX_REQUEST]), "not a JSON object"),
-        (long, "a frame of 9223372036854775807 bytes; at most 4096 are accepted"),
+        (long, "a frame of 9223372036854775807 bytes; the limit is 4096"),
     ] {
         let answer = send(&tracker, &bytes).await;
-        let Ok(Reply::Refused(reason)) = Reply::decode(&answer[8..]) else { panic!("{answer:?}") };
-        assert!(reason.contains(due), "{reason}");
+        let Ok(Reply::Error(reason)) = Reply::decode(&answer[8..]) else { panic!("{answer:?}") };
+        assert!(reason.contains(expected), "{reason}");
     }
     for cut in [&b""[..], b"\0\0\0", &head(50), b"\0\0\0\0\0\0\0\x05{}"] {
         assert_eq!(send(&tracker, cut).await, b"");
     }
-    // Two requests in one go: the second is not there.
+    // Of two requests on one connection, the second is ignored.
     let one = frame(&Request::new(loopback(7), Event::Started).encode());
     let two = frame(&Request::new(loopback(8), Event::Started).encode());
     let answer = send(&tracker, &[one, two].concat()).await;
@@ -103,7 +103,7 @@ async fn bad_requests_are_answered_with_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn the_dead_are_struck_off_and_the_living_are_not_harmed() {
+async fn dead_peers_are_removed_and_living_ones_are_probed_with_a_reset() {
     let soon = Duration::from_millis(10);
     let tracker = tracker(JsonLimits {
         probe_interval: soon,
@@ -117,27 +117,28 @@ async fn the_dead_are_struck_off_and_the_living_are_not_harmed() {
         ask(&tracker, port, Event::Started).await;
     }
     drop(dying);
-    let since = Instant::now();
-    while tracker.service().peers() != [loopback(ports[0])] {
-        assert!(since.elapsed() < LONG, "{:?}", tracker.service().peers());
-        sleep(soon).await;
-    }
-    // A call ends with a reset: what sees an orderly end may wait for more.
-    let (mut call, _) = timeout(LONG, living.accept()).await.unwrap().unwrap();
-    let end = timeout(LONG, call.read_u8()).await.unwrap().unwrap_err();
+    let removing = async {
+        while tracker.service().peers() != [loopback(ports[0])] {
+            sleep(soon).await;
+        }
+    };
+    timeout(TEST_TIMEOUT, removing).await.expect("the dead peer is removed");
+    // A probe ends with a reset: a peer that sees an orderly end may wait for more.
+    let (mut probe, _) = timeout(TEST_TIMEOUT, living.accept()).await.unwrap().unwrap();
+    let end = timeout(TEST_TIMEOUT, probe.read_u8()).await.unwrap().unwrap_err();
     assert_eq!(end.kind(), io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]
-async fn a_client_says_what_went_wrong() {
+async fn a_client_reports_what_went_wrong() {
     let request = Request::new(loopback(5555), Event::Started);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    for (answer, due) in [
-        (frame(b"<html>"), "no reply: not a JSON object"),
-        (head(u64::MAX).to_vec(), "at most 1048576 are accepted"),
-        (b"\0\0".to_vec(), "hung up without an answer"),
-        (vec![], "hung up without an answer"),
+    for (answer, expected) in [
+        (frame(b"<html>"), "its answer is not valid: not a JSON object"),
+        (head(u64::MAX).to_vec(), "the limit is 1048576"),
+        (b"\0\0".to_vec(), "closed the connection without an answer"),
+        (vec![], "closed the connection without an answer"),
     ] {
         let serving = async {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -146,7 +147,7 @@ async fn a_client_says_what_went_wrong() {
             stream.write_all(&answer).await.unwrap();
             assert_eq!(asked, frame(&request.encode()));
         };
-        let (told, ()) = timeout(LONG, async {
+        let (reply, ()) = timeout(TEST_TIMEOUT, async {
             tokio::join!(
                 announce_json("127.0.0.1", port, Some(Ipv4Addr::LOCALHOST.into()), &request),
                 serving
@@ -154,8 +155,8 @@ async fn a_client_says_what_went_wrong() {
         })
         .await
         .unwrap();
-        let error = told.unwrap_err();
-        assert!(error.to_string().contains(due), "{error}");
+        let error = reply.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
     }
     drop(listener);
     let error = announce_json("127.0.0.1", port, None, &request).await.unwrap_err();
@@ -163,13 +164,12 @@ async fn a_client_says_what_went_wrong() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_is_not_waited_for() {
+async fn a_silent_client_is_disconnected() {
     let tracker = tracker(JsonLimits::default());
     let mut stream = TcpStream::connect(("127.0.0.1", tracker.port())).await.unwrap();
     stream.write_all(&head(100)).await.unwrap();
     let mut answer = Vec::new();
-    // The clock runs ahead whenever nothing else happens: the end comes when the tracker's patience
-    // is over.
+    // The clock advances whenever nothing else happens: the end comes with the tracker's timeout.
     let ended = timeout(Duration::from_secs(3600), stream.read_to_end(&mut answer)).await;
     assert!(ended.is_ok() && answer.is_empty());
 }

@@ -1,7 +1,7 @@
 //! BitTorrent and HTTP on one port: the index, the `.torrent`, a tracker, and a transfer beside
 //! them.
 
-mod stage;
+mod swarm_members;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -12,7 +12,7 @@ use sow_node::{
     index::{SharedContent, index},
 };
 use sow_tracker::{Limits, Mode};
-use stage::{Member, Original, PATIENCE, config, file, loopback};
+use swarm_members::{Member, Original, TEST_TIMEOUT, config, file, loopback};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -32,17 +32,17 @@ fn shared(original: &Original, name: &str) -> SharedContent {
     }
 }
 
-/// Asks, and gives back the whole answer.
+/// Sends a request and returns the head and the body of the answer.
 async fn ask(addr: SocketAddr, path: &str, accept: &str) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
-    // In two parts, so that the first does not tell the protocol.
+    // In two parts, of which the first does not show the protocol.
     let (first, rest) = request.as_bytes().split_at(2);
     stream.write_all(first).await.unwrap();
     stream.write_all(rest).await.unwrap();
     let mut answer = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
     let body = answer.split_off(end + 4);
     (String::from_utf8(answer).unwrap(), body)
@@ -121,30 +121,30 @@ async fn receivers_find_each_other_by_the_tracker_on_the_same_port() {
     let swarms = tracker.swarms();
     assert!(
         swarms.iter().all(|swarm| swarm.seeds + swarm.leechers == 0),
-        "who left was not forgotten: {swarms:?}"
+        "a peer that left is still listed: {swarms:?}"
     );
     origin.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_router_http_is_hung_up_on() {
+async fn without_a_router_http_is_rejected() {
     let original = file(1000, 32768);
     let origin = original.origin(loopback(), config(1));
     let mut stream = TcpStream::connect(origin.addr()).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
-    let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
+    let read = timeout(TEST_TIMEOUT, stream.read_to_end(&mut answer)).await.unwrap();
     assert!(read.is_err() || answer.is_empty());
     origin.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_that_asks_at_once_is_answered() {
+async fn a_crowd_of_simultaneous_requests_is_answered() {
     let original = file(1000, 32768);
-    let deadlines = Timeouts { handshake: Duration::from_secs(1), ..Timeouts::default() };
-    let origin = original.origin(NodeOptions { deadlines, ..loopback() }, config(1));
+    let timeouts = Timeouts { handshake: Duration::from_secs(1), ..Timeouts::default() };
+    let origin = original.origin(NodeOptions { timeouts, ..loopback() }, config(1));
     origin.node.serve_http(index(vec![shared(&original, "x")]));
-    // The places are taken by callers who ask for nothing more.
+    // These clients take all HTTP connections and send no further request.
     let mut idle = Vec::new();
     for _ in 0..300 {
         let mut stream = TcpStream::connect(origin.addr()).await.unwrap();
@@ -155,7 +155,7 @@ async fn a_crowd_that_asks_at_once_is_answered() {
     let crowd: Vec<_> =
         (0..300).map(|_| tokio::spawn(async move { ask(addr, "/", "*/*").await })).collect();
     for one in crowd {
-        let (head, _) = timeout(PATIENCE, one).await.unwrap().unwrap();
+        let (head, _) = timeout(TEST_TIMEOUT, one).await.unwrap().unwrap();
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     }
     drop(idle);

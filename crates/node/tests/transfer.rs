@@ -1,16 +1,16 @@
 //! Whole transfers between nodes in one process, over real sockets on the loopback.
 
-mod stage;
+mod swarm_members;
 
 use std::{fs, sync::Arc, time::Duration};
 
 use sow_content::Metainfo;
 use sow_engine::{Event, PickOrder};
 use sow_node::{NodeOptions, SwarmEvent};
-use stage::{Original, PATIENCE, config, file, loopback, random_bytes, tree};
+use swarm_members::{Original, TEST_TIMEOUT, config, file, loopback, random_bytes, tree};
 use tokio::time::{Instant, timeout};
 
-async fn one_gets(original: &Original) {
+async fn assert_transfer(original: &Original) {
     let origin = original.origin(loopback(), config(1));
     let mut receiver = original.receiver(loopback(), config(2), vec![origin.addr()]);
     receiver.complete().await;
@@ -20,37 +20,37 @@ async fn one_gets(original: &Original) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sizes_around_blocks_and_pieces() {
+async fn contents_of_lengths_around_blocks_and_pieces_arrive() {
     for length in [1, 16383, 16384, 16385, 32767, 32768, 32769, 1_000_003] {
-        one_gets(&file(length, 32768)).await;
+        assert_transfer(&file(length, 32768)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pieces_of_every_sort() {
+async fn pieces_of_every_length() {
     for (length, piece_length) in
         [(300_001, 16384), (300_001, 40_000), (9_000_000, 4 << 20), (12_345_678, 1 << 17)]
     {
-        one_gets(&file(length, piece_length)).await;
+        assert_transfer(&file(length, piece_length)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_with_empty_and_tiny_files() {
+async fn a_folder_with_empty_and_tiny_files_arrives() {
     let files = [
         ("tree/a", random_bytes(1, 1)),
         ("tree/b/empty", vec![]),
         ("tree/b/c/ü n.bin", random_bytes(100_000, 2)),
         ("tree/z", random_bytes(7, 3)),
     ];
-    one_gets(&tree(&files, 32768)).await;
+    assert_transfer(&tree(&files, 32768)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_at_all_is_complete_at_once() {
+async fn an_empty_file_is_complete_at_once() {
     let original = file(0, 32768);
     let mut receiver = original.receiver(loopback(), config(2), vec![]);
-    let place = timeout(PATIENCE, receiver.swarm.finish()).await.unwrap().unwrap();
+    let place = timeout(TEST_TIMEOUT, receiver.swarm.finish()).await.unwrap().unwrap();
     assert_eq!(fs::read(place.unwrap()).unwrap(), b"");
     receiver.events.close();
     receiver.stop().await;
@@ -62,8 +62,8 @@ async fn a_crowd_shares_what_it_has() {
     let origin = original.origin(loopback(), config(1));
     let mut receivers: Vec<_> =
         (2..8).map(|n| original.receiver(loopback(), config(n), vec![origin.addr()])).collect();
-    // Everybody knows everybody.
-    let addrs: Vec<_> = receivers.iter().map(stage::Member::addr).collect();
+    // Each member knows all others.
+    let addrs: Vec<_> = receivers.iter().map(swarm_members::Member::addr).collect();
     for receiver in &receivers {
         receiver.swarm.add_peers(
             sow_engine::PeerSource::Tracker,
@@ -82,10 +82,11 @@ async fn a_crowd_shares_what_it_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_metadata_comes_from_peers() {
+async fn the_metadata_is_fetched_from_peers() {
     let original = file(3_000_000, 32768);
     let origin = original.origin(loopback(), config(1));
-    let mut receiver = original.stranger(loopback(), config(2), vec![origin.addr()]);
+    let mut receiver =
+        original.receiver_without_metadata(loopback(), config(2), vec![origin.addr()]);
     let metadata = receiver
         .wait_for(|event| match event {
             SwarmEvent::Engine(Event::Metadata(bytes)) => Some(bytes.clone()),
@@ -101,7 +102,7 @@ async fn the_metadata_comes_from_peers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_address_families_and_blocks_of_one_size() {
+async fn a_transfer_over_ipv6_with_small_blocks_in_order() {
     let original = file(2_000_000, 65536);
     let origin = original.origin(NodeOptions::default(), config(1));
     let mut plain = config(2);
@@ -141,14 +142,15 @@ async fn an_upload_limit_is_kept() {
     let start = Instant::now();
     let mut receiver = original.receiver(loopback(), config(2), vec![origin.addr()]);
     receiver.complete().await;
-    let seconds = start.elapsed().as_secs_f64();
-    assert!((1.9..10.0).contains(&seconds), "2 MB at 1 MB/s took {seconds} s");
+    // That no more is lost to the limit than necessary is tested in `throttle`.
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(1900), "2 MB at 1 MB/s took {took:?}");
     receiver.stop().await;
     origin.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_goes_on_where_it_was_stopped() {
+async fn a_receiver_continues_where_it_was_stopped() {
     let original = file(4_000_000, 32768);
     let limited = NodeOptions { up_limit: Some(4_000_000), ..loopback() };
     let origin = original.origin(limited, config(1));
@@ -178,19 +180,21 @@ async fn a_receiver_goes_on_where_it_was_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_is_renewed_while_somebody_looks() {
+async fn the_status_is_published_while_it_has_a_receiver() {
     let original = file(3_000_000, 32768);
     let limited = NodeOptions { up_limit: Some(3_000_000), ..loopback() };
     let origin = original.origin(limited, config(1));
     let mut receiver = original.receiver(loopback(), config(2), vec![origin.addr()]);
-    let mut status = receiver.swarm.status();
-    let halfway =
-        timeout(PATIENCE, status.wait_for(|status| status.have > 0 && status.have < status.pieces));
+    let mut status = receiver.swarm.watch_status();
+    let halfway = timeout(
+        TEST_TIMEOUT,
+        status.wait_for(|status| status.have > 0 && status.have < status.pieces),
+    );
     let seen = halfway.await.unwrap().unwrap().clone();
     assert_eq!(seen.bytes_total, 3_000_000);
     assert_eq!(seen.peers.len(), 1);
     receiver.complete().await;
-    let whole = timeout(PATIENCE, status.wait_for(|status| status.have == status.pieces));
+    let whole = timeout(TEST_TIMEOUT, status.wait_for(|status| status.have == status.pieces));
     assert_eq!(whole.await.unwrap().unwrap().bytes_verified, 3_000_000);
     receiver.stop().await;
     origin.stop().await;
@@ -204,12 +208,12 @@ async fn a_swarm_is_joined_once_and_again_after_it_was_left() {
         info_hash: original.metainfo.info_hash,
         content: None,
         config: config(3),
-        answers: sow_node::AcceptedDialects::BITTORRENT,
+        accepts: sow_node::AcceptedDialects::BITTORRENT,
         peers: vec![],
     };
     assert!(matches!(origin.node.join(options()), Err(sow_node::NodeError::AlreadyJoined(_))));
     let origin = Arc::into_inner(origin).unwrap();
-    timeout(Duration::from_secs(10), origin.swarm.stop()).await.unwrap();
+    timeout(TEST_TIMEOUT, origin.swarm.stop()).await.unwrap();
     let (again, _) = origin.node.join(options()).unwrap();
-    timeout(Duration::from_secs(10), again.stop()).await.unwrap();
+    timeout(TEST_TIMEOUT, again.stop()).await.unwrap();
 }

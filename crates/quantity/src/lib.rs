@@ -1,65 +1,74 @@
-//! Amounts as people type and read them: RATE (`10mbit`, `1.2MB/s`), SIZE (`5MiB`), TIME (`90s`,
-//! `1h30m`).
+//! Parses and formats the quantities of command lines and configuration files: RATE (`10mbit`,
+//! `1.2MB/s`), SIZE (`5MiB`) and TIME (`90s`, `1h30m`).
 //!
-//! Case tells bits from bytes (`b`, `B`); words (`bit`, `byte`) do so in any case. What could mean
-//! two things is refused.
+//! A lower-case `b` means bits and an upper-case `B` bytes; the word `bit` may have any case. An
+//! ambiguous unit is rejected. What a quantity is used for is not known here.
+//!
+//! ```
+//! use sow_quantity::{Rate, Size, rate, size};
+//!
+//! assert_eq!(rate("10mbit")?, Rate(1_250_000));
+//! assert_eq!(size("1.5GiB")?, Size(3 << 29));
+//! assert_eq!(Size(812 << 20).to_string(), "812.0 MiB");
+//! # Ok::<(), sow_quantity::QuantityError>(())
+//! ```
 
 use std::{fmt, time::Duration};
 
-/// A number of bytes. Shown in binary units: `812.0 MiB`.
+/// A number of bytes. Displayed in binary units: `812.0 MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
-/// Bytes per second, never zero when it was typed. Shown in decimal units: `1.2 MB/s`.
+/// Bytes per second, never zero when parsed. Displayed in decimal units: `1.2 MB/s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate(pub u64);
 
-/// A time span. Shown as `1h30m`, `45.2 s`.
+/// A time span. Displayed as `1h30m` or `45.2 s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
-/// Why a text is not the amount that was asked for.
+/// Why a text is not a valid quantity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
-    /// There is no number in front, or it is not finite.
+    /// The text does not begin with a number.
     #[error("`{0}` does not begin with a number")]
     Number(String),
-    /// The unit is not known.
+    /// The unit is unknown.
     #[error("`{unit}` is not a unit of {of}; {examples}")]
     Unit {
-        /// What stands there.
+        /// The text after the number.
         unit: String,
-        /// What was wanted: `rate`, `size`, `time`.
+        /// The expected quantity: `rate`, `size` or `time`.
         of: &'static str,
-        /// What one could write.
+        /// Examples of valid quantities.
         examples: &'static str,
     },
-    /// A number alone, where that could mean too much.
+    /// The unit is missing, and required because the number alone would be ambiguous.
     #[error("`{number}` has no unit of {of}; write for example {number}{unit}")]
     NoUnit {
-        /// What stands there.
+        /// The text.
         number: String,
-        /// What was wanted: `rate`, `time`.
+        /// The expected quantity: `rate` or `time`.
         of: &'static str,
-        /// What most people mean.
+        /// The most common unit.
         unit: &'static str,
     },
-    /// `mb/s`: megabits or megabytes?
+    /// A unit such as `mb/s`, which could mean megabits or megabytes.
     #[error("`{0}` could mean bits or bytes; write for example 10mbit or 1.2MB/s")]
     BitsOrBytes(String),
-    /// Zero, or too much for the machine to count.
+    /// The quantity is zero or too large.
     #[error("{0} is out of range")]
     Range(String),
 }
 
-const RATES: &str = "for example 10mbit, 1.2MB/s, 5MiB/s, 800kbit, 100kB/s";
-const SIZES: &str = "for example 4096, 64KiB, 10MB, 1.5GiB";
-const TIMES: &str = "for example 90s, 10m, 1h, 1h30m, 500ms";
+const RATE_EXAMPLES: &str = "for example 10mbit, 1.2MB/s, 5MiB/s, 800kbit, 100kB/s";
+const SIZE_EXAMPLES: &str = "for example 4096, 64KiB, 10MB, 1.5GiB";
+const TIME_EXAMPLES: &str = "for example 90s, 10m, 1h, 1h30m, 500ms";
 
-/// Reads a RATE: `10mbit`, `10Mbit/s`, `10Mbps`, `1.2MB/s`, `5MiB/s`. A unit is needed.
+/// Parses a RATE: `10mbit`, `10Mbit/s`, `10Mbps`, `1.2MB/s`, `5MiB/s`. The unit is required.
 ///
 /// # Errors
-/// When it is not one, its unit is ambiguous, or it is less than one byte per second.
+/// When the text is not a rate, its unit is ambiguous, or it is less than one byte per second.
 pub fn rate(text: &str) -> Result<Rate, QuantityError> {
     let (number, unit) = split(text)?;
     if unit.is_empty() {
@@ -75,18 +84,18 @@ pub fn rate(text: &str) -> Result<Rate, QuantityError> {
         if matches!(stem, "kb" | "mb" | "gb" | "tb") && lower == unit && stem != lower {
             QuantityError::BitsOrBytes(unit.to_owned())
         } else {
-            QuantityError::Unit { unit: unit.to_owned(), of: "rate", examples: RATES }
+            QuantityError::Unit { unit: unit.to_owned(), of: "rate", examples: RATE_EXAMPLES }
         }
     })?;
     let bytes = number * bits / 8.0;
     in_range(text, bytes, 1.0).map(Rate)
 }
 
-/// Reads a SIZE: a number of bytes, or one with a unit: `64KiB`, `10MB`; `64K` is `64KiB` as in
-/// coreutils.
+/// Parses a SIZE: a number of bytes, or a number with a unit: `64KiB`, `10MB`. `64K` is `64KiB`, as
+/// in coreutils.
 ///
 /// # Errors
-/// When it is not one, or too large.
+/// When the text is not a size, or the size is too large.
 pub fn size(text: &str) -> Result<Size, QuantityError> {
     let (number, unit) = split(text)?;
     let factor = match unit.strip_suffix('B').unwrap_or(unit) {
@@ -94,18 +103,19 @@ pub fn size(text: &str) -> Result<Size, QuantityError> {
         prefix if !unit.ends_with('B') && prefix.len() == 1 => binary(&prefix.to_ascii_lowercase()),
         prefix => prefix
             .strip_suffix('i')
-            .map_or_else(|| decimal(prefix), |p| binary(&p.to_ascii_lowercase())),
+            .map_or_else(|| decimal(prefix), |letter| binary(&letter.to_ascii_lowercase())),
     };
     if factor == 0.0 {
-        return Err(QuantityError::Unit { unit: unit.to_owned(), of: "size", examples: SIZES });
+        let unit = unit.to_owned();
+        return Err(QuantityError::Unit { unit, of: "size", examples: SIZE_EXAMPLES });
     }
     in_range(text, number * factor, 0.0).map(Size)
 }
 
-/// Reads a TIME: `90s`, `10m`, `1h30m`, `500ms`, `2d`; a bare number is seconds.
+/// Parses a TIME: `90s`, `10m`, `1h30m`, `500ms`, `2d`. A number without a unit is in seconds.
 ///
 /// # Errors
-/// When it is not one, or longer than a hundred years.
+/// When the text is not a time, or the time is longer than 100 years.
 pub fn time(text: &str) -> Result<Span, QuantityError> {
     let mut seconds = 0.0;
     let mut rest = text.trim();
@@ -124,7 +134,7 @@ pub fn time(text: &str) -> Result<Span, QuantityError> {
                     return Err(QuantityError::Unit {
                         unit: other.to_owned(),
                         of: "time",
-                        examples: TIMES,
+                        examples: TIME_EXAMPLES,
                     });
                 }
             };
@@ -139,11 +149,11 @@ pub fn time(text: &str) -> Result<Span, QuantityError> {
     Ok(Span(Duration::from_secs_f64(seconds)))
 }
 
-/// Reads a TIME that is mostly less than a second, `5ms`. Only 0 may stand without a unit: people
-/// mean milliseconds, and a bare number is seconds elsewhere.
+/// Parses a TIME that is usually below a second, such as `5ms`. Every number except 0 needs a unit:
+/// a delay is usually meant in milliseconds, but [`time`] takes a bare number for seconds.
 ///
 /// # Errors
-/// As [`time`], or when there is no unit.
+/// As [`time`], and when the unit is missing.
 pub fn short_time(text: &str) -> Result<Span, QuantityError> {
     let span = time(text)?;
     if split(text)?.1.is_empty() && !span.0.is_zero() {
@@ -189,7 +199,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// The number in front and what follows it, without the space between.
+/// The number at the start of a text, and the text after it, both without white space around them.
 fn split(text: &str) -> Result<(f64, &str), QuantityError> {
     let text = text.trim();
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
@@ -197,7 +207,7 @@ fn split(text: &str) -> Result<(f64, &str), QuantityError> {
     Ok((number, text[end..].trim()))
 }
 
-/// How many bits one of `unit` per second is; `None` when it is not a unit of rate.
+/// The number of bits in one `unit` of rate; `None` when it is not a unit of rate.
 fn bits_per_unit(unit: &str) -> Option<f64> {
     let stem = unit.strip_suffix("/s").unwrap_or(unit);
     let lower = stem.to_ascii_lowercase();
@@ -205,8 +215,8 @@ fn bits_per_unit(unit: &str) -> Option<f64> {
         if let Some(prefix) = lower.strip_suffix("bits").or(lower.strip_suffix("bit")) {
             (prefix.to_owned(), 1.0)
         } else if let Some(prefix) = stem.strip_suffix("bps") {
-            // `Mbps` is bits to everybody but tc(8); `mbps` is what tc means by bytes, so it is
-            // left ambiguous.
+            // `Mbps` means bits everywhere except in tc(8), where `mbps` means bytes. So `mbps` is
+            // ambiguous.
             let written_small = prefix.chars().any(|c| matches!(c, 'm' | 'g' | 't'));
             (if written_small { return None } else { prefix.to_ascii_lowercase() }, 1.0)
         } else if let Some(prefix) = stem.strip_suffix('B') {
@@ -226,12 +236,12 @@ fn bits_per_unit(unit: &str) -> Option<f64> {
     (factor > 0.0).then_some(factor * bits)
 }
 
-/// 1000 to the power that a decimal prefix stands for; 0 when it is none.
+/// The factor of a decimal prefix, a power of 1000; 0 for an unknown prefix.
 fn decimal(prefix: &str) -> f64 {
     power(prefix, 1000.0)
 }
 
-/// 1024 to the power that the letter of a binary prefix stands for; 0 when it is none.
+/// The factor of a binary prefix's letter, a power of 1024; 0 for an unknown letter.
 fn binary(letter: &str) -> f64 {
     power(letter, 1024.0)
 }
@@ -247,19 +257,20 @@ fn power(prefix: &str, base: f64) -> f64 {
     f64::powi(base, exponent)
 }
 
-fn in_range(text: &str, bytes: f64, least: f64) -> Result<u64, QuantityError> {
-    if bytes < least || bytes >= 9e18 {
+fn in_range(text: &str, bytes: f64, min: f64) -> Result<u64, QuantityError> {
+    if bytes < min || bytes >= 9e18 {
         return Err(QuantityError::Range(text.to_owned()));
     }
     Ok(bytes as u64)
 }
 
-/// The number in the largest unit that leaves it at 1 or more; `None` below the first.
+/// The number in the largest unit in which it is at least 1; `None` when it is below the first
+/// unit.
 fn scale(number: f64, base: f64, units: &[&'static str]) -> Option<(f64, &'static str)> {
     let mut number = number;
     let mut unit = None;
     for &next in units {
-        // 1023.96 KiB would be shown as 1024.0 KiB.
+        // 1023.96 KiB would be displayed as 1024.0 KiB.
         if number < base - 0.05 {
             break;
         }
@@ -274,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_bits_or_bytes_by_their_unit() {
+    fn the_unit_of_a_rate_selects_bits_or_bytes() {
         for (text, bytes) in [
             ("10mbit", 1_250_000),
             ("10Mbit/s", 1_250_000),
@@ -298,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn ambiguous_and_wrong_rates_are_refused() {
+    fn ambiguous_and_invalid_rates_are_rejected() {
         for text in ["10mb/s", "10mbps", "10gb/s"] {
             assert!(
                 matches!(rate(text), Err(QuantityError::BitsOrBytes(_))),
@@ -330,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read() {
+    fn sizes_are_parsed() {
         for (text, bytes) in [
             ("0", 0),
             ("4096", 4096),
@@ -350,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read() {
+    fn times_are_parsed() {
         for (text, millis) in [
             ("90s", 90_000),
             ("90", 90_000),
@@ -381,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_shown_for_people() {
+    fn quantities_are_displayed_in_suitable_units() {
         assert_eq!(Size(0).to_string(), "0 bytes");
         assert_eq!(Size(1).to_string(), "1 byte");
         assert_eq!(Size(1023).to_string(), "1023 bytes");

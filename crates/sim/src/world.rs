@@ -109,7 +109,7 @@ enum SimEvent {
         host: HostId,
         start: u32,
         piece: u32,
-        storing: StoreMode,
+        mode: StoreMode,
     },
     FileDigested {
         host: HostId,
@@ -270,13 +270,13 @@ impl World {
 
     fn content(&self, id: HostId) -> Content {
         let have = self.hosts[id].have.clone();
-        let proof = if self.scenario.dialect == Dialect::Chunk {
+        let integrity = if self.scenario.dialect == Dialect::Chunk {
             Integrity::FileDigest
         } else {
             Integrity::PieceHashes
         };
         let metadata = Bytes::from_static(INFO_DICTIONARY);
-        Content { geometry: self.geometry, have, metadata, private: false, proof, md5: None }
+        Content { geometry: self.geometry, have, metadata, private: false, integrity, md5: None }
     }
 
     fn delay(&self, a: HostId, b: HostId) -> Duration {
@@ -302,9 +302,9 @@ impl World {
                 self.on_dialed(from, addr);
             }
             SimEvent::Closed(host, conn) => self.input(host, Input::Closed { conn }),
-            SimEvent::Stored { host, start, piece, storing } if self.is_current(host, start) => {
-                let verdict = self.hosts[host].store(piece, self.geometry, storing);
-                self.input(host, Input::Stored { piece, verdict });
+            SimEvent::Stored { host, start, piece, mode } if self.is_current(host, start) => {
+                let outcome = self.hosts[host].store(piece, self.geometry, mode);
+                self.input(host, Input::Stored { piece, outcome });
                 // The digest of the file follows at once, up to the first missing piece.
                 let bytes = self.hosts[host].contiguous_bytes(self.geometry);
                 self.input(host, Input::DigestProgress { bytes });
@@ -427,8 +427,8 @@ impl World {
                 host.link.push(self.now, conn, bytes, Item::Block { block, corrupt });
             }
             Output::Disconnect { conn, .. } => self.close_connection(id, conn),
-            Output::Store { piece, storing } => {
-                let stored = SimEvent::Stored { host: id, start, piece, storing };
+            Output::Store { piece, mode, .. } => {
+                let stored = SimEvent::Stored { host: id, start, piece, mode };
                 self.schedule_after(STORE_TIME, stored);
             }
             Output::DigestFile => {
@@ -492,7 +492,7 @@ impl World {
         {
             let info_hash = InfoHash(sow_content::hash::sha1(INFO_DICTIONARY));
             let peer_id = self.hosts[other].peer_id();
-            let introduction = match self.scenario.dialect {
+            let handshake = match self.scenario.dialect {
                 Dialect::BitTorrent => PeerHandshake::BitTorrent(Handshake {
                     info_hash,
                     peer_id,
@@ -504,7 +504,7 @@ impl World {
                     PeerHandshake::JsonTorrent { local: self.hosts[host].addr.ip() }
                 }
             };
-            self.input(host, Input::Connected { conn, addr, direction, introduction });
+            self.input(host, Input::Connected { conn, addr, direction, handshake });
         }
     }
 

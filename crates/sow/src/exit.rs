@@ -135,7 +135,17 @@ impl From<NodeError> for Failure {
             | NodeError::PortForbidden { .. }
             | NodeError::Listen { .. } => Exit::Failed,
         };
-        Self::new(exit, chain(&error))
+        let failure = Self::new(exit, chain(&error));
+        match error {
+            NodeError::PortTaken { .. } => {
+                failure.tip("choose another port, or let the system choose one with --port 0")
+            }
+            NodeError::PortForbidden { .. } => failure
+                .tip("choose a port from 1024 up, or let the system choose one with --port 0"),
+            NodeError::NotOurAddress { .. }
+            | NodeError::AlreadyJoined(_)
+            | NodeError::Listen { .. } => failure,
+        }
     }
 }
 

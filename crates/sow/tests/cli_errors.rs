@@ -201,7 +201,7 @@ fn a_malformed_torrent_is_an_error() {
         (b"<html>not found</html>".to_vec(), "not a torrent"),
         (
             info(&format!("6:lengthi5e4:name1:a12:piece lengthi16384e{piece}"))[..40].to_vec(),
-            "cut short",
+            "truncated",
         ),
         ([b"d4:info".to_vec(), vec![b'l'; 100_000]].concat(), "info"),
         (info(&format!("6:lengthi-5e4:name1:a12:piece lengthi16384e{piece}")), "below zero"),

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use sow_wire::json_torrent::tracker::{Event, MAX_PEERS, Reply, Request};
+use sow_wire::json_torrent::tracker::{Event, MAX_REPLY_PEERS, Reply, Request};
 
 use crate::{limits::source_of, registry::Announcer, tracked_swarm::reachable_address};
 
@@ -37,7 +37,7 @@ impl Default for JsonLimits {
     /// 10 seconds. A lifetime of 30 minutes.
     fn default() -> Self {
         Self {
-            peers: MAX_PEERS,
+            peers: MAX_REPLY_PEERS,
             peers_per_source: 512,
             probe_interval: Duration::from_secs(120),
             probe_retry_delay: Duration::from_secs(10),
@@ -95,7 +95,7 @@ impl JsonRegistry {
             }
             Event::Stopped | Event::Completed => match self.peers.remove(&addr) {
                 Some(_) => Reply::Left,
-                None => Reply::Refused(format!("{addr} is not known here")),
+                None => Reply::Error(format!("{addr} is not known here")),
             },
         }
     }
@@ -220,10 +220,10 @@ mod tests {
         let mut tracker = TestTracker::new(JsonLimits::default());
         for event in [Event::Stopped, Event::Completed] {
             tracker.join("10.0.0.1", 5555);
-            let refused = Reply::Refused("10.0.0.2:5555 is not known here".into());
+            let refused = Reply::Error("10.0.0.2:5555 is not known here".into());
             assert_eq!(tracker.ask("10.0.0.2", 5555, event), refused);
             assert_eq!(tracker.ask("10.0.0.1", 5555, event), Reply::Left);
-            assert!(matches!(tracker.ask("10.0.0.1", 5555, event), Reply::Refused(_)));
+            assert!(matches!(tracker.ask("10.0.0.1", 5555, event), Reply::Error(_)));
         }
         assert_eq!(tracker.join("10.0.0.2", 5555), []);
     }
@@ -329,7 +329,7 @@ mod tests {
                         prop_assert_eq!(peers, others.collect::<Vec<_>>());
                     }
                     Reply::Left => prop_assert!(before.contains(&peer_addr)),
-                    Reply::Refused(_) => {
+                    Reply::Error(_) => {
                         prop_assert!(event != Event::Started && !before.contains(&peer_addr));
                     }
                 }

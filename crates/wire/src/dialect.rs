@@ -1,36 +1,36 @@
-//! The dialects in which peers of one swarm can talk: a closed choice, matched wherever it matters.
+//! The dialects that the peers of a swarm can speak: one closed enum, matched where they differ.
 //!
-//! `raw` and `framed` are not here: there is one sender and one receiver, and nothing is said
-//! between them.
+//! The client/server protocols `raw` and `framed` are not dialects of a swarm: one server sends one
+//! file, and no messages are exchanged.
 
 use std::fmt;
 
 use crate::{bittorrent, chunk, json_torrent};
 
-/// What a connection speaks.
+/// The protocol of a connection between peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dialect {
-    /// The real one: the native swarm of this program.
+    /// BitTorrent, the native protocol of this program.
     BitTorrent,
-    /// Document 1's P2P: text heads, chunks without hashes, one authority.
+    /// The `chunk` protocol: text heads, chunks without hashes, one server as the authority.
     Chunk,
-    /// Document 2's P2P: framed binary messages, whole pieces.
+    /// The `json-torrent` protocol: framed binary messages, whole pieces.
     JsonTorrent,
 }
 
-/// A message in one of the dialects; never payload.
+/// A message of one of the dialects, without payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// In [`Dialect::BitTorrent`].
+    /// A message of [`Dialect::BitTorrent`].
     BitTorrent(bittorrent::Message),
-    /// In [`Dialect::Chunk`].
+    /// A message of [`Dialect::Chunk`].
     Chunk(chunk::Message),
-    /// In [`Dialect::JsonTorrent`].
+    /// A message of [`Dialect::JsonTorrent`].
     JsonTorrent(json_torrent::Message),
 }
 
 impl Message {
-    /// The dialect that it belongs to.
+    /// The dialect of the message.
     pub fn dialect(&self) -> Dialect {
         match self {
             Self::BitTorrent(_) => Dialect::BitTorrent,

@@ -1,21 +1,24 @@
-//! Document 2's frame (section 1.1): an unsigned 64-bit big-endian length, then that many bytes.
-//! What is inside is not known here, and what is too large to be held at once (a file, a piece) is
-//! for whoever owns the socket to stream.
+//! The frames of the `framed` and `json-torrent` protocols: an unsigned 64-bit big-endian length,
+//! then that many bytes. Both are described in `docs/protocols/framed.md` and
+//! `docs/protocols/json-torrent.md`.
+//!
+//! The content of a frame is not known here. A frame that is too large for memory (a file, a piece)
+//! is streamed by the owner of the socket.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// The length of what comes before the bytes of a frame.
+/// The length of a frame's head, in bytes.
 pub const HEAD_LENGTH: usize = 8;
 
-/// How a frame can be wrong. Nothing after such an error can be decoded.
+/// Why a frame is rejected. Nothing after it can be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
-    /// A length over the bound.
-    #[error("a frame of {length} bytes; at most {limit} are accepted")]
+    /// The length exceeds the limit.
+    #[error("a frame of {length} bytes; the limit is {limit}")]
     TooLong {
-        /// The length in the head.
+        /// The length in the head, in bytes.
         length: u64,
-        /// The bound, in bytes.
+        /// The limit, in bytes.
         limit: u64,
     },
 }
@@ -25,34 +28,34 @@ pub fn head(length: u64) -> [u8; HEAD_LENGTH] {
     length.to_be_bytes()
 }
 
-/// The length that a head claims, in bytes: not to be believed before it is bounded.
+/// The length that a head claims, in bytes. It is untrusted: bound it before use.
 pub fn length_of(head: [u8; HEAD_LENGTH]) -> u64 {
     u64::from_be_bytes(head)
 }
 
-/// A small frame as it travels, head and body in one piece, so that it can leave in one write.
+/// A small frame, head and body in one buffer, so that one write sends it.
 pub fn frame(body: &[u8]) -> Vec<u8> {
     [&head(body.len() as u64)[..], body].concat()
 }
 
-/// Takes a small frame off the front of `stream` and gives its body, which is not copied. `None`:
-/// more bytes are needed; what is left in `stream` then is the beginning of a frame, `limit` bytes
-/// and a head at the most.
+/// Takes a small frame off the front of `stream` and returns its body without copying it. `None`
+/// means that more bytes are needed; `stream` then holds the start of one frame, less than a head
+/// and `limit` bytes.
 ///
 /// # Errors
-/// When the frame is longer than `limit` bytes, known from its head alone. The stream is of no more
-/// use then.
+/// When the head says that the frame is longer than `limit` bytes. The stream cannot be decoded
+/// further.
 pub fn take_frame(stream: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, FramingError> {
     let Some(length) = stream.first_chunk().map(|head| length_of(*head)) else { return Ok(None) };
-    let short = usize::try_from(length).ok().filter(|length| *length <= limit);
-    let Some(short) = short else {
+    let accepted = usize::try_from(length).ok().filter(|length| *length <= limit);
+    let Some(body_length) = accepted else {
         return Err(FramingError::TooLong { length, limit: limit as u64 });
     };
-    if stream.len() - HEAD_LENGTH < short {
+    if stream.len() - HEAD_LENGTH < body_length {
         return Ok(None);
     }
     stream.advance(HEAD_LENGTH);
-    Ok(Some(stream.split_to(short).freeze()))
+    Ok(Some(stream.split_to(body_length).freeze()))
 }
 
 #[cfg(test)]
@@ -60,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bytes_of_a_frame() {
+    fn a_frame_is_a_64_bit_length_and_a_body() {
         assert_eq!(head(0x0102), [0, 0, 0, 0, 0, 0, 1, 2]);
         assert_eq!(length_of([1, 0, 0, 0, 0, 0, 0, 2]), (1 << 56) + 2);
         assert_eq!(frame(b"{}"), b"\0\0\0\0\0\0\0\x02{}");
@@ -81,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_bounded_before_anything_gathers() {
+    fn lengths_are_bounded_before_the_body_arrives() {
         for length in [4, 1 << 31, 1 << 32, 1 << 63, u64::MAX] {
             let mut stream = BytesMut::from(&head(length)[..]);
             assert_eq!(take_frame(&mut stream, 3), Err(FramingError::TooLong { length, limit: 3 }));

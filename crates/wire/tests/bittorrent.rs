@@ -1,36 +1,38 @@
-//! BitTorrent's messages: what is encoded decodes to the same, in any segmentation, and damage is
-//! always noticed alike.
+//! BitTorrent messages: what is encoded decodes to the same, and the outcome does not depend on the
+//! segmentation, for valid and for damaged streams.
 
 use std::net::{IpAddr, SocketAddr};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use proptest::{array::uniform20, collection::vec, prelude::*, sample::Index};
 use sow_content::InfoHash;
 use sow_wire::{
     bittorrent::{
         BlockRequest, Decoded, Decoder, ExtensionHandshake, Handshake, Message, MetadataMessage,
         PeerId, PexMessage, WireError,
-        extension::{MAX_METADATA, METADATA_PIECE},
+        extension::{MAX_METADATA_SIZE, METADATA_PIECE_LENGTH},
         message::{MAX_CONTROL_LENGTH, block_head, encode},
     },
     compact,
+    testing::{self, Item, same_in_any_segmentation},
 };
+
+type Received = testing::Received<Message, BlockRequest>;
 
 const MAX_BLOCK: u32 = 1000;
 
-/// What travels on a connection.
-#[derive(Debug, Clone, PartialEq)]
+/// An item that is sent over a connection.
+#[derive(Debug, Clone)]
 enum Sent {
-    Message(Message),
-    Block(BlockRequest, Vec<u8>),
+    Known(Received),
     Unknown(u8, Vec<u8>),
 }
 
 impl Sent {
-    fn put(&self, out: &mut BytesMut) {
+    fn encode(&self, out: &mut BytesMut) {
         match self {
-            Self::Message(message) => encode(message, out),
-            Self::Block(block, payload) => {
+            Self::Known(Received::Message(message)) => encode(message, out),
+            Self::Known(Received::Payload(block, payload)) => {
                 out.extend_from_slice(&block_head(*block));
                 out.extend_from_slice(payload);
             }
@@ -81,54 +83,35 @@ fn messages() -> impl Strategy<Value = Message> {
 fn sent() -> impl Strategy<Value = Sent> {
     let block = (any::<(u32, u32)>(), vec(any::<u8>(), 1..=MAX_BLOCK as usize)).prop_map(
         |((piece, offset), payload)| {
-            Sent::Block(BlockRequest { piece, offset, length: payload.len() as u32 }, payload)
+            let block = BlockRequest { piece, offset, length: payload.len() as u32 };
+            Sent::Known(Received::Payload(block, payload))
         },
     );
     let unknown = (prop_oneof![10u8..13, 18u8..20, 21u8..], vec(any::<u8>(), 0..100));
     prop_oneof![
-        4 => messages().prop_map(Sent::Message),
+        4 => messages().prop_map(|message| Sent::Known(Received::Message(message))),
         1 => block,
         1 => unknown.prop_map(|(id, body)| Sent::Unknown(id, body)),
     ]
 }
 
-/// What a socket's owner does: reads in segments of the given lengths (the last one takes the
-/// rest), decodes whatever is there, and takes payload off the stream itself. Gives what came, and
-/// how the stream ended.
-fn receive(stream: &[u8], segments: &[usize]) -> (Vec<Sent>, Option<WireError>) {
+fn stream_of(sent: &[Sent]) -> BytesMut {
+    let mut stream = BytesMut::new();
+    sent.iter().for_each(|sent| sent.encode(&mut stream));
+    stream
+}
+
+fn receive(stream: &[u8], segments: &[usize]) -> (Vec<Received>, Option<WireError>) {
     let mut decoder = Decoder::new(MAX_BLOCK);
-    let (mut buffer, mut came) = (BytesMut::new(), Vec::new());
-    let mut due: Option<(BlockRequest, usize)> = None;
-    let mut rest = stream;
-    for length in segments.iter().copied().chain([stream.len()]) {
-        let (segment, later) = rest.split_at(length.min(rest.len()));
-        rest = later;
-        buffer.extend_from_slice(segment);
-        loop {
-            if let Some((block, left)) = due.take() {
-                let taken = left.min(buffer.len());
-                let Some(Sent::Block(_, payload)) = came.last_mut() else { unreachable!() };
-                payload.extend_from_slice(&buffer[..taken]);
-                buffer.advance(taken);
-                if taken < left {
-                    due = Some((block, left - taken));
-                    break;
-                }
-            }
-            match decoder.decode(&mut buffer) {
-                Ok(None) => break,
-                Ok(Some(Decoded::Message(message))) => came.push(Sent::Message(message)),
-                Ok(Some(Decoded::Block(block))) => {
-                    came.push(Sent::Block(block, Vec::new()));
-                    due = Some((block, block.length as usize));
-                }
-                Err(error) => return (came, Some(error)),
-            }
-        }
-        assert!(due.is_none() || buffer.is_empty());
-        assert!(buffer.len() < MAX_CONTROL_LENGTH as usize + 4);
-    }
-    (came, None)
+    let decode = |buffer: &mut BytesMut| {
+        let decoded = decoder.decode(buffer)?;
+        Ok(decoded.map(|decoded| match decoded {
+            Decoded::Message(message) => Item::Message(message),
+            Decoded::Block(block) => Item::Payload { head: block, length: block.length },
+        }))
+    };
+    let check_buffered = |buffer: &[u8]| assert!(buffer.len() < MAX_CONTROL_LENGTH as usize + 4);
+    testing::receive(stream, segments, decode, check_buffered).outcome()
 }
 
 fn addrs() -> impl Strategy<Value = SocketAddr> {
@@ -138,10 +121,10 @@ fn addrs() -> impl Strategy<Value = SocketAddr> {
     ];
     (ips, any::<u16>())
         .prop_map(|(ip, port)| SocketAddr::new(ip.to_canonical(), port))
-        .prop_filter("nobody can dial it", |addr| compact::is_dialable(*addr))
+        .prop_filter("not dialable", |addr| compact::is_dialable(*addr))
 }
 
-/// Up to 50 addresses, in the order in which they travel: IPv4 first.
+/// Up to 50 addresses, IPv4 first as on the wire.
 fn addr_lists() -> impl Strategy<Value = Vec<SocketAddr>> {
     vec(addrs(), 0..=50).prop_map(|mut addrs| {
         addrs.sort_by_key(SocketAddr::is_ipv6);
@@ -155,7 +138,7 @@ fn extension_handshakes() -> impl Strategy<Value = ExtensionHandshake> {
         (ids(), ids(), proptest::option::of(1u16..), proptest::option::of("\\PC{1,64}")),
         (
             any::<Option<u32>>(),
-            proptest::option::of(1..=MAX_METADATA),
+            proptest::option::of(1..=MAX_METADATA_SIZE),
             any::<Option<u32>>(),
             any::<bool>(),
         ),
@@ -176,13 +159,15 @@ fn extension_handshakes() -> impl Strategy<Value = ExtensionHandshake> {
 }
 
 fn metadata_messages() -> impl Strategy<Value = MetadataMessage> {
-    let pieces = || 0..MAX_METADATA / METADATA_PIECE;
-    let data =
-        (1..=MAX_METADATA, any::<Index>(), any::<u8>()).prop_map(|(total_size, piece, byte)| {
-            let piece = piece.index(total_size.div_ceil(METADATA_PIECE) as usize) as u32;
-            let length = (total_size - piece * METADATA_PIECE).min(METADATA_PIECE);
+    const PIECE: u32 = METADATA_PIECE_LENGTH;
+    let pieces = || 0..MAX_METADATA_SIZE / PIECE;
+    let data = (1..=MAX_METADATA_SIZE, any::<Index>(), any::<u8>()).prop_map(
+        |(total_size, piece, byte)| {
+            let piece = piece.index(total_size.div_ceil(PIECE) as usize) as u32;
+            let length = (total_size - piece * PIECE).min(PIECE);
             MetadataMessage::Data { piece, total_size, data: vec![byte; length as usize].into() }
-        });
+        },
+    );
     prop_oneof![
         pieces().prop_map(|piece| MetadataMessage::Request { piece }),
         pieces().prop_map(|piece| MetadataMessage::Reject { piece }),
@@ -192,52 +177,54 @@ fn metadata_messages() -> impl Strategy<Value = MetadataMessage> {
 
 proptest! {
     #[test]
-    fn a_handshake_goes_and_comes(
-        hash in uniform20(any::<u8>()), id in uniform20(any::<u8>()), fast in any::<bool>(), extended in any::<bool>(),
+    fn every_handshake_round_trips(
+        hash in uniform20(any::<u8>()), id in uniform20(any::<u8>()), fast in any::<bool>(),
+        extended in any::<bool>(),
     ) {
-        let handshake = Handshake { info_hash: InfoHash(hash), peer_id: PeerId(id), fast, extended };
+        let (info_hash, peer_id) = (InfoHash(hash), PeerId(id));
+        let handshake = Handshake { info_hash, peer_id, fast, extended };
         prop_assert_eq!(Handshake::decode(&handshake.encode()), Ok(handshake));
     }
 
     #[test]
-    fn every_message_goes_and_comes_in_any_segmentation(
+    fn every_message_round_trips_in_any_segmentation(
         sent in vec(sent(), 0..12), segments in vec(0usize..40, 0..60),
     ) {
-        let mut stream = BytesMut::new();
-        sent.iter().for_each(|sent| sent.put(&mut stream));
-        let known: Vec<_> = sent.into_iter().filter(|sent| !matches!(sent, Sent::Unknown(..))).collect();
-        prop_assert_eq!(receive(&stream, &[]), (known.clone(), None));
-        prop_assert_eq!(receive(&stream, &segments), (known.clone(), None));
-        prop_assert_eq!(receive(&stream, &vec![1; stream.len()]), (known, None));
+        let stream = stream_of(&sent);
+        let known = sent.into_iter().filter_map(|sent| match sent {
+            Sent::Known(received) => Some(received),
+            Sent::Unknown(..) => None,
+        });
+        let outcome = same_in_any_segmentation(&stream, &segments, receive);
+        prop_assert_eq!(outcome, (known.collect(), None));
     }
 
     #[test]
-    fn damage_is_noticed_alike_in_any_segmentation(
-        sent in vec(sent(), 1..8), at in any::<Index>(), byte in any::<u8>(), segments in vec(0usize..40, 0..60),
+    fn damaged_messages_decode_alike_in_any_segmentation(
+        sent in vec(sent(), 1..8), at in any::<Index>(), byte in any::<u8>(),
+        segments in vec(0usize..40, 0..60),
     ) {
-        let mut stream = BytesMut::new();
-        sent.iter().for_each(|sent| sent.put(&mut stream));
+        let mut stream = stream_of(&sent);
         let at = at.index(stream.len());
         stream[at] = byte;
-        let whole = receive(&stream, &[]);
-        prop_assert_eq!(&receive(&stream, &segments), &whole);
-        prop_assert_eq!(receive(&stream, &vec![1; stream.len()]), whole);
+        same_in_any_segmentation(&stream, &segments, receive);
     }
 
     #[test]
-    fn random_bytes_are_taken_alike_in_any_segmentation(
-        stream in vec(prop_oneof![4 => 0u8..=20, 1 => any::<u8>()], 0..200), segments in vec(0usize..9, 0..60),
+    fn random_bytes_decode_alike_in_any_segmentation(
+        stream in vec(prop_oneof![4 => 0u8..=20, 1 => any::<u8>()], 0..200),
+        segments in vec(0usize..9, 0..60),
     ) {
-        prop_assert_eq!(receive(&stream, &segments), receive(&stream, &[]));
+        same_in_any_segmentation(&stream, &segments, receive);
     }
 
     #[test]
-    fn an_extension_handshake_goes_and_comes(handshake in extension_handshakes()) {
+    fn every_extension_handshake_round_trips(handshake in extension_handshakes()) {
         prop_assert_eq!(ExtensionHandshake::decode(&handshake.encode()), Ok(handshake));
     }
 
     #[test]
-    fn a_metadata_message_goes_and_comes(message in metadata_messages()) {
+    fn every_metadata_message_round_trips(message in metadata_messages()) {
         let body = Bytes::from(message.encode());
         let read = MetadataMessage::decode(&body);
         if let Ok(MetadataMessage::Data { data, .. }) = &read {
@@ -247,14 +234,15 @@ proptest! {
     }
 
     #[test]
-    fn a_peer_exchange_goes_and_comes(added in addr_lists(), dropped in addr_lists()) {
+    fn every_pex_message_round_trips(added in addr_lists(), dropped in addr_lists()) {
         let message = PexMessage { added, dropped };
         prop_assert_eq!(PexMessage::decode(&message.encode()), Ok(message));
     }
 
     #[test]
-    fn a_damaged_extension_message_is_refused_or_consistent(
-        handshake in extension_handshakes(), added in addr_lists(), at in any::<Index>(), byte in any::<u8>(),
+    fn a_damaged_extension_message_is_rejected_or_consistent(
+        handshake in extension_handshakes(), added in addr_lists(), at in any::<Index>(),
+        byte in any::<u8>(),
     ) {
         let damaged = |mut body: Vec<u8>| {
             let at = at.index(body.len());
@@ -264,7 +252,8 @@ proptest! {
         if let Ok(read) = ExtensionHandshake::decode(&damaged(handshake.encode())) {
             prop_assert_eq!(ExtensionHandshake::decode(&read.encode()), Ok(read));
         }
-        if let Ok(mut read) = PexMessage::decode(&damaged(PexMessage { added, dropped: vec![] }.encode())) {
+        let pex = PexMessage { added, dropped: vec![] };
+        if let Ok(mut read) = PexMessage::decode(&damaged(pex.encode())) {
             read.added.sort_by_key(SocketAddr::is_ipv6);
             prop_assert_eq!(PexMessage::decode(&read.encode()), Ok(read));
         }

@@ -1,38 +1,24 @@
-//! Document 1's messages: what is encoded decodes to the same, in either spelling and any
-//! segmentation; damage is always noticed alike, and lists for the original programs fit.
+//! Messages of the `chunk` protocol: what is encoded in either spelling decodes to the same, the
+//! outcome does not depend on the segmentation, and lists for the original programs fit their
+//! limit.
 
 use std::net::{IpAddr, SocketAddr};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use proptest::{array::uniform16, collection::vec, prelude::*, sample::Index};
 use sow_wire::{
     chunk::{
-        ChunkError, Decoded, Decoder, ErrorId, MAX_ERROR_TEXT, MAX_HEAD, Message, ORIGINAL_LIMIT,
-        Spelling, data_head, encode, fitting_ids, fitting_peers,
+        ChunkError, Decoded, Decoder, ErrorId, MAX_ERROR_TEXT, MAX_HEAD, Message,
+        ORIGINAL_MESSAGE_LIMIT, Spelling, data_head, encode, fitting_ids, fitting_peers,
     },
     compact,
+    testing::{self, Item, same_in_any_segmentation},
 };
 
+/// A message, or the offset and payload of a `DATA`.
+type Received = testing::Received<Message, u64>;
+
 const MAX_DATA: u32 = 500;
-
-/// What travels on a connection.
-#[derive(Debug, Clone, PartialEq)]
-enum Sent {
-    Message(Message),
-    Data(u64, Vec<u8>),
-}
-
-impl Sent {
-    fn put(&self, spelling: Spelling, out: &mut BytesMut) {
-        match self {
-            Self::Message(message) => encode(message, spelling, out),
-            Self::Data(offset, payload) => {
-                out.extend_from_slice(&data_head(*offset, payload.len() as u32));
-                out.extend_from_slice(payload);
-            }
-        }
-    }
-}
 
 fn peers() -> impl Strategy<Value = SocketAddr> {
     let ips = prop_oneof![
@@ -41,7 +27,7 @@ fn peers() -> impl Strategy<Value = SocketAddr> {
     ];
     (ips, any::<u16>())
         .prop_map(|(ip, port)| SocketAddr::new(ip.to_canonical(), port))
-        .prop_filter("nobody can dial it", |peer| compact::is_dialable(*peer))
+        .prop_filter("not dialable", |peer| compact::is_dialable(*peer))
 }
 
 fn server_hellos() -> impl Strategy<Value = Message> {
@@ -50,7 +36,7 @@ fn server_hellos() -> impl Strategy<Value = Message> {
     )
 }
 
-/// Errors whose text has no letter of an OP's.
+/// Errors whose text has no letter of an op.
 fn errors() -> impl Strategy<Value = Message> {
     let ids = proptest::sample::select(vec![
         ErrorId::UnknownCommand,
@@ -75,11 +61,11 @@ fn messages() -> impl Strategy<Value = Message> {
     ]
 }
 
-fn sent() -> impl Strategy<Value = Sent> {
+fn sent() -> impl Strategy<Value = Received> {
     let data = (0..=i64::MAX as u64, vec(any::<u8>(), 1..=MAX_DATA as usize));
     prop_oneof![
-        4 => messages().prop_map(Sent::Message),
-        1 => data.prop_map(|(offset, payload)| Sent::Data(offset, payload)),
+        4 => messages().prop_map(Received::Message),
+        1 => data.prop_map(|(offset, payload)| Received::Payload(offset, payload)),
     ]
 }
 
@@ -87,130 +73,125 @@ fn spellings() -> impl Strategy<Value = Spelling> {
     proptest::sample::select(vec![Spelling::Documented, Spelling::Original])
 }
 
-fn stream_of(sent: &[Sent], spelling: Spelling) -> BytesMut {
+fn stream_of(sent: &[Received], spelling: Spelling) -> BytesMut {
     let mut stream = BytesMut::new();
-    sent.iter().for_each(|sent| sent.put(spelling, &mut stream));
-    stream
-}
-
-/// How a stream came out.
-type Came = (Vec<Sent>, Option<ChunkError>);
-
-/// What a socket's owner does: reads in segments of the given lengths (the last one takes the
-/// rest), decodes whatever is there, and takes payload off the stream itself. Gives what came, and
-/// how the stream ended.
-fn receive(stream: &[u8], segments: &[usize]) -> Came {
-    let mut decoder = Decoder::new(MAX_DATA);
-    let (mut buffer, mut came, mut due) = (BytesMut::new(), Vec::new(), 0);
-    let mut rest = stream;
-    for length in segments.iter().copied().chain([stream.len()]) {
-        let (segment, later) = rest.split_at(length.min(rest.len()));
-        rest = later;
-        buffer.extend_from_slice(segment);
-        loop {
-            if let (Some(Sent::Data(_, payload)), 1..) = (came.last_mut(), due) {
-                let taken = buffer.len().min(due);
-                payload.extend_from_slice(&buffer[..taken]);
-                buffer.advance(taken);
-                due -= taken;
-            }
-            if due > 0 {
-                break;
-            }
-            match decoder.decode(&mut buffer) {
-                Ok(None) => break,
-                Ok(Some(Decoded::Message(message))) => came.push(Sent::Message(message)),
-                Ok(Some(Decoded::Data { offset, size })) => {
-                    assert!((1..=MAX_DATA).contains(&size));
-                    assert!(offset.checked_add(size.into()).is_some());
-                    came.push(Sent::Data(offset, Vec::new()));
-                    due = size as usize;
-                }
-                Err(error) => return (came, Some(error)),
+    for sent in sent {
+        match sent {
+            Received::Message(message) => encode(message, spelling, &mut stream),
+            Received::Payload(offset, payload) => {
+                stream.extend_from_slice(&data_head(*offset, payload.len() as u32));
+                stream.extend_from_slice(payload);
             }
         }
     }
-    (came, None)
+    stream
 }
 
-/// Without the texts of errors, which say less when they come in several segments.
-fn without_texts((came, error): Came) -> Came {
-    let without = |sent| match sent {
-        Sent::Message(Message::Error { id, .. }) => {
-            Sent::Message(Message::Error { id, text: String::new() })
-        }
-        sent => sent,
+type Outcome = (Vec<Received>, Option<ChunkError>);
+
+fn receive(stream: &[u8], segments: &[usize]) -> Outcome {
+    let mut decoder = Decoder::new(MAX_DATA);
+    let decode = |buffer: &mut BytesMut| {
+        let decoded = decoder.decode(buffer)?;
+        Ok(decoded.map(|decoded| match decoded {
+            Decoded::Message(message) => Item::Message(message),
+            Decoded::Data { offset, size } => {
+                assert!((1..=MAX_DATA).contains(&size));
+                assert!(offset.checked_add(size.into()).is_some());
+                Item::Payload { head: offset, length: size }
+            }
+        }))
     };
-    (came.into_iter().map(without).collect(), error)
+    testing::receive(stream, segments, decode, |_| {}).outcome()
+}
+
+/// The outcome without error texts, which are shorter when they arrive in several segments.
+fn receive_without_texts(stream: &[u8], segments: &[usize]) -> Outcome {
+    without_texts(receive(stream, segments))
+}
+
+fn without_texts((received, error): Outcome) -> Outcome {
+    let without_text = |received| match received {
+        Received::Message(Message::Error { id, .. }) => {
+            Received::Message(Message::Error { id, text: String::new() })
+        }
+        received => received,
+    };
+    (received.into_iter().map(without_text).collect(), error)
 }
 
 proptest! {
     #[test]
-    fn every_message_goes_and_comes_in_any_segmentation(
+    fn every_message_round_trips_in_any_segmentation(
         sent in vec(sent(), 0..12), spelling in spellings(), segments in vec(0usize..40, 0..60),
     ) {
         let stream = stream_of(&sent, spelling);
         prop_assert_eq!(receive(&stream, &[]), (sent.clone(), None));
-        let want = without_texts((sent, None));
-        prop_assert_eq!(without_texts(receive(&stream, &segments)), want.clone());
-        prop_assert_eq!(without_texts(receive(&stream, &vec![1; stream.len()])), want);
+        let outcome = same_in_any_segmentation(&stream, &segments, receive_without_texts);
+        prop_assert_eq!(outcome, without_texts((sent, None)));
     }
 
     #[test]
-    fn damage_is_noticed_alike_in_any_segmentation(
+    fn damaged_messages_decode_alike_in_any_segmentation(
         sent in vec(sent(), 1..8), spelling in spellings(), at in any::<Index>(),
-        byte in prop_oneof![any::<u8>(), proptest::sample::select(b"0-[]{}\", \r\nCDE\\".to_vec())],
+        byte in prop_oneof![
+            any::<u8>(),
+            proptest::sample::select(b"0-[]{}\", \r\nCDE\\".to_vec()),
+        ],
         segments in vec(0usize..40, 0..60),
     ) {
         let mut stream = stream_of(&sent, spelling);
         let at = at.index(stream.len());
         stream[at] = byte;
-        let whole = without_texts(receive(&stream, &[]));
-        prop_assert_eq!(without_texts(receive(&stream, &segments)), whole.clone());
-        prop_assert_eq!(without_texts(receive(&stream, &vec![1; stream.len()])), whole);
+        same_in_any_segmentation(&stream, &segments, receive_without_texts);
     }
 
     #[test]
-    fn words_in_any_order_are_taken_alike_in_any_segmentation(
+    fn words_in_any_order_decode_alike_in_any_segmentation(
         words in vec(proptest::sample::select(vec![
-            "CHEL", "SHEL", "PHEL", "CLREQ", "CLRSP", "CLRES", "DREQ", "DATA", "CHECK", "ERROR", "CHE", "X", " ", "\r\n",
-            "\r\n", "\r", "\n", "0", "1", "500", "501", "-1", "4294967296", "99999999999999999999", "[", "]", "[]", "{", "}",
-            "\"", "\\", ",", "[\"10.0.0.2\", 51000]", "[0, 5]", "1e999", "\u{1}", "0123456789abcdef0123456789abcdef",
+            "CHEL", "SHEL", "PHEL", "CLREQ", "CLRSP", "CLRES", "DREQ", "DATA", "CHECK", "ERROR",
+            "CHE", "X", " ", "\r\n", "\r\n", "\r", "\n", "0", "1", "500", "501", "-1", "4294967296",
+            "99999999999999999999", "[", "]", "[]", "{", "}", "\"", "\\", ",",
+            "[\"10.0.0.2\", 51000]", "[0, 5]", "1e999", "\u{1}", "0123456789abcdef0123456789abcdef",
         ]), 0..40),
         segments in vec(0usize..9, 0..60),
     ) {
         let stream = words.concat().into_bytes();
-        let whole = without_texts(receive(&stream, &[]));
-        prop_assert_eq!(without_texts(receive(&stream, &segments)), whole.clone());
-        prop_assert_eq!(without_texts(receive(&stream, &vec![1; stream.len()])), whole);
+        same_in_any_segmentation(&stream, &segments, receive_without_texts);
     }
 
     #[test]
-    fn a_head_is_read_or_refused_and_what_is_shown_of_it_is_short(head in "[A-Z]{0,5}[ -~\\PC\u{1}]{0,300}") {
-        let (came, error) = receive(format!("{head}\r\n").as_bytes(), &[]);
+    fn a_head_is_parsed_or_rejected_and_its_excerpt_is_short(
+        head in "[A-Z]{0,5}[ -~\\PC\u{1}]{0,300}",
+    ) {
+        let (received, error) = receive(format!("{head}\r\n").as_bytes(), &[]);
         prop_assert!(head.len() <= MAX_HEAD || error == Some(ChunkError::HeadTooLong));
-        for came in came {
-            match came {
-                Sent::Message(Message::Unknown { head }) => {
+        for received in received {
+            match received {
+                Received::Message(Message::Unknown { head }) => {
                     prop_assert!(head.len() <= 80 && !head.chars().any(char::is_control));
                 }
-                Sent::Message(Message::Error { text, .. }) => prop_assert!(text.len() <= MAX_ERROR_TEXT),
+                Received::Message(Message::Error { text, .. }) => {
+                    prop_assert!(text.len() <= MAX_ERROR_TEXT);
+                }
                 _ => {}
             }
         }
     }
 
     #[test]
-    fn requests_of_any_size_are_read(number in "-?[0-9]{1,40}") {
-        let (came, error) = receive(format!("DREQ {number}\r\n").as_bytes(), &[]);
-        let nearest = number.parse::<i128>().unwrap_or(if number.starts_with('-') { i128::MIN } else { i128::MAX });
-        let nearest = nearest.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
-        prop_assert_eq!((came, error), (vec![Sent::Message(Message::Request(nearest))], None));
+    fn requests_of_any_number_are_clamped_to_64_bits(number in "-?[0-9]{1,40}") {
+        let outcome = receive(format!("DREQ {number}\r\n").as_bytes(), &[]);
+        let limit = if number.starts_with('-') { i128::MIN } else { i128::MAX };
+        let exact = number.parse::<i128>().unwrap_or(limit);
+        let clamped = exact.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+        prop_assert_eq!(outcome, (vec![Received::Message(Message::Request(clamped))], None));
     }
 
     #[test]
-    fn lists_for_the_original_fit_and_leave_no_room(
-        ids in vec(prop_oneof![0u32..300, any::<u32>()], 0..400), limit in 11usize..=ORIGINAL_LIMIT,
+    fn fitting_ids_use_the_limit_fully(
+        ids in vec(prop_oneof![0u32..300, any::<u32>()], 0..400),
+        limit in 11usize..=ORIGINAL_MESSAGE_LIMIT,
     ) {
         let length = |ids: &[u32]| {
             let mut out = BytesMut::new();
@@ -224,8 +205,9 @@ proptest! {
     }
 
     #[test]
-    fn peers_for_the_original_fit_and_leave_no_room(
-        peers in vec(peers(), 0..80), sizes in (any::<u64>(), any::<u64>()), limit in 60usize..=ORIGINAL_LIMIT,
+    fn fitting_peers_use_the_limit_fully(
+        peers in vec(peers(), 0..80), sizes in (any::<u64>(), any::<u64>()),
+        limit in 60usize..=ORIGINAL_MESSAGE_LIMIT,
     ) {
         let (file_size, chunk_size) = sizes;
         let length = |peers: &[SocketAddr]| {

@@ -1,58 +1,53 @@
-//! Document 2's frames: what is framed is taken out the same, in any segmentation, and no length is
-//! believed.
+//! Frames: what is framed is taken out the same in any segmentation, and a length above the limit
+//! is rejected.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use proptest::{collection::vec, prelude::*};
-use sow_wire::framing::{FramingError, HEAD_LENGTH, frame, head, length_of, take_frame};
+use sow_wire::{
+    framing::{FramingError, HEAD_LENGTH, frame, head, length_of, take_frame},
+    testing::{self, Item, same_in_any_segmentation},
+};
+
+/// A body; small frames have no payload beside it.
+type Received = testing::Received<Bytes, ()>;
 
 const LIMIT: usize = 60;
 
-/// What comes out of a stream that is read in segments of the given lengths (the last one takes the
-/// rest).
-fn receive(stream: &[u8], segments: &[usize]) -> (Vec<Vec<u8>>, Option<FramingError>) {
-    let (mut buffer, mut came, mut rest) = (BytesMut::new(), Vec::new(), stream);
-    for length in segments.iter().copied().chain([stream.len()]) {
-        let (segment, later) = rest.split_at(length.min(rest.len()));
-        rest = later;
-        buffer.extend_from_slice(segment);
-        loop {
-            match take_frame(&mut buffer, LIMIT) {
-                Ok(Some(body)) => came.push(body.to_vec()),
-                Ok(None) => break,
-                Err(error) => return (came, Some(error)),
-            }
-        }
-        assert!(buffer.len() < HEAD_LENGTH + LIMIT);
-    }
-    (came, None)
+fn receive(stream: &[u8], segments: &[usize]) -> (Vec<Received>, Option<FramingError>) {
+    let decode = |buffer: &mut BytesMut| Ok(take_frame(buffer, LIMIT)?.map(Item::Message));
+    let check_buffered = |buffer: &[u8]| assert!(buffer.len() < HEAD_LENGTH + LIMIT);
+    testing::receive(stream, segments, decode, check_buffered).outcome()
+}
+
+fn received(bodies: Vec<Vec<u8>>) -> Vec<Received> {
+    bodies.into_iter().map(|body| Received::Message(body.into())).collect()
 }
 
 proptest! {
     #[test]
-    fn frames_go_and_come_in_any_segmentation(
+    fn frames_round_trip_in_any_segmentation(
         bodies in vec(vec(any::<u8>(), 0..=LIMIT), 0..8), segments in vec(0usize..20, 0..60),
     ) {
         let stream: Vec<u8> = bodies.iter().flat_map(|body| frame(body)).collect();
-        prop_assert_eq!(receive(&stream, &[]), (bodies.clone(), None));
-        prop_assert_eq!(receive(&stream, &segments), (bodies.clone(), None));
-        prop_assert_eq!(receive(&stream, &vec![1; stream.len()]), (bodies, None));
+        let outcome = same_in_any_segmentation(&stream, &segments, receive);
+        prop_assert_eq!(outcome, (received(bodies), None));
     }
 
     #[test]
-    fn a_length_over_the_bound_is_refused_from_the_head_alone(
-        bodies in vec(vec(any::<u8>(), 0..=LIMIT), 0..4), length in LIMIT as u64 + 1.., bits in 0u32..58,
-        segments in vec(0usize..20, 0..60),
+    fn a_length_above_the_limit_is_rejected_when_the_head_arrives(
+        bodies in vec(vec(any::<u8>(), 0..=LIMIT), 0..4), length in LIMIT as u64 + 1..,
+        bits in 0u32..58, segments in vec(0usize..20, 0..60),
     ) {
         let length = (length >> bits).max(LIMIT as u64 + 1);
         let mut stream: Vec<u8> = bodies.iter().flat_map(|body| frame(body)).collect();
         stream.extend(head(length));
-        let refused = Some(FramingError::TooLong { length, limit: LIMIT as u64 });
-        prop_assert_eq!(receive(&stream, &[]), (bodies.clone(), refused));
-        prop_assert_eq!(receive(&stream, &segments), (bodies, refused));
+        let error = FramingError::TooLong { length, limit: LIMIT as u64 };
+        let outcome = same_in_any_segmentation(&stream, &segments, receive);
+        prop_assert_eq!(outcome, (received(bodies), Some(error)));
     }
 
     #[test]
-    fn a_head_is_a_length(length in any::<u64>()) {
+    fn a_head_holds_any_length(length in any::<u64>()) {
         prop_assert_eq!(length_of(head(length)), length);
     }
 }

@@ -1,12 +1,12 @@
-//! Document 2's tracker protocol: what is written reads back the same, and whatever comes instead
-//! is refused or bounded.
+//! The tracker protocol of `json-torrent`: what is encoded decodes to the same, and damaged
+//! messages are rejected or consistent.
 
 use std::net::{IpAddr, SocketAddr};
 
 use proptest::{collection::vec, prelude::*};
 use sow_wire::{
     compact::is_dialable,
-    json_torrent::tracker::{Event, MAX_PEERS, Reply, Request},
+    json_torrent::tracker::{Event, MAX_REPLY_PEERS, Reply, Request},
 };
 
 fn addresses() -> impl Strategy<Value = SocketAddr> {
@@ -16,7 +16,7 @@ fn addresses() -> impl Strategy<Value = SocketAddr> {
     ];
     (ips, any::<u16>())
         .prop_map(|(ip, port)| SocketAddr::new(ip.to_canonical(), port))
-        .prop_filter("nobody can call it", |addr| is_dialable(*addr))
+        .prop_filter("not dialable", |addr| is_dialable(*addr))
 }
 
 fn requests() -> impl Strategy<Value = Request> {
@@ -30,38 +30,39 @@ fn replies() -> impl Strategy<Value = Reply> {
     prop_oneof![
         vec(addresses(), 0..20).prop_map(Reply::Joined),
         Just(Reply::Left),
-        "[^\\p{C}]{0,50}".prop_map(Reply::Refused),
+        "[^\\p{C}]{0,50}".prop_map(Reply::Error),
     ]
 }
 
 proptest! {
     #[test]
-    fn requests_go_and_come(request in requests()) {
+    fn every_request_round_trips(request in requests()) {
         prop_assert_eq!(Request::decode(&request.encode()), Ok(request));
     }
 
     #[test]
-    fn replies_go_and_come(reply in replies()) {
+    fn every_reply_round_trips(reply in replies()) {
         prop_assert_eq!(Reply::decode(&reply.encode()), Ok(reply));
     }
 
     #[test]
-    fn changed_bytes_are_another_message_or_an_error(
+    fn a_damaged_message_is_rejected_or_consistent(
         request in requests(), reply in replies(), at: prop::sample::Index, byte: u8,
     ) {
         let mut bytes = request.encode();
-        let place = at.index(bytes.len());
-        bytes[place] = byte;
+        let damaged = at.index(bytes.len());
+        bytes[damaged] = byte;
         if let Ok(read) = Request::decode(&bytes) {
             prop_assert!(read.port != 0);
             prop_assert_eq!(Request::decode(&read.encode()), Ok(read));
         }
         let mut bytes = reply.encode();
-        let place = at.index(bytes.len());
-        bytes[place] = byte;
+        let damaged = at.index(bytes.len());
+        bytes[damaged] = byte;
         if let Ok(read) = Reply::decode(&bytes) {
             if let Reply::Joined(peers) = &read {
-                prop_assert!(peers.len() <= MAX_PEERS && peers.iter().all(|addr| is_dialable(*addr)));
+                prop_assert!(peers.len() <= MAX_REPLY_PEERS);
+                prop_assert!(peers.iter().all(|addr| is_dialable(*addr)));
             }
             prop_assert_eq!(Reply::decode(&read.encode()), Ok(read));
         }

@@ -1,7 +1,10 @@
-//! Tracker requests and answers over HTTP: every one round trips, and nothing that comes from
-//! outside is trusted.
+//! Tracker requests and responses over HTTP: they round trip, and untrusted input is rejected or
+//! bounded.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use proptest::prelude::*;
 use sow_content::InfoHash;
@@ -9,7 +12,8 @@ use sow_wire::{
     bittorrent::PeerId,
     compact,
     tracker::{
-        AnnounceEvent, AnnounceRequest, AnnounceResponse, MAX_PEERS, SwarmCount, TrackedPeer,
+        AnnounceEvent, AnnounceRequest, AnnounceResponse, MAX_RESPONSE_PEERS, SwarmCount,
+        TrackedPeer,
     },
     tracker_http::{
         Announce, ScrapedSwarm, decode_announce, decode_scrape, encode_announce, encode_scrape,
@@ -19,8 +23,8 @@ use sow_wire::{
 
 prop_compose! {
     fn any_announce()(
-        ids: [[u8; 20]; 2], port: u16, up: u64, down: u64, left in 0..i64::MAX as u64, flags: [bool; 3],
-        event in 0..4usize, numwant: Option<u32>, key: u32,
+        ids: [[u8; 20]; 2], port: u16, up: u64, down: u64, left in 0..i64::MAX as u64,
+        flags: [bool; 3], event in 0..4usize, numwant: Option<u32>, key: u32,
         tracker_id in proptest::option::of(prop::collection::vec(any::<u8>(), 0..256)),
     ) -> Announce {
         use AnnounceEvent::{Completed, Periodic, Started, Stopped};
@@ -43,15 +47,17 @@ prop_compose! {
     fn any_peer()(
         v4: Option<[u8; 4]>, v6: [u8; 16], port in 1..=u16::MAX, id: [u8; 20],
     ) -> TrackedPeer {
-        let addr = v4.map_or(SocketAddr::from((v6, port)), |v4| SocketAddr::from((v4, port)));
-        TrackedPeer { addr: SocketAddr::new(addr.ip().to_canonical(), port), peer_id: Some(PeerId(id)) }
+        let ip = v4.map_or(IpAddr::from(v6), IpAddr::from);
+        let addr = SocketAddr::new(ip.to_canonical(), port);
+        TrackedPeer { addr, peer_id: Some(PeerId(id)) }
     }
 }
 
 prop_compose! {
     fn any_response()(
-        interval in 1..=86_400u64, min_interval in proptest::option::of(1..=86_400u64), counts: [Option<u32>; 2],
-        peers in prop::collection::vec(any_peer(), 0..60), warning in proptest::option::of("[ -~]{0,256}"),
+        interval in 1..=86_400u64, min_interval in proptest::option::of(1..=86_400u64),
+        counts: [Option<u32>; 2], peers in prop::collection::vec(any_peer(), 0..60),
+        warning in proptest::option::of("[ -~]{0,256}"),
         tracker_id in proptest::option::of(prop::collection::vec(any::<u8>(), 0..=256)),
     ) -> AnnounceResponse {
         AnnounceResponse {
@@ -68,7 +74,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn announces_round_trip(announce in any_announce()) {
+    fn every_announce_round_trips(announce in any_announce()) {
         prop_assert_eq!(Announce::parse(&announce.query()), Ok(announce.clone()));
         let url = announce.url("http://t:1/announce?passkey=abc");
         let query = url.strip_prefix("http://t:1/announce?").unwrap();
@@ -76,17 +82,21 @@ proptest! {
     }
 
     #[test]
-    fn answers_round_trip(response in any_response()) {
+    fn every_announce_response_round_trips(response in any_response()) {
         let list = encode_announce(&response, false, false);
         prop_assert_eq!(decode_announce(&list), Ok(response.clone()));
         let compact = decode_announce(&encode_announce(&response, true, false)).unwrap();
-        let (v4, v6): (Vec<_>, Vec<_>) = response.peers.iter().map(|peer| peer.addr).partition(SocketAddr::is_ipv4);
-        let want = v4.into_iter().chain(v6).map(|addr| TrackedPeer { addr, peer_id: None }).collect();
-        prop_assert_eq!(compact, AnnounceResponse { peers: want, ..response });
+        let addrs = response.peers.iter().map(|peer| peer.addr);
+        let (v4, v6): (Vec<_>, Vec<_>) = addrs.partition(SocketAddr::is_ipv4);
+        let peer = |addr| TrackedPeer { addr, peer_id: None };
+        let peers = v4.into_iter().chain(v6).map(peer).collect();
+        prop_assert_eq!(compact, AnnounceResponse { peers, ..response });
     }
 
     #[test]
-    fn scrapes_round_trip(swarms in prop::collection::btree_map(any::<[u8; 20]>(), any::<[u32; 3]>(), 0..=74)) {
+    fn every_scrape_round_trips(
+        swarms in prop::collection::btree_map(any::<[u8; 20]>(), any::<[u32; 3]>(), 0..=74),
+    ) {
         let swarms: Vec<_> = swarms
             .into_iter()
             .map(|(hash, [complete, downloaded, incomplete])| ScrapedSwarm {
@@ -101,7 +111,10 @@ proptest! {
     }
 
     #[test]
-    fn any_query_is_survived(query in "[ -~]{0,80}", parts in prop::collection::vec("[a-z_]{1,9}=[%+0-9a-fA-F-]{0,20}", 0..9)) {
+    fn any_query_is_rejected_or_consistent(
+        query in "[ -~]{0,80}",
+        parts in prop::collection::vec("[a-z_]{1,9}=[%+0-9a-fA-F-]{0,20}", 0..9),
+    ) {
         for query in [query, parts.join("&")] {
             if let Ok(announce) = Announce::parse(&query) {
                 prop_assert_eq!(Announce::parse(&announce.query()), Ok(announce));
@@ -111,18 +124,18 @@ proptest! {
     }
 
     #[test]
-    fn any_answer_is_survived(
-        noise in prop::collection::vec(any::<u8>(), 0..200), response in any_response(), list: bool,
-        at: prop::sample::Index, byte: u8, cut: prop::sample::Index,
+    fn a_damaged_response_is_rejected_or_bounded(
+        noise in prop::collection::vec(any::<u8>(), 0..200), response in any_response(),
+        list: bool, at: prop::sample::Index, byte: u8, end: prop::sample::Index,
     ) {
         let _ = decode_announce(&noise);
         let whole = encode_announce(&response, !list, false);
-        let cut = cut.index(whole.len());
-        prop_assert!(decode_announce(&whole[..cut]).is_err(), "an answer that is cut short");
+        let end = end.index(whole.len());
+        prop_assert!(decode_announce(&whole[..end]).is_err(), "a truncated response");
         let mut body = whole;
         *at.get_mut(&mut body) = byte;
         if let Ok(response) = decode_announce(&body) {
-            prop_assert!(response.peers.len() <= MAX_PEERS);
+            prop_assert!(response.peers.len() <= MAX_RESPONSE_PEERS);
             prop_assert!(response.peers.iter().all(|peer| compact::is_dialable(peer.addr)));
             prop_assert!(response.interval >= Duration::from_secs(1));
         }

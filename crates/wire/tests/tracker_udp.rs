@@ -1,4 +1,4 @@
-//! BEP 15 packets: every one round trips, and nothing that comes from outside is trusted.
+//! BEP 15 packets: they round trip, and untrusted datagrams are rejected or consistent.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -15,8 +15,9 @@ use sow_wire::{
 
 prop_compose! {
     fn any_announce()(
-        ids: [[u8; 20]; 2], port: u16, up: u64, down: u64, left in 0..i64::MAX as u64, known: bool,
-        event in 0..4usize, numwant in proptest::option::of(0..=i32::MAX as u32), key: u32,
+        ids: [[u8; 20]; 2], port: u16, up: u64, down: u64, left in 0..i64::MAX as u64,
+        known: bool, event in 0..4usize, numwant in proptest::option::of(0..=i32::MAX as u32),
+        key: u32,
     ) -> AnnounceRequest {
         use AnnounceEvent::{Completed, Periodic, Started, Stopped};
         AnnounceRequest {
@@ -35,7 +36,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn requests_round_trip(
+    fn every_request_round_trips(
         announce in any_announce(), connection: u64, transaction: u32,
         url_data in prop::collection::vec(any::<u8>(), 0..1024),
         hashes in prop::collection::vec(any::<[u8; 20]>(), 0..=MAX_SCRAPE),
@@ -51,7 +52,7 @@ proptest! {
     }
 
     #[test]
-    fn answers_round_trip(
+    fn every_response_round_trips(
         numbers: [u32; 5], connection: u64, interval in 1..86_400u64, message in "[ -~]{0,256}",
         v4 in prop::collection::vec((any::<[u8; 4]>(), any::<u16>()), 0..50),
         v6 in prop::collection::vec((any::<[u8; 16]>(), any::<u16>()), 0..50),
@@ -60,8 +61,11 @@ proptest! {
         let v4: Vec<SocketAddr> = v4.into_iter().map(SocketAddr::from).collect();
         let v6: Vec<SocketAddr> = v6.into_iter().map(SocketAddr::from).collect();
         for (family, addrs) in [(Family::V4, v4), (Family::V6, v6)] {
-            let dialable = |addr: &SocketAddr| compact::is_dialable(*addr) && Family::of(addr.ip()) == family;
-            let peers = addrs.into_iter().filter(dialable).map(|addr| TrackedPeer { addr, peer_id: None });
+            let is_kept = |addr: &SocketAddr| {
+                compact::is_dialable(*addr) && Family::of(addr.ip()) == family
+            };
+            let peer = |addr| TrackedPeer { addr, peer_id: None };
+            let peers = addrs.into_iter().filter(is_kept).map(peer);
             let response = AnnounceResponse {
                 interval: Duration::from_secs(interval),
                 complete: Some(complete),
@@ -85,7 +89,9 @@ proptest! {
     }
 
     #[test]
-    fn anything_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..300), action in 0..5u8) {
+    fn any_datagram_is_rejected_or_consistent(
+        bytes in prop::collection::vec(any::<u8>(), 0..300), action in 0..5u8,
+    ) {
         for at in [3, 11] {
             let mut bytes = bytes.clone();
             if at < bytes.len() {

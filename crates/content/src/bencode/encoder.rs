@@ -1,4 +1,5 @@
-//! Writes bencoding piece by piece, without a tree in between.
+//! An encoder that appends bencoded values directly, without a tree of values. Nothing is decoded
+//! here.
 
 /// Appends bencoded values to a buffer of its own.
 #[derive(Debug, Default)]
@@ -6,21 +7,21 @@ pub struct Encoder {
     out: Vec<u8>,
 }
 
-/// The inside of a dictionary that is being written. Keys must come in ascending order.
+/// An open dictionary. Keys must be appended in ascending order.
 #[derive(Debug)]
 pub struct DictEncoder<'a> {
     encoder: &'a mut Encoder,
-    /// Where the last key lies in the output, to see that the next one is greater.
-    last: Option<(usize, usize)>,
+    /// Where the last key is in the output: a debug assertion compares the next key with it.
+    last_key: Option<(usize, usize)>,
 }
 
 impl Encoder {
-    /// An encoder with nothing in it.
+    /// An empty encoder.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The bytes so far.
+    /// The encoded bytes.
     pub fn finish(self) -> Vec<u8> {
         self.out
     }
@@ -39,23 +40,22 @@ impl Encoder {
         self.out.extend_from_slice(bytes);
     }
 
-    /// Appends a value that is bencoded already.
+    /// Appends a value that is already bencoded.
     pub fn raw(&mut self, bencoded: &[u8]) {
         self.out.extend_from_slice(bencoded);
     }
 
-    /// Appends a list of whatever `fill` appends.
+    /// Appends a list of the values that `fill` appends.
     pub fn list(&mut self, fill: impl FnOnce(&mut Self)) {
         self.out.push(b'l');
         fill(self);
         self.out.push(b'e');
     }
 
-    /// Appends a dictionary of the entries that `fill` makes, which must come in ascending order of
-    /// their keys.
+    /// Appends a dictionary of the entries that `fill` appends, in ascending order of their keys.
     pub fn dict(&mut self, fill: impl FnOnce(&mut DictEncoder<'_>)) {
         self.out.push(b'd');
-        fill(&mut DictEncoder { encoder: self, last: None });
+        fill(&mut DictEncoder { encoder: self, last_key: None });
         self.out.push(b'e');
     }
 }
@@ -65,12 +65,12 @@ impl DictEncoder<'_> {
     pub fn entry(&mut self, key: &[u8], fill: impl FnOnce(&mut Encoder)) {
         let out = &self.encoder.out;
         debug_assert!(
-            self.last.is_none_or(|(from, to)| &out[from..to] < key),
+            self.last_key.is_none_or(|(from, to)| &out[from..to] < key),
             "dictionary keys must ascend"
         );
         self.encoder.bytes(key);
         let end = self.encoder.out.len();
-        self.last = Some((end - key.len(), end));
+        self.last_key = Some((end - key.len(), end));
         fill(self.encoder);
     }
 

@@ -1,92 +1,92 @@
-//! What can be wrong with bencoded bytes. Each text says where, and what is there.
+//! Bencode errors. Each message names the byte position, and what is wrong there.
 
-/// What is wrong with bencoded bytes, and at which byte, counted from 0.
+/// Why bytes are not valid bencoding. Positions count from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BencodeError {
     /// The bytes end inside a value.
-    #[error("cut short: the bytes end at byte {at}, inside a value")]
+    #[error("truncated: the bytes end at byte {at}, inside a value")]
     Truncated {
-        /// How many bytes there are.
+        /// The number of bytes.
         at: usize,
     },
     /// A string is longer than the rest of the bytes.
     #[error(
-        "cut short: the string at byte {at} has a length of {claimed}, but {left} bytes are left"
+        "truncated: the string at byte {at} has a length of {claimed}, but {left} bytes are left"
     )]
     StringPastEnd {
         /// Where the string begins.
         at: usize,
-        /// Its length as it says.
+        /// The length in the string's prefix.
         claimed: u64,
-        /// The bytes that are there.
+        /// The number of bytes after the prefix.
         left: usize,
     },
-    /// Something else than a value.
-    #[error("byte {at} is {byte:#04x}, which begins no value")]
+    /// A byte that does not begin a value.
+    #[error("byte {at} is {byte:#04x}, which does not begin a value")]
     Unexpected {
-        /// Where.
+        /// The position of the byte.
         at: usize,
-        /// The byte there.
+        /// The byte.
         byte: u8,
     },
-    /// An integer with no digits, a leading zero, a minus zero or a stray character.
+    /// An integer without digits, with a leading zero, a minus zero or a stray character.
     #[error("the integer at byte {at} is malformed")]
     BadInteger {
-        /// Where it begins.
+        /// Where the integer begins.
         at: usize,
     },
-    /// An integer that 64 bits do not hold.
+    /// An integer that does not fit in 64 bits.
     #[error("the integer at byte {at} is out of range")]
     IntegerRange {
-        /// Where it begins.
+        /// Where the integer begins.
         at: usize,
     },
     /// A string length with a leading zero, too many digits or a stray character.
     #[error("the string length at byte {at} is malformed")]
     BadLength {
-        /// Where it begins.
+        /// Where the length begins.
         at: usize,
     },
-    /// A dictionary key that sorts before its predecessor.
+    /// A dictionary key that sorts before the previous key.
     #[error("the dictionary key at byte {at} is out of order")]
     KeyOrder {
-        /// Where it begins.
+        /// Where the key begins.
         at: usize,
     },
-    /// A dictionary key that was there before.
-    #[error("the dictionary at byte {at} has a key twice")]
+    /// Two equal keys in one dictionary.
+    #[error("the dictionary at byte {at} has a duplicate key")]
     DuplicateKey {
         /// Where the dictionary begins.
         at: usize,
     },
-    /// Lists and dictionaries inside each other beyond the limit.
+    /// Lists and dictionaries are nested too deep.
     #[error("nested deeper than {limit} levels at byte {at}")]
     TooDeep {
-        /// Where.
+        /// Where the innermost one begins.
         at: usize,
         /// [`Limits::depth`](super::Limits::depth).
         limit: usize,
     },
-    /// More values than the limit.
-    #[error("more than {limit} values, counted to byte {at}")]
+    /// Too many values.
+    #[error("more than {limit} values; the limit is reached at byte {at}")]
     TooMany {
-        /// Where.
+        /// Where the first value above the limit begins.
         at: usize,
         /// [`Limits::items`](super::Limits::items).
         limit: usize,
     },
     /// Bytes after the end of the value.
-    #[error("something follows the end at byte {at}")]
+    #[error("unexpected bytes after the end, at byte {at}")]
     Trailing {
-        /// Where.
+        /// Where the value ends.
         at: usize,
     },
-    /// A value of another kind than was due.
-    #[error("{want} was due at byte {at}")]
+    /// A value of the wrong type.
+    #[error("expected {want} at byte {at}")]
     WrongKind {
-        /// Where.
+        /// Where the value begins.
         at: usize,
-        /// What was due, with its article.
+        /// The expected type, with its article.
         want: &'static str,
     },
 }

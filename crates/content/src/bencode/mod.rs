@@ -1,8 +1,8 @@
 //! Bencoding (BEP 3): integers, byte strings, lists and dictionaries.
 //!
-//! Three ways in: [`decode`] for a small tree, [`Reader`] for a walk that builds nothing,
-//! [`raw_dict_value`] for the exact bytes of one entry. One way out: [`Encoder`]. What the values
-//! mean is said elsewhere.
+//! Three ways to decode: [`decode`] builds a small tree, [`Reader`] walks over the bytes without
+//! allocating, [`raw_dict_value`] gives the exact bytes of one entry. One way to encode:
+//! [`Encoder`]. The meaning of the values is not known here.
 
 mod encoder;
 mod error;
@@ -14,11 +14,11 @@ pub use error::BencodeError;
 pub use reader::{Limits, Reader};
 pub use value::{Value, decode, decode_prefix};
 
-/// The raw bytes of the value that stands under `key` in the dictionary that `bytes` begin with;
-/// `None` when the dictionary has no such key.
+/// The raw bytes of the value of `key` in the dictionary at the start of `bytes`; `None` when the
+/// dictionary has no such key.
 ///
 /// # Errors
-/// When `bytes` do not begin with a whole dictionary within `limits`.
+/// When `bytes` do not begin with a complete dictionary within `limits`.
 pub fn raw_dict_value<'a>(
     bytes: &'a [u8],
     key: &[u8],

@@ -1,17 +1,17 @@
-//! A strict pull reader over bencoded bytes: it walks, checks and counts, and allocates nothing
-//! that outlives a call.
+//! A strict pull parser for bencoded bytes. It checks and counts values, and allocates nothing that
+//! outlives a call. It builds no tree; that is `value`.
 
 use super::BencodeError;
 
-/// How much a walk may come across. The bound on the bytes is the slice itself.
+/// Bounds for one parse. The number of bytes is bounded by the slice itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Lists and dictionaries inside each other, the outermost included.
+    /// The maximum nesting of lists and dictionaries, the outermost included.
     pub depth: usize,
-    /// Values in all, of any kind; dictionary keys are not counted.
+    /// The maximum number of values of any type; dictionary keys are not counted.
     pub items: usize,
-    /// Dictionaries of at most 4,096 keys may have them in any order, as some programs send them. A
-    /// key that comes twice is refused either way.
+    /// Whether a dictionary of at most 4,096 keys may have them in any order, as some programs send
+    /// them. A duplicate key is an error either way.
     pub any_order: bool,
 }
 
@@ -19,19 +19,19 @@ impl Limits {
     /// For messages: 32 deep, 4,096 values, keys in any order.
     pub const SMALL: Self = Self { depth: 32, items: 4096, any_order: true };
 
-    /// For torrents of a million files, which are walked and not kept: 32 deep, 16 Mi values, keys
-    /// in any order.
+    /// For torrents of up to a million files, which are walked without building a tree: 32 deep,
+    /// 16 Mi values, keys in any order.
     pub const LARGE: Self = Self { depth: 32, items: 1 << 24, any_order: true };
 
-    /// The letter of BEP 3: as [`Limits::SMALL`], but keys must be sorted.
+    /// Exactly BEP 3: as [`Limits::SMALL`], but keys must be sorted.
     pub const STRICT: Self = Self { depth: 32, items: 4096, any_order: false };
 }
 
-/// The largest dictionary whose keys may be out of order: they have to be collected to find one
-/// that comes twice.
-const MAX_UNSORTED: usize = 4096;
+/// The largest number of keys in a dictionary with unsorted keys. Those keys are collected to find
+/// duplicates.
+const MAX_UNSORTED_KEYS: usize = 4096;
 
-/// Walks over bencoded bytes, value by value. After an error a reader is of no more use.
+/// Walks over bencoded bytes, value by value. After an error the reader must not be used again.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -42,31 +42,31 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader at the first of `bytes`.
+    /// A reader at the start of `bytes`.
     pub fn new(bytes: &'a [u8], limits: Limits) -> Self {
         Self { bytes, at: 0, depth: 0, items: 0, limits }
     }
 
-    /// How many bytes were read.
+    /// The number of bytes read so far.
     pub fn position(&self) -> usize {
         self.at
     }
 
-    /// The bytes between two positions, each as [`Reader::position`] gave it.
+    /// The bytes between two positions that [`Reader::position`] returned.
     pub fn span(&self, from: usize, to: usize) -> &'a [u8] {
         &self.bytes[from..to]
     }
 
-    /// The bytes that were not read.
+    /// The bytes that are not read yet.
     pub fn rest(&self) -> &'a [u8] {
         &self.bytes[self.at..]
     }
 
-    /// The byte that the next value begins with: `i`, `l`, `d` or a digit; `e` at the end of a list
-    /// or dictionary.
+    /// The first byte of the next value: `i`, `l`, `d` or a digit; `e` at the end of a list or
+    /// dictionary.
     ///
     /// # Errors
-    /// When there is none.
+    /// When no bytes are left.
     pub fn peek(&self) -> Result<u8, BencodeError> {
         self.bytes.get(self.at).copied().ok_or(BencodeError::Truncated { at: self.bytes.len() })
     }
@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
     /// Reads an integer.
     ///
     /// # Errors
-    /// When the next value is none, or one beyond 64 bits.
+    /// When the next value is not an integer, or does not fit in 64 bits.
     pub fn int(&mut self) -> Result<i64, BencodeError> {
         let start = self.at;
         self.expect(b'i', "an integer")?;
@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
     /// Reads a byte string.
     ///
     /// # Errors
-    /// When the next value is none.
+    /// When the next value is not a byte string.
     pub fn bytes(&mut self) -> Result<&'a [u8], BencodeError> {
         if !self.peek()?.is_ascii_digit() {
             return Err(BencodeError::WrongKind { at: self.at, want: "a string" });
@@ -95,11 +95,11 @@ impl<'a> Reader<'a> {
         self.string()
     }
 
-    /// Reads a list: calls `visit` with each index, and the reader before that element. What
-    /// `visit` leaves of the element is passed over.
+    /// Reads a list: calls `visit` with each index, and the reader before that element. An element
+    /// that `visit` does not read is skipped.
     ///
     /// # Errors
-    /// When the next value is no list, or `visit` fails.
+    /// When the next value is not a list, or `visit` fails.
     pub fn list<E: From<BencodeError>>(
         &mut self,
         mut visit: impl FnMut(usize, &mut Self) -> Result<(), E>,
@@ -111,18 +111,18 @@ impl<'a> Reader<'a> {
             }
             let before = self.at;
             visit(index, self)?;
-            self.pass(before)?;
+            self.skip_unread(before)?;
         }
         self.leave();
         Ok(())
     }
 
-    /// Reads a dictionary: calls `visit` with each key, and the reader before that key's value.
-    /// What `visit` leaves of the value is passed over.
+    /// Reads a dictionary: calls `visit` with each key, and the reader before that key's value. A
+    /// value that `visit` does not read is skipped.
     ///
     /// # Errors
-    /// When the next value is no dictionary, a key comes twice or (where that matters) out of
-    /// order, or `visit` fails.
+    /// When the next value is not a dictionary, a key is a duplicate or out of order (see
+    /// [`Limits::any_order`]), or `visit` fails.
     pub fn dict<E: From<BencodeError>>(
         &mut self,
         mut visit: impl FnMut(&'a [u8], &mut Self) -> Result<(), E>,
@@ -143,27 +143,27 @@ impl<'a> Reader<'a> {
                 Some(last) if key < last => out_of_order = out_of_order.or(Some(at)),
                 _ => {}
             }
-            if let (Some(at), true) = (out_of_order, keys > MAX_UNSORTED || !self.limits.any_order)
-            {
+            let order_matters = keys > MAX_UNSORTED_KEYS || !self.limits.any_order;
+            if let (Some(at), true) = (out_of_order, order_matters) {
                 return Err(BencodeError::KeyOrder { at }.into());
             }
             last = Some(key);
             let before = self.at;
             visit(key, self)?;
-            self.pass(before)?;
+            self.skip_unread(before)?;
         }
         self.leave();
         if out_of_order.is_some() {
-            self.refuse_duplicates(start)?;
+            self.reject_duplicate_keys(start)?;
         }
         Ok(())
     }
 
-    /// Passes over one value of any kind and gives its raw bytes. Only its structure is checked:
-    /// not the order of keys, not the size of integers.
+    /// Skips one value of any type and returns its raw bytes. Only the structure is checked, not
+    /// the order of keys and not the range of integers.
     ///
     /// # Errors
-    /// When there is no whole value within the limits.
+    /// When there is no complete value within the limits.
     pub fn skip(&mut self) -> Result<&'a [u8], BencodeError> {
         let start = self.at;
         match self.peek()? {
@@ -195,7 +195,7 @@ impl<'a> Reader<'a> {
         Ok(&self.bytes[start..self.at])
     }
 
-    /// Ends the walk.
+    /// Checks that all bytes were read.
     ///
     /// # Errors
     /// When bytes are left.
@@ -207,14 +207,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// After a dictionary with unsorted keys: collects them, as the walk only compared neighbours.
-    fn refuse_duplicates(&self, start: usize) -> Result<(), BencodeError> {
-        let mut again = Reader::new(&self.bytes[..self.at], self.limits);
-        again.at = start + 1;
+    /// Reads the keys of an unsorted dictionary again and compares all of them; the first pass
+    /// compares neighbours only.
+    fn reject_duplicate_keys(&self, start: usize) -> Result<(), BencodeError> {
+        let mut reader = Reader::new(&self.bytes[..self.at], self.limits);
+        reader.at = start + 1;
         let mut keys = Vec::new();
-        while again.peek()? != b'e' {
-            keys.push(again.key()?);
-            again.skip()?;
+        while reader.peek()? != b'e' {
+            keys.push(reader.key()?);
+            reader.skip()?;
         }
         keys.sort_unstable();
         match keys.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -223,8 +224,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes over the value at `before`, unless a visitor took it.
-    fn pass(&mut self, before: usize) -> Result<(), BencodeError> {
+    /// Skips the value at `before`, unless the visitor has read it.
+    fn skip_unread(&mut self, before: usize) -> Result<(), BencodeError> {
         if self.at == before { self.skip().map(drop) } else { Ok(()) }
     }
 
@@ -235,15 +236,15 @@ impl<'a> Reader<'a> {
         self.string()
     }
 
-    /// A string's length, colon and bytes; the first digit is known to be one.
+    /// A string's length, colon and bytes. The caller has checked that a digit comes first.
     fn string(&mut self) -> Result<&'a [u8], BencodeError> {
-        const DIGITS: usize = 19;
+        const MAX_DIGITS: usize = 19;
         let start = self.at;
-        let digits =
-            self.rest().iter().take(DIGITS + 1).take_while(|byte| byte.is_ascii_digit()).count();
+        let prefix = self.rest().iter().take(MAX_DIGITS + 1);
+        let digits = prefix.take_while(|byte| byte.is_ascii_digit()).count();
         match self.bytes.get(start + digits) {
             None => return Err(BencodeError::Truncated { at: self.bytes.len() }),
-            Some(b':') if digits <= DIGITS && !(digits > 1 && self.bytes[start] == b'0') => {}
+            Some(b':') if digits <= MAX_DIGITS && !(digits > 1 && self.bytes[start] == b'0') => {}
             Some(_) => return Err(BencodeError::BadLength { at: start }),
         }
         let claimed = number(&self.bytes[start..start + digits]);
@@ -258,8 +259,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The text between an `i`, which was taken, and its `e`, which is taken too: `0`, or digits
-    /// without a leading zero, perhaps negative.
+    /// The text between an `i`, already read, and its `e`: `0`, or digits without a leading zero
+    /// and with an optional minus sign.
     fn integer_text(&mut self, start: usize) -> Result<&'a str, BencodeError> {
         let rest = self.rest();
         let minus = usize::from(rest.first() == Some(&b'-'));
@@ -294,7 +295,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Takes the `e` that was seen.
+    /// Reads the `e` that `peek` has shown.
     fn leave(&mut self) {
         self.at += 1;
         self.depth -= 1;

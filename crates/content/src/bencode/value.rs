@@ -1,8 +1,8 @@
-//! A tree of borrowed values, for messages that are small and whose shape is looked at as a whole.
+//! A tree of borrowed values, for small messages. Large input is read with [`Reader`] instead.
 
 use super::{BencodeError, DictEncoder, Encoder, Limits, Reader};
 
-/// A bencoded value; strings are borrowed from the bytes that they were read from.
+/// A bencoded value. Strings borrow from the decoded bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value<'a> {
     /// `i…e`
@@ -11,14 +11,14 @@ pub enum Value<'a> {
     Bytes(&'a [u8]),
     /// `l…e`
     List(Vec<Value<'a>>),
-    /// `d…e`; what was decoded is sorted by key.
+    /// `d…e`; sorted by key after decoding.
     Dict(Vec<(&'a [u8], Value<'a>)>),
 }
 
-/// Reads the one value that `bytes` are.
+/// Decodes `bytes` as exactly one value.
 ///
 /// # Errors
-/// When they are anything else, or exceed the limits.
+/// When they are not one value, or exceed the limits.
 pub fn decode(bytes: &[u8], limits: Limits) -> Result<Value<'_>, BencodeError> {
     let mut reader = Reader::new(bytes, limits);
     let value = value(&mut reader)?;
@@ -26,11 +26,11 @@ pub fn decode(bytes: &[u8], limits: Limits) -> Result<Value<'_>, BencodeError> {
     Ok(value)
 }
 
-/// Reads the value that `bytes` begin with, and gives what follows it (as in BEP 9, where data
-/// follow a dictionary).
+/// Decodes the value at the start of `bytes`, and returns the bytes after it: in BEP 9, data follow
+/// a dictionary.
 ///
 /// # Errors
-/// When `bytes` begin with anything else, or the value exceeds the limits.
+/// When `bytes` do not begin with a value, or the value exceeds the limits.
 pub fn decode_prefix(bytes: &[u8], limits: Limits) -> Result<(Value<'_>, &[u8]), BencodeError> {
     let mut reader = Reader::new(bytes, limits);
     let value = value(&mut reader)?;
@@ -38,39 +38,39 @@ pub fn decode_prefix(bytes: &[u8], limits: Limits) -> Result<(Value<'_>, &[u8]),
 }
 
 impl<'a> Value<'a> {
-    /// What stands under `key`; `None` when nothing does, or this is no dictionary.
+    /// The value of `key`; `None` when the key is missing or this is not a dictionary.
     pub fn dict_get(&self, key: &[u8]) -> Option<&Value<'a>> {
         self.as_dict()?.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// The integer, when it is one.
+    /// The integer, if the value is one.
     pub fn as_int(&self) -> Option<i64> {
         if let Self::Int(int) = self { Some(*int) } else { None }
     }
 
-    /// The byte string, when it is one.
+    /// The byte string, if the value is one.
     pub fn as_bytes(&self) -> Option<&'a [u8]> {
         if let Self::Bytes(bytes) = self { Some(bytes) } else { None }
     }
 
-    /// The elements, when it is a list.
+    /// The elements, if the value is a list.
     pub fn as_list(&self) -> Option<&[Value<'a>]> {
         if let Self::List(list) = self { Some(list) } else { None }
     }
 
-    /// The entries, when it is a dictionary.
+    /// The entries, if the value is a dictionary.
     pub fn as_dict(&self) -> Option<&[(&'a [u8], Value<'a>)]> {
         if let Self::Dict(dict) = self { Some(dict) } else { None }
     }
 
-    /// The bencoded bytes, dictionaries sorted by key.
+    /// The bencoded bytes, with dictionaries sorted by key.
     pub fn encode(&self) -> Vec<u8> {
         let mut encoder = Encoder::new();
         self.encode_into(&mut encoder);
         encoder.finish()
     }
 
-    /// Appends the value to what is being encoded, dictionaries sorted by key.
+    /// Appends the value to `encoder`, with dictionaries sorted by key.
     pub fn encode_into(&self, encoder: &mut Encoder) {
         match self {
             Self::Int(int) => encoder.int(*int),

@@ -1,42 +1,41 @@
-//! Piece hashes as document 2's metainfo spells them: a Python bytes literal, or hexadecimal
-//! digits. Nothing of JSON here.
+//! The two text forms of piece hashes in `json-torrent` metainfo: a Python bytes literal, or
+//! hexadecimal digits. The JSON around them is `mod.rs`.
 
 use std::fmt::Write;
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 
-/// The longest spelling that is read, in bytes: `b''` and four bytes for each of twenty.
-pub(super) const MAX_SPELLING: usize = 3 + 4 * 20;
+/// The longest accepted text of a hash, in bytes: `b''` and `\xNN` for each of 20 bytes.
+pub(super) const MAX_DIGEST_TEXT: usize = 3 + 4 * 20;
 
-/// How hashes are written. Both forms are always read.
+/// The form in which hashes are written. Both forms are always accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HashForm {
-    /// What Python's `repr` makes of the digest, as the original programs write it:
-    /// `b'\x8f>\xd0…'`.
+    /// Python's `repr` of the digest, which the original programs write: `b'\x8f>\xd0…'`.
     #[default]
     Python,
     /// 40 lower-case hexadecimal digits.
     Hex,
 }
 
-/// Spells a digest.
+/// The text of a digest.
 pub fn write_digest(digest: &[u8; 20], form: HashForm) -> String {
     match form {
-        HashForm::Python => python_literal(digest),
+        HashForm::Python => write_python_literal(digest),
         HashForm::Hex => HEXLOWER.encode(digest),
     }
 }
 
-/// Reads a digest in either form; `None` when it is neither, or not of 20 bytes.
+/// Parses a digest in either form; `None` when the text has neither form, or not 20 bytes.
 pub fn read_digest(text: &str) -> Option<[u8; 20]> {
     let hex =
         HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
-    hex.or_else(|| literal(text))
+    hex.or_else(|| read_python_literal(text))
 }
 
-fn python_literal(digest: &[u8]) -> String {
+fn write_python_literal(digest: &[u8]) -> String {
     let quote = if digest.contains(&b'\'') && !digest.contains(&b'"') { '"' } else { '\'' };
-    let mut text = String::with_capacity(MAX_SPELLING);
+    let mut text = String::with_capacity(MAX_DIGEST_TEXT);
     text.extend(['b', quote]);
     for &byte in digest {
         match byte {
@@ -56,24 +55,24 @@ fn python_literal(digest: &[u8]) -> String {
     text
 }
 
-/// Reads a bytes literal of exactly 20 bytes, with the escapes that `repr` writes, whichever quote
-/// they stand in.
-fn literal(text: &str) -> Option<[u8; 20]> {
+/// Parses a bytes literal of exactly 20 bytes with the escapes that `repr` writes, in single or
+/// double quotes.
+fn read_python_literal(text: &str) -> Option<[u8; 20]> {
     let quoted = text.strip_prefix('b')?;
     let quote = quoted.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
     let mut rest = quoted.get(1..)?.strip_suffix(quote)?.bytes();
     let mut digest = [0; 20];
-    for place in &mut digest {
-        *place = match rest.next()? {
+    for byte in &mut digest {
+        *byte = match rest.next()? {
             b'\\' => match rest.next()? {
                 b't' => b'\t',
                 b'n' => b'\n',
                 b'r' => b'\r',
                 b'x' => hex_digit(rest.next()?)? << 4 | hex_digit(rest.next()?)?,
-                same @ (b'\\' | b'\'' | b'"') => same,
+                escaped @ (b'\\' | b'\'' | b'"') => escaped,
                 _ => return None,
             },
-            plain @ b' '..=b'~' if char::from(plain) != quote => plain,
+            literal @ b' '..=b'~' if char::from(literal) != quote => literal,
             _ => return None,
         };
     }
@@ -88,8 +87,8 @@ fn hex_digit(byte: u8) -> Option<u8> {
 mod tests {
     use super::*;
 
-    /// What `repr(hashlib.sha1(str(n).encode()).digest())` printed (Python 3.11), beside
-    /// `hexdigest()`.
+    /// The output of `hashlib.sha1(str(n).encode())`, Python 3.11: `hexdigest()`, and
+    /// `repr(digest())`.
     const VECTORS: [(&str, &str); 7] = [
         (
             "ac3478d69a3c81fa62e60f5c3696165a4e5e6ac4",
@@ -122,7 +121,7 @@ mod tests {
     ];
 
     #[test]
-    fn digests_are_spelled_as_python_does() {
+    fn digests_are_written_as_python_writes_them() {
         for (hex, python) in VECTORS {
             let digest = read_digest(hex).unwrap();
             assert_eq!(write_digest(&digest, HashForm::Python), python);
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_spellings_of_a_literal_are_read() {
+    fn other_spellings_of_a_literal_are_parsed() {
         let digest = *b"'\"\t\\aaaaaaaaaaaaaaa\xff";
         for text in [
             r#"b'\'"\t\\aaaaaaaaaaaaaaa\xff'"#,
@@ -142,13 +141,13 @@ mod tests {
         ] {
             assert_eq!(read_digest(text), Some(digest), "{text}");
         }
-        // Forty characters, and yet no hexadecimal digits.
+        // A literal of 40 characters is not taken for hexadecimal digits.
         let forty = format!("b'{}{}'", r"\t".repeat(17), "aaa");
         assert_eq!((forty.len(), read_digest(&forty).map(|digest| digest[0])), (40, Some(b'\t')));
     }
 
     #[test]
-    fn what_is_no_digest_is_refused() {
+    fn texts_that_are_not_a_digest_are_rejected() {
         let nineteen = "a".repeat(19);
         for text in [
             "",

@@ -1,7 +1,7 @@
-//! Document 2's metainfo (section 1): a JSON file, `NAME.torrent`, that names one file and the
-//! tracker of its one swarm.
+//! Metainfo of the `json-torrent` protocol: a JSON file, `NAME.torrent`, that describes one file
+//! and names the tracker of its swarm. The format is in `docs/protocols/json-torrent.md`.
 //!
-//! Nothing here reads files or talks to anybody.
+//! Nothing here reads a file or uses the network.
 
 mod digest;
 
@@ -18,10 +18,10 @@ use crate::{
 
 pub use digest::{HashForm, read_digest, write_digest};
 
-/// The longest document that is read, in bytes.
+/// The largest accepted metainfo file, in bytes.
 pub const MAX_JSON_TORRENT: usize = 64 * 1024 * 1024;
 
-/// The longest comment that is read, in bytes.
+/// The longest accepted comment, in bytes.
 pub const MAX_COMMENT: usize = 64 * 1024;
 
 /// The piece length of the original programs, in bytes.
@@ -33,76 +33,81 @@ pub const DEFAULT_TRACKER_PORT: u16 = 6666;
 /// The longest host name, in bytes.
 const MAX_HOST: usize = 256;
 
-/// What is shared, and where its tracker is.
+/// The description of a file, and the address of its tracker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonTorrent {
-    /// The tracker's host: a name, an IPv4 address, or an IPv6 address without brackets.
+    /// The tracker's host: a host name, an IPv4 address, or an IPv6 address without brackets.
     pub announce: String,
     /// The tracker's port, never 0.
     pub port: u16,
-    /// What the maker has to say; empty when that is nothing. At most [`MAX_COMMENT`] bytes.
+    /// The comment of the author, or empty; at most [`MAX_COMMENT`] bytes.
     pub comment: String,
-    /// The file's name: one clean path component, as [`clean_name`] says.
+    /// The name of the file: one path component that passes [`clean_name`].
     pub file_name: String,
-    /// Size and pieces.
+    /// The length of the file and of its pieces.
     pub geometry: Geometry,
-    /// The SHA-1 of each piece, as many as the geometry has pieces.
+    /// The SHA-1 of each piece.
     pub piece_hashes: Vec<[u8; 20]>,
 }
 
-/// Why bytes are no metainfo of document 2 that can be used.
+/// Why `json-torrent` metainfo is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JsonTorrentError {
-    /// Over [`MAX_JSON_TORRENT`] bytes.
-    #[error("{length} bytes; a JSON torrent of at most {MAX_JSON_TORRENT} bytes is accepted")]
+    /// More than [`MAX_JSON_TORRENT`] bytes.
+    #[error("the JSON torrent has {length} bytes; the limit is {MAX_JSON_TORRENT}")]
     TooLong {
-        /// How many bytes there are.
+        /// The number of bytes.
         length: usize,
     },
-    /// It is no JSON, or a field is missing, there twice, of another type, or out of range.
+    /// The bytes are not JSON, or a field is missing, duplicate, of the wrong type, or out of
+    /// range.
     #[error(transparent)]
     Json(#[from] JsonError),
-    /// A piece length that cannot be, or too many pieces.
+    /// An impossible piece length, or too many pieces.
     #[error("`info.piece_length`: {0}")]
     Geometry(#[from] GeometryError),
-    /// A file name that is not accepted.
-    #[error("`info.file_name` is not usable as a file name: {0}")]
+    /// A file name is rejected.
+    #[error("`info.file_name` cannot be used as a file name: {0}")]
     FileName(#[source] PathError),
-    /// A hash in neither of the two forms.
+    /// A hash has neither of the two forms.
     #[error(
-        "`info.piece_hash[{index}]` is {found}, where a SHA-1 belongs: 40 hexadecimal digits, or 20 bytes as Python prints them"
+        "`info.piece_hash[{index}]` is {found}; expected a SHA-1 as 40 hexadecimal digits, or as a \
+         Python bytes literal of 20 bytes"
     )]
     Hash {
-        /// Which hash.
+        /// The index of the hash.
         index: usize,
-        /// What is there instead, or the beginning of it.
+        /// The start of its value.
         found: String,
     },
-    /// More or fewer hashes than pieces.
-    #[error("`info.piece_hash` holds {got} hashes{}, but the file has {want} pieces", more(*.got, *.want))]
+    /// The number of hashes is not the number of pieces.
+    #[error(
+        "`info.piece_hash` has {got} hashes{}, but the file has {want} pieces",
+        or_more(*.got, *.want)
+    )]
     HashCount {
-        /// Hashes that are there; counted no further than one too many.
+        /// The number of hashes; counting stops at one too many.
         got: usize,
-        /// Hashes that the length asks for.
+        /// The number of pieces.
         want: u32,
     },
 }
 
-/// Whether a document is JSON rather than bencoded: it begins with `{`.
+/// Whether metainfo is JSON rather than bencoded: it begins with `{`.
 pub fn is_json(document: &[u8]) -> bool {
     document.trim_ascii_start().first() == Some(&b'{')
 }
 
-/// Whether a text can be the host of a tracker: a name, or an IP address without brackets.
+/// Whether a text is a valid tracker host: a host name, or an IP address without brackets.
 pub fn is_host(text: &str) -> bool {
     text.parse::<Address>().is_ok_and(|address| address.host == text)
 }
 
 impl JsonTorrent {
-    /// Reads a metainfo file. Fields that are not known are passed over; `comment` may be missing.
+    /// Decodes a metainfo file. Unknown fields are ignored; `comment` is optional.
     ///
     /// # Errors
-    /// When it is none, or one that cannot be used: the error names the field.
+    /// When the metainfo is not valid; the error names the field.
     pub fn decode(bytes: &[u8]) -> Result<Self, JsonTorrentError> {
         if bytes.len() > MAX_JSON_TORRENT {
             return Err(JsonTorrentError::TooLong { length: bytes.len() });
@@ -124,7 +129,8 @@ impl JsonTorrent {
         Ok(Self { announce, port, comment, file_name, geometry, piece_hashes })
     }
 
-    /// The bytes of the file: ASCII alone, as Python's `json` writes it and any locale reads it.
+    /// The metainfo file, in ASCII only, as Python's `json` writes it: it is read alike in every
+    /// locale.
     pub fn encode(&self, form: HashForm) -> Vec<u8> {
         let document = Document {
             announce: &self.announce,
@@ -138,14 +144,14 @@ impl JsonTorrent {
             },
         };
         let mut text =
-            ascii(&serde_json::to_string_pretty(&document).expect("numbers and texts become JSON"));
+            ascii(&serde_json::to_string_pretty(&document).expect("numbers and texts serialize"));
         text.push('\n');
         text.into_bytes()
     }
 
-    /// The name of the swarm inside this program; the protocol itself has none. The SHA-1 of a
-    /// fixed text, the lengths and the hashes: what the tracker, the comment and the file are
-    /// called is not in it.
+    /// The info-hash that this program uses for the swarm; the protocol itself has none. It is the
+    /// SHA-1 of a fixed text, the lengths and the piece hashes. The tracker, the comment and the
+    /// file name do not change it.
     pub fn identity(&self) -> InfoHash {
         let mut hash = Sha1::new();
         hash.update(b"sow json-torrent");
@@ -183,7 +189,7 @@ impl Serialize for Hashes<'_> {
     }
 }
 
-/// JSON text with everything beyond ASCII escaped, which stands in strings alone.
+/// JSON text with every character beyond ASCII escaped. Such characters occur in strings only.
 fn ascii(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
@@ -198,7 +204,7 @@ fn ascii(json: &str) -> String {
     text
 }
 
-/// A host, which may stand in brackets when it is an IPv6 address.
+/// A host; an IPv6 address may be in brackets.
 fn read_host(value: Value<'_>) -> Option<String> {
     let text = value.text(MAX_HOST)?;
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(&text);
@@ -207,13 +213,13 @@ fn read_host(value: Value<'_>) -> Option<String> {
 
 fn read_hashes(info: &Object<'_>, pieces: u32) -> Result<Vec<[u8; 20]>, JsonTorrentError> {
     let want = pieces as usize;
-    // No more is set aside than a document can hold.
+    // Not reserved in advance: the number of pieces is untrusted until the hashes are there.
     let mut hashes = Vec::new();
     info.each("piece_hash", |index, value| {
         if index >= want {
             return Err(JsonTorrentError::HashCount { got: want + 1, want: pieces });
         }
-        let hash = value.text(digest::MAX_SPELLING).and_then(|text| read_digest(&text));
+        let hash = value.text(digest::MAX_DIGEST_TEXT).and_then(|text| read_digest(&text));
         hashes
             .push(hash.ok_or_else(|| JsonTorrentError::Hash { index, found: value.to_string() })?);
         Ok(())
@@ -224,8 +230,8 @@ fn read_hashes(info: &Object<'_>, pieces: u32) -> Result<Vec<[u8; 20]>, JsonTorr
     }
 }
 
-/// Hashes are counted no further than one too many.
-fn more(got: usize, want: u32) -> &'static str {
+/// Counting stops at one hash too many, so a larger count is a lower bound.
+fn or_more(got: usize, want: u32) -> &'static str {
     if got > want as usize { " or more" } else { "" }
 }
 
@@ -233,9 +239,9 @@ fn more(got: usize, want: u32) -> &'static str {
 mod tests {
     use super::*;
 
-    const GOOD: &str = r#"{"announce": "10.0.0.1", "port": 6666, "comment": "", "info": {"piece_length": 3000,
-        "piece_hash": ["b'\\x8f>\\xd0aaaaaaaaaaaaaaaaa'", "0000000000000000000000000000000000000000"],
-        "file_name": "A", "file_length": 3001}}"#;
+    const GOOD: &str = r#"{"announce": "10.0.0.1", "port": 6666, "comment": "", "info": {
+        "piece_length": 3000, "piece_hash": ["b'\\x8f>\\xd0aaaaaaaaaaaaaaaaa'",
+        "0000000000000000000000000000000000000000"], "file_name": "A", "file_length": 3001}}"#;
 
     fn error(from: &str, to: &str) -> String {
         let changed = GOOD.replacen(from, to, 1);
@@ -244,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_as_the_original_writes_it_is_read() {
+    fn metainfo_of_the_original_program_is_decoded() {
         let torrent = JsonTorrent::decode(GOOD.as_bytes()).unwrap();
         assert_eq!(
             (torrent.announce.as_str(), torrent.port, torrent.comment.as_str()),
@@ -258,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_has_the_originals_shape() {
+    fn encoded_metainfo_has_the_layout_of_the_original_program() {
         let torrent = JsonTorrent {
             announce: "tracker.example".into(),
             port: 6666,
@@ -268,7 +274,7 @@ mod tests {
             piece_hashes: vec![*b"\x8f>\xd0aaaaaaaaaaaaaaaaa"],
         };
         let text = String::from_utf8(torrent.encode(HashForm::Python)).unwrap();
-        let due = r#"{
+        let expected = r#"{
   "announce": "tracker.example",
   "port": 6666,
   "comment": "na\u00efve \ud83d\ude00",
@@ -282,29 +288,25 @@ mod tests {
   }
 }
 "#;
-        assert_eq!(text, due);
+        assert_eq!(text, expected);
         assert_eq!(JsonTorrent::decode(text.as_bytes()), Ok(torrent));
     }
 
     #[test]
-    fn each_field_is_named_when_it_is_wrong() {
-        for (from, to, due) in [
+    fn errors_name_the_field() {
+        for (from, to, expected) in [
             ("\"announce\": \"10.0.0.1\", ", "", "`announce` is missing"),
-            ("\"10.0.0.1\"", "7", "`announce` is 7, where a host name"),
-            (
-                "\"10.0.0.1\"",
-                "\"\"",
-                "`announce` is \"\", where a host name or an IP address belongs",
-            ),
+            ("\"10.0.0.1\"", "7", "`announce` is 7; expected a host name"),
+            ("\"10.0.0.1\"", "\"\"", "`announce` is \"\"; expected a host name or an IP address"),
             ("\"10.0.0.1\"", "\"http://10.0.0.1/\"", "`announce` is \"http://10.0.0.1/\""),
             ("\"10.0.0.1\"", "\"10.0.0.1:80\"", "`announce` is"),
             ("\"10.0.0.1\"", "\"a\\u001b[2J\"", "`announce` is \"a\\u001b[2J\""),
-            ("6666", "0", "`port` is 0, where a whole number from 1 to 65535"),
+            ("6666", "0", "`port` is 0; expected a whole number from 1 to 65535"),
             ("6666", "65536", "`port` is 65536"),
             ("6666", "\"6666\"", "`port` is \"6666\""),
-            ("6666", "6666, \"port\": 6667", "`port` is there twice"),
+            ("6666", "6666, \"port\": 6667", "`port` appears twice"),
             ("\"comment\": \"\"", "\"comment\": {}", "`comment` is {}"),
-            ("\"info\": {", "\"info\": [], \"other\": {", "`info` is [], where an object belongs"),
+            ("\"info\": {", "\"info\": [], \"other\": {", "`info` is []; expected an object"),
             ("3000", "0", "`info.piece_length` is 0"),
             ("3000", "-1", "`info.piece_length` is -1"),
             ("3000", "67108865", "`info.piece_length` is 67108865"),
@@ -316,39 +318,40 @@ mod tests {
                 "9223372036854775807",
                 "`info.piece_length`: 9223372036854775807 bytes in pieces of 3000",
             ),
-            ("3001", "3000", "`info.piece_hash` holds 2 hashes or more, but the file has 1 pieces"),
-            ("3001", "6001", "`info.piece_hash` holds 2 hashes, but the file has 3 pieces"),
+            ("3001", "3000", "`info.piece_hash` has 2 hashes or more, but the file has 1 pieces"),
+            ("3001", "6001", "`info.piece_hash` has 2 hashes, but the file has 3 pieces"),
             (
                 "\"A\"",
                 "\"../A\"",
-                "`info.file_name` is not usable as a file name: a name must not contain `/`",
+                "`info.file_name` cannot be used as a file name: a name must not contain `/`",
             ),
-            ("\"A\"", "\"\\u0000\"", "`info.file_name` is not usable"),
-            ("\"A\"", "\"..\"", "`info.file_name` is not usable"),
+            ("\"A\"", "\"\\u0000\"", "`info.file_name` cannot be used"),
+            ("\"A\"", "\"..\"", "`info.file_name` cannot be used"),
             ("\"A\"", "[\"A\"]", "`info.file_name` is [\"A\"]"),
             (
                 "piece_hash\": [",
                 "piece_hash\": \"\", \"x\": [",
-                "`info.piece_hash` is \"\", where an array belongs",
+                "`info.piece_hash` is \"\"; expected an array",
             ),
             ("piece_hash\": [", "piece_hash\": [5, ", "`info.piece_hash[0]` is 5"),
             ("\"0000000000", "\"000000000", "`info.piece_hash[1]` is \"000000000"),
             ("\\\\x8f", "\\\\y8f", "`info.piece_hash[0]` is"),
         ] {
             let error = error(from, to);
-            assert!(error.starts_with(due), "{from} -> {to}: {error}");
+            assert!(error.starts_with(expected), "{from} -> {to}: {error}");
         }
     }
 
     #[test]
     fn an_empty_file_has_no_hashes() {
-        let text = r#"{"announce": "[::1]", "port": 1, "info": {"piece_length": 512, "piece_hash": [], "file_name": "a", "file_length": 0}}"#;
+        let text = r#"{"announce": "[::1]", "port": 1, "info":
+            {"piece_length": 512, "piece_hash": [], "file_name": "a", "file_length": 0}}"#;
         let torrent = JsonTorrent::decode(text.as_bytes()).unwrap();
         assert_eq!((torrent.announce.as_str(), torrent.piece_hashes.len()), ("::1", 0));
     }
 
     #[test]
-    fn the_identity_is_of_the_content_alone() {
+    fn the_identity_depends_on_the_content_only() {
         let torrent = JsonTorrent::decode(GOOD.as_bytes()).unwrap();
         let named =
             JsonTorrent { file_name: "b".into(), port: 1, comment: "c".into(), ..torrent.clone() };
@@ -359,19 +362,19 @@ mod tests {
         let mut other = torrent.clone();
         other.piece_hashes[1][19] ^= 1;
         assert_ne!(other.identity(), torrent.identity());
-        // As journals have it: it must never change. `sha1(b"sow json-torrent" + struct.pack("!QI",
-        // 3001, 3000) + hashes)`.
+        // Journals on disk hold it, so it must never change. In Python:
+        // `sha1(b"sow json-torrent" + struct.pack("!QI", 3001, 3000) + hashes)`.
         assert_eq!(torrent.identity().to_string(), "c730dad09692fda0a2baf5b6e10d915b8abac150");
     }
 
     #[test]
-    fn json_is_told_from_bencode() {
+    fn json_is_distinguished_from_bencode() {
         assert!(is_json(GOOD.as_bytes()) && is_json(b" \r\n\t{"));
         assert!(!is_json(b"d8:announce") && !is_json(b"") && !is_json(b"[]"));
     }
 
     #[test]
-    fn a_document_that_is_too_long_is_not_read() {
+    fn a_file_above_the_size_limit_is_rejected() {
         let length = MAX_JSON_TORRENT + 1;
         assert_eq!(
             JsonTorrent::decode(&vec![b' '; length]),

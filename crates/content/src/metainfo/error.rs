@@ -1,99 +1,99 @@
-//! What can be wrong with a torrent. Each text names the field, and the file where there are many.
+//! Metainfo errors. Each message names the field, and the index of the file where there are many.
 
 use std::fmt::Display;
 
 use super::{MAX_FILES, MAX_METAINFO};
 use crate::{bencode::BencodeError, geometry::GeometryError, path::PathError};
 
-/// Why bytes are no torrent that can be used.
+/// Why a torrent is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MetainfoError {
-    /// Over [`MAX_METAINFO`] bytes.
-    #[error("{length} bytes; a torrent of at most {MAX_METAINFO} bytes is accepted")]
+    /// More than [`MAX_METAINFO`] bytes.
+    #[error("the torrent has {length} bytes; the limit is {MAX_METAINFO}")]
     TooLong {
-        /// How many bytes there are.
+        /// The number of bytes.
         length: usize,
     },
-    /// The bytes as a whole are not what a torrent is made of.
+    /// The bytes as a whole are not bencoded, or not a dictionary.
     #[error("not a torrent: {0}")]
     Bencode(#[from] BencodeError),
-    /// A field cannot be read.
+    /// A field is not valid.
     #[error("`{field}`: {source}")]
     Field {
-        /// Which field, as `info.files[3].length`.
+        /// The field, such as `info.files[3].length`.
         field: String,
-        /// What is wrong with it, and at which byte.
+        /// The error, with the byte position.
         source: BencodeError,
     },
-    /// A field that must be there is not.
+    /// A required field is missing.
     #[error("`{field}` is missing")]
     Missing {
-        /// Which.
+        /// The field, such as `info.name`.
         field: String,
     },
-    /// It describes its content in the way of BitTorrent v2 alone.
-    #[error("a torrent of BitTorrent v2 alone; only version 1, and hybrids of both, can be used")]
+    /// The torrent has BitTorrent v2 metadata only.
+    #[error("this is a BitTorrent v2 torrent; only v1 and hybrid torrents are supported")]
     V2Only,
-    /// A single file's `length` and `files` at the same time.
-    #[error("both `info.length` and `info.files`: it cannot be a file and a folder")]
+    /// The torrent has both a single file's `length` and a list of `files`.
+    #[error("both `info.length` and `info.files` are present: it cannot be a file and a folder")]
     FileAndFolder,
-    /// A length below zero.
-    #[error("`{field}` is {value}, which is below zero")]
+    /// A negative length.
+    #[error("`{field}` is {value}, which is negative")]
     Negative {
-        /// Which length.
+        /// The field, such as `info.length`.
         field: String,
-        /// What it says.
+        /// Its value.
         value: i64,
     },
-    /// All files together are longer than any disk.
+    /// The sum of the file lengths exceeds 63 bits.
     #[error("the lengths of the files add up to more than 2^63 bytes at `info.files[{index}]`")]
     TotalTooBig {
-        /// The file at which the sum is too big.
+        /// The index of the file at which the sum overflows.
         index: usize,
     },
-    /// A piece length of zero or beyond the bound, or too many pieces.
+    /// The piece length is zero or too large, or there are too many pieces.
     #[error("`info.piece length`: {0}")]
     Geometry(#[from] GeometryError),
-    /// `pieces` is no row of 20-byte hashes.
-    #[error("`info.pieces` has {length} bytes, which is no multiple of 20")]
-    RaggedHashes {
+    /// `pieces` is not a sequence of 20-byte hashes.
+    #[error("`info.pieces` has {length} bytes, which is not a multiple of 20")]
+    PiecesLength {
         /// Its length in bytes.
         length: usize,
     },
-    /// More or fewer hashes than pieces.
-    #[error("`info.pieces` holds {got} hashes, but the content has {want} pieces")]
+    /// The number of hashes is not the number of pieces.
+    #[error("`info.pieces` has {got} hashes, but the content has {want} pieces")]
     HashCount {
-        /// Hashes that are there.
+        /// The number of hashes.
         got: usize,
-        /// Hashes that the length asks for.
+        /// The number of pieces.
         want: u32,
     },
-    /// A name or a path that is not accepted.
-    #[error("`{field}` is not usable as a file name: {source}")]
+    /// A name or a path is rejected.
+    #[error("`{field}` cannot be used as a file name: {source}")]
     Path {
-        /// Which, as `info.files[3].path`.
+        /// The field, such as `info.files[3].path`.
         field: String,
-        /// What is wrong with it.
+        /// Why it is rejected.
         source: PathError,
     },
     /// A folder without files.
     #[error("`info.files` is empty")]
     NoFiles,
-    /// Over [`MAX_FILES`] files.
-    #[error("`info.files` lists over {MAX_FILES} files")]
+    /// More than [`MAX_FILES`] files.
+    #[error("`info.files` has more than {MAX_FILES} files")]
     TooManyFiles,
-    /// The same path twice.
-    #[error("`info.files[{index}].path`: {path} is there twice")]
+    /// Two files have the same path.
+    #[error("`info.files[{index}].path`: {path} appears twice")]
     Duplicate {
-        /// The later of the two files.
+        /// The index of the later file.
         index: usize,
         /// The path, printable.
         path: String,
     },
-    /// A path that is a file and a folder.
+    /// A path is a file and a folder.
     #[error("`info.files[{index}].path`: {path} needs a folder where another entry has a file")]
     FileIsFolder {
-        /// The file inside the folder.
+        /// The index of the file inside the folder.
         index: usize,
         /// Its path, printable.
         path: String,
@@ -101,20 +101,20 @@ pub enum MetainfoError {
     /// A symbolic link (BEP 47).
     #[error("`info.files[{index}]` is a symbolic link, which is not supported")]
     Symlink {
-        /// Which file.
+        /// The index of the file.
         index: usize,
     },
-    /// New content whose files do not add up to its geometry.
-    #[error("the files hold {files} bytes, but the content has {total}")]
+    /// The file lengths of new content do not add up to its geometry.
+    #[error("the files have {files} bytes, but the content has {total}")]
     TotalMismatch {
-        /// The sum over the files.
+        /// The sum of the file lengths.
         files: u64,
-        /// What the geometry says.
+        /// The total of the geometry.
         total: u64,
     },
 }
 
-/// Names the field that a value was read for, where nothing more exact is known.
+/// Adds the name of the field to an error that does not name one yet.
 pub(super) fn field<T, E: Into<MetainfoError>>(
     name: impl Display,
     outcome: Result<T, E>,

@@ -1,5 +1,5 @@
-//! The files of a torrent: what they are called, how long they are, and where each lies in the
-//! content.
+//! The files of a torrent: their paths, their lengths and their offsets in the content. Nothing is
+//! read from or written to a disk here.
 
 use std::cmp::Ordering;
 
@@ -9,15 +9,15 @@ use crate::{
     path::{MAX_PATH, PathError, SafePath},
 };
 
-/// The largest number of files that is accepted.
+/// The largest accepted number of files.
 pub const MAX_FILES: usize = 1_000_000;
 
 /// One file, or a folder of files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Files {
-    /// The content is one file, called like the torrent.
+    /// The content is one file with the name of the torrent.
     Single,
-    /// The content is a folder, called like the torrent; the files follow each other in the
+    /// The content is a folder with the name of the torrent. Its files follow each other in the
     /// content.
     Multi(Vec<FileEntry>),
 }
@@ -25,25 +25,24 @@ pub enum Files {
 /// A file in a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileEntry {
-    /// Where it lies, relative to the torrent's folder.
+    /// The path relative to the torrent's folder.
     pub path: SafePath,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub length: u64,
-    /// It only fills a gap: its bytes are zeros and it is not created on any disk (BEP 47).
+    /// Whether this is a padding file (BEP 47): its bytes are zeros, and it is not created on disk.
     pub padding: bool,
 }
 
-/// A file's place in the content.
+/// The byte range of a file in the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileSpan<'a> {
-    /// Where the file lies, relative to the torrent's folder; `None` when the content is this one
-    /// file.
+    /// The path relative to the torrent's folder; `None` when the content is a single file.
     pub path: Option<&'a SafePath>,
-    /// Where its first byte lies in the content.
+    /// The offset of its first byte in the content.
     pub offset: u64,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub length: u64,
-    /// It only fills a gap (BEP 47).
+    /// Whether this is a padding file (BEP 47).
     pub padding: bool,
 }
 
@@ -90,9 +89,9 @@ pub(super) fn total(files: &[FileEntry]) -> Result<u64, MetainfoError> {
     Ok(total as u64)
 }
 
-/// Refuses an empty list, a path that is there twice, and a file where another path needs a folder.
-/// Padding is never created, so that its names do not matter; many programs call all padding of one
-/// length the same.
+/// Rejects an empty list, duplicate paths, and a file where another path needs a folder. The paths
+/// of padding files do not matter: these files are never created, and many programs give all
+/// padding files of one length the same path.
 pub(super) fn check(files: &[FileEntry]) -> Result<(), MetainfoError> {
     if files.is_empty() {
         return Err(MetainfoError::NoFiles);
@@ -116,7 +115,7 @@ pub(super) fn check(files: &[FileEntry]) -> Result<(), MetainfoError> {
     Ok(())
 }
 
-/// Each file's place, in the order of the content.
+/// The byte range of each file, in the order of the content.
 pub(super) fn spans(files: &Files, total: u64) -> impl Iterator<Item = FileSpan<'_>> {
     let single = matches!(files, Files::Single).then_some(FileSpan {
         path: None,
@@ -155,8 +154,7 @@ fn read_entry(index: usize, reader: &mut Reader<'_>) -> Result<FileEntry, Metain
     }
     let name = |part| format!("info.files[{index}].{part}");
     let length = length.ok_or_else(|| MetainfoError::Missing { field: name("length") })?;
-    // Old programs write `path` in whatever encoding they live in, and say so by a second path in
-    // UTF-8.
+    // Old programs write `path` in their local encoding, and `path.utf-8` beside it.
     let path = utf8_path.or(path).ok_or_else(|| MetainfoError::Missing { field: name("path") })?;
     Ok(FileEntry {
         path: path.map_err(|source| MetainfoError::Path { field: name("path"), source })?,
@@ -171,7 +169,7 @@ fn read_path(reader: &mut Reader<'_>) -> Result<Result<SafePath, PathError>, Ben
     let mut components = Vec::new();
     reader.list(|index, reader| {
         let component = reader.bytes()?;
-        // As many make a path that is too long, however short each is.
+        // More components than this exceed `MAX_PATH` at any length.
         if index < MAX_PATH {
             components.push(component);
         }
@@ -180,8 +178,8 @@ fn read_path(reader: &mut Reader<'_>) -> Result<Result<SafePath, PathError>, Ben
     Ok(SafePath::from_components(components))
 }
 
-/// The order in which whatever lies in a folder directly follows the folder's own name: `/` sorts
-/// before every other byte, which it can as names have no NUL.
+/// Compares paths such that the content of a folder directly follows the folder's own name: `/`
+/// sorts before every other byte. Names have no NUL, so 0 is free for it.
 fn by_components(a: &SafePath, b: &SafePath) -> Ordering {
     let slash_first = |byte| if byte == b'/' { 0 } else { byte };
     a.as_str().bytes().map(slash_first).cmp(b.as_str().bytes().map(slash_first))

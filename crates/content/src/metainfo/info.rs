@@ -1,5 +1,6 @@
-//! The info dictionary: what the content is. The info-hash is of its bytes, so it is read and never
-//! rewritten.
+//! The info dictionary: name, geometry, piece hashes and files of the content. The info-hash covers
+//! its exact bytes, so a dictionary that was received is never encoded again; `mod.rs` keeps the
+//! bytes.
 
 use super::{FileSpan, Files, MetainfoError, check_length, error::field, files};
 use crate::{
@@ -8,19 +9,19 @@ use crate::{
     path::{PathError, clean_name},
 };
 
-/// Content as its maker described it, checked.
+/// The validated description of the content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Info {
-    /// The name of the file or folder: one clean path component, as [`clean_name`] says.
+    /// The name of the file or folder: one path component that passes [`clean_name`].
     pub name: String,
-    /// Size and pieces.
+    /// The length of the content and of its pieces.
     pub geometry: Geometry,
-    /// The SHA-1 of each piece, as many as the geometry has pieces; none where the protocol has
-    /// none ([`Info::without_hashes`]).
+    /// The SHA-1 of each piece, or empty for a protocol without piece hashes
+    /// ([`Info::without_hashes`]).
     pub piece_hashes: Vec<[u8; 20]>,
-    /// One file, or a folder; the lengths add up to the geometry's total.
+    /// One file, or a folder of files. The lengths add up to the geometry's total.
     pub files: Files,
-    /// Peers come from trackers alone (BEP 27).
+    /// Whether the torrent is private: peers come from its trackers only (BEP 27).
     pub private: bool,
 }
 
@@ -28,7 +29,7 @@ impl Info {
     /// Describes new content.
     ///
     /// # Errors
-    /// When the parts contradict each other, or a name is not accepted.
+    /// When the arguments contradict each other, or a name is rejected.
     pub fn from_parts(
         name: &str,
         geometry: Geometry,
@@ -44,15 +45,15 @@ impl Info {
                 return Err(MetainfoError::TotalMismatch { files: sum, total: geometry.total() });
             }
         }
-        check_count(&piece_hashes, geometry)?;
+        check_hash_count(&piece_hashes, geometry)?;
         Ok(Self { name, geometry, piece_hashes, files, private })
     }
 
-    /// A file of whose pieces no hashes exist (document 1). It cannot be written as an info
-    /// dictionary.
+    /// A single file without piece hashes, as in the `chunk` protocol. It cannot be encoded as an
+    /// info dictionary.
     ///
     /// # Errors
-    /// When the name is not accepted.
+    /// When the name is rejected.
     pub fn without_hashes(name: &str, geometry: Geometry) -> Result<Self, MetainfoError> {
         let name = checked_name("info.name", clean_name(name.as_bytes()))?;
         Ok(Self { name, geometry, piece_hashes: Vec::new(), files: Files::Single, private: false })
@@ -63,10 +64,10 @@ impl Info {
         self.piece_hashes.len() == self.geometry.pieces() as usize
     }
 
-    /// Reads a bencoded info dictionary.
+    /// Decodes a bencoded info dictionary.
     ///
     /// # Errors
-    /// When it is none, or one that cannot be used: the error names the field and the byte.
+    /// When the dictionary is not valid; the error names the field and the byte position.
     pub fn decode(info_bytes: &[u8]) -> Result<Self, MetainfoError> {
         check_length(info_bytes)?;
         let mut reader = Reader::new(info_bytes, Limits::LARGE);
@@ -75,7 +76,7 @@ impl Info {
         Ok(info)
     }
 
-    /// The bencoded info dictionary, with the fields that are known here and no others.
+    /// The bencoded info dictionary, with known fields only.
     pub fn encode(&self) -> Vec<u8> {
         let mut encoder = Encoder::new();
         encoder.dict(|dict| {
@@ -95,12 +96,12 @@ impl Info {
         encoder.finish()
     }
 
-    /// Each file's place, in the order of the content.
+    /// The byte range of each file, in the order of the content.
     pub fn file_spans(&self) -> impl Iterator<Item = FileSpan<'_>> {
         files::spans(&self.files, self.geometry.total())
     }
 
-    /// Reads the dictionary that the reader stands before.
+    /// Reads the dictionary at the reader's position.
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, MetainfoError> {
         let fields = field("info", Fields::read(reader))?;
         let Some(pieces) = fields.pieces else {
@@ -125,11 +126,11 @@ impl Info {
             (None, None) => return Err(MetainfoError::Missing { field: "info.length".into() }),
         };
         let geometry = Geometry::new(total, piece_length)?;
-        let (piece_hashes, ragged) = pieces.as_chunks::<20>();
-        if !ragged.is_empty() {
-            return Err(MetainfoError::RaggedHashes { length: pieces.len() });
+        let (piece_hashes, remainder) = pieces.as_chunks::<20>();
+        if !remainder.is_empty() {
+            return Err(MetainfoError::PiecesLength { length: pieces.len() });
         }
-        check_count(piece_hashes, geometry)?;
+        check_hash_count(piece_hashes, geometry)?;
         Ok(Self {
             name: checked_name("info.name", clean_name(name))?,
             geometry,
@@ -140,7 +141,7 @@ impl Info {
     }
 }
 
-/// The dictionary as it is typed, not yet as it is meant.
+/// The fields of the dictionary, before they are validated together.
 #[derive(Default)]
 struct Fields<'a> {
     name: Option<&'a [u8]>,
@@ -186,7 +187,7 @@ fn checked_name(field: &str, name: Result<&str, PathError>) -> Result<String, Me
     }
 }
 
-fn check_count(piece_hashes: &[[u8; 20]], geometry: Geometry) -> Result<(), MetainfoError> {
+fn check_hash_count(piece_hashes: &[[u8; 20]], geometry: Geometry) -> Result<(), MetainfoError> {
     let (got, want) = (piece_hashes.len(), geometry.pieces());
     if got == want as usize { Ok(()) } else { Err(MetainfoError::HashCount { got, want }) }
 }

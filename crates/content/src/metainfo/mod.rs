@@ -1,7 +1,7 @@
-//! BitTorrent v1 metainfo (BEP 3): the `.torrent` file around the info dictionary, which has a file
-//! of its own.
+//! BitTorrent v1 metainfo (BEP 3): the `.torrent` file. The info dictionary inside it is `info`,
+//! its list of files is `files`.
 //!
-//! Hybrid torrents are used as version 1. Nothing here reads files or fetches anything.
+//! A hybrid torrent is treated as v1. Nothing here reads a file or uses the network.
 
 mod error;
 mod files;
@@ -20,55 +20,55 @@ use crate::{
 };
 use error::field;
 
-/// The longest `.torrent`, and the longest info dictionary, that is read; in bytes.
+/// The largest accepted `.torrent`, and the largest accepted info dictionary, in bytes.
 pub const MAX_METAINFO: usize = 64 * 1024 * 1024;
 
-/// The most tracker URLs that are kept of a torrent.
+/// The number of tracker URLs that are kept; later ones are ignored.
 pub const MAX_TRACKERS: usize = 256;
 
 /// The longest tracker URL that is kept, in bytes.
-pub const MAX_URL: usize = 2048;
+pub const MAX_TRACKER_URL: usize = 2048;
 
-/// A `.torrent`: what is shared, and where to ask for it.
+/// A `.torrent`: the description of the content, and the trackers of its swarm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metainfo {
-    /// What is shared.
+    /// The content.
     pub info: Info,
-    /// The info dictionary as it came: the bytes that the info-hash is of. Not always what
-    /// [`Info::encode`] makes.
+    /// The exact bytes of the info dictionary, which the info-hash covers. They may differ from
+    /// [`Info::encode`].
     pub info_bytes: Bytes,
-    /// The name of the swarm.
+    /// The swarm.
     pub info_hash: InfoHash,
-    /// Tiers of tracker URLs (BEP 12); a lone `announce` is one tier of one. None of them is empty.
+    /// Tiers of tracker URLs (BEP 12). A lone `announce` is one tier of one URL. No tier is empty.
     pub trackers: Vec<Vec<String>>,
-    /// What the maker has to say.
+    /// The comment of the author.
     pub comment: Option<String>,
-    /// The program that made it.
+    /// The program that created the torrent.
     pub created_by: Option<String>,
-    /// When it was made, in seconds since 1970.
+    /// The creation time in seconds since 1970.
     pub creation_date: Option<i64>,
 }
 
 impl Metainfo {
-    /// Metainfo around new content, with no trackers.
+    /// Metainfo for new content, without trackers.
     pub fn new(info: Info) -> Self {
         let info_bytes = Bytes::from(info.encode());
-        Self::with(info, info_bytes)
+        Self::from_info(info, info_bytes)
     }
 
-    /// Metainfo around an info dictionary that came from peers (BEP 9), with no trackers.
+    /// Metainfo for an info dictionary that was received from peers (BEP 9), without trackers.
     ///
     /// # Errors
-    /// When it cannot be used.
+    /// When the dictionary is not valid.
     pub fn from_info_bytes(info_bytes: Bytes) -> Result<Self, MetainfoError> {
-        Ok(Self::with(Info::decode(&info_bytes)?, info_bytes))
+        Ok(Self::from_info(Info::decode(&info_bytes)?, info_bytes))
     }
 
-    /// Reads a `.torrent`. Of the trackers, the first [`MAX_TRACKERS`] are kept that are text of at
-    /// most [`MAX_URL`] bytes.
+    /// Decodes a `.torrent`. It keeps the first [`MAX_TRACKERS`] tracker URLs that are UTF-8 and
+    /// have at most [`MAX_TRACKER_URL`] bytes.
     ///
     /// # Errors
-    /// When it is none, or one that cannot be used: the error names the field and the byte.
+    /// When the torrent is not valid; the error names the field and the byte position.
     pub fn decode(bytes: &[u8]) -> Result<Self, MetainfoError> {
         check_length(bytes)?;
         let mut reader = Reader::new(bytes, Limits::LARGE);
@@ -98,7 +98,8 @@ impl Metainfo {
             Some(url) if tiers.is_empty() => vec![vec![url]],
             _ => tiers,
         };
-        Ok(Self { trackers, comment, created_by, creation_date, ..Self::with(info, info_bytes) })
+        let bare = Self::from_info(info, info_bytes);
+        Ok(Self { trackers, comment, created_by, creation_date, ..bare })
     }
 
     /// The bytes of the `.torrent`.
@@ -133,7 +134,7 @@ impl Metainfo {
         encoder.finish()
     }
 
-    fn with(info: Info, info_bytes: Bytes) -> Self {
+    fn from_info(info: Info, info_bytes: Bytes) -> Self {
         let info_hash = InfoHash(sha1(&info_bytes));
         Self {
             info,
@@ -154,7 +155,7 @@ fn check_length(bytes: &[u8]) -> Result<(), MetainfoError> {
     }
 }
 
-/// Reads `announce-list`: a list of lists of URLs. Tiers of which nothing is kept are left out.
+/// Reads `announce-list`: a list of lists of URLs. Tiers without a kept URL are omitted.
 fn read_tiers(reader: &mut Reader<'_>) -> Result<Vec<Vec<String>>, MetainfoError> {
     let mut tiers = Vec::new();
     let mut count = 0;
@@ -177,7 +178,7 @@ fn read_tiers(reader: &mut Reader<'_>) -> Result<Vec<Vec<String>>, MetainfoError
 
 fn url(bytes: &[u8]) -> Option<String> {
     let url = std::str::from_utf8(bytes).ok()?.trim();
-    (!url.is_empty() && url.len() <= MAX_URL).then(|| url.to_owned())
+    (!url.is_empty() && url.len() <= MAX_TRACKER_URL).then(|| url.to_owned())
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -1,4 +1,4 @@
-//! An announce over HTTP or HTTPS: one request, its answer bounded in bytes and time.
+//! An announce over HTTP or HTTPS: one request, and an answer that is bounded in size and time.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use sow_wire::{
 };
 
 use super::{TrackerClient, remember, unreachable};
-use crate::http_client::{http_client, http_error};
+use crate::http::client::{http_client, http_error};
 
-/// For the request as a whole, from the name's look-up to the answer's last byte.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// The time limit for a request as a whole, from the look-up of the name to the answer's last byte.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl TrackerClient {
-    /// `name` is the tracker's URL as it was given.
+    /// Announces to one HTTP tracker. `name` is its URL as the torrent spells it.
     pub(super) async fn announce_http(
         &self,
         tracker: &Url,
@@ -25,12 +25,13 @@ impl TrackerClient {
     ) -> Result<AnnounceResponse, AnnounceError> {
         let tracker_id = self.with_memory(|memory| memory.tracker_ids.get(name).cloned());
         let url = Announce::new(request, tracker_id).url(tracker.as_str());
-        let client = http_client(tracker, self.bind, TIMEOUT).map_err(|error| failed(&error))?;
-        let mut response = client.get(url).send().await.map_err(|error| failed(&error))?;
-        let body = read(&mut response).await?;
+        let client = http_client(tracker, self.bind, REQUEST_TIMEOUT)
+            .map_err(|error| request_error(&error))?;
+        let mut response = client.get(url).send().await.map_err(|error| request_error(&error))?;
+        let body = read_body(&mut response).await?;
         let answer = match decode_announce(&body) {
-            // Many trackers refuse with a status other than 200, and say why nonetheless.
-            Err(ResponseError::Refused(reason)) => return Err(AnnounceError::Refused(reason)),
+            // Many trackers refuse with a status other than 200 and a failure reason.
+            Err(ResponseError::Failure(reason)) => return Err(AnnounceError::Refused(reason)),
             Err(_) if !response.status().is_success() => {
                 return Err(AnnounceError::InvalidResponse(format!("HTTP {}", response.status())));
             }
@@ -45,13 +46,13 @@ impl TrackerClient {
     }
 }
 
-fn failed(error: &reqwest::Error) -> AnnounceError {
+fn request_error(error: &reqwest::Error) -> AnnounceError {
     if error.is_timeout() { AnnounceError::Timeout } else { unreachable(http_error(error)) }
 }
 
-async fn read(response: &mut Response) -> Result<Vec<u8>, AnnounceError> {
+async fn read_body(response: &mut Response) -> Result<Vec<u8>, AnnounceError> {
     let mut body = Vec::new();
-    while let Some(part) = response.chunk().await.map_err(|error| failed(&error))? {
+    while let Some(part) = response.chunk().await.map_err(|error| request_error(&error))? {
         if body.len() + part.len() > MAX_RESPONSE {
             return Err(AnnounceError::InvalidResponse(ResponseError::TooLong.to_string()));
         }

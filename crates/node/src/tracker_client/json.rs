@@ -1,5 +1,6 @@
-//! An announce as document 2's tracker takes it. It knows joining and leaving and nothing else, and
-//! what it calls `completed` is leaving: whoever has everything and serves on says nothing of it.
+//! An announce to a `json-torrent` tracker. That protocol knows joining and leaving and nothing
+//! else. Its `completed` event is leaving, so a peer that has everything and still serves does not
+//! announce that.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -12,22 +13,23 @@ use sow_wire::json_torrent::tracker::{Event, Reply, Request};
 use tokio::net::{UdpSocket, lookup_host};
 
 use super::{AnnounceIdentity, unreachable};
-use crate::json_tracker_client::announce_json;
+use crate::json_tracker::announce_json;
 
-/// The tracker names no interval; it lists nobody whom it has not heard of for half an hour.
-const INTERVAL: Duration = Duration::from_secs(30);
+/// The interval between announces, which the protocol does not name. The tracker drops a peer that
+/// has not announced for half an hour.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The port of a tracker whose URL names none.
+/// The port of a tracker if its URL names none.
 const DEFAULT_PORT: u16 = 6666;
 
 /// Announces to one tracker and waits for its answer.
 ///
 /// # Errors
-/// The failure reason of the tracker, or why it was not reached.
+/// When the tracker refused, or was not reached.
 pub(super) async fn announce(
     url: &Url,
     bind: Option<IpAddr>,
-    announcer: &AnnounceIdentity,
+    identity: &AnnounceIdentity,
     announce: &Announce,
 ) -> Result<AnnounceReply, AnnounceError> {
     let host = url
@@ -44,29 +46,32 @@ pub(super) async fn announce(
     };
     let ours = match bind {
         Some(bind) => bind.to_canonical(),
-        None => {
-            seen_from(&host, port).await.ok_or_else(|| unreachable("no route to the tracker"))?
-        }
+        None => local_address_towards(&host, port)
+            .await
+            .ok_or_else(|| unreachable("no route to the tracker"))?,
     };
-    // Some trackers take the name for the key to what they know.
-    let peer_id = SocketAddr::new(ours, announcer.port).to_string();
-    let request = Request { ip: Some(ours), port: announcer.port, peer_id, event };
+    // Some trackers identify peers by this id.
+    let peer_id = SocketAddr::new(ours, identity.port).to_string();
+    let request = Request { ip: Some(ours), port: identity.port, peer_id, event };
     match announce_json(&host, port, bind, &request).await? {
-        Reply::Joined(peers) => {
-            Ok(AnnounceReply { interval: INTERVAL, peers, complete: None, incomplete: None })
-        }
+        Reply::Joined(peers) => Ok(AnnounceReply {
+            interval: ANNOUNCE_INTERVAL,
+            peers,
+            complete: None,
+            incomplete: None,
+        }),
         Reply::Left => Ok(AnnounceReply {
-            interval: INTERVAL,
+            interval: ANNOUNCE_INTERVAL,
             peers: Vec::new(),
             complete: None,
             incomplete: None,
         }),
-        Reply::Refused(reason) => Err(AnnounceError::Refused(reason)),
+        Reply::Error(reason) => Err(AnnounceError::Refused(reason)),
     }
 }
 
-/// The address that calls to a host come from. Nothing is sent.
-async fn seen_from(host: &str, port: u16) -> Option<IpAddr> {
+/// The address that connections to a host come from. Nothing is sent.
+async fn local_address_towards(host: &str, port: u16) -> Option<IpAddr> {
     let addr = lookup_host((host, port)).await.ok()?.next()?;
     let any: SocketAddr = if addr.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
     let socket = UdpSocket::bind(any).await.ok()?;

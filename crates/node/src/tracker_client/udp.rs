@@ -1,5 +1,5 @@
-//! An announce over UDP: a socket for the exchange that [`sow_wire::tracker_udp::Exchange`]
-//! decides.
+//! An announce over UDP (BEP 15): the socket of an exchange. The packets and their retransmissions
+//! are decided by [`sow_wire::tracker_udp::Exchange`].
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use reqwest::Url;
 use sow_engine::{AnnounceError, Time};
 use sow_wire::{
     tracker::{AnnounceRequest, AnnounceResponse},
-    tracker_udp::{Exchange, Family, Step},
+    tracker_udp::{Exchange, Family, Output},
 };
 use tokio::{
     net::{UdpSocket, lookup_host},
@@ -20,12 +20,11 @@ use tokio::{
 
 use super::{TrackerClient, remember, unreachable};
 
-/// The longest datagram that is read, in bytes: 900 peers of IPv6, which is more than any tracker
-/// sends.
-const MAX_DATAGRAM: usize = 16 * 1024;
+/// The maximum size of a datagram, in bytes: 900 IPv6 peers, which is more than any tracker sends.
+const MAX_DATAGRAM_SIZE: usize = 16 * 1024;
 
-/// For the look-up of the tracker's name.
-const LOOKUP: Duration = Duration::from_secs(10);
+/// The time limit for the look-up of the tracker's name.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl TrackerClient {
     pub(super) async fn announce_udp(
@@ -50,14 +49,14 @@ impl TrackerClient {
         socket: &UdpSocket,
         exchange: &mut Exchange,
     ) -> Result<AnnounceResponse, AnnounceError> {
-        let mut datagram = vec![0; MAX_DATAGRAM];
+        let mut datagram = vec![0; MAX_DATAGRAM_SIZE];
         loop {
             let now = self.clock.now().since(Time::default());
-            match self.with_memory(|memory| exchange.step(now, &mut memory.rng)) {
-                Step::Send(bytes) => {
+            match self.with_memory(|memory| exchange.poll(now, &mut memory.rng)) {
+                Output::Send(bytes) => {
                     socket.send(&bytes).await.map_err(unreachable)?;
                 }
-                Step::Wait(until) => {
+                Output::Wait(until) => {
                     let Ok(received) =
                         timeout(until.saturating_sub(now), socket.recv(&mut datagram)).await
                     else {
@@ -66,23 +65,23 @@ impl TrackerClient {
                     let length = received.map_err(unreachable)?;
                     let now = self.clock.now().since(Time::default());
                     let end = self.with_memory(|memory| {
-                        exchange.receive(now, &datagram[..length], &mut memory.rng)
+                        exchange.handle_datagram(now, &datagram[..length], &mut memory.rng)
                     });
                     if let Some(end) = end {
-                        return end.map_err(|refused| AnnounceError::Refused(refused.0));
+                        return end.map_err(|reason| AnnounceError::Refused(reason.0));
                     }
                 }
-                Step::GiveUp => return Err(AnnounceError::Timeout),
+                Output::GiveUp => return Err(AnnounceError::Timeout),
             }
         }
     }
 
-    /// A socket towards the first of the tracker's addresses that there is a route to.
+    /// A socket that is connected to the first of the tracker's addresses that has a route.
     async fn connect(&self, tracker: &Url) -> Result<(UdpSocket, SocketAddr), AnnounceError> {
         let host = tracker.host_str().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let port = tracker.port().ok_or(AnnounceError::IncompleteUrl("port"))?;
-        let found = timeout(LOOKUP, lookup_host((host, port)))
+        let found = timeout(LOOKUP_TIMEOUT, lookup_host((host, port)))
             .await
             .map_err(|_| unreachable("its name was not resolved in time"))?;
         let mut problem = "its name has no address".to_owned();
@@ -104,7 +103,7 @@ async fn open(bind: Option<IpAddr>, tracker: SocketAddr) -> io::Result<UdpSocket
     Ok(socket)
 }
 
-/// Path and query (BEP 41); nothing for a URL that has none.
+/// The path and the query of a URL (BEP 41); empty if it has none.
 fn url_data(tracker: &Url) -> Vec<u8> {
     let mut data = tracker.path().trim_end_matches('/').as_bytes().to_vec();
     if let Some(query) = tracker.query() {
@@ -122,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_urls_tail_travels_where_there_is_one() {
+    fn the_path_and_the_query_are_sent_if_there_are_any() {
         for (url, data) in [
             ("udp://t:80", ""),
             ("udp://t:80/", ""),

@@ -50,7 +50,7 @@ impl ConfigFormat for ClientConfig {
             .tip("write 8, or omit it"));
         }
         let warnings = object
-            .others(&KEYS)
+            .unknown_keys(&KEYS)
             .map(|key| format!("{path}: `{key}` is unknown and is ignored"))
             .collect();
         Ok(Self {
@@ -93,10 +93,10 @@ mod tests {
             ("[5555]", "c.json: not a JSON object"),
             (
                 r#"{"client_port": 65536}"#,
-                "c.json: `client_port` is 65536, where a whole number from 0 to 65535",
+                "c.json: `client_port` is 65536; expected a whole number from 0 to 65535",
             ),
             (r#"{"client_port": "5555"}"#, "`client_port` is \"5555\""),
-            (r#"{"client_port": 1, "client_port": 2}"#, "`client_port` is there twice"),
+            (r#"{"client_port": 1, "client_port": 2}"#, "`client_port` appears twice"),
             (
                 r#"{"file_header_size": 4}"#,
                 "`file_header_size` is 4, but the length before a frame always has 8 bytes",

@@ -60,6 +60,9 @@ pub(crate) fn swarm_event(event: &Event) {
         Event::PieceVerified { piece, .. } => {
             tracing::trace!(piece, "piece verified and stored")
         }
+        Event::IncompleteBuffer { piece } => {
+            tracing::error!(piece, "a piece buffer is incomplete; the piece is requested again");
+        }
         Event::PieceCorrupt { piece } => tracing::warn!(piece, "piece does not verify"),
         Event::Banned { addr, piece } => tracing::warn!(%addr, piece, "peer banned"),
         Event::RequestRefused { addr, asked, answer } => {

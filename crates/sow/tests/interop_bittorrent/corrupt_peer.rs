@@ -8,9 +8,9 @@ use crate::{
     support::{process::Process, test_network::TestNetwork},
 };
 
-const SCRIPT: &str = "liar.py";
+const SCRIPT: &str = "corrupt_peer.py";
 /// The event of the script when it has sent a corrupt block.
-pub(crate) const SENT_CORRUPT: &str = "lied";
+pub(crate) const SENT_CORRUPT: &str = "sent_corrupt";
 /// Its host.
 pub(crate) const CORRUPT_PEER: u8 = 1;
 const HONEST: [u8; 2] = [2, 3];
@@ -38,9 +38,9 @@ pub(crate) fn start(
         &address,
         "--port",
         &port,
-        "--victim",
+        "--target",
         &target,
-        "--victim-port",
+        "--target-port",
         &target_port,
     ];
     let mut peer = network.start(CORRUPT_PEER, "corrupt peer", &command);
@@ -64,10 +64,10 @@ fn a_corrupt_peer_is_banned_and_honest_peers_are_not() {
     let mut get = sow::get(&network, SOW, &torrent.magnet(&peers, &[]), &folder, &arguments);
 
     corrupt_peer.wait_event(SENT_CORRUPT);
-    corrupt_peer.wait_event("dropped");
-    let attempt = corrupt_peer.wait_event("came_back");
+    corrupt_peer.wait_event("disconnected");
+    let attempt = corrupt_peer.wait_event("reconnected");
     assert!(get.is_running(), "the download ended before the corrupt peer connected again");
-    assert_eq!(attempt["welcome"], Value::Bool(false), "the corrupt peer was accepted again");
+    assert_eq!(attempt["accepted"], Value::Bool(false), "the corrupt peer was accepted again");
 
     for seed in &seeds {
         let errors = seed.events("peer_error");

@@ -232,7 +232,7 @@ fn a_client_that_starts_late_is_connected_in_both_directions() {
         reference.wait_for("the connection of sow", |lines| {
             lines
                 .iter()
-                .any(|line| line.contains("called") && line.contains(&names[0]))
+                .any(|line| line.contains("connected") && line.contains(&names[0]))
                 .then_some(())
         });
         let complete = reference.wait_event("complete");

@@ -9,7 +9,7 @@ const INTEROP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../interop");
 const PYTHON: &str = "python3";
 
 /// The event of a program with `--corrupt` when it has sent a corrupt chunk or piece.
-pub(crate) const SENT_CORRUPT: &str = "lied";
+pub(crate) const SENT_CORRUPT: &str = "sent_corrupt";
 
 /// The two spellings of the `chunk` protocol.
 pub(crate) const SPELLINGS: [&str; 2] = ["documented", "original"];

@@ -1,20 +1,18 @@
-//! Peer wire messages (BEP 3, BEP 6, the envelope of BEP 10), their decoder and encoder.
+//! Peer messages (BEP 3, BEP 6, and the envelope of BEP 10), their decoder and their encoder.
 //!
-//! The payload of a `piece` message never passes through here: the decoder announces it, and
-//! whoever owns the socket takes exactly that many bytes from the stream before it decodes on.
+//! The payload of a `piece` message never passes through here. The decoder returns its head; the
+//! owner of the socket then takes exactly `length` bytes off the stream before it decodes further.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// The longest control message that is accepted, in bytes: the bitfield of the largest geometry,
-/// and room to spare. Only a bitfield may be that long, and a message that is not known and passed
-/// over.
+/// The longest accepted control message, in bytes: twice the bitfield of the largest geometry. Only
+/// a bitfield and an unknown message, which is skipped, may be that long.
 pub const MAX_CONTROL_LENGTH: u32 = 1024 * 1024;
 
-/// The longest message of the extension protocol that is accepted, in bytes: several times what any
-/// program sends.
+/// The longest accepted extension message, in bytes: several times what any program sends.
 pub const MAX_EXTENDED_LENGTH: u32 = 128 * 1024;
 
-/// The message numbers (BEP 3, BEP 5, BEP 6, BEP 10).
+/// The message ids (BEP 3, BEP 5, BEP 6, BEP 10).
 mod id {
     pub(super) const CHOKE: u8 = 0;
     pub(super) const UNCHOKE: u8 = 1;
@@ -34,113 +32,113 @@ mod id {
     pub(super) const EXTENDED: u8 = 20;
 }
 
-/// A byte range of a piece as somebody outside named it: not checked against any geometry.
+/// An untrusted byte range of a piece, not checked against a geometry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BlockRequest {
-    /// Piece index.
+    /// The piece index.
     pub piece: u32,
-    /// Offset in the piece, in bytes.
+    /// The offset in the piece, in bytes.
     pub offset: u32,
-    /// Length in bytes.
+    /// The length in bytes.
     pub length: u32,
 }
 
-/// Every message but `piece`.
+/// A message other than `piece`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// Nothing, so that the connection stays open.
+    /// Keeps the connection open.
     KeepAlive,
-    /// Requests are no longer answered.
+    /// The sender stops answering requests.
     Choke,
-    /// Requests are answered.
+    /// The sender answers requests.
     Unchoke,
-    /// The sender wants pieces of the receiver.
+    /// The sender wants pieces from the receiver.
     Interested,
-    /// The sender wants nothing.
+    /// The sender wants no pieces from the receiver.
     NotInterested,
     /// The sender has a piece.
     Have(u32),
-    /// All that the sender has; raw, as its length depends on the geometry.
+    /// The pieces of the sender; unparsed, because the length depends on the geometry.
     Bitfield(Bytes),
-    /// Asks for a block.
+    /// Requests a block.
     Request(BlockRequest),
-    /// Takes a request back.
+    /// Withdraws a request.
     Cancel(BlockRequest),
-    /// A DHT port (BEP 5).
+    /// The DHT port of the sender (BEP 5).
     Port(u16),
-    /// The receiver might take this piece (BEP 6).
+    /// The sender suggests to request a piece (BEP 6).
     Suggest(u32),
-    /// The sender has everything (BEP 6).
+    /// The sender has all pieces (BEP 6).
     HaveAll,
-    /// The sender has nothing (BEP 6).
+    /// The sender has no pieces (BEP 6).
     HaveNone,
-    /// A request will not be answered (BEP 6).
+    /// The sender will not answer a request (BEP 6).
     Reject(BlockRequest),
     /// A piece that may be requested while choked (BEP 6).
     AllowedFast(u32),
-    /// A message of the extension protocol (BEP 10): the receiver's own number for it, and its
-    /// body.
+    /// A message of the extension protocol (BEP 10).
     Extended {
-        /// 0 for the extension handshake, else the number that the receiver gave to the extension.
+        /// 0 for the extension handshake, else the id that the receiver assigned to the extension.
         id: u8,
-        /// The bencoded head, and whatever follows it.
+        /// The bencoded head, and any data after it.
         payload: Bytes,
     },
 }
 
-/// What the decoder found next in the stream.
+/// The next item of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded {
-    /// A whole message.
+    /// A complete message.
     Message(Message),
     /// The head of a `piece` message: exactly `length` bytes of payload follow in the stream.
     Block(BlockRequest),
 }
 
-/// How a stream of messages can be wrong. Nothing after such an error can be decoded.
+/// Why a stream is rejected. Nothing after such an error can be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// A length over the bound.
-    #[error("a message of {length} bytes; at most {limit} are accepted")]
+    /// A message exceeds the limit.
+    #[error("a message of {length} bytes; the limit is {limit}")]
     TooLong {
-        /// The length in the prefix.
+        /// The length in the prefix, in bytes.
         length: u32,
-        /// The bound for that kind of message.
+        /// The limit for that message, in bytes.
         limit: u32,
     },
-    /// A length that does not fit the kind of message.
+    /// The length is not valid for the message.
     #[error("message {id} with a length of {length}")]
     BadLength {
-        /// The message's number.
+        /// The message id.
         id: u8,
-        /// The length in the prefix.
+        /// The length in the prefix, in bytes.
         length: u32,
     },
 }
 
-/// Turns a stream into messages, one at a time, whatever its segmentation.
+/// Decodes a stream into messages, one at a time, for any segmentation.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     max_block: u32,
-    /// What is still to come of a message that is passed over, in bytes.
+    /// The number of bytes to skip: the rest of an unknown message.
     skip: u32,
 }
 
 impl Decoder {
-    /// A decoder that accepts blocks of at most `max_block` bytes.
+    /// A decoder with a limit of `max_block` bytes for the payload of `piece` messages.
     pub fn new(max_block: u32) -> Self {
         Self { max_block, skip: 0 }
     }
 
-    /// Takes the next message, or the next block's head, off the front of `stream`. `None`: more
-    /// bytes are needed; what is left in `stream` then is the beginning of one message,
-    /// [`MAX_CONTROL_LENGTH`] bytes and a prefix at the most. Unknown messages are passed over and
-    /// never gather in `stream`. A bitfield and an extension message are split off and not copied,
-    /// so that they hold on to the memory of `stream`.
+    /// Takes the next message, or the head of the next block, off the front of `stream`.
+    ///
+    /// `None` means that more bytes are needed; `stream` then holds the start of one message, less
+    /// than a prefix and [`MAX_CONTROL_LENGTH`] bytes. Unknown messages are skipped as they arrive
+    /// and do not accumulate in `stream`. A bitfield and an extension message are split off without
+    /// copying, so they keep the memory of `stream` alive.
     ///
     /// # Errors
-    /// When the stream is not BitTorrent, or a bound is exceeded. The connection is of no more use
-    /// then.
+    /// When the stream is not BitTorrent, or a limit is exceeded. The connection cannot be used
+    /// further.
     pub fn decode(&mut self, stream: &mut BytesMut) -> Result<Option<Decoded>, WireError> {
         loop {
             let skipped = stream.len().min(self.skip as usize);
@@ -154,17 +152,19 @@ impl Decoder {
                 stream.advance(4);
                 return Ok(Some(Decoded::Message(Message::KeepAlive)));
             }
-            let longest = MAX_CONTROL_LENGTH.max(self.max_piece_message());
-            if length > longest {
-                return Err(WireError::TooLong { length, limit: longest });
+            let limit = MAX_CONTROL_LENGTH.max(self.max_piece_message());
+            if length > limit {
+                return Err(WireError::TooLong { length, limit });
             }
             let Some(&id) = stream.get(4) else { return Ok(None) };
-            match self.shape(id, length)? {
-                Shape::Unknown => self.skip = 4 + length,
-                Shape::Block if stream.len() < 13 => return Ok(None),
-                Shape::Block => return Ok(Some(Decoded::Block(block_request(stream, length)))),
-                Shape::Whole if stream.len() < 4 + length as usize => return Ok(None),
-                Shape::Whole => {
+            match self.unit(id, length)? {
+                Unit::Unknown => self.skip = 4 + length,
+                Unit::BlockHead if stream.len() < 13 => return Ok(None),
+                Unit::BlockHead => {
+                    return Ok(Some(Decoded::Block(take_block_head(stream, length))));
+                }
+                Unit::Message if stream.len() < 4 + length as usize => return Ok(None),
+                Unit::Message => {
                     stream.advance(5);
                     let body = stream.split_to(length as usize - 1);
                     return Ok(Some(Decoded::Message(message(id, body))));
@@ -173,18 +173,18 @@ impl Decoder {
         }
     }
 
-    /// How a message travels, once its length is known to fit its number.
-    fn shape(&self, id: u8, length: u32) -> Result<Shape, WireError> {
-        let (shape, shortest, longest) = match id {
-            id::CHOKE | id::UNCHOKE | id::INTERESTED | id::NOT_INTERESTED => (Shape::Whole, 1, 1),
-            id::HAVE_ALL | id::HAVE_NONE => (Shape::Whole, 1, 1),
-            id::HAVE | id::SUGGEST | id::ALLOWED_FAST => (Shape::Whole, 5, 5),
-            id::PORT => (Shape::Whole, 3, 3),
-            id::REQUEST | id::CANCEL | id::REJECT => (Shape::Whole, 13, 13),
-            id::BITFIELD => (Shape::Whole, 1, MAX_CONTROL_LENGTH),
-            id::EXTENDED => (Shape::Whole, 2, MAX_EXTENDED_LENGTH),
-            id::PIECE => (Shape::Block, 10, self.max_piece_message()),
-            _ => (Shape::Unknown, 1, MAX_CONTROL_LENGTH),
+    /// What to take off the stream for a message, after checking its length against its id.
+    fn unit(&self, id: u8, length: u32) -> Result<Unit, WireError> {
+        let (unit, shortest, longest) = match id {
+            id::CHOKE | id::UNCHOKE | id::INTERESTED | id::NOT_INTERESTED => (Unit::Message, 1, 1),
+            id::HAVE_ALL | id::HAVE_NONE => (Unit::Message, 1, 1),
+            id::HAVE | id::SUGGEST | id::ALLOWED_FAST => (Unit::Message, 5, 5),
+            id::PORT => (Unit::Message, 3, 3),
+            id::REQUEST | id::CANCEL | id::REJECT => (Unit::Message, 13, 13),
+            id::BITFIELD => (Unit::Message, 1, MAX_CONTROL_LENGTH),
+            id::EXTENDED => (Unit::Message, 2, MAX_EXTENDED_LENGTH),
+            id::PIECE => (Unit::BlockHead, 10, self.max_piece_message()),
+            _ => (Unit::Unknown, 1, MAX_CONTROL_LENGTH),
         };
         if length < shortest || (shortest == longest && length != longest) {
             return Err(WireError::BadLength { id, length });
@@ -192,7 +192,7 @@ impl Decoder {
         if length > longest {
             return Err(WireError::TooLong { length, limit: longest });
         }
-        Ok(shape)
+        Ok(unit)
     }
 
     fn max_piece_message(&self) -> u32 {
@@ -200,59 +200,60 @@ impl Decoder {
     }
 }
 
-/// How a message is taken off the stream.
-enum Shape {
-    /// When all of it is there.
-    Whole,
-    /// Its head alone.
-    Block,
-    /// As it comes, and let go.
+/// What the decoder takes off the stream at once.
+enum Unit {
+    /// A complete message.
+    Message,
+    /// The head of a `piece` message.
+    BlockHead,
+    /// An unknown message, which is skipped as it arrives.
     Unknown,
 }
 
-/// Appends a message as it travels.
+/// Appends an encoded message.
 pub fn encode(message: &Message, out: &mut BytesMut) {
     match message {
         Message::KeepAlive => out.put_u32(0),
-        Message::Choke => bare(out, id::CHOKE),
-        Message::Unchoke => bare(out, id::UNCHOKE),
-        Message::Interested => bare(out, id::INTERESTED),
-        Message::NotInterested => bare(out, id::NOT_INTERESTED),
-        Message::Have(piece) => index(out, id::HAVE, *piece),
+        Message::Choke => put_bare(out, id::CHOKE),
+        Message::Unchoke => put_bare(out, id::UNCHOKE),
+        Message::Interested => put_bare(out, id::INTERESTED),
+        Message::NotInterested => put_bare(out, id::NOT_INTERESTED),
+        Message::Have(piece) => put_indexed(out, id::HAVE, *piece),
         Message::Bitfield(bits) => {
-            head(out, id::BITFIELD, bits.len());
+            put_head(out, id::BITFIELD, bits.len());
             out.put_slice(bits);
         }
-        Message::Request(block) => triple(out, id::REQUEST, *block),
-        Message::Cancel(block) => triple(out, id::CANCEL, *block),
+        Message::Request(block) => put_block(out, id::REQUEST, *block),
+        Message::Cancel(block) => put_block(out, id::CANCEL, *block),
         Message::Port(port) => {
-            head(out, id::PORT, 2);
+            put_head(out, id::PORT, 2);
             out.put_u16(*port);
         }
-        Message::Suggest(piece) => index(out, id::SUGGEST, *piece),
-        Message::HaveAll => bare(out, id::HAVE_ALL),
-        Message::HaveNone => bare(out, id::HAVE_NONE),
-        Message::Reject(block) => triple(out, id::REJECT, *block),
-        Message::AllowedFast(piece) => index(out, id::ALLOWED_FAST, *piece),
+        Message::Suggest(piece) => put_indexed(out, id::SUGGEST, *piece),
+        Message::HaveAll => put_bare(out, id::HAVE_ALL),
+        Message::HaveNone => put_bare(out, id::HAVE_NONE),
+        Message::Reject(block) => put_block(out, id::REJECT, *block),
+        Message::AllowedFast(piece) => put_indexed(out, id::ALLOWED_FAST, *piece),
         Message::Extended { id, payload } => {
-            head(out, id::EXTENDED, 1 + payload.len());
+            put_head(out, id::EXTENDED, 1 + payload.len());
             out.put_u8(*id);
             out.put_slice(payload);
         }
     }
 }
 
-/// The 13 bytes that go before the payload of a `piece` message.
+/// The 13 bytes before the payload of a `piece` message.
 pub fn block_head(block: BlockRequest) -> [u8; 13] {
     let mut head = [0; 13];
     head[..4].copy_from_slice(&(block.length + 9).to_be_bytes());
-    head[4] = 7;
+    head[4] = id::PIECE;
     head[5..9].copy_from_slice(&block.piece.to_be_bytes());
     head[9..].copy_from_slice(&block.offset.to_be_bytes());
     head
 }
 
-/// A whole message but `piece` and keep-alive, whose length is known to fit its number.
+/// The message of a complete body; its length is already checked against its id. Not for `piece`
+/// and keep-alive.
 fn message(id: u8, mut body: BytesMut) -> Message {
     match id {
         id::CHOKE => Message::Choke,
@@ -261,45 +262,45 @@ fn message(id: u8, mut body: BytesMut) -> Message {
         id::NOT_INTERESTED => Message::NotInterested,
         id::HAVE => Message::Have(body.get_u32()),
         id::BITFIELD => Message::Bitfield(body.freeze()),
-        id::REQUEST => Message::Request(take_triple(&mut body)),
-        id::CANCEL => Message::Cancel(take_triple(&mut body)),
+        id::REQUEST => Message::Request(take_block(&mut body)),
+        id::CANCEL => Message::Cancel(take_block(&mut body)),
         id::PORT => Message::Port(body.get_u16()),
         id::SUGGEST => Message::Suggest(body.get_u32()),
         id::HAVE_ALL => Message::HaveAll,
         id::HAVE_NONE => Message::HaveNone,
-        id::REJECT => Message::Reject(take_triple(&mut body)),
+        id::REJECT => Message::Reject(take_block(&mut body)),
         id::ALLOWED_FAST => Message::AllowedFast(body.get_u32()),
         _ => Message::Extended { id: body.get_u8(), payload: body.freeze() },
     }
 }
 
-fn block_request(stream: &mut BytesMut, length: u32) -> BlockRequest {
+fn take_block_head(stream: &mut BytesMut, length: u32) -> BlockRequest {
     stream.advance(5);
     BlockRequest { piece: stream.get_u32(), offset: stream.get_u32(), length: length - 9 }
 }
 
-fn take_triple(body: &mut BytesMut) -> BlockRequest {
+fn take_block(body: &mut BytesMut) -> BlockRequest {
     BlockRequest { piece: body.get_u32(), offset: body.get_u32(), length: body.get_u32() }
 }
 
-/// The length prefix and the number, for a body of `length` bytes.
-fn head(out: &mut BytesMut, id: u8, length: usize) {
+/// Appends the length prefix and the id, for a body of `length` bytes.
+fn put_head(out: &mut BytesMut, id: u8, length: usize) {
     out.reserve(5 + length);
     out.put_u32(1 + length as u32);
     out.put_u8(id);
 }
 
-fn bare(out: &mut BytesMut, id: u8) {
-    head(out, id, 0);
+fn put_bare(out: &mut BytesMut, id: u8) {
+    put_head(out, id, 0);
 }
 
-fn index(out: &mut BytesMut, id: u8, piece: u32) {
-    head(out, id, 4);
+fn put_indexed(out: &mut BytesMut, id: u8, piece: u32) {
+    put_head(out, id, 4);
     out.put_u32(piece);
 }
 
-fn triple(out: &mut BytesMut, id: u8, block: BlockRequest) {
-    head(out, id, 12);
+fn put_block(out: &mut BytesMut, id: u8, block: BlockRequest) {
+    put_head(out, id, 12);
     out.put_u32(block.piece);
     out.put_u32(block.offset);
     out.put_u32(block.length);
@@ -309,7 +310,7 @@ fn triple(out: &mut BytesMut, id: u8, block: BlockRequest) {
 mod tests {
     use super::*;
 
-    /// All that a decoder finds in `stream`, and what it leaves.
+    /// Everything that a decoder returns for `stream`, and the number of bytes that remain.
     fn decode(stream: &[u8]) -> (Vec<Decoded>, Option<WireError>, usize) {
         let mut stream = BytesMut::from(stream);
         let mut decoder = Decoder::new(128 * 1024);
@@ -328,18 +329,19 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_bep_3() {
+    fn messages_have_the_bytes_of_bep_3() {
         let mut out = BytesMut::new();
         encode(&Message::Request(BlockRequest { piece: 1, offset: 2, length: 3 }), &mut out);
         encode(&Message::Have(258), &mut out);
         encode(&Message::KeepAlive, &mut out);
         encode(&Message::Extended { id: 0, payload: Bytes::from_static(b"de") }, &mut out);
-        let want = b"\0\0\0\x0d\x06\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x05\x04\0\0\x01\x02\0\0\0\0\0\0\0\x04\x14\0de";
+        let want = b"\0\0\0\x0d\x06\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x05\x04\0\0\x01\x02\
+                     \0\0\0\0\0\0\0\x04\x14\0de";
         assert_eq!(&out[..], want);
     }
 
     #[test]
-    fn a_block_is_announced_and_its_payload_left() {
+    fn a_block_yields_its_head_and_leaves_its_payload() {
         let block = BlockRequest { piece: 7, offset: 16384, length: 16384 };
         let mut stream = BytesMut::from(&block_head(block)[..]);
         stream.extend_from_slice(b"payload");
@@ -349,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_bounded_before_anything_gathers() {
+    fn lengths_are_bounded_before_the_body_arrives() {
         let limit = MAX_CONTROL_LENGTH;
         assert_eq!(
             decode(&prefixed(limit + 1, b"")).1,
@@ -374,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_must_fit_the_number() {
+    fn lengths_must_be_valid_for_the_message_id() {
         for (id, length) in [
             (0, 2),
             (3, 5),
@@ -397,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_messages_are_passed_over_as_they_come() {
+    fn unknown_messages_are_skipped_as_they_arrive() {
         let mut decoder = Decoder::new(16384);
         let mut stream = BytesMut::from(&prefixed(1_000_000, &[99])[..]);
         for _ in 0..999 {

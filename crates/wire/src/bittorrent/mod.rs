@@ -1,4 +1,6 @@
-//! The real BitTorrent, as the native swarm speaks it: BEP 3, 6, 9, 10, 11, 16, 23.
+//! The BitTorrent peer protocol, the native protocol of this program: BEP 3, 6, 9, 10, 11 and 23.
+//! It has the handshake, the messages after it, and the bodies of extension messages. What the
+//! engine does with them is not known here.
 
 pub mod extension;
 pub mod handshake;

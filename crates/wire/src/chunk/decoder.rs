@@ -1,108 +1,107 @@
-//! Document 1's messages off a stream, whatever its segmentation. What a message means, and whether
-//! its numbers fit the file, is not known here.
+//! Decoder for the messages of the `chunk` protocol, for any segmentation of the stream. The size
+//! of the file is not known here; the engine checks chunk ids and offsets against it.
 
 use bytes::{Buf, BytesMut};
 
 use super::{
     Decoded, ErrorId, Message,
-    head::{Head, List, OpAhead, known_error, printable},
-    json::{self, Broken, Scan},
+    head::{Head, List, NextOp, known_error, printable},
+    json::{self, ArrayScanner, InvalidList},
 };
 
-/// The longest head that is accepted, in bytes without its CR LF: several times the longest that
-/// means something.
+/// The longest accepted head, in bytes without its CR LF: several times the longest valid one.
 pub const MAX_HEAD: usize = 256;
 
-/// The longest list of chunk ids that is accepted, in bytes.
-pub const MAX_LIST: usize = 4 * 1024 * 1024;
+/// The longest accepted list of chunk ids, in bytes.
+pub const MAX_CHUNK_LIST: usize = 4 * 1024 * 1024;
 
-/// The longest list of peers that is accepted, in bytes.
+/// The longest accepted list of peers, in bytes.
 pub const MAX_PEER_LIST: usize = 256 * 1024;
 
-/// The most that is kept of the text of an error, in bytes.
+/// The longest error text that is kept, in bytes.
 pub const MAX_ERROR_TEXT: usize = 1024;
 
-/// How a stream of messages can be wrong. Nothing after such an error can be decoded.
+/// Why a stream is rejected. Nothing after such an error can be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChunkError {
-    /// No CR LF where a head should have ended.
+    /// A head without CR LF within the limit.
     #[error("a head of more than {MAX_HEAD} bytes")]
     HeadTooLong,
     /// The arguments of `DATA` are not an offset and a size.
-    #[error("{head:?}: that is no offset and no size of data")]
+    #[error("{head:?}: invalid offset or size of data")]
     BadData {
-        /// The head, cut short and printable.
+        /// The head, truncated and printable.
         head: String,
     },
-    /// More data than were asked for at once, or none.
+    /// The size of `DATA` is zero or exceeds the limit.
     #[error("{size} bytes of data at once; 1 to {limit} are accepted")]
     DataLength {
-        /// The size in the head.
+        /// The size in the head, in bytes.
         size: u64,
-        /// The bound.
+        /// The limit in bytes.
         limit: u32,
     },
-    /// Data from somebody who was not asked for any.
-    #[error("{size} bytes of data that nobody asked for")]
-    Unasked {
-        /// The size in the head.
+    /// `DATA` on a connection where this side sends no requests.
+    #[error("{size} bytes of unsolicited data")]
+    UnsolicitedData {
+        /// The size in the head, in bytes.
         size: u64,
     },
-    /// The arguments of `SHEL` are not the size of a file and a size of chunks from 1 to 2^32 - 1.
-    #[error("{head:?}: that is no size of a file and no size of its chunks")]
+    /// The arguments of `SHEL` are not a file size and a chunk size from 1 to 2^32 - 1.
+    #[error("{head:?}: invalid file size or chunk size")]
     BadServerHello {
-        /// The head, cut short and printable.
+        /// The head, truncated and printable.
         head: String,
     },
-    /// A list over the bound.
+    /// A list exceeds the limit.
     #[error("a list of more than {limit} bytes")]
     ListTooLong {
-        /// The bound for that kind of list.
+        /// The limit for that kind of list, in bytes.
         limit: usize,
     },
-    /// A body that is not the list that it should be.
-    #[error("what follows {op} is no such list")]
+    /// The body of a message is not the list that its op announces.
+    #[error("the body of {op} is not a valid list")]
     BadList {
-        /// The OP of the message.
+        /// The op of the message.
         op: &'static str,
     },
 }
 
-/// Turns a stream into messages, one at a time, whatever its segmentation.
+/// Decodes a stream into messages, one at a time, for any segmentation.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     max_data: u32,
     pending: Pending,
 }
 
-/// What comes next in the stream.
+/// What the decoder expects next.
 #[derive(Debug, Clone)]
 enum Pending {
     Head,
-    /// The list of a message whose head was taken.
-    List(List, Scan),
-    /// What may be more of the text of an error that was given.
-    LateText,
+    /// The list of a message whose head is already taken.
+    List(List, ArrayScanner),
+    /// More text of an error that was already returned, up to the next op.
+    ErrorText,
 }
 
 impl Decoder {
-    /// A decoder that accepts at most `max_data` bytes of data at once; 0: none, from who asks and
-    /// is not asked.
+    /// A decoder with a limit of `max_data` bytes for the payload of `DATA`. With 0, every `DATA`
+    /// is an error: for a connection where this side sends no requests.
     pub fn new(max_data: u32) -> Self {
         Self { max_data, pending: Pending::Head }
     }
 
-    /// Takes the next message, or the next head of data, off the front of `stream`. `None`: more
-    /// bytes are needed; what is left in `stream` then is the beginning of a head or of a list,
-    /// [`MAX_LIST`] bytes at the most, and only this decoder may go on with it.
+    /// Takes the next message, or the head of the next `DATA`, off the front of `stream`.
     ///
-    /// An error may come without CR LF. Its text ends where `stream` does, or where a known OP
-    /// begins in it. What comes in later segments is passed over up to there, and never gathers in
-    /// `stream`.
+    /// `None` means that more bytes are needed; `stream` then holds the start of a head or of a
+    /// list, at most [`MAX_CHUNK_LIST`] bytes. Only the same decoder can continue with it.
+    ///
+    /// An error need not end with CR LF. Its text ends at the end of `stream` or at the next known
+    /// op. Text in later segments is skipped up to there and does not accumulate in `stream`.
     ///
     /// # Errors
-    /// When the stream is not of this protocol, or a bound is exceeded. The connection is of no
-    /// more use then.
+    /// When the stream is not of this protocol, or a limit is exceeded. The connection cannot be
+    /// used further.
     pub fn decode(&mut self, stream: &mut BytesMut) -> Result<Option<Decoded>, ChunkError> {
         loop {
             match &mut self.pending {
@@ -113,21 +112,23 @@ impl Decoder {
                     }
                     let Some(head) = take_head(stream)? else { return Ok(None) };
                     match Head::read(&head)? {
-                        Head::Whole(message) => return Ok(Some(Decoded::Message(message))),
+                        Head::Message(message) => return Ok(Some(Decoded::Message(message))),
                         Head::Data { offset, size } => return self.data(offset, size).map(Some),
                         Head::Error(id) => return Ok(Some(self.error(id, stream))),
                         Head::List(list) => {
-                            self.pending = Pending::List(list, Scan::new(depth(list)))
+                            self.pending = Pending::List(list, ArrayScanner::new(list.depth()))
                         }
                     }
                 }
-                Pending::List(list, scan) => {
-                    let Some(message) = take_list(stream, *list, scan)? else { return Ok(None) };
+                Pending::List(list, scanner) => {
+                    let Some(message) = take_list(stream, *list, scanner)? else {
+                        return Ok(None);
+                    };
                     self.pending = Pending::Head;
                     return Ok(Some(Decoded::Message(message)));
                 }
-                Pending::LateText => {
-                    if !self.pass_over_text(stream) {
+                Pending::ErrorText => {
+                    if !self.skip_error_text(stream) {
                         return Ok(None);
                     }
                 }
@@ -138,54 +139,58 @@ impl Decoder {
     fn data(&self, offset: u64, size: u64) -> Result<Decoded, ChunkError> {
         match u32::try_from(size) {
             Ok(size) if (1..=self.max_data).contains(&size) => Ok(Decoded::Data { offset, size }),
-            _ if self.max_data == 0 => Err(ChunkError::Unasked { size }),
+            _ if self.max_data == 0 => Err(ChunkError::UnsolicitedData { size }),
             _ => Err(ChunkError::DataLength { size, limit: self.max_data }),
         }
     }
 
-    /// An error with as much of its text as is there.
+    /// An error with the part of its text that has arrived.
     fn error(&mut self, id: ErrorId, stream: &mut BytesMut) -> Decoded {
-        let text = match OpAhead::find(stream) {
-            OpAhead { at, whole: true } => &stream[..at],
+        let text = match NextOp::find(stream) {
+            NextOp { at, complete: true } => &stream[..at],
             _ => &stream[..],
         };
         let text = printable(text.strip_prefix(b"\r\n").unwrap_or(text), MAX_ERROR_TEXT).0;
-        self.pass_over_text(stream);
+        self.skip_error_text(stream);
         Decoded::Message(Message::Error { id, text })
     }
 
-    /// Whether an OP follows the text.
-    fn pass_over_text(&mut self, stream: &mut BytesMut) -> bool {
-        let next = OpAhead::find(stream);
+    /// Skips the text of an error. Returns whether an op follows it.
+    fn skip_error_text(&mut self, stream: &mut BytesMut) -> bool {
+        let next = NextOp::find(stream);
         stream.advance(next.at);
-        self.pending = if next.whole { Pending::Head } else { Pending::LateText };
-        next.whole
+        self.pending = if next.complete { Pending::Head } else { Pending::ErrorText };
+        next.complete
     }
 }
 
-/// Takes a head off the stream, and its CR LF. `None`: it has not ended.
+/// Takes a head and its CR LF off the stream. `None` when its end has not arrived.
 fn take_head(stream: &mut BytesMut) -> Result<Option<BytesMut>, ChunkError> {
-    let longest = &stream[..stream.len().min(MAX_HEAD + 2)];
-    let Some(end) = longest.windows(2).position(|pair| pair == b"\r\n") else {
-        return if longest.len() == MAX_HEAD + 2 { Err(ChunkError::HeadTooLong) } else { Ok(None) };
+    let searched = &stream[..stream.len().min(MAX_HEAD + 2)];
+    let Some(end) = searched.windows(2).position(|pair| pair == b"\r\n") else {
+        return if searched.len() == MAX_HEAD + 2 {
+            Err(ChunkError::HeadTooLong)
+        } else {
+            Ok(None)
+        };
     };
     let head = stream.split_to(end);
     stream.advance(2);
     Ok(Some(head))
 }
 
-/// Takes a list off the stream, and gives the message that it belongs to. `None`: it has not ended.
+/// Takes a list off the stream and returns its message. `None` when its end has not arrived.
 fn take_list(
     stream: &mut BytesMut,
     list: List,
-    scan: &mut Scan,
+    scanner: &mut ArrayScanner,
 ) -> Result<Option<Message>, ChunkError> {
     let (op, limit) = match list {
         List::Peers { .. } => ("SHEL", MAX_PEER_LIST),
-        List::Ids => ("CLRSP", MAX_LIST),
+        List::ChunkIds => ("CLRSP", MAX_CHUNK_LIST),
     };
-    let bad = |Broken| ChunkError::BadList { op };
-    let Some(end) = scan.end(&stream[..stream.len().min(limit)]).map_err(bad)? else {
+    let bad_list = |InvalidList| ChunkError::BadList { op };
+    let Some(end) = scanner.end(&stream[..stream.len().min(limit)]).map_err(bad_list)? else {
         return if stream.len() < limit {
             Ok(None)
         } else {
@@ -195,18 +200,11 @@ fn take_list(
     let text = stream.split_to(end);
     Ok(Some(match list {
         List::Peers { file_size, chunk_size } => {
-            Message::ServerHello { file_size, chunk_size, peers: json::peers(&text).map_err(bad)? }
+            let peers = json::peers(&text).map_err(bad_list)?;
+            Message::ServerHello { file_size, chunk_size, peers }
         }
-        List::Ids => Message::List(json::ids(&text).map_err(bad)?),
+        List::ChunkIds => Message::List(json::chunk_ids(&text).map_err(bad_list)?),
     }))
-}
-
-/// How deep arrays are nested in a list.
-fn depth(list: List) -> u8 {
-    match list {
-        List::Peers { .. } => 2,
-        List::Ids => 1,
-    }
 }
 
 #[cfg(test)]
@@ -215,7 +213,7 @@ mod tests {
 
     const MAX_DATA: u32 = 131_072;
 
-    /// All that a decoder finds in `stream`, and what it leaves.
+    /// Everything that a decoder returns for `stream`, and the bytes that remain.
     fn decode(stream: &str) -> (Vec<Decoded>, Option<ChunkError>, String) {
         let mut stream = BytesMut::from(stream);
         let mut decoder = Decoder::new(MAX_DATA);
@@ -240,26 +238,27 @@ mod tests {
         found.into_iter().map(message).collect()
     }
 
-    fn refused(stream: &str) -> ChunkError {
+    fn error_of(stream: &str) -> ChunkError {
         let (found, error, _) = decode(stream);
         assert_eq!(found, []);
         error.unwrap_or_else(|| panic!("{stream:?} was accepted"))
     }
 
     #[test]
-    fn who_is_not_asked_sends_no_data() {
+    fn unsolicited_data_are_rejected() {
         let mut stream = BytesMut::from("CHEL 51000\r\nDATA 0 5\r\nhello");
         let mut decoder = Decoder::new(0);
         let hello = Decoded::Message(Message::Hello { port: 51000 });
         assert_eq!(decoder.decode(&mut stream), Ok(Some(hello)));
-        assert_eq!(decoder.decode(&mut stream), Err(ChunkError::Unasked { size: 5 }));
+        assert_eq!(decoder.decode(&mut stream), Err(ChunkError::UnsolicitedData { size: 5 }));
     }
 
     #[test]
-    fn a_segment_may_hold_anything() {
+    fn a_segment_may_hold_several_messages() {
         let peers = vec!["10.0.0.2:51000".parse().unwrap()];
         let hello = Message::ServerHello { file_size: 10_485_760, chunk_size: 131_072, peers };
-        let stream = "SHEL 10485760 131072\r\n[[\"10.0.0.2\", 51000]]CLREQ\r\nCLRSP\r\n[0, 5]CLRES 1\r\n[7]PHEL\r\n";
+        let stream = "SHEL 10485760 131072\r\n[[\"10.0.0.2\", 51000]]CLREQ\r\nCLRSP\r\n[0, 5]\
+                      CLRES 1\r\n[7]PHEL\r\n";
         let want = [
             hello,
             Message::ListRequest,
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn data_are_announced_and_left() {
+    fn data_yield_their_head_and_leave_their_payload() {
         let (found, error, rest) = decode("DATA 131072 131072\r\n");
         let want = Decoded::Data { offset: 131_072, size: 131_072 };
         assert_eq!((&found[..], error, &rest[..]), (&[want][..], None, ""));
@@ -287,10 +286,10 @@ mod tests {
     }
 
     #[test]
-    fn data_that_nobody_asked_for_are_refused() {
+    fn invalid_sizes_and_offsets_of_data_are_rejected() {
         for size in [0, 131_073, u32::MAX.into(), 1 << 32, u64::MAX] {
             let error = ChunkError::DataLength { size, limit: MAX_DATA };
-            assert_eq!(refused(&format!("DATA 0 {size}\r\n")), error);
+            assert_eq!(error_of(&format!("DATA 0 {size}\r\n")), error);
         }
         for head in [
             "DATA",
@@ -300,17 +299,17 @@ mod tests {
             "DATA 0 -131072",
             "DATA 0 99999999999999999999",
         ] {
-            assert_eq!(refused(&format!("{head}\r\n")), ChunkError::BadData { head: head.into() });
+            assert_eq!(error_of(&format!("{head}\r\n")), ChunkError::BadData { head: head.into() });
         }
         for head in
             ["DATA 9223372036854775808 1", "DATA 0x10 1", "DATA +1 1", "DATA 1.0 1", "DATA  1 ten"]
         {
-            assert_eq!(refused(&format!("{head}\r\n")), ChunkError::BadData { head: head.into() });
+            assert_eq!(error_of(&format!("{head}\r\n")), ChunkError::BadData { head: head.into() });
         }
     }
 
     #[test]
-    fn a_server_hello_must_say_how_large_chunks_are() {
+    fn a_server_hello_needs_a_valid_chunk_size() {
         for head in [
             "SHEL",
             "SHEL 1",
@@ -322,7 +321,7 @@ mod tests {
             "SHEL 1 1 1",
         ] {
             assert_eq!(
-                refused(&format!("{head}\r\n[]")),
+                error_of(&format!("{head}\r\n[]")),
                 ChunkError::BadServerHello { head: head.into() }
             );
         }
@@ -333,20 +332,20 @@ mod tests {
     fn heads_are_bounded() {
         let longest = format!("{:256}", "PHEL");
         assert_eq!(messages(&format!("{longest}\r\n")), [Message::PeerHello]);
-        assert_eq!(refused(&format!("{longest} \r\n")), ChunkError::HeadTooLong);
+        assert_eq!(error_of(&format!("{longest} \r\n")), ChunkError::HeadTooLong);
         assert_eq!(decode(&format!("{longest}\r")).1, None);
-        assert_eq!(refused(&format!("{longest}  ")), ChunkError::HeadTooLong);
+        assert_eq!(error_of(&format!("{longest}  ")), ChunkError::HeadTooLong);
         assert_eq!(decode("PHEL\nCLREQ\n").2, "PHEL\nCLREQ\n");
     }
 
     #[test]
     fn lists_are_bounded() {
-        for (head, limit) in [("SHEL 1 1\r\n", MAX_PEER_LIST), ("CLRSP\r\n", MAX_LIST)] {
+        for (head, limit) in [("SHEL 1 1\r\n", MAX_PEER_LIST), ("CLRSP\r\n", MAX_CHUNK_LIST)] {
             let stream = |spaces| format!("{head}[{}]", " ".repeat(spaces));
             assert_eq!(messages(&stream(limit - 2)).len(), 1);
-            assert_eq!(refused(&stream(limit - 1)), ChunkError::ListTooLong { limit });
+            assert_eq!(error_of(&stream(limit - 1)), ChunkError::ListTooLong { limit });
             assert_eq!(
-                refused(&stream(limit - 1)[..head.len() + limit]),
+                error_of(&stream(limit - 1)[..head.len() + limit]),
                 ChunkError::ListTooLong { limit }
             );
         }
@@ -371,12 +370,12 @@ mod tests {
                 "{list}"
             );
         }
-        assert_eq!(refused("SHEL 1 1\r\n[[[]]]"), ChunkError::BadList { op: "SHEL" });
+        assert_eq!(error_of("SHEL 1 1\r\n[[[]]]"), ChunkError::BadList { op: "SHEL" });
     }
 
     #[test]
-    fn a_long_list_that_trickles_in_is_looked_at_once() {
-        // Quadratic, this would take hours.
+    fn each_byte_of_a_slow_list_is_scanned_once() {
+        // With quadratic time, this takes hours.
         let list = format!("CLRES 1\r\n[{}0]", "7, ".repeat(700_000));
         let (mut decoder, mut stream) = (Decoder::new(1), BytesMut::new());
         for (at, byte) in list.bytes().enumerate() {
@@ -390,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_of_an_error_ends_where_an_op_begins() {
+    fn the_text_of_an_error_ends_at_the_next_op() {
         let error = |id, text: &str| Message::Error { id, text: text.into() };
         let stream = "ERROR CHECKSUM_NOT_FIT\r\n0cc175b9PHEL\r\nERROR UNKONWN_COMMAND\r\nCLREQ\r\n";
         let want = [
@@ -406,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_may_come_without_an_end() {
+    fn an_error_may_lack_cr_lf() {
         let error = |id| Decoded::Message(Message::Error { id, text: String::new() });
         let (mut decoder, mut stream) =
             (Decoder::new(1), BytesMut::from("ERROR CHUNK_UNDOWNLOADE"));
@@ -424,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_comes_late_is_passed_over() {
+    fn error_text_in_later_segments_is_skipped() {
         let (mut decoder, mut stream) =
             (Decoder::new(1), BytesMut::from("ERROR X\r\none\r\ntwo\x1b C"));
         let error =

@@ -1,5 +1,5 @@
-//! Document 1's messages as they travel, in either spelling, and what to leave out of a list that
-//! the original programs could not read.
+//! Encoder for the messages of the `chunk` protocol in either spelling, and the selection of list
+//! entries that fit into a message for the original programs. The JSON itself is `json`.
 
 use std::net::SocketAddr;
 
@@ -7,16 +7,18 @@ use bytes::BytesMut;
 
 use super::{
     ErrorId, Message, Spelling,
-    json::{decimal_length, id_length, peer_length, put, put_ids, put_peers},
+    json::{chunk_id_length, decimal_length, peer_length, put, put_chunk_ids, put_peers},
 };
 
 /// The longest control message that the original programs can read, in bytes, head and body
 /// together.
-pub const ORIGINAL_LIMIT: usize = 1024;
+pub const ORIGINAL_MESSAGE_LIMIT: usize = 1024;
 
-/// Appends a message as it travels. In [`Spelling::Original`], lists have to be [`fitting_ids`] and
-/// [`fitting_peers`]; the text of an error is cut here. Such a text must not hold an OP. Of a
-/// message that is unknown, what is shown of it is written: that is all there is.
+/// Appends an encoded message.
+///
+/// With [`Spelling::Original`], the caller shortens lists with [`fitting_ids`] and
+/// [`fitting_peers`]; error texts are truncated here. An error text must not contain an op. An
+/// unknown message is written as its truncated head, the only part that is kept.
 pub fn encode(message: &Message, spelling: Spelling, out: &mut BytesMut) {
     match message {
         Message::Hello { port } => put(out, format_args!("CHEL {port}\r\n")),
@@ -31,7 +33,7 @@ pub fn encode(message: &Message, spelling: Spelling, out: &mut BytesMut) {
                 Spelling::Documented => put(out, format_args!("CLRSP\r\n")),
                 Spelling::Original => put(out, format_args!("CLRES {}\r\n", ids.len())),
             }
-            put_ids(ids, out);
+            put_chunk_ids(ids, out);
         }
         Message::Request(chunk) => put(out, format_args!("DREQ {chunk}\r\n")),
         Message::Check(sum) => {
@@ -39,10 +41,10 @@ pub fn encode(message: &Message, spelling: Spelling, out: &mut BytesMut) {
         }
         Message::Error { id, text } => {
             let before = out.len();
-            put(out, format_args!("ERROR {}\r\n", word(*id)));
+            put(out, format_args!("ERROR {}\r\n", error_word(*id)));
             let room = match spelling {
                 Spelling::Documented => text.len(),
-                Spelling::Original => ORIGINAL_LIMIT - (out.len() - before),
+                Spelling::Original => ORIGINAL_MESSAGE_LIMIT - (out.len() - before),
             };
             let fits = |end: &usize| *end <= room;
             let end = text
@@ -57,23 +59,22 @@ pub fn encode(message: &Message, spelling: Spelling, out: &mut BytesMut) {
     }
 }
 
-/// The head of a `DATA` message, which goes before `size` bytes of payload.
+/// The head of a `DATA` message with `size` bytes of payload.
 pub fn data_head(offset: u64, size: u32) -> Vec<u8> {
     format!("DATA {offset} {size}\r\n").into_bytes()
 }
 
-/// As many of the ids as a list in [`Spelling::Original`] has room for when the message has at most
-/// `limit` bytes: they are taken in the order given, up to the first that does not fit.
+/// The leading ids that fit into a list message of at most `limit` bytes in
+/// [`Spelling::Original`].
 pub fn fitting_ids(ids: impl IntoIterator<Item = u32>, limit: usize) -> Vec<u32> {
     let mut list = 0;
-    fitting(ids, |id, count| {
-        list += id_length(*id);
-        "CLRES \r\n".len() + decimal_length(count) + list + around(count) <= limit
+    take_fitting(ids, |id, count| {
+        list += chunk_id_length(*id);
+        "CLRES \r\n".len() + decimal_length(count) + list + list_overhead(count) <= limit
     })
 }
 
-/// As many of the peers as a `SHEL` has room for when the message has at most `limit` bytes, in the
-/// same way.
+/// The leading peers that fit into a `SHEL` message of at most `limit` bytes.
 pub fn fitting_peers(
     file_size: u64,
     chunk_size: u64,
@@ -82,14 +83,17 @@ pub fn fitting_peers(
 ) -> Vec<SocketAddr> {
     let head = "SHEL  \r\n".len() + decimal_length(file_size) + decimal_length(chunk_size);
     let mut list = 0;
-    fitting(peers, |peer, count| {
+    take_fitting(peers, |peer, count| {
         list += peer_length(*peer);
-        head + list + around(count) <= limit
+        head + list + list_overhead(count) <= limit
     })
 }
 
-/// Takes items as long as `fits` says so of an item and how many there are with it.
-fn fitting<T>(items: impl IntoIterator<Item = T>, mut fits: impl FnMut(&T, u64) -> bool) -> Vec<T> {
+/// Takes items while `fits` accepts the item and the number of items including it.
+fn take_fitting<T>(
+    items: impl IntoIterator<Item = T>,
+    mut fits: impl FnMut(&T, u64) -> bool,
+) -> Vec<T> {
     let mut taken = Vec::new();
     for item in items {
         if !fits(&item, taken.len() as u64 + 1) {
@@ -100,13 +104,13 @@ fn fitting<T>(items: impl IntoIterator<Item = T>, mut fits: impl FnMut(&T, u64) 
     taken
 }
 
-/// The length of what is around and between the items of a list.
-fn around(count: u64) -> usize {
+/// The length of the brackets and separators of a list, in bytes.
+fn list_overhead(count: u64) -> usize {
     "[]".len() + ", ".len() * (count as usize - 1)
 }
 
-/// An error as document 1 spells it.
-fn word(id: ErrorId) -> &'static str {
+/// The error id on the wire, in the documented spelling.
+fn error_word(id: ErrorId) -> &'static str {
     match id {
         ErrorId::UnknownCommand => "UNKNOWN_COMMAND",
         ErrorId::OffsetOverflow => "OFFSET_OVERFLOW",
@@ -132,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_every_message() {
+    fn every_message_has_the_expected_bytes() {
         let error = |id, text: &str| Message::Error { id, text: text.into() };
         for (message, want) in [
             (Message::Hello { port: 51000 }, "CHEL 51000\r\n"),
@@ -144,7 +148,8 @@ mod tests {
                     "[2001:db8::1]:1",
                     "[::ffff:10.0.0.4]:2",
                 ]),
-                "SHEL 10485760 131072\r\n[[\"10.0.0.2\", 51000], [\"10.0.0.3\", 51001], [\"2001:db8::1\", 1], [\"10.0.0.4\", 2]]",
+                "SHEL 10485760 131072\r\n[[\"10.0.0.2\", 51000], [\"10.0.0.3\", 51001], \
+                 [\"2001:db8::1\", 1], [\"10.0.0.4\", 2]]",
             ),
             (Message::PeerHello, "PHEL\r\n"),
             (Message::ListRequest, "CLREQ\r\n"),
@@ -174,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn lists_for_the_original_fit_to_the_last_byte() {
-        let ids = fitting_ids(0.., ORIGINAL_LIMIT);
+    fn lists_for_the_original_programs_use_the_limit_fully() {
+        let ids = fitting_ids(0.., ORIGINAL_MESSAGE_LIMIT);
         let length =
             |count: u32| encoded(&Message::List((0..count).collect()), Spelling::Original).len();
         assert_eq!(ids, (0..ids.len() as u32).collect::<Vec<_>>());
         assert!(
-            length(ids.len() as u32) <= ORIGINAL_LIMIT
-                && length(ids.len() as u32 + 1) > ORIGINAL_LIMIT
+            length(ids.len() as u32) <= ORIGINAL_MESSAGE_LIMIT
+                && length(ids.len() as u32 + 1) > ORIGINAL_MESSAGE_LIMIT
         );
         assert_eq!(fitting_ids([1, 1_000_000, 2], "CLRES 2\r\n[1, 1000000]".len()), [1, 1_000_000]);
         assert_eq!(fitting_ids([1, 1_000_000, 2], "CLRES 2\r\n[1, 100000]".len()), [1]);
@@ -194,12 +199,12 @@ mod tests {
     }
 
     #[test]
-    fn an_errors_text_is_cut_for_the_original() {
+    fn error_texts_are_truncated_for_the_original_programs() {
         let error = Message::Error { id: ErrorId::ChunkUndownloaded, text: "é".repeat(600) };
         assert_eq!(encoded(&error, Spelling::Documented).len(), 1226);
         // 998 bytes are left for the text.
-        assert_eq!(encoded(&error, Spelling::Original).len(), ORIGINAL_LIMIT);
+        assert_eq!(encoded(&error, Spelling::Original).len(), ORIGINAL_MESSAGE_LIMIT);
         let error = Message::Error { id: ErrorId::ChecksumNotFit, text: "é".repeat(600) };
-        assert!(encoded(&error, Spelling::Original).len() <= ORIGINAL_LIMIT);
+        assert!(encoded(&error, Spelling::Original).len() <= ORIGINAL_MESSAGE_LIMIT);
     }
 }

@@ -1,19 +1,19 @@
-//! The heads of document 1's messages: an OP and its arguments. Lists, and where in a stream a head
-//! is, are not known here.
+//! The heads of `chunk` messages: an op and its arguments. Lists are `json`; finding a head in the
+//! stream is `decoder`.
 
 use super::{ChunkError, ErrorId, Message};
 
-/// The largest offset and the largest size of a file: no system has larger ones.
+/// The largest accepted offset and file size, in bytes: the limit of the operating system.
 const MAX_OFFSET: u64 = i64::MAX as u64;
 
-/// How much is kept of a head that is refused, in characters.
-const MAX_SHOWN: usize = 64;
+/// The length of the excerpt that is kept of a rejected head, in bytes.
+const MAX_HEAD_EXCERPT: usize = 64;
 
-/// Every OP, in either spelling.
+/// Every op, in either spelling.
 const OPS: [&[u8]; 10] =
     [b"CHEL", b"SHEL", b"PHEL", b"CLREQ", b"CLRSP", b"CLRES", b"DREQ", b"DATA", b"CHECK", b"ERROR"];
 
-/// The errors, in either spelling. None begins another.
+/// The error ids, in either spelling. None is a prefix of another.
 const ERRORS: [(&[u8], ErrorId); 5] = [
     (b"UNKNOWN_COMMAND", ErrorId::UnknownCommand),
     (b"UNKONWN_COMMAND", ErrorId::UnknownCommand),
@@ -22,30 +22,40 @@ const ERRORS: [(&[u8], ErrorId); 5] = [
     (b"CHECKSUM_NOT_FIT", ErrorId::ChecksumNotFit),
 ];
 
-/// What a head says, and what has to follow it.
+/// A parsed head, by the body that follows it.
 #[derive(Debug, PartialEq)]
 pub(super) enum Head {
     /// A message without a body.
-    Whole(Message),
+    Message(Message),
     /// A list follows.
     List(List),
-    /// Data follow. Their size is not bounded yet.
+    /// Payload follows; its size is not bounded yet.
     Data { offset: u64, size: u64 },
-    /// Perhaps text follows.
+    /// An optional text follows.
     Error(ErrorId),
 }
 
-/// The two messages with lists.
+/// The two kinds of lists.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum List {
-    /// A `SHEL`: of peers.
+    /// The peers of a `SHEL`.
     Peers { file_size: u64, chunk_size: u64 },
-    /// A `CLRSP`: of chunk ids.
-    Ids,
+    /// The chunk ids of a `CLRSP`.
+    ChunkIds,
+}
+
+impl List {
+    /// The maximum nesting of arrays in the list.
+    pub(super) fn depth(self) -> u8 {
+        match self {
+            Self::Peers { .. } => 2,
+            Self::ChunkIds => 1,
+        }
+    }
 }
 
 impl Head {
-    /// Reads a head, without its CR LF. More than one space between arguments is taken for one.
+    /// Parses a head without its CR LF. Several spaces between arguments count as one.
     pub(super) fn read(head: &[u8]) -> Result<Self, ChunkError> {
         let mut words = head.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
         let op = words.next().unwrap_or_default();
@@ -58,76 +68,77 @@ impl Head {
             (b"CLREQ", []) => Some(Message::ListRequest),
             (b"DREQ", [chunk]) => request(chunk).map(Message::Request),
             (b"CHECK", [sum]) => md5(sum).map(Message::Check),
-            // The count, if there is one, says nothing that the list does not.
-            (b"CLRSP" | b"CLRES", [] | [_]) => return Ok(Self::List(List::Ids)),
+            // The optional count is redundant: the list has an end of its own.
+            (b"CLRSP" | b"CLRES", [] | [_]) => return Ok(Self::List(List::ChunkIds)),
             (b"SHEL", [file_size, chunk_size]) => return server_hello(head, file_size, chunk_size),
-            (b"SHEL", _) => return Err(ChunkError::BadServerHello { head: shown(head) }),
+            (b"SHEL", _) => return Err(ChunkError::BadServerHello { head: head_excerpt(head) }),
             (b"DATA", [offset, size]) => return data(head, offset, size),
-            (b"DATA", _) => return Err(ChunkError::BadData { head: shown(head) }),
-            // Never unknown, whatever its arguments: two programs would answer each other's errors
-            // for ever.
-            (b"ERROR", ids) => return Ok(Self::Error(error(ids))),
+            (b"DATA", _) => return Err(ChunkError::BadData { head: head_excerpt(head) }),
+            // An error is never an unknown message, whatever its arguments: otherwise two programs
+            // could answer each other's errors endlessly.
+            (b"ERROR", ids) => return Ok(Self::Error(error_id(ids))),
             _ => None,
         };
-        Ok(Self::Whole(message.unwrap_or_else(|| Message::Unknown { head: shown(head) })))
+        let unknown = || Message::Unknown { head: head_excerpt(head) };
+        Ok(Self::Message(message.unwrap_or_else(unknown)))
     }
 }
 
-/// The error that `stream` begins with, and the length of its head, which need not end with CR LF:
-/// nothing but text comes after it. `None`: another head, or an error that is not known.
+/// The error at the start of `stream` and the length of its head. A known error id need not be
+/// followed by CR LF, because only text follows it. `None` for another head, or an unknown error.
 pub(super) fn known_error(stream: &[u8]) -> Option<(ErrorId, usize)> {
     let word = stream.strip_prefix(b"ERROR ")?;
     let (known, id) = ERRORS.into_iter().find(|(known, _)| word.starts_with(known))?;
     Some((id, "ERROR ".len() + known.len()))
 }
 
-/// Where a known OP begins in a stream, or may begin at its end.
+/// The position of the first known op in a stream, or of an incomplete one at its end.
 #[derive(Debug, PartialEq)]
-pub(super) struct OpAhead {
-    /// How many bytes are before it: all there are, if there is none.
+pub(super) struct NextOp {
+    /// The number of bytes before the op; the length of the stream when there is no op.
     pub(super) at: usize,
-    /// It is there to its last letter, and ends like an OP.
-    pub(super) whole: bool,
+    /// Whether the op and its terminator are complete.
+    pub(super) complete: bool,
 }
 
-impl OpAhead {
-    /// The first one.
+impl NextOp {
+    /// Finds the first op in `stream`.
     pub(super) fn find(stream: &[u8]) -> Self {
         for (at, letter) in stream.iter().enumerate() {
             if !letter.is_ascii_uppercase() {
                 continue;
             }
-            match is_op(&stream[at..]) {
+            match begins_with_op(&stream[at..]) {
                 Some(false) => {}
-                whole => return Self { at, whole: whole.is_some() },
+                complete => return Self { at, complete: complete.is_some() },
             }
         }
-        Self { at: stream.len(), whole: false }
+        Self { at: stream.len(), complete: false }
     }
 }
 
-/// Whether `bytes` begin with an OP and what ends it. `None`: they may, with more of them.
-fn is_op(bytes: &[u8]) -> Option<bool> {
-    let mut open = false;
+/// Whether `bytes` begin with an op and its terminator. `None` when that depends on more bytes.
+fn begins_with_op(bytes: &[u8]) -> Option<bool> {
+    let mut incomplete = false;
     for op in OPS {
-        for end in [&b" "[..], b"\r\n"] {
-            let whole = op.iter().chain(end);
-            let length = op.len() + end.len();
-            if bytes.iter().zip(whole).all(|(a, b)| a == b) {
+        for terminator in [&b" "[..], b"\r\n"] {
+            let expected = op.iter().chain(terminator);
+            let length = op.len() + terminator.len();
+            if bytes.iter().zip(expected).all(|(a, b)| a == b) {
                 if bytes.len() >= length {
                     return Some(true);
                 }
-                open = true;
+                incomplete = true;
             }
         }
     }
-    if open { None } else { Some(false) }
+    if incomplete { None } else { Some(false) }
 }
 
-/// Text for people: characters that could steer a terminal are replaced, and so are bytes that are
-/// none. At most `limit` bytes; whether that is all.
+/// Printable text of at most `limit` bytes, with control characters and invalid UTF-8 replaced; and
+/// whether it is the whole of `bytes`.
 pub(super) fn printable(bytes: &[u8], limit: usize) -> (String, bool) {
-    // No character has more than four bytes, and none that is replaced becomes shorter than it was.
+    // A character has at most four bytes, and replacing one never makes it shorter.
     let mut text = String::new();
     for character in String::from_utf8_lossy(&bytes[..bytes.len().min(limit + 4)]).chars() {
         let character =
@@ -140,14 +151,14 @@ pub(super) fn printable(bytes: &[u8], limit: usize) -> (String, bool) {
     (text, true)
 }
 
-fn shown(head: &[u8]) -> String {
-    match printable(head, MAX_SHOWN) {
+fn head_excerpt(head: &[u8]) -> String {
+    match printable(head, MAX_HEAD_EXCERPT) {
         (head, true) => head,
         (head, false) => head + "…",
     }
 }
 
-/// Digits alone.
+/// A number of decimal digits only.
 fn number(word: &[u8]) -> Option<u64> {
     if !word.iter().all(u8::is_ascii_digit) {
         return None;
@@ -155,8 +166,8 @@ fn number(word: &[u8]) -> Option<u64> {
     str::from_utf8(word).ok()?.parse().ok()
 }
 
-/// What is too large or too small for the type is the nearest that is not: no chunk has that number
-/// either.
+/// A requested chunk id. A number that does not fit in 64 bits is clamped: no chunk has it either
+/// way.
 fn request(word: &[u8]) -> Option<i64> {
     let (negative, digits) = match word.strip_prefix(b"-") {
         Some(digits) => (true, digits),
@@ -189,18 +200,18 @@ fn server_hello(head: &[u8], file_size: &[u8], chunk_size: &[u8]) -> Result<Head
         {
             Ok(Head::List(List::Peers { file_size, chunk_size }))
         }
-        _ => Err(ChunkError::BadServerHello { head: shown(head) }),
+        _ => Err(ChunkError::BadServerHello { head: head_excerpt(head) }),
     }
 }
 
 fn data(head: &[u8], offset: &[u8], size: &[u8]) -> Result<Head, ChunkError> {
     match (number(offset), number(size)) {
         (Some(offset @ ..=MAX_OFFSET), Some(size)) => Ok(Head::Data { offset, size }),
-        _ => Err(ChunkError::BadData { head: shown(head) }),
+        _ => Err(ChunkError::BadData { head: head_excerpt(head) }),
     }
 }
 
-fn error(ids: &[&[u8]]) -> ErrorId {
+fn error_id(ids: &[&[u8]]) -> ErrorId {
     let known = ERRORS.into_iter().find(|(word, _)| ids.first() == Some(word));
     known.map_or(ErrorId::Other, |(_, id)| id)
 }
@@ -209,28 +220,28 @@ fn error(ids: &[&[u8]]) -> ErrorId {
 mod tests {
     use super::*;
 
-    fn whole(head: &str) -> Message {
+    fn message(head: &str) -> Message {
         match Head::read(head.as_bytes()) {
-            Ok(Head::Whole(message)) => message,
+            Ok(Head::Message(message)) => message,
             other => panic!("{head:?}: {other:?}"),
         }
     }
 
     #[test]
-    fn heads_without_a_body() {
-        assert_eq!(whole("CHEL 0"), Message::Hello { port: 0 });
-        assert_eq!(whole("CHEL 65535"), Message::Hello { port: 65535 });
-        assert_eq!(whole(" CLREQ "), Message::ListRequest);
+    fn heads_without_a_body_are_messages() {
+        assert_eq!(message("CHEL 0"), Message::Hello { port: 0 });
+        assert_eq!(message("CHEL 65535"), Message::Hello { port: 65535 });
+        assert_eq!(message(" CLREQ "), Message::ListRequest);
         let sum = [
             0x9e, 0x10, 0x7d, 0x9d, 0x37, 0x2b, 0xb6, 0x82, 0x6b, 0xd8, 0x1d, 0x35, 0x42, 0xa4,
             0x19, 0xd6,
         ];
-        assert_eq!(whole("CHECK 9e107d9d372bb6826bd81d3542a419d6"), Message::Check(sum));
-        assert_eq!(whole("CHECK 9E107D9D372BB6826BD81D3542A419D6"), Message::Check(sum));
+        assert_eq!(message("CHECK 9e107d9d372bb6826bd81d3542a419d6"), Message::Check(sum));
+        assert_eq!(message("CHECK 9E107D9D372BB6826BD81D3542A419D6"), Message::Check(sum));
     }
 
     #[test]
-    fn absurd_requests_are_kept() {
+    fn requests_of_any_number_are_kept_or_clamped() {
         for (word, want) in [
             ("7", 7),
             ("-1", -1),
@@ -239,12 +250,12 @@ mod tests {
             ("99999999999999999999999999999999", i64::MAX),
             ("-99999999999999999999999999999999", i64::MIN),
         ] {
-            assert_eq!(whole(&format!("DREQ {word}")), Message::Request(want));
+            assert_eq!(message(&format!("DREQ {word}")), Message::Request(want));
         }
     }
 
     #[test]
-    fn what_does_not_fit_is_unknown() {
+    fn malformed_heads_are_unknown_messages() {
         for head in [
             "",
             " ",
@@ -275,22 +286,22 @@ mod tests {
             "CHELx 1",
             "CHE 1",
         ] {
-            let shown = head.replace('\r', "\u{fffd}");
-            assert_eq!(whole(head), Message::Unknown { head: shown });
+            let excerpt = head.replace('\r', "\u{fffd}");
+            assert_eq!(message(head), Message::Unknown { head: excerpt });
         }
     }
 
     #[test]
-    fn what_is_shown_of_a_head_is_short_and_printable() {
-        let shown = |head: &[u8]| match Head::read(head) {
-            Ok(Head::Whole(Message::Unknown { head })) => head,
+    fn the_excerpt_of_a_head_is_short_and_printable() {
+        let excerpt = |head: &[u8]| match Head::read(head) {
+            Ok(Head::Message(Message::Unknown { head })) => head,
             other => panic!("{other:?}"),
         };
-        assert_eq!(shown(b"GET\x1b[2J\xff/\x7f"), "GET\u{fffd}[2J\u{fffd}/\u{fffd}");
-        let long = shown(&[b'x'; 200]);
+        assert_eq!(excerpt(b"GET\x1b[2J\xff/\x7f"), "GET\u{fffd}[2J\u{fffd}/\u{fffd}");
+        let long = excerpt(&[b'x'; 200]);
         assert_eq!(long, "x".repeat(64) + "…");
-        assert_eq!(shown(long.as_bytes()), long);
-        assert_eq!(shown("é".repeat(50).as_bytes()), "é".repeat(32) + "…");
+        assert_eq!(excerpt(long.as_bytes()), long);
+        assert_eq!(excerpt("é".repeat(50).as_bytes()), "é".repeat(32) + "…");
     }
 
     #[test]
@@ -309,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_error_is_known_by_its_last_letter() {
+    fn a_known_error_is_recognized_at_its_last_letter() {
         assert_eq!(known_error(b"ERROR OFFSET_OVERFLO"), None);
         assert_eq!(known_error(b"ERROR OFFSET_OVERFLOW"), Some((ErrorId::OffsetOverflow, 21)));
         assert_eq!(
@@ -321,8 +332,8 @@ mod tests {
     }
 
     #[test]
-    fn an_op_is_found_when_it_ends_like_one() {
-        for (stream, at, whole) in [
+    fn an_op_is_found_with_its_terminator_only() {
+        for (stream, at, complete) in [
             ("", 0, false),
             ("text", 4, false),
             ("textPHEL\r\n", 4, true),
@@ -333,7 +344,7 @@ mod tests {
             ("CHEL\rx", 6, false),
             ("xE", 1, false),
         ] {
-            assert_eq!(OpAhead::find(stream.as_bytes()), OpAhead { at, whole }, "{stream:?}");
+            assert_eq!(NextOp::find(stream.as_bytes()), NextOp { at, complete }, "{stream:?}");
         }
     }
 }

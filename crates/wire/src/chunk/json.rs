@@ -1,5 +1,5 @@
-//! The JSON that document 1's messages carry: lists of peers and of chunk ids, found in a stream
-//! and read within bounds, and written as Python's `json.dumps` writes them.
+//! The JSON lists in `chunk` messages, of peers and of chunk ids: finding their end in a stream,
+//! bounded parsing, and encoding as Python's `json.dumps` does it. Heads are not known here.
 
 use std::{
     fmt,
@@ -14,34 +14,35 @@ use serde::{
 
 use crate::compact::is_dialable;
 
-/// The most peers that are kept of a list; the others are left out.
-pub const MAX_PEERS: usize = 4096;
+/// The number of peers that are kept of a list; later ones are ignored.
+pub const MAX_LISTED_PEERS: usize = 4096;
 
-/// Finds where a JSON array ends, going on from where it stopped: every byte is looked at once.
+/// Finds the end of a JSON array in a stream. It continues where it stopped, so every byte is
+/// scanned once.
 #[derive(Debug, Clone)]
-pub(super) struct Scan {
-    /// How many bytes were looked at.
+pub(super) struct ArrayScanner {
+    /// The number of scanned bytes.
     at: usize,
     depth: u8,
-    /// How deep arrays may be nested, the outermost included.
+    /// The maximum nesting of arrays, the outermost included.
     max_depth: u8,
     in_string: bool,
-    /// The next byte is an escaped one.
+    /// The next byte is escaped.
     escaped: bool,
 }
 
-/// What is before the stream cannot be the array that it should be.
+/// The bytes are not a list of the expected kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Broken;
+pub(super) struct InvalidList;
 
-impl Scan {
+impl ArrayScanner {
     pub(super) fn new(max_depth: u8) -> Self {
         Self { at: 0, depth: 0, max_depth, in_string: false, escaped: false }
     }
 
-    /// The length of the array that `stream` begins with; `None` while its end is not there.
-    /// `stream` is what the last call saw and what came since.
-    pub(super) fn end(&mut self, stream: &[u8]) -> Result<Option<usize>, Broken> {
+    /// The length of the array at the start of `stream`; `None` while its end has not arrived.
+    /// `stream` must begin with the bytes of the previous call.
+    pub(super) fn end(&mut self, stream: &[u8]) -> Result<Option<usize>, InvalidList> {
         for &byte in &stream[self.at..] {
             self.at += 1;
             if self.in_string {
@@ -55,11 +56,10 @@ impl Scan {
             }
             match byte {
                 b'[' if self.depth < self.max_depth => self.depth += 1,
-                // An object may stand where an entry is expected; it is none, but it ends where it
-                // ends.
+                // An object is not a valid entry, but its end is found like that of an array.
                 b'{' if (1..self.max_depth).contains(&self.depth) => self.depth += 1,
-                b'[' | b'{' => return Err(Broken),
-                _ if self.depth == 0 => return Err(Broken),
+                b'[' | b'{' => return Err(InvalidList),
+                _ if self.depth == 0 => return Err(InvalidList),
                 b']' | b'}' => self.depth -= 1,
                 b'"' => self.in_string = true,
                 _ => {}
@@ -72,50 +72,50 @@ impl Scan {
     }
 }
 
-/// Reads a list of chunk ids.
-pub(super) fn ids(text: &[u8]) -> Result<Vec<u32>, Broken> {
-    serde_json::from_slice(text).map_err(|_| Broken)
+/// Parses a list of chunk ids.
+pub(super) fn chunk_ids(text: &[u8]) -> Result<Vec<u32>, InvalidList> {
+    serde_json::from_slice(text).map_err(|_| InvalidList)
 }
 
-/// Reads a list of `[ip, port]` pairs. What is none, or what nobody can dial, is left out, and so
-/// is what comes after the first [`MAX_PEERS`].
-pub(super) fn peers(text: &[u8]) -> Result<Vec<SocketAddr>, Broken> {
-    let Peers(peers) = serde_json::from_slice(text).map_err(|_| Broken)?;
+/// Parses a list of `[ip, port]` pairs. Other entries, peers that are not dialable, and peers after
+/// the first [`MAX_LISTED_PEERS`] are omitted.
+pub(super) fn peers(text: &[u8]) -> Result<Vec<SocketAddr>, InvalidList> {
+    let Peers(peers) = serde_json::from_slice(text).map_err(|_| InvalidList)?;
     Ok(peers)
 }
 
 /// Appends a list of chunk ids.
-pub(super) fn put_ids(ids: &[u32], out: &mut BytesMut) {
-    list(ids, out, |id, out| put(out, format_args!("{id}")));
+pub(super) fn put_chunk_ids(ids: &[u32], out: &mut BytesMut) {
+    put_list(ids, out, |id, out| put(out, format_args!("{id}")));
 }
 
 /// Appends a list of peers.
 pub(super) fn put_peers(peers: &[SocketAddr], out: &mut BytesMut) {
-    list(peers, out, |peer, out| put(out, format_args!("{}", Pair(*peer))));
+    put_list(peers, out, |peer, out| put(out, format_args!("{}", PeerEntry(*peer))));
 }
 
-/// How many bytes an id takes in a list.
-pub(super) fn id_length(id: u32) -> usize {
+/// The length of a chunk id in a list, in bytes.
+pub(super) fn chunk_id_length(id: u32) -> usize {
     decimal_length(id.into())
 }
 
-/// How many bytes a peer takes in a list.
+/// The length of a peer in a list, in bytes.
 pub(super) fn peer_length(peer: SocketAddr) -> usize {
-    Pair(peer).to_string().len()
+    PeerEntry(peer).to_string().len()
 }
 
-/// How many bytes a number takes.
+/// The number of decimal digits of a number.
 pub(super) fn decimal_length(number: u64) -> usize {
     number.checked_ilog10().unwrap_or(0) as usize + 1
 }
 
-/// Appends what is formatted.
+/// Appends formatted text.
 pub(super) fn put(out: &mut BytesMut, arguments: fmt::Arguments<'_>) {
-    // Growing, which is all that writing to it does, cannot fail.
+    // Writing to a `BytesMut` does not fail: it grows.
     let _ = fmt::Write::write_fmt(out, arguments);
 }
 
-fn list<T>(items: &[T], out: &mut BytesMut, item: impl Fn(&T, &mut BytesMut)) {
+fn put_list<T>(items: &[T], out: &mut BytesMut, item: impl Fn(&T, &mut BytesMut)) {
     out.extend_from_slice(b"[");
     for (at, each) in items.iter().enumerate() {
         if at > 0 {
@@ -126,16 +126,16 @@ fn list<T>(items: &[T], out: &mut BytesMut, item: impl Fn(&T, &mut BytesMut)) {
     out.extend_from_slice(b"]");
 }
 
-/// A peer as its list has it. Addresses have no characters that JSON would escape.
-struct Pair(SocketAddr);
+/// The JSON text of a peer. An address has no characters that JSON escapes.
+struct PeerEntry(SocketAddr);
 
-impl fmt::Display for Pair {
+impl fmt::Display for PeerEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[\"{}\", {}]", self.0.ip().to_canonical(), self.0.port())
     }
 }
 
-/// A list of peers that never holds more than it may.
+/// A list of at most [`MAX_LISTED_PEERS`] peers.
 struct Peers(Vec<SocketAddr>);
 
 impl<'de> Deserialize<'de> for Peers {
@@ -152,7 +152,7 @@ impl<'de> Deserialize<'de> for Peers {
                 let mut peers = Vec::new();
                 while let Some(entry) = list.next_element()? {
                     if let Entry::Peer(peer) = entry
-                        && peers.len() < MAX_PEERS
+                        && peers.len() < MAX_LISTED_PEERS
                     {
                         peers.push(peer);
                     }
@@ -164,9 +164,8 @@ impl<'de> Deserialize<'de> for Peers {
     }
 }
 
-/// Anything that can stand in a list, or in an entry of it; never more than fits here, however long
-/// it is. It is read like everything else where it is ignored too, so that what is no JSON is
-/// noticed wherever it stands.
+/// Any JSON value in a list or in an entry of it, in constant memory. Ignored values are parsed
+/// like all others, so that a syntax error is found wherever it is.
 enum Entry {
     Ip(IpAddr),
     Port(u16),
@@ -238,18 +237,18 @@ impl<'de> Visitor<'de> for AnyEntry {
 mod tests {
     use super::*;
 
-    fn end(text: &str, max_depth: u8) -> Result<Option<usize>, Broken> {
-        let whole = Scan::new(max_depth).end(text.as_bytes());
-        let mut scan = Scan::new(max_depth);
+    fn end(text: &str, max_depth: u8) -> Result<Option<usize>, InvalidList> {
+        let whole = ArrayScanner::new(max_depth).end(text.as_bytes());
+        let mut scanner = ArrayScanner::new(max_depth);
         let bytewise = (0..=text.len())
-            .map(|length| scan.end(&text.as_bytes()[..length]))
+            .map(|length| scanner.end(&text.as_bytes()[..length]))
             .find(|end| *end != Ok(None));
         assert_eq!(bytewise.unwrap_or(Ok(None)), whole);
         whole
     }
 
     #[test]
-    fn the_end_is_at_the_matching_bracket() {
+    fn an_array_ends_at_the_matching_bracket() {
         assert_eq!(end("[]PHEL", 1), Ok(Some(2)));
         assert_eq!(end("[1, 2]]", 1), Ok(Some(6)));
         assert_eq!(end(r#"[["]\"]", 1], []]["#, 2), Ok(Some(17)));
@@ -259,18 +258,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_array_or_too_deep_is_broken_at_once() {
+    fn other_values_and_deep_arrays_are_rejected_at_once() {
         for text in ["5", " []", "{}", "]", "\"[]\"", "[[[", "[[{", "[{["] {
-            assert_eq!(end(text, 2), Err(Broken), "{text}");
+            assert_eq!(end(text, 2), Err(InvalidList), "{text}");
         }
-        assert_eq!(end("[[", 1), Err(Broken));
-        assert_eq!(end("[{", 1), Err(Broken));
+        assert_eq!(end("[[", 1), Err(InvalidList));
+        assert_eq!(end("[{", 1), Err(InvalidList));
     }
 
     #[test]
-    fn ids_are_whole_numbers() {
-        assert_eq!(ids(b"[]"), Ok(vec![]));
-        assert_eq!(ids(b"[0, 5,7 ,\n4294967295]"), Ok(vec![0, 5, 7, u32::MAX]));
+    fn chunk_ids_are_whole_numbers() {
+        assert_eq!(chunk_ids(b"[]"), Ok(vec![]));
+        assert_eq!(chunk_ids(b"[0, 5,7 ,\n4294967295]"), Ok(vec![0, 5, 7, u32::MAX]));
         for text in [
             "[-1]",
             "[4294967296]",
@@ -283,21 +282,22 @@ mod tests {
             "[1,]",
             "[1}",
         ] {
-            assert_eq!(ids(text.as_bytes()), Err(Broken), "{text}");
+            assert_eq!(chunk_ids(text.as_bytes()), Err(InvalidList), "{text}");
         }
     }
 
     #[test]
-    fn peers_are_pairs_and_all_else_is_left_out() {
-        let text = r#"[["10.0.0.2", 51000], ["10.0.0.3", 51001, 1], ["10.0.0.3"], [], [51000, "10.0.0.3"], "10.0.0.3",
-            ["10.0.0.3", "51001"], ["10.0.0.3", 0], ["10.0.0.3", 65536], ["10.0.0.3", -1], ["10.0.0.3", 5.0],
-            ["host", 1], ["0.0.0.0", 1], ["255.255.255.255", 1], ["224.0.0.1", 1], ["fe80::1%eth0", 1],
+    fn peers_are_pairs_and_other_entries_are_omitted() {
+        let text = r#"[["10.0.0.2", 51000], ["10.0.0.3", 51001, 1], ["10.0.0.3"], [],
+            [51000, "10.0.0.3"], "10.0.0.3", ["10.0.0.3", "51001"], ["10.0.0.3", 0],
+            ["10.0.0.3", 65536], ["10.0.0.3", -1], ["10.0.0.3", 5.0], ["host", 1], ["0.0.0.0", 1],
+            ["255.255.255.255", 1], ["224.0.0.1", 1], ["fe80::1%eth0", 1],
             {"ip": "10.0.0.3", "port": 1}, {}, null, true, 7, -7, 1.5, 99999999999999999999,
             ["\u0031\u0030.0.0.4", 1], ["2001:db8::1", 65535], ["::ffff:10.0.0.5", 2]]"#;
         let want = ["10.0.0.2:51000", "10.0.0.4:1", "[2001:db8::1]:65535", "10.0.0.5:2"];
         assert_eq!(peers(text.as_bytes()), Ok(want.map(|peer| peer.parse().unwrap()).into()));
         for text in ["[[}", "[1e999]", "[nul]", "[\"\\x\"]", "[\"\u{1}\"]", "[1,]", "[[1] [2]]"] {
-            assert_eq!(peers(text.as_bytes()), Err(Broken), "{text}");
+            assert_eq!(peers(text.as_bytes()), Err(InvalidList), "{text}");
         }
         for text in [
             &b"[\"\xff\"]"[..],
@@ -306,18 +306,18 @@ mod tests {
             b"[{\"a\":1e999}]",
             b"[{1:2}]",
         ] {
-            assert_eq!(peers(text), Err(Broken), "{}", text.escape_ascii());
+            assert_eq!(peers(text), Err(InvalidList), "{}", text.escape_ascii());
         }
     }
 
     #[test]
-    fn a_flood_of_peers_is_cut() {
-        let text = format!("[{}]", [r#"["10.0.0.2",1]"#; MAX_PEERS + 1].join(","));
-        assert_eq!(peers(text.as_bytes()).map(|peers| peers.len()), Ok(MAX_PEERS));
+    fn the_number_of_peers_is_limited() {
+        let text = format!("[{}]", [r#"["10.0.0.2",1]"#; MAX_LISTED_PEERS + 1].join(","));
+        assert_eq!(peers(text.as_bytes()).map(|peers| peers.len()), Ok(MAX_LISTED_PEERS));
     }
 
     #[test]
-    fn lengths_are_those_of_what_is_written() {
+    fn computed_lengths_are_those_of_the_encoded_text() {
         for number in [0, 9, 10, 99, 100, u64::MAX] {
             assert_eq!(decimal_length(number), number.to_string().len());
         }

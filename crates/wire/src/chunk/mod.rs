@@ -1,8 +1,8 @@
-//! Document 1's P2P protocol (section 2.2): a head in text, CR LF, a body. The payload of a `DATA`
-//! message never passes through here.
+//! The messages of the `chunk` protocol: a text head, CR LF, a body. The protocol is described in
+//! `docs/protocols/chunk.md`.
 //!
-//! The protocol has no hashes of chunks, no lengths of bodies and no authentication; nothing here
-//! makes up for that.
+//! The payload of a `DATA` message never passes through here. The protocol has no hashes of chunks,
+//! no lengths of bodies and no authentication; this module adds none.
 
 mod decoder;
 mod encoder;
@@ -13,18 +13,18 @@ use std::net::SocketAddr;
 
 use sow_content::hash::hexadecimal;
 
-pub use decoder::{ChunkError, Decoder, MAX_ERROR_TEXT, MAX_HEAD, MAX_LIST, MAX_PEER_LIST};
-pub use encoder::{ORIGINAL_LIMIT, data_head, encode, fitting_ids, fitting_peers};
-pub use json::MAX_PEERS;
+pub use decoder::{ChunkError, Decoder, MAX_CHUNK_LIST, MAX_ERROR_TEXT, MAX_HEAD, MAX_PEER_LIST};
+pub use encoder::{ORIGINAL_MESSAGE_LIMIT, data_head, encode, fitting_ids, fitting_peers};
+pub use json::MAX_LISTED_PEERS;
 
-/// How every connection begins: a message that says [`Hello`](Message::Hello). No other dialect's
-/// first bytes are these.
-pub const PREFIX: &[u8] = b"CHEL ";
+/// The first bytes of every connection: the op of [`Hello`](Message::Hello). No other dialect
+/// begins with them.
+pub const HELLO_PREFIX: &[u8] = b"CHEL ";
 
-/// How the answer to `CLREQ` is spelled, and how long control messages may be.
+/// The spelling of the response to `CLREQ`, and the limit on control messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Spelling {
-    /// As document 1 has it: `CLRSP`, lists as long as they are.
+    /// As the protocol's description has it: `CLRSP`, lists of any length.
     #[default]
     Documented,
     /// As the original programs have it: `CLRES <count>`, control messages of at most 1,024 bytes,
@@ -32,12 +32,12 @@ pub enum Spelling {
     Original,
 }
 
-/// Every message but `DATA`.
+/// A message other than `DATA`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// `CHEL port`: who calls says where it can be called.
+    /// `CHEL port`: the first message of the side that opened the connection.
     Hello {
-        /// Its listening port; 0 when nobody can call it.
+        /// The port that the sender listens on; 0 when it does not listen.
         port: u16,
     },
     /// `SHEL filesize chunksize` and the peers that the server knows.
@@ -46,38 +46,39 @@ pub enum Message {
         file_size: u64,
         /// The size of every chunk but the last, in bytes.
         chunk_size: u64,
-        /// Listening addresses. Entries that are none were left out by the decoder.
+        /// The addresses that the peers listen on. The decoder omits malformed entries.
         peers: Vec<SocketAddr>,
     },
-    /// `PHEL`: a peer takes us in.
+    /// `PHEL`: a peer accepts the connection.
     PeerHello,
-    /// `CLREQ`: which chunks do you have?
+    /// `CLREQ`: requests the list of the receiver's chunks.
     ListRequest,
-    /// `CLRSP`, or `CLRES count`: these. Not checked against any geometry.
+    /// `CLRSP` or `CLRES count`: the sender's chunks. Not checked against a geometry.
     List(Vec<u32>),
-    /// `DREQ chunkid`. Negative and absurd numbers are kept as they came, or as the nearest that
-    /// fits: there is an answer to them.
+    /// `DREQ chunkid`: requests a chunk. A number that does not fit in 64 bits is clamped. Invalid
+    /// numbers are kept, because the protocol answers them with an error.
     Request(i64),
-    /// `CHECK md5`: is this the sum of the file? The answer is the same message, or an error.
+    /// `CHECK md5`: asks whether this is the MD5 of the file. The response is the same message, or
+    /// an error.
     Check([u8; 16]),
-    /// `ERROR errorid`, and what there is to add.
+    /// `ERROR errorid`, and an optional text.
     Error {
-        /// What is wrong.
+        /// The kind of error.
         id: ErrorId,
-        /// The body: optional, bounded, printable. The original server puts its MD5 here with
+        /// The body: optional, bounded, printable. The original server sends its MD5 here with
         /// `CHECKSUM_NOT_FIT`.
         text: String,
     },
-    /// A head that is none of these, or one that its arguments do not fit: there is an answer to
-    /// it. Nothing after it can be made sense of.
+    /// An unknown head, or one with invalid arguments; the protocol answers it with an error.
+    /// Nothing after it can be decoded.
     Unknown {
-        /// The head, cut short and printable.
+        /// The head, truncated and printable.
         head: String,
     },
 }
 
 impl Message {
-    /// The head, for people: as it is spelled in document 1, cut short and printable.
+    /// The head of the message for logs, in the documented spelling, truncated and printable.
     pub fn head(&self) -> String {
         match self {
             Self::Hello { port } => format!("CHEL {port}"),
@@ -95,24 +96,24 @@ impl Message {
     }
 }
 
-/// The errors of section 2.2.
+/// The errors of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorId {
-    /// `UNKNOWN_COMMAND`: no such command, a bad head, or one out of place. The original spells it
-    /// `UNKONWN_COMMAND`.
+    /// `UNKNOWN_COMMAND`: an unknown, malformed or unexpected message. The original programs spell
+    /// it `UNKONWN_COMMAND`.
     UnknownCommand,
-    /// `OFFSET_OVERFLOW`: a chunk that does not exist.
+    /// `OFFSET_OVERFLOW`: the chunk does not exist.
     OffsetOverflow,
-    /// `CHUNK_UNDOWNLOADED`: a chunk that is not here yet.
+    /// `CHUNK_UNDOWNLOADED`: the sender does not have the chunk yet.
     ChunkUndownloaded,
-    /// `CHECKSUM_NOT_FIT`: the file is not the server's.
+    /// `CHECKSUM_NOT_FIT`: the MD5 is not that of the server's file.
     ChecksumNotFit,
-    /// Any other word, or none.
+    /// An unknown error id, or none.
     Other,
 }
 
 impl ErrorId {
-    /// As document 1 spells it.
+    /// The error id in the documented spelling.
     pub fn name(self) -> &'static str {
         match self {
             Self::UnknownCommand => "UNKNOWN_COMMAND",
@@ -124,16 +125,16 @@ impl ErrorId {
     }
 }
 
-/// What the decoder found next in the stream.
+/// The next item of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded {
-    /// A whole message.
+    /// A complete message.
     Message(Message),
     /// The head of a `DATA` message: exactly `size` bytes of payload follow in the stream.
     Data {
-        /// Where they belong in the file, in bytes.
+        /// The offset of the payload in the file, in bytes.
         offset: u64,
-        /// How many, in bytes; at most what the decoder was made for.
+        /// The size of the payload in bytes, at most the decoder's `max_data`.
         size: u32,
     },
 }

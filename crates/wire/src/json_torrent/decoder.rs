@@ -1,56 +1,57 @@
-//! Document 2's peer messages off a stream, whatever its segmentation. Nothing here knows a
-//! torrent: how many pieces there are is checked by whoever does.
+//! Decoder for the peer messages of the `json-torrent` protocol, for any segmentation of the
+//! stream. The number of pieces is not known here; the engine checks indexes and bitfields against
+//! it.
 
 use bytes::{Buf, BytesMut};
 
 use super::{Decoded, Message, id};
 use crate::framing::{HEAD_LENGTH, length_of};
 
-/// The `length` of a message, inside the frame.
-const LENGTH: usize = 4;
+/// The size of a message's length field inside the frame, in bytes.
+const LENGTH_FIELD: usize = 4;
 
-/// How a stream of messages can be wrong. Nothing after such an error can be decoded.
+/// Why a stream is rejected. Nothing after such an error can be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
-    /// A frame over the bound.
-    #[error("a frame of {length} bytes; at most {limit} are accepted")]
+    /// A frame exceeds the limit.
+    #[error("a frame of {length} bytes; the limit is {limit}")]
     TooLong {
-        /// The length in the frame's head.
+        /// The length in the frame's head, in bytes.
         length: u64,
-        /// The bound for that kind of message.
+        /// The limit for that message, in bytes.
         limit: u64,
     },
-    /// The message's own length is negative, or not what the frame has room for.
+    /// The message's length is negative, or does not match the frame's length.
     #[error("a message with a length of {length} in a frame of {frame} bytes")]
     LengthsDiffer {
-        /// The length in the frame's head.
+        /// The length in the frame's head, in bytes.
         frame: u64,
-        /// The length in the message.
+        /// The length in the message, in bytes.
         length: i32,
     },
-    /// No such message.
-    #[error("there is no message {id}")]
+    /// No message has this id.
+    #[error("unknown message {id}")]
     UnknownMessage {
-        /// Its number.
+        /// The message id.
         id: i8,
     },
-    /// A length that does not fit the kind of message.
+    /// The length is not valid for the message.
     #[error("message {id} with a length of {length}")]
     BadLength {
-        /// The message's number.
+        /// The message id.
         id: i8,
-        /// The length in the message.
+        /// The length in the message, in bytes.
         length: u32,
     },
-    /// A piece index below zero.
+    /// A negative piece index.
     #[error("message {id} with a piece index of {index}")]
     NegativeIndex {
-        /// The message's number.
+        /// The message id.
         id: i8,
         /// The index.
         index: i32,
     },
-    /// A byte of a bitfield that is neither 0 nor 1.
+    /// A byte of a bitfield is neither 0 nor 1.
     #[error("a bitfield with a byte of {byte}")]
     BadBitfield {
         /// The byte.
@@ -58,7 +59,7 @@ pub enum PeerError {
     },
 }
 
-/// Turns a stream into messages, one at a time, whatever its segmentation.
+/// Decodes a stream into messages, one at a time, for any segmentation.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     max_piece: u32,
@@ -66,34 +67,35 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that accepts pieces of at most `max_piece` bytes and bitfields of at most
-    /// `max_bitfield` pieces.
+    /// A decoder with a limit of `max_piece` bytes for pieces and of `max_bitfield` pieces for
+    /// bitfields.
     pub fn new(max_piece: u32, max_bitfield: u32) -> Self {
         Self { max_piece, max_bitfield }
     }
 
-    /// Takes the next message, or the next piece's head, off the front of `stream`. `None`: more
-    /// bytes are needed; what is left in `stream` then is the beginning of one message:
-    /// `max_bitfield` bytes and 13 before them at the most. A bitfield is split off and not copied,
-    /// so that it holds on to the memory of `stream`.
+    /// Takes the next message, or the head of the next piece, off the front of `stream`.
+    ///
+    /// `None` means that more bytes are needed; `stream` then holds the start of one message, fewer
+    /// than 13 bytes and `max_bitfield`. A bitfield is split off without copying, so it keeps the
+    /// memory of `stream` alive.
     ///
     /// # Errors
-    /// When the stream is not of this protocol, or a bound is exceeded. The connection is of no
-    /// more use then.
+    /// When the stream is not of this protocol, or a limit is exceeded. The connection cannot be
+    /// used further.
     pub fn decode(&mut self, stream: &mut BytesMut) -> Result<Option<Decoded>, PeerError> {
         let Some(frame) = stream.first_chunk().map(|head| length_of(*head)) else {
             return Ok(None);
         };
         if frame == 0 {
-            // Some would write an empty frame for a message without anything.
+            // An empty frame counts as a KeepAlive: some implementations send it without a length.
             stream.advance(HEAD_LENGTH);
             return Ok(Some(Decoded::Message(Message::KeepAlive)));
         }
-        let limit = self.longest_piece().max(self.longest_bitfield()) + LENGTH as u64;
+        let limit = self.max_piece_length().max(self.max_bitfield_length()) + LENGTH_FIELD as u64;
         if frame > limit {
             return Err(PeerError::TooLong { length: frame, limit });
         }
-        if frame < LENGTH as u64 {
+        if frame < LENGTH_FIELD as u64 {
             return Err(PeerError::LengthsDiffer { frame, length: 0 });
         }
         let Some(length) =
@@ -101,80 +103,84 @@ impl Decoder {
         else {
             return Ok(None);
         };
-        // `ServerClose` may claim to be nothing, and have a number all the same.
-        let closing = frame == 5 && length == 0;
-        if i64::from(length) + LENGTH as i64 != frame as i64 && !closing {
+        // The protocol gives `ServerClose` a length of 0 although it has an id.
+        let is_close_without_length = frame == 5 && length == 0;
+        if i64::from(length) + LENGTH_FIELD as i64 != frame as i64 && !is_close_without_length {
             return Err(PeerError::LengthsDiffer { frame, length });
         }
-        if frame == LENGTH as u64 {
-            stream.advance(HEAD_LENGTH + LENGTH);
+        if frame == LENGTH_FIELD as u64 {
+            stream.advance(HEAD_LENGTH + LENGTH_FIELD);
             return Ok(Some(Decoded::Message(Message::KeepAlive)));
         }
-        let Some(id) = stream.get(HEAD_LENGTH + LENGTH).map(|id| *id as i8) else {
+        let Some(id) = stream.get(HEAD_LENGTH + LENGTH_FIELD).map(|id| *id as i8) else {
             return Ok(None);
         };
-        if closing && id != id::SERVER_CLOSE {
+        if is_close_without_length && id != id::SERVER_CLOSE {
             return Err(PeerError::LengthsDiffer { frame, length });
         }
-        self.check(id, frame - LENGTH as u64)?;
-        if id == id::PIECE { piece(stream) } else { whole(stream, id, frame as usize) }
+        self.check_length(id, frame - LENGTH_FIELD as u64)?;
+        if id == id::PIECE {
+            take_piece_head(stream)
+        } else {
+            take_message(stream, id, frame as usize)
+        }
     }
 
-    /// Whether a message of that number may have that length.
-    fn check(&self, id: i8, length: u64) -> Result<(), PeerError> {
+    /// Checks the length of a message against its id.
+    fn check_length(&self, id: i8, length: u64) -> Result<(), PeerError> {
         let (shortest, longest) = match id {
             id::CHOKE | id::UNCHOKE | id::INTERESTED | id::NOT_INTERESTED | id::SERVER_CLOSE => {
                 (1, 1)
             }
             id::HAVE | id::REQUEST => (5, 5),
-            id::BITFIELD => (1, self.longest_bitfield()),
-            id::PIECE => (6, self.longest_piece()),
+            id::BITFIELD => (1, self.max_bitfield_length()),
+            id::PIECE => (6, self.max_piece_length()),
             _ => return Err(PeerError::UnknownMessage { id }),
         };
         if length < shortest || (shortest == longest && length != longest) {
             return Err(PeerError::BadLength { id, length: length as u32 });
         }
         if length > longest {
-            let limit = longest + LENGTH as u64;
-            return Err(PeerError::TooLong { length: length + LENGTH as u64, limit });
+            let limit = longest + LENGTH_FIELD as u64;
+            return Err(PeerError::TooLong { length: length + LENGTH_FIELD as u64, limit });
         }
         Ok(())
     }
 
-    fn longest_bitfield(&self) -> u64 {
+    fn max_bitfield_length(&self) -> u64 {
         1 + u64::from(self.max_bitfield)
     }
 
-    fn longest_piece(&self) -> u64 {
+    fn max_piece_length(&self) -> u64 {
         5 + u64::from(self.max_piece)
     }
 }
 
-/// The head of a piece, whose length is known to fit.
-fn piece(stream: &mut BytesMut) -> Result<Option<Decoded>, PeerError> {
+/// Takes the head of a piece, whose length is already checked.
+fn take_piece_head(stream: &mut BytesMut) -> Result<Option<Decoded>, PeerError> {
     let Some(&[a, b, c, d, _, e, f, g, h]) = stream[HEAD_LENGTH..].first_chunk() else {
         return Ok(None);
     };
-    let index = index(id::PIECE, i32::from_be_bytes([e, f, g, h]))?;
+    let index = checked_index(id::PIECE, i32::from_be_bytes([e, f, g, h]))?;
     let size = u32::from_be_bytes([a, b, c, d]) - 5;
     stream.advance(HEAD_LENGTH + 9);
     Ok(Some(Decoded::Piece { index, size }))
 }
 
-/// Any other message, in a frame of `frame` bytes that is known to fit its number.
-fn whole(stream: &mut BytesMut, id: i8, frame: usize) -> Result<Option<Decoded>, PeerError> {
+/// Takes any other message, in a frame of `frame` bytes that is already checked against its id.
+fn take_message(stream: &mut BytesMut, id: i8, frame: usize) -> Result<Option<Decoded>, PeerError> {
     if stream.len() - HEAD_LENGTH < frame {
         return Ok(None);
     }
-    stream.advance(HEAD_LENGTH + LENGTH + 1);
-    let mut body = stream.split_to(frame - LENGTH - 1);
+    stream.advance(HEAD_LENGTH + LENGTH_FIELD + 1);
+    let mut body = stream.split_to(frame - LENGTH_FIELD - 1);
     Ok(Some(Decoded::Message(match id {
         id::CHOKE => Message::Choke,
         id::UNCHOKE => Message::Unchoke,
         id::INTERESTED => Message::Interested,
         id::NOT_INTERESTED => Message::NotInterested,
-        id::HAVE => Message::Have(index(id, body.get_i32())?),
-        id::REQUEST => Message::Request(index(id, body.get_i32())?),
+        id::HAVE => Message::Have(checked_index(id, body.get_i32())?),
+        id::REQUEST => Message::Request(checked_index(id, body.get_i32())?),
         id::BITFIELD => {
             if let Some(&byte) = body.iter().find(|byte| **byte > 1) {
                 return Err(PeerError::BadBitfield { byte });
@@ -185,7 +191,7 @@ fn whole(stream: &mut BytesMut, id: i8, frame: usize) -> Result<Option<Decoded>,
     })))
 }
 
-fn index(id: i8, index: i32) -> Result<u32, PeerError> {
+fn checked_index(id: i8, index: i32) -> Result<u32, PeerError> {
     u32::try_from(index).map_err(|_| PeerError::NegativeIndex { id, index })
 }
 
@@ -212,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_is_announced_and_its_payload_left() {
+    fn a_piece_yields_its_head_and_leaves_its_payload() {
         let mut stream = BytesMut::from(&piece_head(7, 3000)[..]);
         stream.extend_from_slice(b"payload");
         let decoded = Decoder::new(3000, 0).decode(&mut stream);
@@ -221,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_written_in_two_ways_is_read_in_both() {
+    fn both_encodings_of_a_message_are_decoded() {
         assert_eq!(message(&framed(0, b"")), Message::KeepAlive);
         assert_eq!(message(&framing::frame(b"")), Message::KeepAlive);
         assert_eq!(message(&framed(0, &[10])), Message::ServerClose);
@@ -230,18 +236,18 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_bounded_before_anything_gathers() {
+    fn lengths_are_bounded_before_the_body_arrives() {
         for length in [3010, 1 << 32, 1 << 63, u64::MAX] {
             let want = PeerError::TooLong { length, limit: 3009 };
             assert_eq!(decode(&framing::head(length)), Err(want));
         }
-        let open = |length: u64, id| {
+        let start_of = |length: u64, id| {
             let inner = (length as u32 - 4).to_be_bytes();
             decode(&[&framing::head(length)[..], &inner, &[id]].concat())
         };
-        assert_eq!(open(105, 5), Ok(None));
-        assert_eq!(open(106, 5), Err(PeerError::TooLong { length: 106, limit: 105 }));
-        assert_eq!(open(3009, 7), Ok(None));
+        assert_eq!(start_of(105, 5), Ok(None));
+        assert_eq!(start_of(106, 5), Err(PeerError::TooLong { length: 106, limit: 105 }));
+        assert_eq!(start_of(3009, 7), Ok(None));
         let small = Decoder::new(10, 100).decode(&mut BytesMut::from(&piece_head(0, 11)[..]));
         assert_eq!(small, Err(PeerError::TooLong { length: 20, limit: 19 }));
         let huge = Decoder::new(u32::MAX, u32::MAX)
@@ -267,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_must_fit_the_number() {
+    fn lengths_must_be_valid_for_the_message_id() {
         for (id, length) in [(0, 2), (3, 5), (4, 1), (4, 9), (6, 4), (7, 1), (7, 5), (10, 2)] {
             let stream = framed(length as i32, &vec![id as u8; length as usize]);
             assert_eq!(decode(&stream), Err(PeerError::BadLength { id, length }));
@@ -278,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_below_zero_and_bytes_that_are_no_bits_are_refused() {
+    fn negative_indexes_and_bitfield_bytes_above_one_are_rejected() {
         for id in [4, 6, 7] {
             let stream = framed(6, &[id as u8, 0xff, 0xff, 0xff, 0xfe, 0]);
             let stream = if id == 7 { stream } else { framed(5, &stream[12..17]) };

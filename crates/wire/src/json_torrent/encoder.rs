@@ -1,30 +1,31 @@
-//! Document 2's peer messages as they travel, each inside a frame, and the head of a piece.
+//! Encoder for the peer messages of the `json-torrent` protocol, each in its frame, and for the
+//! head of a `Piece`. The payload of a piece is not copied here.
 
 use bytes::{BufMut, BytesMut};
 
 use super::{Message, id};
 
-/// Appends a message as it travels. Piece indexes are below 2^31, and a bitfield has at most as
-/// many bytes: there is nothing to write for others.
+/// Appends an encoded message. Piece indexes must be below 2^31, and a bitfield must have fewer
+/// than 2^31 bytes: the fields of the protocol are signed.
 pub fn encode(message: &Message, out: &mut BytesMut) {
     match message {
-        Message::KeepAlive => length(out, 0),
-        Message::Choke => bare(out, id::CHOKE),
-        Message::Unchoke => bare(out, id::UNCHOKE),
-        Message::Interested => bare(out, id::INTERESTED),
-        Message::NotInterested => bare(out, id::NOT_INTERESTED),
-        Message::Have(piece) => index(out, id::HAVE, *piece),
+        Message::KeepAlive => put_lengths(out, 0),
+        Message::Choke => put_bare(out, id::CHOKE),
+        Message::Unchoke => put_bare(out, id::UNCHOKE),
+        Message::Interested => put_bare(out, id::INTERESTED),
+        Message::NotInterested => put_bare(out, id::NOT_INTERESTED),
+        Message::Have(piece) => put_indexed(out, id::HAVE, *piece),
         Message::Bitfield(bytes) => {
-            head(out, id::BITFIELD, bytes.len());
+            put_head(out, id::BITFIELD, bytes.len());
             out.put_slice(bytes);
         }
-        Message::Request(piece) => index(out, id::REQUEST, *piece),
-        Message::ServerClose => bare(out, id::SERVER_CLOSE),
+        Message::Request(piece) => put_indexed(out, id::REQUEST, *piece),
+        Message::ServerClose => put_bare(out, id::SERVER_CLOSE),
     }
 }
 
-/// The 17 bytes that go before the `size` bytes of a piece: the frame's head and the message's.
-/// `index` is below 2^31, and `size` at most 2^31 - 6.
+/// The 17 bytes before the `size` bytes of a piece: the head of the frame and of the message.
+/// `index` must be below 2^31, and `size` at most 2^31 - 6.
 pub fn piece_head(index: u32, size: u32) -> [u8; 17] {
     let mut head = [0; 17];
     head[..8].copy_from_slice(&(u64::from(size) + 9).to_be_bytes());
@@ -34,25 +35,25 @@ pub fn piece_head(index: u32, size: u32) -> [u8; 17] {
     head
 }
 
-/// The frame's head and the message's length.
-fn length(out: &mut BytesMut, length: usize) {
+/// Appends the frame's length and the message's length, for a message of `length` bytes.
+fn put_lengths(out: &mut BytesMut, length: usize) {
     out.reserve(12 + length);
     out.put_u64(4 + length as u64);
     out.put_i32(length as i32);
 }
 
-/// All that goes before a body of `body` bytes.
-fn head(out: &mut BytesMut, id: i8, body: usize) {
-    length(out, 1 + body);
+/// Appends both lengths and the id, for a body of `body_length` bytes.
+fn put_head(out: &mut BytesMut, id: i8, body_length: usize) {
+    put_lengths(out, 1 + body_length);
     out.put_i8(id);
 }
 
-fn bare(out: &mut BytesMut, id: i8) {
-    head(out, id, 0);
+fn put_bare(out: &mut BytesMut, id: i8) {
+    put_head(out, id, 0);
 }
 
-fn index(out: &mut BytesMut, id: i8, piece: u32) {
-    head(out, id, 4);
+fn put_indexed(out: &mut BytesMut, id: i8, piece: u32) {
+    put_head(out, id, 4);
     out.put_u32(piece);
 }
 
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bytes_of_every_message() {
+    fn every_message_has_the_expected_bytes() {
         for (message, want) in [
             (Message::KeepAlive, &b"\0\0\0\0\0\0\0\x04\0\0\0\0"[..]),
             (Message::Choke, b"\0\0\0\0\0\0\0\x05\0\0\0\x01\0"),

@@ -1,5 +1,7 @@
-//! Document 2's P2P protocol (section 2.3): messages between peers, each inside a frame. The data
-//! of a `Piece` message never passes through here.
+//! The peer messages of the `json-torrent` protocol, each inside a frame. The protocol is described
+//! in `docs/protocols/json-torrent.md`; its metainfo is [`sow_content::json_torrent`].
+//!
+//! The payload of a `Piece` message never passes through here.
 
 mod decoder;
 mod encoder;
@@ -12,7 +14,7 @@ pub use encoder::{encode, piece_head};
 
 use crate::framing::{HEAD_LENGTH, length_of};
 
-/// The message numbers (section 2.3).
+/// The message ids.
 mod id {
     pub(super) const CHOKE: i8 = 0;
     pub(super) const UNCHOKE: i8 = 1;
@@ -25,32 +27,32 @@ mod id {
     pub(super) const SERVER_CLOSE: i8 = 10;
 }
 
-/// Every message but `Piece`.
+/// A message other than `Piece`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// Nothing, so that the connection stays open.
+    /// Keeps the connection open.
     KeepAlive,
-    /// Requests are no longer answered.
+    /// The sender stops answering requests.
     Choke,
-    /// Requests are answered.
+    /// The sender answers requests.
     Unchoke,
-    /// The sender wants pieces of the receiver.
+    /// The sender wants pieces from the receiver.
     Interested,
-    /// The sender wants nothing (more).
+    /// The sender wants no more pieces from the receiver.
     NotInterested,
-    /// The sender has a piece. The original programs never say so.
+    /// The sender has a piece. The original programs never send it.
     Have(u32),
-    /// All that the sender has: one byte for each piece, 0 or 1. Its length is not checked against
-    /// any geometry.
+    /// The pieces of the sender: one byte for each piece, 0 or 1. Its length is not checked against
+    /// a geometry.
     Bitfield(Bytes),
-    /// Asks for a whole piece.
+    /// Requests a whole piece.
     Request(u32),
-    /// The sender is about to end.
+    /// The sender is about to close the connection.
     ServerClose,
 }
 
 impl Message {
-    /// Its name in document 2.
+    /// The name of the message in the protocol's description.
     pub fn name(&self) -> &'static str {
         match self {
             Self::KeepAlive => "KeepAlive",
@@ -66,40 +68,40 @@ impl Message {
     }
 }
 
-/// What the decoder found next in the stream.
+/// The next item of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded {
-    /// A whole message.
+    /// A complete message.
     Message(Message),
     /// The head of a `Piece` message: exactly `size` bytes of payload follow in the stream.
     Piece {
-        /// Piece index.
+        /// The piece index.
         index: u32,
-        /// In bytes; at most what the decoder was made for.
+        /// The size of the payload in bytes, at most the decoder's `max_piece`.
         size: u32,
     },
 }
 
-/// Who is at the other end of a new connection, as far as its first bytes say.
+/// The kind of a new connection, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
     /// A peer: a frame that can hold a message.
     Peer,
     /// A client of the tracker: a frame that can hold JSON.
     TrackerRequest,
-    /// Nobody who speaks document 2's protocols.
-    Stranger,
+    /// Another protocol.
+    Unknown,
 }
 
-/// Tells who begins a stream with `first`. `None`: that takes more bytes, nine at the most.
+/// The kind of a connection that begins with `first`. `None` means that more bytes are needed; nine
+/// are always enough.
 ///
-/// A frame is known by the zeros that its length begins with, since nothing below 2^40 bytes has
-/// fewer than three; no text and no BitTorrent handshake begins with one. JSON is known by its
-/// brace, or by white space before it: as the beginning of a message that would be a length of more
-/// than 2^27.
+/// A frame below 2^40 bytes begins with at least three zero bytes; no text protocol and no
+/// BitTorrent handshake does. A JSON request begins with a brace or white space after the head; in
+/// a peer message that byte would belong to a length above 2^27.
 pub fn opening(first: &[u8]) -> Option<Opening> {
     if first.iter().take(3).any(|byte| *byte != 0) {
-        return Some(Opening::Stranger);
+        return Some(Opening::Unknown);
     }
     let (head, body) = first.split_first_chunk::<HEAD_LENGTH>()?;
     match body.first() {
@@ -118,7 +120,7 @@ mod tests {
     use crate::framing::frame;
 
     #[test]
-    fn who_begins_is_told_by_nine_bytes() {
+    fn nine_bytes_identify_the_kind_of_connection() {
         let mut bitfield = BytesMut::new();
         encode(&Message::Bitfield(Bytes::from_static(&[0; 70_000])), &mut bitfield);
         for (stream, want) in [
@@ -132,8 +134,8 @@ mod tests {
         }
         assert_eq!(opening(&[0; 8]), Some(Opening::Peer));
         for stream in ["CHEL 1\r\n", "\x13BitTorrent protocol", "GET / HTTP/1.1", "\0\0\x01"] {
-            assert_eq!(opening(stream.as_bytes()), Some(Opening::Stranger));
+            assert_eq!(opening(stream.as_bytes()), Some(Opening::Unknown));
         }
-        assert_eq!(opening(b"\x01"), Some(Opening::Stranger));
+        assert_eq!(opening(b"\x01"), Some(Opening::Unknown));
     }
 }

@@ -1,5 +1,5 @@
-//! What peers and the tracker of document 2 say to each other (section 2.2): one JSON request and
-//! one JSON reply a connection. The frames around them are another file's.
+//! The tracker protocol of `json-torrent`: one JSON request and one JSON reply per connection. It
+//! is described in `docs/protocols/json-torrent.md`. The frames around them are [`crate::framing`].
 
 use std::{
     fmt,
@@ -9,78 +9,77 @@ use std::{
 use serde::Serialize;
 use sow_content::json::{JsonError, Object, Value};
 
-use crate::{compact::is_dialable, tracker::text};
+use crate::{compact::is_dialable, tracker::printable_text};
 
-/// The longest request that is read, in bytes.
+/// The longest accepted request, in bytes.
 pub const MAX_REQUEST: usize = 4096;
 
-/// The longest reply that is read, in bytes.
+/// The longest accepted reply, in bytes.
 pub const MAX_REPLY: usize = 1 << 20;
 
-/// How many peers a reply names at most; what follows is passed over. The longest reply that is
-/// written has room for them.
-pub const MAX_PEERS: usize = 4096;
+/// The largest number of peers in a reply; later ones are ignored. A reply with as many peers is
+/// shorter than [`MAX_REPLY`].
+pub const MAX_REPLY_PEERS: usize = 4096;
 
-/// The longest name of a peer, in bytes: twice what an IPv6 address and a port take.
+/// The longest accepted peer id, in bytes: twice the length of an IPv6 address and port.
 const MAX_PEER_ID: usize = 128;
 
-/// The longest spelling of an address that is looked at, in bytes.
+/// The longest text that is parsed as an address, in bytes.
 const MAX_ADDRESS: usize = 64;
 
-/// What the original tracker says to who joins.
-const STARTED: &str = "started ACK";
+/// The message of the original tracker to a peer that joins.
+const STARTED_MESSAGE: &str = "started ACK";
 
-/// What the original tracker says to who leaves.
-const DISCONNECTED: &str = "disconnect ACK";
+/// The message of the original tracker to a peer that leaves.
+const DISCONNECTED_MESSAGE: &str = "disconnect ACK";
 
-/// Why a peer calls.
+/// Why a peer sends a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// It joins, and wants to know who is there.
+    /// The peer joins, and asks for the other peers.
     Started,
-    /// It leaves. The original programs never say so.
+    /// The peer leaves. The original programs never send it.
     Stopped,
-    /// It leaves: that is how the original programs say it, whether they have everything or not.
+    /// The peer leaves. The original programs send it even when their file is incomplete.
     Completed,
 }
 
 /// A peer's request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Its address as it believes to know it. Trackers use the one that they see.
+    /// The peer's own idea of its address. Trackers use the source address instead.
     pub ip: Option<IpAddr>,
-    /// Where it listens, never 0.
+    /// The port that the peer listens on, never 0.
     pub port: u16,
-    /// Its name, `IP:PORT` in the original: up to 128 bytes of anything.
+    /// The peer id: `IP:PORT` in the original programs, at most 128 bytes.
     pub peer_id: String,
-    /// Why it calls.
+    /// Why the peer sends the request.
     pub event: Event,
 }
 
-/// The tracker's answer.
+/// The tracker's reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// To who joins: the peers that were there before, at most [`MAX_PEERS`].
+    /// The peer has joined. These are the peers that joined earlier, at most [`MAX_REPLY_PEERS`].
     Joined(Vec<SocketAddr>),
-    /// To who leaves.
+    /// The peer has left.
     Left,
-    /// An error: what the tracker says of it, up to 256 characters, none of them a control
-    /// character.
-    Refused(String),
+    /// An error: the tracker's message, printable, at most 256 characters.
+    Error(String),
 }
 
-/// Why bytes are no request or no reply.
+/// Why a request or a reply is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrackerError {
-    /// Longer than is accepted.
-    #[error("{length} bytes; at most {limit} are accepted")]
+    /// The body exceeds the limit.
+    #[error("the body has {length} bytes; the limit is {limit}")]
     TooLong {
-        /// How many bytes there are.
+        /// The length in bytes.
         length: usize,
-        /// How many there may be.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// It is no JSON, or a field is missing, there twice, of another type, or out of range.
+    /// The body is not JSON, or a field is missing, duplicate, of the wrong type, or out of range.
     #[error(transparent)]
     Json(#[from] JsonError),
 }
@@ -102,16 +101,16 @@ impl fmt::Display for Event {
 }
 
 impl Request {
-    /// The request of a peer that knows its address, named as the originals name themselves.
+    /// The request of a peer that knows its address, with a peer id as in the original programs.
     pub fn new(addr: SocketAddr, event: Event) -> Self {
         Self { ip: Some(addr.ip()), port: addr.port(), peer_id: peer_id(addr), event }
     }
 
-    /// Reads the body of a request.
+    /// Decodes the body of a request.
     ///
     /// # Errors
-    /// When it is none: the error names the field. The document allows port 65536, which no machine
-    /// has.
+    /// When the request is not valid; the error names the field. The protocol's description allows
+    /// port 65536, which does not exist, so it is rejected.
     pub fn decode(body: &[u8]) -> Result<Self, TrackerError> {
         let object = parse(body, MAX_REQUEST)?;
         let ip = match object.get("ip") {
@@ -136,11 +135,10 @@ impl Request {
 }
 
 impl Reply {
-    /// Reads the body of a reply. Peers that nobody can call are left out, as is what is no peer at
-    /// all.
+    /// Decodes the body of a reply. Malformed entries and peers that are not dialable are omitted.
     ///
     /// # Errors
-    /// When it is none: the error names the field.
+    /// When the reply is not valid; the error names the field.
     pub fn decode(body: &[u8]) -> Result<Self, TrackerError> {
         let object = parse(body, MAX_REPLY)?;
         let error_code = object.number("error_code", 0..=u64::from(u32::MAX))?;
@@ -149,34 +147,38 @@ impl Reply {
             None => String::new(),
         };
         if error_code != 0 {
-            return Ok(Self::Refused(text(message.as_bytes())));
+            return Ok(Self::Error(printable_text(message.as_bytes())));
         }
         if object.get("peers").is_none() {
-            return Ok(if message == STARTED { Self::Joined(Vec::new()) } else { Self::Left });
+            let is_join = message == STARTED_MESSAGE;
+            return Ok(if is_join { Self::Joined(Vec::new()) } else { Self::Left });
         }
         let mut peers = Vec::new();
         object.each::<JsonError>("peers", |_, value| {
-            peers.extend(peer(value).filter(|_| peers.len() < MAX_PEERS));
+            peers.extend(peer(value).filter(|_| peers.len() < MAX_REPLY_PEERS));
             Ok(())
         })?;
         Ok(Self::Joined(peers))
     }
 
-    /// The body of the reply. Of the peers, the first [`MAX_PEERS`] are named.
+    /// The body of the reply, with the first [`MAX_REPLY_PEERS`] peers.
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Joined(peers) => {
                 let peers: Vec<_> =
-                    peers.iter().take(MAX_PEERS).map(|addr| PeerBody::new(*addr)).collect();
+                    peers.iter().take(MAX_REPLY_PEERS).map(|addr| PeerBody::new(*addr)).collect();
                 let (count, peers) = (Some(peers.len()), Some(peers));
-                json(&ReplyBody { error_code: 0, message: STARTED, count, peers })
+                json(&ReplyBody { error_code: 0, message: STARTED_MESSAGE, count, peers })
             }
-            Self::Left => {
-                json(&ReplyBody { error_code: 0, message: DISCONNECTED, count: None, peers: None })
-            }
-            Self::Refused(reason) => json(&ReplyBody {
+            Self::Left => json(&ReplyBody {
+                error_code: 0,
+                message: DISCONNECTED_MESSAGE,
+                count: None,
+                peers: None,
+            }),
+            Self::Error(reason) => json(&ReplyBody {
                 error_code: 1,
-                message: &text(reason.as_bytes()),
+                message: &printable_text(reason.as_bytes()),
                 count: None,
                 peers: None,
             }),
@@ -229,10 +231,10 @@ fn parse(body: &[u8], limit: usize) -> Result<Object<'_>, TrackerError> {
 }
 
 fn json(body: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(body).expect("numbers and texts become JSON")
+    serde_json::to_vec(body).expect("numbers and texts serialize")
 }
 
-/// How the originals name a peer.
+/// The peer id that the original programs use.
 fn peer_id(addr: SocketAddr) -> String {
     format!("{}:{}", addr.ip().to_canonical(), addr.port())
 }
@@ -240,14 +242,14 @@ fn peer_id(addr: SocketAddr) -> String {
 fn event(value: Value<'_>) -> Option<Event> {
     match value.text(16)?.as_str() {
         "started" => Some(Event::Started),
-        // The document spells it in both ways.
+        // Both spellings occur in the protocol's description.
         "stopped" | "stoped" => Some(Event::Stopped),
         "completed" => Some(Event::Completed),
         _ => None,
     }
 }
 
-/// An IPv4 address of four decimal numbers, or an IPv6 address.
+/// An IPv4 address in dotted decimal form, or an IPv6 address.
 fn address(value: Value<'_>) -> Option<IpAddr> {
     value.text(MAX_ADDRESS)?.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
@@ -263,11 +265,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_have_the_documents_keys() {
+    fn requests_have_the_keys_of_the_protocol() {
         let request = Request::new("10.0.0.3:5555".parse().unwrap(), Event::Started);
-        let due = r#"{"ip":"10.0.0.3","port":5555,"peer_id":"10.0.0.3:5555","event":"started"}"#;
-        assert_eq!(String::from_utf8(request.encode()).unwrap(), due);
-        assert_eq!(Request::decode(due.as_bytes()), Ok(request));
+        let body = r#"{"ip":"10.0.0.3","port":5555,"peer_id":"10.0.0.3:5555","event":"started"}"#;
+        assert_eq!(String::from_utf8(request.encode()).unwrap(), body);
+        assert_eq!(Request::decode(body.as_bytes()), Ok(request));
         let python =
             br#"{"port": 5555, "peer_id": "10.0.0.3:5555", "event": "completed", "more": [1]}"#;
         let request = Request::decode(python).unwrap();
@@ -275,55 +277,59 @@ mod tests {
     }
 
     #[test]
-    fn replies_have_the_documents_keys() {
+    fn replies_have_the_keys_of_the_protocol() {
         let peers = vec!["10.0.0.1:5555".parse().unwrap(), "[fd00::2]:6".parse().unwrap()];
-        for (reply, due) in [
+        for (reply, body) in [
             (
                 Reply::Joined(peers),
-                r#"{"error_code":0,"message":"started ACK","num-of-peer":2,"peers":[{"peer-id":"10.0.0.1:5555","peer-port":5555,"peer-ip":"10.0.0.1"},{"peer-id":"fd00::2:6","peer-port":6,"peer-ip":"fd00::2"}]}"#,
+                concat!(
+                    r#"{"error_code":0,"message":"started ACK","num-of-peer":2,"peers":["#,
+                    r#"{"peer-id":"10.0.0.1:5555","peer-port":5555,"peer-ip":"10.0.0.1"},"#,
+                    r#"{"peer-id":"fd00::2:6","peer-port":6,"peer-ip":"fd00::2"}]}"#,
+                ),
             ),
             (
                 Reply::Joined(vec![]),
                 r#"{"error_code":0,"message":"started ACK","num-of-peer":0,"peers":[]}"#,
             ),
             (Reply::Left, r#"{"error_code":0,"message":"disconnect ACK"}"#),
-            (Reply::Refused("no".into()), r#"{"error_code":1,"message":"no"}"#),
+            (Reply::Error("no".into()), r#"{"error_code":1,"message":"no"}"#),
         ] {
-            assert_eq!(String::from_utf8(reply.encode()).unwrap(), due);
-            assert_eq!(Reply::decode(due.as_bytes()), Ok(reply));
+            assert_eq!(String::from_utf8(reply.encode()).unwrap(), body);
+            assert_eq!(Reply::decode(body.as_bytes()), Ok(reply));
         }
     }
 
     #[test]
-    fn what_is_wrong_with_a_request_is_named() {
+    fn errors_in_a_request_name_the_field() {
         let good =
             r#"{"ip": "10.0.0.3", "port": 5555, "peer_id": "10.0.0.3:5555", "event": "started"}"#;
-        for (from, to, due) in [
-            ("5555,", "65536,", "`port` is 65536, where a whole number from 1 to 65535 belongs"),
+        for (from, to, expected) in [
+            ("5555,", "65536,", "`port` is 65536; expected a whole number from 1 to 65535"),
             ("5555,", "0,", "`port` is 0"),
             ("5555,", "-1,", "`port` is -1"),
             ("5555,", "\"5555\",", "`port` is \"5555\""),
-            ("5555,", "5555, \"port\": 5556,", "`port` is there twice"),
+            ("5555,", "5555, \"port\": 5556,", "`port` appears twice"),
             ("\"port\": 5555, ", "", "`port` is missing"),
             (
                 "\"10.0.0.3\"",
                 "\"10.0.0.256\"",
-                "`ip` is \"10.0.0.256\", where an IPv4 or IPv6 address",
+                "`ip` is \"10.0.0.256\"; expected an IPv4 or IPv6 address",
             ),
             ("\"10.0.0.3\"", "\"010.0.0.3\"", "`ip` is \"010.0.0.3\""),
             ("\"10.0.0.3\"", "10", "`ip` is 10"),
             (
                 "\"started\"",
                 "\"joined\"",
-                "`event` is \"joined\", where started, stopped or completed belongs",
+                "`event` is \"joined\"; expected started, stopped or completed",
             ),
-            ("\"started\"", "null", "`event` is null, where"),
+            ("\"started\"", "null", "`event` is null; expected"),
             (", \"event\": \"started\"", "", "`event` is missing"),
             ("\"10.0.0.3:5555\"", "[]", "`peer_id` is []"),
         ] {
             let changed = good.replacen(from, to, 1);
             let error = Request::decode(changed.as_bytes()).unwrap_err().to_string();
-            assert!(error.starts_with(due), "{to}: {error}");
+            assert!(error.starts_with(expected), "{to}: {error}");
         }
         let long = good.replace("10.0.0.3:5555", &"x".repeat(MAX_PEER_ID + 1));
         assert!(Request::decode(long.as_bytes()).unwrap_err().to_string().contains("peer_id"));
@@ -332,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_peers_are_left_out() {
+    fn malformed_peers_are_omitted() {
         let entries = [
             r#"{"peer-id": "x", "peer-port": 5555, "peer-ip": "10.0.0.1"}"#,
             r#"{"peer-port": 0, "peer-ip": "10.0.0.2"}"#,
@@ -348,31 +354,31 @@ mod tests {
         ];
         let body =
             format!(r#"{{"error_code": 0, "num-of-peer": -7, "peers": [{}]}}"#, entries.join(","));
-        let due = ["10.0.0.1:5555", "10.0.0.1:5556"].map(|addr| addr.parse().unwrap());
-        assert_eq!(Reply::decode(body.as_bytes()), Ok(Reply::Joined(due.to_vec())));
+        let peers = ["10.0.0.1:5555", "10.0.0.1:5556"].map(|addr| addr.parse().unwrap());
+        assert_eq!(Reply::decode(body.as_bytes()), Ok(Reply::Joined(peers.to_vec())));
     }
 
     #[test]
-    fn what_is_wrong_with_a_reply_is_named() {
-        for (body, due) in [
+    fn errors_in_a_reply_name_the_field() {
+        for (body, expected) in [
             ("[]", "not a JSON object"),
             ("{}", "`error_code` is missing"),
             (r#"{"error_code": "0"}"#, "`error_code` is \"0\""),
             (r#"{"error_code": -1}"#, "`error_code` is -1"),
             (r#"{"error_code": 0, "message": 7}"#, "`message` is 7"),
-            (r#"{"error_code": 0, "peers": {}}"#, "`peers` is {}, where an array belongs"),
-            (r#"{"error_code": 0, "peers": [], "peers": []}"#, "`peers` is there twice"),
+            (r#"{"error_code": 0, "peers": {}}"#, "`peers` is {}; expected an array"),
+            (r#"{"error_code": 0, "peers": [], "peers": []}"#, "`peers` appears twice"),
         ] {
             let error = Reply::decode(body.as_bytes()).unwrap_err().to_string();
-            assert!(error.starts_with(due), "{body}: {error}");
+            assert!(error.starts_with(expected), "{body}: {error}");
         }
-        let refused = Reply::decode(br#"{"error_code": 7, "message": "\u001b[2J"}"#);
-        assert_eq!(refused, Ok(Reply::Refused("\u{fffd}[2J".into())));
+        let error = Reply::decode(br#"{"error_code": 7, "message": "\u001b[2J"}"#);
+        assert_eq!(error, Ok(Reply::Error("\u{fffd}[2J".into())));
     }
 
     #[test]
-    fn the_largest_reply_has_room() {
-        let peers: Vec<SocketAddr> = (1..=MAX_PEERS as u16 + 1)
+    fn a_reply_with_the_maximum_number_of_peers_fits() {
+        let peers: Vec<SocketAddr> = (1..=MAX_REPLY_PEERS as u16 + 1)
             .map(|port| {
                 SocketAddr::from((
                     [0xfd01, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff],
@@ -382,12 +388,15 @@ mod tests {
             .collect();
         let body = Reply::Joined(peers.clone()).encode();
         assert!(body.len() <= MAX_REPLY, "{}", body.len());
-        assert_eq!(Reply::decode(&body), Ok(Reply::Joined(peers[..MAX_PEERS].to_vec())));
-        // One that names more than it may.
+        assert_eq!(Reply::decode(&body), Ok(Reply::Joined(peers[..MAX_REPLY_PEERS].to_vec())));
+        // Peers beyond the maximum are ignored.
         let entry = r#"{"peer-port": 5555, "peer-ip": "10.0.0.1"}"#;
-        let body =
-            format!(r#"{{"error_code": 0, "peers": [{}]}}"#, vec![entry; MAX_PEERS + 5].join(","));
-        let Ok(Reply::Joined(peers)) = Reply::decode(body.as_bytes()) else { panic!("it joins") };
-        assert_eq!(peers.len(), MAX_PEERS);
+        let body = format!(
+            r#"{{"error_code": 0, "peers": [{}]}}"#,
+            vec![entry; MAX_REPLY_PEERS + 5].join(",")
+        );
+        let reply = Reply::decode(body.as_bytes());
+        let Ok(Reply::Joined(peers)) = reply else { panic!("{reply:?}") };
+        assert_eq!(peers.len(), MAX_REPLY_PEERS);
     }
 }

@@ -1,22 +1,24 @@
-//! Query strings with binary values, and their place in a tracker's URL. What the values mean is
-//! said elsewhere.
+//! Query strings with binary values, and how they are appended to a tracker's URL. The meaning of
+//! the parameters is not known here.
 
 use sow_content::percent;
 
-/// The longest query string that is read, in bytes: a scrape of the most swarms fits, each byte of
-/// their hashes escaped.
+/// The longest accepted query string, in bytes. A scrape of [`MAX_SCRAPE`] swarms fits when every
+/// byte of the info-hashes is escaped.
+///
+/// [`MAX_SCRAPE`]: crate::tracker::MAX_SCRAPE
 pub const MAX_QUERY: usize = 8192;
 
-/// What is wrong with a query string.
+/// Why a query string is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
-    /// It is longer than [`MAX_QUERY`].
+    /// The query is longer than [`MAX_QUERY`].
     #[error("the query is longer than {MAX_QUERY} bytes")]
     TooLong,
-    /// A parameter that must be there is not.
+    /// A required parameter is missing.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// A parameter that cannot be read.
+    /// A parameter is malformed.
     #[error("{0} is malformed")]
     Malformed(&'static str),
 }
@@ -24,40 +26,40 @@ pub enum QueryError {
 /// A name and its value.
 type Parameter = (Vec<u8>, Vec<u8>);
 
-/// The names and values of a query string, unescaped. `+` is a plus sign: in a query that carries
-/// binary values nobody writes a space with it.
+/// The decoded names and values of a query string. `+` stays a plus sign: queries with binary
+/// values do not encode a space as `+`.
 pub(super) fn parameters(
     query: &str,
 ) -> Result<impl Iterator<Item = Result<Parameter, QueryError>>, QueryError> {
     if query.len() > MAX_QUERY {
         return Err(QueryError::TooLong);
     }
-    let unescape =
+    let decode =
         |text: &str| percent::decode(text.as_bytes()).ok_or(QueryError::Malformed("an escape"));
     Ok(query.split('&').filter(|part| !part.is_empty()).map(move |part| {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        Ok((unescape(name)?, unescape(value)?))
+        Ok((decode(name)?, decode(value)?))
     }))
 }
 
-/// Exactly twenty bytes.
-pub(super) fn twenty(value: &[u8], name: &'static str) -> Result<[u8; 20], QueryError> {
+/// A value of exactly 20 bytes: an info-hash or a peer id.
+pub(super) fn twenty_bytes(value: &[u8], name: &'static str) -> Result<[u8; 20], QueryError> {
     value.try_into().map_err(|_| QueryError::Malformed(name))
 }
 
-/// Appends `name=value`, the value escaped, after a separator where something stands before it.
-pub(super) fn push(query: &mut String, name: &str, value: &[u8]) {
+/// Appends `name=value` with the value encoded, and `&` before it if the query is not empty.
+pub(super) fn push_parameter(query: &mut String, name: &str, value: &[u8]) {
     if !query.is_empty() {
         query.push('&');
     }
     query.push_str(name);
     query.push('=');
-    percent::encode_into(query, value, b"");
+    query.extend(percent::encode(value, percent::COMPONENT));
 }
 
-/// Puts a query into a tracker's URL, behind the query that the URL may have (a passkey, say). A
-/// fragment goes.
-pub(super) fn append(url: &str, query: &str) -> String {
+/// Appends a query to a tracker's URL, after the query that the URL may already have, such as a
+/// passkey. A fragment is removed.
+pub(super) fn append_query(url: &str, query: &str) -> String {
     let url = url.split('#').next().unwrap_or_default();
     let separator = match url.find('?') {
         None => "?",
@@ -72,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_are_split() {
+    fn parameters_are_split_and_decoded() {
         let all: Result<Vec<_>, _> = parameters("&a=%31&&b=%3D=+&c&=d").unwrap().collect();
         let pair = |name: &[u8], value: &[u8]| (name.to_vec(), value.to_vec());
         assert_eq!(
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_goes_behind_the_one_that_is_there() {
+    fn a_query_is_appended_to_the_one_of_the_url() {
         for (url, want) in [
             ("http://t/announce", "http://t/announce?a=1"),
             ("http://t/announce?", "http://t/announce?a=1"),
@@ -93,7 +95,7 @@ mod tests {
             ("http://t/announce?passkey=x&", "http://t/announce?passkey=x&a=1"),
             ("http://t/announce#top", "http://t/announce?a=1"),
         ] {
-            assert_eq!(append(url, "a=1"), want);
+            assert_eq!(append_query(url, "a=1"), want);
         }
     }
 }

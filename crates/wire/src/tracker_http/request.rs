@@ -1,44 +1,44 @@
-//! The query string of an announce (BEP 3, BEP 23).
+//! The query string of an announce (BEP 3, BEP 23). Query strings in general are `query`.
 
 use sow_content::InfoHash;
 
-use super::query::{QueryError, append, parameters, push, twenty};
+use super::query::{QueryError, append_query, parameters, push_parameter, twenty_bytes};
 use crate::{
     bittorrent::PeerId,
     tracker::{AnnounceEvent, AnnounceRequest, left_from_wire, left_to_wire},
 };
 
-/// An announce as it travels over HTTP. `ip` is not among its fields: a tracker that believed it
-/// would let anybody point a whole swarm at a stranger.
+/// An announce over HTTP. The `ip` parameter is neither sent nor read: a tracker that trusts it
+/// lets a client direct a whole swarm at any host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announce {
-    /// What is announced.
+    /// The fields that do not depend on HTTP.
     pub request: AnnounceRequest,
-    /// Peers are wanted in compact form (BEP 23, which makes it the usual one).
+    /// Whether the peers of the response should be in compact form (BEP 23); the default.
     pub compact: bool,
-    /// Where peers are not wanted in compact form: their names are not wanted either.
+    /// Whether a response in list form should omit the peer ids.
     pub no_peer_id: bool,
-    /// What the tracker asked to be told, in an earlier answer.
+    /// The tracker id of an earlier response.
     pub tracker_id: Option<Vec<u8>>,
 }
 
 impl Announce {
-    /// An announce in the usual form.
+    /// An announce that asks for a compact response.
     pub fn new(request: AnnounceRequest, tracker_id: Option<Vec<u8>>) -> Self {
         Self { request, compact: true, no_peer_id: false, tracker_id }
     }
 
-    /// Reads a query string. Of a parameter that comes twice the first counts; what is not known is
-    /// passed over.
+    /// Parses a query string. The first of two parameters of the same name counts; unknown
+    /// parameters are ignored.
     ///
     /// # Errors
-    /// When the query is too long, `info_hash`, `peer_id` or `port` is missing, or a number is
-    /// none.
+    /// When the query is too long, `info_hash`, `peer_id` or `port` is missing, or a parameter is
+    /// malformed.
     pub fn parse(query: &str) -> Result<Self, QueryError> {
         let mut fields = Fields::default();
         for parameter in parameters(query)? {
             let (name, value) = parameter?;
-            fields.take(&name, &value)?;
+            fields.set(&name, &value)?;
         }
         let request = AnnounceRequest {
             info_hash: fields.info_hash.ok_or(QueryError::Missing("info_hash"))?,
@@ -63,10 +63,10 @@ impl Announce {
     pub fn query(&self) -> String {
         let request = &self.request;
         let mut query = String::with_capacity(256);
-        push(&mut query, "info_hash", &request.info_hash.0);
-        push(&mut query, "peer_id", &request.peer_id.0);
+        push_parameter(&mut query, "info_hash", &request.info_hash.0);
+        push_parameter(&mut query, "peer_id", &request.peer_id.0);
         let mut number =
-            |name: &str, value: u64| push(&mut query, name, value.to_string().as_bytes());
+            |name: &str, value: u64| push_parameter(&mut query, name, value.to_string().as_bytes());
         number("port", request.port.into());
         number("uploaded", request.uploaded);
         number("downloaded", request.downloaded);
@@ -78,32 +78,32 @@ impl Announce {
         if let Some(numwant) = request.numwant {
             number("numwant", numwant.into());
         }
-        push(&mut query, "key", format!("{:08X}", request.key).as_bytes());
+        push_parameter(&mut query, "key", format!("{:08X}", request.key).as_bytes());
         match request.event {
             AnnounceEvent::Periodic => {}
-            AnnounceEvent::Started => push(&mut query, "event", b"started"),
-            AnnounceEvent::Completed => push(&mut query, "event", b"completed"),
-            AnnounceEvent::Stopped => push(&mut query, "event", b"stopped"),
+            AnnounceEvent::Started => push_parameter(&mut query, "event", b"started"),
+            AnnounceEvent::Completed => push_parameter(&mut query, "event", b"completed"),
+            AnnounceEvent::Stopped => push_parameter(&mut query, "event", b"stopped"),
         }
         if let Some(id) = &self.tracker_id {
-            push(&mut query, "trackerid", id);
+            push_parameter(&mut query, "trackerid", id);
         }
         query
     }
 
-    /// The URL to fetch: the tracker's, with the announce behind whatever query it has.
+    /// The URL of the request: the tracker's URL with the announce appended to its query.
     pub fn url(&self, tracker: &str) -> String {
-        append(tracker, &self.query())
+        append_query(tracker, &self.query())
     }
 }
 
-/// A tracker id to keep. One that is too long would be told again with every announce, and is not.
+/// The tracker id to send with the next announces; `None` when it is longer than 256 bytes.
 pub(super) fn tracker_id(bytes: &[u8]) -> Option<Vec<u8>> {
-    const LONGEST: usize = 256;
-    (bytes.len() <= LONGEST).then(|| bytes.to_vec())
+    const MAX_TRACKER_ID: usize = 256;
+    (bytes.len() <= MAX_TRACKER_ID).then(|| bytes.to_vec())
 }
 
-/// What was read so far; `None`: not yet.
+/// The parameters that were parsed so far.
 #[derive(Default)]
 struct Fields {
     info_hash: Option<InfoHash>,
@@ -121,27 +121,31 @@ struct Fields {
 }
 
 impl Fields {
-    fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), QueryError> {
+    fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), QueryError> {
         match name {
-            b"info_hash" => first(&mut self.info_hash, || twenty(value, "info_hash").map(InfoHash)),
-            b"peer_id" => first(&mut self.peer_id, || twenty(value, "peer_id").map(PeerId)),
-            b"port" => first(&mut self.port, || {
+            b"info_hash" => {
+                set_once(&mut self.info_hash, || twenty_bytes(value, "info_hash").map(InfoHash))
+            }
+            b"peer_id" => {
+                set_once(&mut self.peer_id, || twenty_bytes(value, "peer_id").map(PeerId))
+            }
+            b"port" => set_once(&mut self.port, || {
                 u16::try_from(number(value, "port")?).map_err(|_| QueryError::Malformed("port"))
             }),
-            b"uploaded" => first(&mut self.uploaded, || number(value, "uploaded")),
-            b"downloaded" => first(&mut self.downloaded, || number(value, "downloaded")),
-            // Some programs write -1 where they do not know.
+            b"uploaded" => set_once(&mut self.uploaded, || number(value, "uploaded")),
+            b"downloaded" => set_once(&mut self.downloaded, || number(value, "downloaded")),
+            // Some programs write -1 while the size is unknown.
             b"left" => {
-                first(&mut self.left, || Ok(optional_number(value, "left")?.unwrap_or(u64::MAX)))
+                set_once(&mut self.left, || Ok(optional_number(value, "left")?.unwrap_or(u64::MAX)))
             }
-            b"numwant" => first(&mut self.numwant, || {
-                let wanted = optional_number(value, "numwant")?;
-                Ok(wanted.map(|wanted| u32::try_from(wanted).unwrap_or(u32::MAX)))
+            b"numwant" => set_once(&mut self.numwant, || {
+                let numwant = optional_number(value, "numwant")?;
+                Ok(numwant.map(|numwant| u32::try_from(numwant).unwrap_or(u32::MAX)))
             }),
-            b"event" => first(&mut self.event, || Ok(event(value))),
-            b"key" => first(&mut self.key, || Ok(key(value))),
-            b"compact" => first(&mut self.compact, || Ok(value != b"0")),
-            b"no_peer_id" => first(&mut self.no_peer_id, || Ok(value != b"0")),
+            b"event" => set_once(&mut self.event, || Ok(event(value))),
+            b"key" => set_once(&mut self.key, || Ok(key(value))),
+            b"compact" => set_once(&mut self.compact, || Ok(value != b"0")),
+            b"no_peer_id" => set_once(&mut self.no_peer_id, || Ok(value != b"0")),
             b"trackerid" => {
                 self.tracker_id = self.tracker_id.take().or_else(|| tracker_id(value));
                 Ok(())
@@ -151,7 +155,8 @@ impl Fields {
     }
 }
 
-fn first<T>(
+/// Parses and sets a field, unless an earlier parameter has set it.
+fn set_once<T>(
     field: &mut Option<T>,
     read: impl FnOnce() -> Result<T, QueryError>,
 ) -> Result<(), QueryError> {
@@ -175,7 +180,7 @@ fn optional_number(value: &[u8], name: &'static str) -> Result<Option<u64>, Quer
     }
 }
 
-/// What is not known says no more than that the peer is there (`paused` of BEP 21, `empty`).
+/// An unknown event (`paused` of BEP 21, `empty`) counts as periodic.
 fn event(value: &[u8]) -> AnnounceEvent {
     match value {
         b"started" => AnnounceEvent::Started,
@@ -185,8 +190,8 @@ fn event(value: &[u8]) -> AnnounceEvent {
     }
 }
 
-/// Eight hexadecimal digits, as most programs and BEP 15's field have it; anything else says
-/// nothing.
+/// Eight hexadecimal digits, as most programs send it and as the 32-bit field of BEP 15 holds it;
+/// 0 for any other text.
 fn key(value: &[u8]) -> u32 {
     let text =
         str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
@@ -204,8 +209,9 @@ mod tests {
     }
 
     #[test]
-    fn an_announce_is_read() {
-        let rest = "port=6881&uploaded=1&downloaded=2&left=3&event=started&numwant=9&key=00ff&compact=0&no_peer_id=1";
+    fn every_known_parameter_is_parsed() {
+        let rest = "port=6881&uploaded=1&downloaded=2&left=3&event=started&numwant=9&key=00ff\
+                    &compact=0&no_peer_id=1";
         let announce = parse(rest).unwrap();
         let want = AnnounceRequest {
             info_hash: "123456789abcdef123456789abcdef123456789a".parse().unwrap(),
@@ -225,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_absent_has_a_meaning() {
+    fn missing_and_negative_parameters_have_defaults() {
         let announce = parse("port=1&ip=10.0.0.9&event=paused").unwrap();
         assert!(announce.compact && !announce.no_peer_id);
         let AnnounceRequest { left, event, numwant, key, .. } = announce.request;
@@ -235,12 +241,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_two_counts() {
+    fn the_first_of_two_equal_parameters_counts() {
         assert_eq!(parse("port=1&port=2&port=x").unwrap().request.port, 1);
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn errors_name_the_parameter() {
         use QueryError::{Malformed, Missing};
         for (query, error) in [
             ("", Missing("info_hash")),
@@ -264,14 +270,15 @@ mod tests {
     }
 
     #[test]
-    fn the_url_keeps_the_trackers_own_query() {
+    fn the_url_keeps_the_query_of_the_tracker() {
         let mut announce = parse("port=1&event=completed").unwrap();
         announce.tracker_id = Some(b"a b".to_vec());
         assert_eq!(
             announce.url("http://t/announce?passkey=x"),
             format!(
-                "http://t/announce?passkey=x&info_hash={HASH}&peer_id=-SW0100-abcdefghijkl&port=1&uploaded=0&downloaded=0\
-                 &left=9223372036854775807&compact=1&key=00000000&event=completed&trackerid=a%20b"
+                "http://t/announce?passkey=x&info_hash={HASH}&peer_id=-SW0100-abcdefghijkl&port=1\
+                 &uploaded=0&downloaded=0&left=9223372036854775807&compact=1&key=00000000\
+                 &event=completed&trackerid=a%20b"
             )
         );
     }

@@ -1,5 +1,5 @@
-//! The bencoded answer to an announce, both forms of its peers: compact (BEP 23, BEP 7) and a list
-//! of dictionaries (BEP 3).
+//! The bencoded response to an announce, with its peers in compact form (BEP 23, BEP 7) or as a
+//! list of dictionaries (BEP 3). Scrape responses are `scrape`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,38 +9,42 @@ use super::request::tracker_id;
 use crate::{
     bittorrent::PeerId,
     compact,
-    tracker::{AnnounceResponse, MAX_PEERS, TrackedPeer, interval, text},
+    tracker::{
+        AnnounceResponse, MAX_RESPONSE_PEERS, TrackedPeer, interval_from_wire, printable_text,
+    },
 };
 
-/// The longest answer that is read, in bytes.
+/// The largest accepted response body, in bytes.
 pub const MAX_RESPONSE: usize = 1024 * 1024;
 
-/// What an answer may hold: as many values as its bytes can, as a list of peers has four for each.
-pub(super) const LIMITS: Limits = Limits { depth: 8, items: MAX_RESPONSE, any_order: true };
+/// Limits for decoding a response. A list of peers has four values for each peer, so the number of
+/// values is bounded by the length of the body only.
+pub(super) const RESPONSE_LIMITS: Limits =
+    Limits { depth: 8, items: MAX_RESPONSE, any_order: true };
 
-/// Why there is no answer.
+/// Why a response has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResponseError {
-    /// It is longer than [`MAX_RESPONSE`].
-    #[error("the tracker's answer is longer than {MAX_RESPONSE} bytes")]
+    /// The body is longer than [`MAX_RESPONSE`].
+    #[error("the tracker's response is longer than {MAX_RESPONSE} bytes")]
     TooLong,
-    /// It is not bencoded, or not as BEP 3 has it.
-    #[error("the tracker's answer cannot be read: {0}")]
+    /// The body is not bencoded, or a field has the wrong type.
+    #[error("the tracker's response is not valid: {0}")]
     Bencode(#[from] BencodeError),
-    /// The tracker refuses (`failure reason`); its words, made fit to be shown.
+    /// The tracker reports an error: its `failure reason`, printable.
     #[error("{0}")]
-    Refused(String),
+    Failure(String),
 }
 
-/// The body that tells of a failure.
+/// The body of a response that reports an error.
 pub fn encode_failure(reason: &str) -> Vec<u8> {
     let mut out = Encoder::new();
     out.dict(|dict| dict.bytes(b"failure reason", reason.as_bytes()));
     out.finish()
 }
 
-/// The body of an answer: peers in compact form, or as dictionaries, with their names unless
-/// `no_peer_id`.
+/// The body of a response: the peers in compact form, or as dictionaries with their peer ids unless
+/// `no_peer_id` is set.
 pub fn encode_announce(response: &AnnounceResponse, compact: bool, no_peer_id: bool) -> Vec<u8> {
     let mut out = Encoder::new();
     out.dict(|dict| {
@@ -51,7 +55,7 @@ pub fn encode_announce(response: &AnnounceResponse, compact: bool, no_peer_id: b
         if compact {
             put_compact(dict, &response.peers);
         } else {
-            let peers = response.peers.iter().take(MAX_PEERS);
+            let peers = response.peers.iter().take(MAX_RESPONSE_PEERS);
             dict.entry(b"peers", |out| {
                 out.list(|out| peers.for_each(|peer| put_peer(out, peer, no_peer_id)))
             });
@@ -66,14 +70,14 @@ pub fn encode_announce(response: &AnnounceResponse, compact: bool, no_peer_id: b
     out.finish()
 }
 
-/// Reads the body of an answer. Peers beyond [`MAX_PEERS`], those that nobody can dial and those
-/// named by a host name are left out.
+/// Decodes the body of a response. Peers beyond [`MAX_RESPONSE_PEERS`], peers that are not dialable
+/// and peers with a host name are omitted.
 ///
 /// # Errors
-/// When the body is too long, cannot be read, or says that the tracker refuses.
+/// When the body is too long or not valid, or has a failure reason.
 pub fn decode_announce(body: &[u8]) -> Result<AnnounceResponse, ResponseError> {
     let mut response = AnnounceResponse {
-        interval: interval(0),
+        interval: interval_from_wire(0),
         min_interval: None,
         complete: None,
         incomplete: None,
@@ -81,39 +85,40 @@ pub fn decode_announce(body: &[u8]) -> Result<AnnounceResponse, ResponseError> {
         warning: None,
         tracker_id: None,
     };
-    let mut refused = None;
-    let mut reader = bounded(body)?;
+    let mut failure = None;
+    let mut reader = bounded_reader(body)?;
     reader.dict(|key, value| {
         match key {
-            b"failure reason" => refused = Some(text(value.bytes()?)),
-            b"warning message" => response.warning = Some(text(value.bytes()?)),
-            b"interval" => response.interval = interval(value.int()?),
+            b"failure reason" => failure = Some(printable_text(value.bytes()?)),
+            b"warning message" => response.warning = Some(printable_text(value.bytes()?)),
+            b"interval" => response.interval = interval_from_wire(value.int()?),
             b"min interval" => {
-                response.min_interval = Some(value.int()?).filter(|n| *n > 0).map(interval)
+                response.min_interval =
+                    Some(value.int()?).filter(|n| *n > 0).map(interval_from_wire)
             }
             b"complete" => response.complete = count(value.int()?),
             b"incomplete" => response.incomplete = count(value.int()?),
             b"tracker id" => response.tracker_id = tracker_id(value.bytes()?),
-            b"peers" if value.peek()? == b'l' => read_list(value, &mut response.peers)?,
-            b"peers" => keep(&mut response.peers, compact::read_v4(value.bytes()?)),
-            b"peers6" => keep(&mut response.peers, compact::read_v6(value.bytes()?)),
+            b"peers" if value.peek()? == b'l' => read_peer_list(value, &mut response.peers)?,
+            b"peers" => extend_peers(&mut response.peers, compact::read_v4(value.bytes()?)),
+            b"peers6" => extend_peers(&mut response.peers, compact::read_v6(value.bytes()?)),
             _ => {}
         }
         Ok::<_, BencodeError>(())
     })?;
-    refused.map_or(Ok(response), |reason| Err(ResponseError::Refused(reason)))
+    failure.map_or(Ok(response), |reason| Err(ResponseError::Failure(reason)))
 }
 
-/// A reader over an answer that is not too long. What follows its dictionary (a line break, with
-/// some trackers) is passed over.
-pub(super) fn bounded(body: &[u8]) -> Result<Reader<'_>, ResponseError> {
+/// A reader over a response body of acceptable length. Callers ignore the bytes after the
+/// dictionary: some trackers append a line break.
+pub(super) fn bounded_reader(body: &[u8]) -> Result<Reader<'_>, ResponseError> {
     if body.len() > MAX_RESPONSE {
         return Err(ResponseError::TooLong);
     }
-    Ok(Reader::new(body, LIMITS))
+    Ok(Reader::new(body, RESPONSE_LIMITS))
 }
 
-/// A number of peers; `None` for a negative one.
+/// A number of peers; `None` when it is negative.
 pub(super) fn count(number: i64) -> Option<u32> {
     (number >= 0).then(|| u32::try_from(number).unwrap_or(u32::MAX))
 }
@@ -124,11 +129,11 @@ fn put_number(dict: &mut DictEncoder<'_>, key: &[u8], number: Option<u64>) {
     }
 }
 
-/// `peers` stands there even when it is empty; `peers6` when it is not.
+/// Appends `peers`, even when it is empty, and `peers6` when it is not.
 fn put_compact(dict: &mut DictEncoder<'_>, peers: &[TrackedPeer]) {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
-    for peer in peers.iter().take(MAX_PEERS) {
-        compact::put(peer.addr, &mut v4, &mut v6);
+    for peer in peers.iter().take(MAX_RESPONSE_PEERS) {
+        compact::append(peer.addr, &mut v4, &mut v6);
     }
     dict.bytes(b"peers", &v4);
     if !v6.is_empty() {
@@ -146,7 +151,10 @@ fn put_peer(out: &mut Encoder, peer: &TrackedPeer, no_peer_id: bool) {
     });
 }
 
-fn read_list(value: &mut Reader<'_>, peers: &mut Vec<TrackedPeer>) -> Result<(), BencodeError> {
+fn read_peer_list(
+    value: &mut Reader<'_>,
+    peers: &mut Vec<TrackedPeer>,
+) -> Result<(), BencodeError> {
     value.list(|_, value| {
         let (mut ip, mut port, mut peer_id) = (None::<IpAddr>, None, None);
         value.dict(|key, value| {
@@ -160,7 +168,7 @@ fn read_list(value: &mut Reader<'_>, peers: &mut Vec<TrackedPeer>) -> Result<(),
         })?;
         if let (Some(ip), Some(port)) = (ip, port) {
             let addr = SocketAddr::new(ip.to_canonical(), port);
-            if compact::is_dialable(addr) && peers.len() < MAX_PEERS {
+            if compact::is_dialable(addr) && peers.len() < MAX_RESPONSE_PEERS {
                 peers.push(TrackedPeer { addr, peer_id });
             }
         }
@@ -168,8 +176,8 @@ fn read_list(value: &mut Reader<'_>, peers: &mut Vec<TrackedPeer>) -> Result<(),
     })
 }
 
-fn keep(peers: &mut Vec<TrackedPeer>, addrs: impl Iterator<Item = SocketAddr>) {
-    let room = MAX_PEERS - peers.len();
+fn extend_peers(peers: &mut Vec<TrackedPeer>, addrs: impl Iterator<Item = SocketAddr>) {
+    let room = MAX_RESPONSE_PEERS - peers.len();
     peers.extend(addrs.take(room).map(|addr| TrackedPeer { addr, peer_id: None }));
 }
 
@@ -183,7 +191,7 @@ mod tests {
         TrackedPeer { addr: text.parse().unwrap(), peer_id: id.map(|id| PeerId([id; 20])) }
     }
 
-    fn answer() -> AnnounceResponse {
+    fn response() -> AnnounceResponse {
         AnnounceResponse {
             interval: Duration::from_secs(30),
             min_interval: Some(Duration::from_secs(10)),
@@ -196,54 +204,56 @@ mod tests {
     }
 
     #[test]
-    fn the_compact_form_has_no_names() {
-        let body = encode_announce(&answer(), true, false);
-        let head = b"d8:completei1e10:incompletei2e8:intervali30e12:min intervali10e5:peers6:\x01\x02\x03\x04\x01\x02";
+    fn the_compact_form_has_no_peer_ids() {
+        let body = encode_announce(&response(), true, false);
+        let head = b"d8:completei1e10:incompletei2e8:intervali30e12:min intervali10e\
+                     5:peers6:\x01\x02\x03\x04\x01\x02";
         assert_eq!(body[..head.len()], head[..]);
         assert_eq!(body[head.len()..head.len() + 14], *b"6:peers618:\x20\x01\x0d");
         let want = AnnounceResponse {
             peers: vec![peer("1.2.3.4:258", None), peer("[2001:db8::1]:9", None)],
-            ..answer()
+            ..response()
         };
         assert_eq!(decode_announce(&body), Ok(want));
     }
 
     #[test]
-    fn the_list_form_has_names_unless_they_are_not_wanted() {
-        assert_eq!(decode_announce(&encode_announce(&answer(), false, false)), Ok(answer()));
-        let nameless = decode_announce(&encode_announce(&answer(), false, true)).unwrap();
-        assert_eq!(nameless.peers, [peer("1.2.3.4:258", None), peer("[2001:db8::1]:9", None)]);
+    fn the_list_form_has_peer_ids_unless_no_peer_id_is_set() {
+        assert_eq!(decode_announce(&encode_announce(&response(), false, false)), Ok(response()));
+        let without_ids = decode_announce(&encode_announce(&response(), false, true)).unwrap();
+        assert_eq!(without_ids.peers, [peer("1.2.3.4:258", None), peer("[2001:db8::1]:9", None)]);
     }
 
     #[test]
-    fn an_empty_swarm_has_an_empty_list() {
-        let empty = AnnounceResponse { peers: vec![], ..answer() };
+    fn an_empty_swarm_is_sent_as_an_empty_list() {
+        let empty = AnnounceResponse { peers: vec![], ..response() };
         assert!(encode_announce(&empty, true, false).windows(9).any(|part| part == b"5:peers0:"));
         assert!(encode_announce(&empty, false, false).windows(9).any(|part| part == b"5:peersle"));
     }
 
     #[test]
-    fn a_refusal_is_an_error_whatever_else_is_said() {
+    fn a_failure_reason_makes_the_response_an_error() {
         let body = encode_failure("not registered");
         assert_eq!(body, b"d14:failure reason14:not registerede");
-        assert_eq!(decode_announce(&body), Err(ResponseError::Refused("not registered".into())));
+        assert_eq!(decode_announce(&body), Err(ResponseError::Failure("not registered".into())));
         let both = b"d14:failure reason1:x8:intervali30ee";
-        assert_eq!(decode_announce(both), Err(ResponseError::Refused("x".into())));
+        assert_eq!(decode_announce(both), Err(ResponseError::Failure("x".into())));
     }
 
     #[test]
-    fn odd_answers_are_survived() {
-        // Keys out of order, no interval, negative numbers, half an address, a line break behind.
+    fn unusual_responses_are_decoded_and_invalid_ones_rejected() {
+        // Unsorted keys, no interval, negative numbers, an incomplete address, a line break at the
+        // end.
         let body =
             b"d5:peers8:\x01\x02\x03\x04\x00\x09\x01\x028:completei-1e12:min intervali-5ee\n";
         let response = decode_announce(body).unwrap();
         assert_eq!(response.interval, Duration::from_secs(1800));
         assert_eq!((response.complete, response.min_interval), (None, None));
         assert_eq!(response.peers, [peer("1.2.3.4:9", None)]);
-        // Host names, port 0, ports that do not exist, no port, a peer id that is too short.
-        let body =
-            b"d5:peersld2:ip11:example.org4:porti1eed2:ip7:1.2.3.44:porti0eed2:ip7:1.2.3.44:porti65536ee\
-                     d2:ip7:1.2.3.4ed2:ip7:1.2.3.47:peer id3:abc4:porti5eeee";
+        // A host name, port 0, port 65536, no port, a peer id that is too short.
+        let body = b"d5:peersld2:ip11:example.org4:porti1eed2:ip7:1.2.3.44:porti0ee\
+                     d2:ip7:1.2.3.44:porti65536eed2:ip7:1.2.3.4e\
+                     d2:ip7:1.2.3.47:peer id3:abc4:porti5eeee";
         assert_eq!(decode_announce(body).unwrap().peers, [peer("1.2.3.4:5", None)]);
         for bad in
             [&b""[..], b"<html>", b"le", b"d5:peersi1ee", b"d8:interval1:xe", b"d5:peersli1eee"]
@@ -253,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
+    fn the_decoded_response_is_bounded() {
         assert_eq!(decode_announce(&vec![b'd'; MAX_RESPONSE + 1]), Err(ResponseError::TooLong));
         let peers = (0..3000u32).map(|at| {
             let ip = IpAddr::from((0x0a00_0000 + at).to_be_bytes());
@@ -266,11 +276,11 @@ mod tests {
                 out.list(|out| peers.iter().for_each(|peer| put_peer(out, peer, false)));
             });
         });
-        peers.iter().for_each(|peer| compact::put(peer.addr, &mut v4, &mut Vec::new()));
+        peers.iter().for_each(|peer| compact::append(peer.addr, &mut v4, &mut Vec::new()));
         let mut compact = Encoder::new();
         compact.dict(|dict| dict.bytes(b"peers", &v4));
         for body in [compact.finish(), list.finish()] {
-            assert_eq!(decode_announce(&body).unwrap().peers.len(), MAX_PEERS);
+            assert_eq!(decode_announce(&body).unwrap().peers.len(), MAX_RESPONSE_PEERS);
         }
         for (length, kept) in [(256, true), (257, false)] {
             let mut long = Encoder::new();

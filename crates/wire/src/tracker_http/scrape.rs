@@ -1,4 +1,4 @@
-//! Scrapes: the numbers of swarms without joining them (BEP 48).
+//! Scrapes: the counters of swarms, without joining them (BEP 48).
 
 use sow_content::{
     InfoHash,
@@ -6,53 +6,53 @@ use sow_content::{
 };
 
 use super::{
-    query::{QueryError, append, parameters, push, twenty},
-    response::{ResponseError, bounded, count},
+    query::{QueryError, append_query, parameters, push_parameter, twenty_bytes},
+    response::{ResponseError, bounded_reader, count},
 };
-use crate::tracker::{MAX_SCRAPE, SwarmCount, text};
+use crate::tracker::{MAX_SCRAPE, SwarmCount, printable_text};
 
-/// A swarm and its numbers.
+/// A swarm and its counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScrapedSwarm {
-    /// Which swarm.
+    /// The swarm.
     pub info_hash: InfoHash,
-    /// Its numbers.
+    /// Its counters.
     pub count: SwarmCount,
 }
 
-/// Where a tracker is scraped, from where it is announced to: `announce` right after the last slash
-/// becomes `scrape`. `None`: it does not offer it (BEP 48).
+/// The scrape URL of a tracker: `announce` right after the last slash of its announce URL becomes
+/// `scrape`. `None` when the tracker has no scrape URL (BEP 48).
 pub fn scrape_url(announce: &str) -> Option<String> {
     let (head, tail) = announce.rsplit_once('/')?;
     tail.strip_prefix("announce").map(|tail| format!("{head}/scrape{tail}"))
 }
 
-/// The URL to fetch for the numbers of at most [`MAX_SCRAPE`] swarms.
+/// The URL of a scrape of at most [`MAX_SCRAPE`] swarms.
 pub fn scrape_request(scrape: &str, info_hashes: &[InfoHash]) -> String {
     let mut query = String::new();
     for hash in info_hashes.iter().take(MAX_SCRAPE) {
-        push(&mut query, "info_hash", &hash.0);
+        push_parameter(&mut query, "info_hash", &hash.0);
     }
-    append(scrape, &query)
+    append_query(scrape, &query)
 }
 
-/// Reads the query string of a scrape: the swarms that it asks for, at most [`MAX_SCRAPE`]; none
-/// means all.
+/// Parses the query string of a scrape into at most [`MAX_SCRAPE`] swarms. An empty list asks for
+/// all swarms.
 ///
 /// # Errors
-/// When the query is too long, or a hash is not of twenty bytes.
+/// When the query is too long, or a hash does not have 20 bytes.
 pub fn parse_scrape(query: &str) -> Result<Vec<InfoHash>, QueryError> {
     let mut info_hashes = Vec::new();
     for parameter in parameters(query)? {
         let (name, value) = parameter?;
         if name == b"info_hash" && info_hashes.len() < MAX_SCRAPE {
-            info_hashes.push(InfoHash(twenty(&value, "info_hash")?));
+            info_hashes.push(InfoHash(twenty_bytes(&value, "info_hash")?));
         }
     }
     Ok(info_hashes)
 }
 
-/// The body of an answer.
+/// The body of a response.
 pub fn encode_scrape(swarms: &[ScrapedSwarm]) -> Vec<u8> {
     let mut sorted = swarms.to_vec();
     sorted.sort_by_key(|swarm| swarm.info_hash);
@@ -76,16 +76,16 @@ pub fn encode_scrape(swarms: &[ScrapedSwarm]) -> Vec<u8> {
     out.finish()
 }
 
-/// Reads the body of an answer: at most [`MAX_SCRAPE`] swarms.
+/// Decodes the body of a response into at most [`MAX_SCRAPE`] swarms.
 ///
 /// # Errors
-/// When the body is too long, cannot be read, or says that the tracker refuses.
+/// When the body is too long or not valid, or has a failure reason.
 pub fn decode_scrape(body: &[u8]) -> Result<Vec<ScrapedSwarm>, ResponseError> {
     let mut swarms = Vec::new();
-    let mut refused = None;
-    bounded(body)?.dict(|key, value| {
+    let mut failure = None;
+    bounded_reader(body)?.dict(|key, value| {
         match key {
-            b"failure reason" => refused = Some(text(value.bytes()?)),
+            b"failure reason" => failure = Some(printable_text(value.bytes()?)),
             b"files" => value.dict(|hash, value| {
                 if let (Ok(hash), true) = (hash.try_into(), swarms.len() < MAX_SCRAPE) {
                     let mut swarm =
@@ -108,7 +108,7 @@ pub fn decode_scrape(body: &[u8]) -> Result<Vec<ScrapedSwarm>, ResponseError> {
         }
         Ok::<_, BencodeError>(())
     })?;
-    refused.map_or(Ok(swarms), |reason| Err(ResponseError::Refused(reason)))
+    failure.map_or(Ok(swarms), |reason| Err(ResponseError::Failure(reason)))
 }
 
 #[cfg(test)]
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_convention_is_that_of_bep_48() {
+    fn the_scrape_url_follows_bep_48() {
         for (announce, scrape) in [
             ("http://example.com/announce", Some("http://example.com/scrape")),
             ("http://example.com/x/announce", Some("http://example.com/x/scrape")),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scrape_asks_for_as_many_as_fit() {
+    fn a_scrape_has_at_most_74_swarms() {
         let hashes: Vec<_> = (0..100).map(|at| InfoHash([at; 20])).collect();
         let url = scrape_request("http://t/scrape?key=1", &hashes);
         let query = url.strip_prefix("http://t/scrape?key=1&").unwrap();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_holds_each_swarm_once() {
+    fn a_response_has_each_swarm_once() {
         let count = SwarmCount { complete: 1, downloaded: 2, incomplete: 3 };
         let swarm = |byte| ScrapedSwarm { info_hash: InfoHash([byte; 20]), count };
         let body = encode_scrape(&[swarm(b'b'), swarm(b'a'), swarm(b'b')]);
@@ -155,9 +155,9 @@ mod tests {
     }
 
     #[test]
-    fn odd_answers_are_survived() {
-        let refused = decode_scrape(b"d14:failure reason2:noe");
-        assert_eq!(refused, Err(ResponseError::Refused("no".into())));
+    fn unusual_responses_are_decoded_and_invalid_ones_rejected() {
+        let failure = decode_scrape(b"d14:failure reason2:noe");
+        assert_eq!(failure, Err(ResponseError::Failure("no".into())));
         assert_eq!(decode_scrape(b"d5:filesd3:abcdeee"), Ok(vec![]));
         assert!(decode_scrape(b"d5:filesi1ee").is_err());
         let mut many = Encoder::new();

@@ -1,50 +1,50 @@
-//! The client's side of one announce over UDP as a state machine: connect, announce, and what is
-//! lost sent again.
+//! The client's side of one announce over UDP as a state machine: connect, announce, and retransmit
+//! lost datagrams.
 //!
-//! Time and randomness come in as arguments; whoever owns a socket carries the datagrams.
+//! Time and randomness are arguments; the owner of the socket sends and receives the datagrams.
 //!
-//! BEP 15 sends again after 15 · 2ⁿ s, up to an hour. A lost first datagram would keep a receiver
-//! from its first byte for 15 s, so an exchange sends again after 0.5, 1, 2, 4 and 8 s instead,
-//! which comes to BEP 15's first time-out, and then gives up. That is five datagrams of 16 bytes to
-//! a tracker that is down. The waits beyond are the announce schedule's, which treats every failed
-//! tracker alike.
+//! BEP 15 retransmits after 15 · 2ⁿ s, up to an hour. With that, one lost datagram delays the first
+//! byte of a download by 15 s. An exchange retransmits after 0.5, 1, 2 and 4 s instead and gives up
+//! after another 8 s, in total about the first timeout of BEP 15: a tracker that is down receives
+//! five datagrams of 16 bytes. Later attempts are up to the announce schedule, which treats all
+//! failed trackers alike.
 
 use std::time::Duration;
 
 use super::{Family, Request, Response};
 use crate::tracker::{AnnounceRequest, AnnounceResponse};
 
-/// How long a tracker takes a connection id (BEP 15).
+/// How long a client may use a connection id (BEP 15).
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
 
-/// How long an answer is waited for the first time; doubled each time after.
+/// The timeout of the first datagram; it doubles with every retransmission.
 const FIRST_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How often a datagram is sent before the tracker is given up.
-const ATTEMPTS: u32 = 5;
+/// The number of times that a datagram is sent before the exchange gives up.
+const MAX_ATTEMPTS: u32 = 5;
 
-/// A connection id, and when it came: it may be used again for a minute (BEP 15).
+/// A connection id and the time when it was received. It can be used again for a minute (BEP 15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connection {
     id: u64,
     since: Duration,
 }
 
-/// What the owner of the socket is to do next.
+/// What the owner of the socket does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Send this datagram to the tracker, then ask again.
+pub enum Output {
+    /// Send this datagram to the tracker, then poll again.
     Send(Vec<u8>),
-    /// Wait for a datagram until then, then ask again.
+    /// Wait for a datagram until this time, then poll again.
     Wait(Duration),
-    /// Nothing came for 15 s.
+    /// Give up: the tracker has not answered for 15 s.
     GiveUp,
 }
 
-/// The tracker said no, and why.
+/// The tracker rejected the announce with this message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Refused(pub String);
+pub struct FailureReason(pub String);
 
 /// One announce to one address of a tracker.
 #[derive(Debug)]
@@ -54,28 +54,27 @@ pub struct Exchange {
     family: Family,
     phase: Phase,
     transaction: u32,
-    /// How often the phase's datagram was sent.
-    attempt: u32,
-    /// When the answer to what was sent last is overdue.
-    overdue: Duration,
+    /// How many times the datagram of this phase was sent.
+    attempts: u32,
+    /// When the last datagram times out.
+    timeout_at: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// A connection id is asked for.
+    /// The exchange requests a connection id.
     Connecting,
-    /// The announce is sent.
+    /// The exchange sends the announce.
     Announcing {
         connection: Connection,
-        /// The connection id is older than this exchange: the tracker may have forgotten it.
+        /// The connection id is from an earlier exchange; the tracker may have forgotten it.
         reused: bool,
     },
 }
 
 impl Exchange {
-    /// An announce to a tracker that is reached by an address of `family`. `url_data` is the path
-    /// and query of its URL (BEP 41), `connection` what an earlier exchange with the same address
-    /// left.
+    /// An announce to a tracker at an address of `family`. `url_data` is the path and query of its
+    /// URL (BEP 41), `connection` the connection id of an earlier exchange with the same address.
     pub fn new(
         announce: AnnounceRequest,
         url_data: Vec<u8>,
@@ -88,37 +87,46 @@ impl Exchange {
             None => Phase::Connecting,
         };
         let transaction = rng.u32(..);
-        Self { announce, url_data, family, phase, transaction, attempt: 0, overdue: Duration::ZERO }
+        Self {
+            announce,
+            url_data,
+            family,
+            phase,
+            transaction,
+            attempts: 0,
+            timeout_at: Duration::ZERO,
+        }
     }
 
     /// What to do at the time `now`.
-    pub fn step(&mut self, now: Duration, rng: &mut fastrand::Rng) -> Step {
-        if now < self.overdue {
-            return Step::Wait(self.overdue);
+    pub fn poll(&mut self, now: Duration, rng: &mut fastrand::Rng) -> Output {
+        if now < self.timeout_at {
+            return Output::Wait(self.timeout_at);
         }
         if let Phase::Announcing { connection, reused } = self.phase {
-            // Trackers pass over an id that they do not know: one that was kept gets a single
-            // chance.
-            if !connection.is_good(now) || reused && self.attempt > 0 {
+            // Trackers ignore an announce with an unknown connection id, so a reused id gets one
+            // attempt only.
+            if !connection.is_valid(now) || reused && self.attempts > 0 {
                 self.enter(Phase::Connecting, rng);
             }
         }
-        if self.attempt == ATTEMPTS {
-            return Step::GiveUp;
+        if self.attempts == MAX_ATTEMPTS {
+            return Output::GiveUp;
         }
-        self.overdue = now + FIRST_TIMEOUT * (1 << self.attempt);
-        self.attempt += 1;
-        Step::Send(self.datagram())
+        self.timeout_at = now + FIRST_TIMEOUT * (1 << self.attempts);
+        self.attempts += 1;
+        Output::Send(self.datagram())
     }
 
-    /// Takes a datagram from the tracker's address: the end of the exchange, or `None` when it goes
-    /// on with [`Exchange::step`]. What does not answer this exchange is passed over.
-    pub fn receive(
+    /// Handles a datagram from the tracker's address. Returns the result of the announce, or `None`
+    /// when the exchange continues: then poll again. Datagrams that do not belong to the exchange
+    /// are ignored.
+    pub fn handle_datagram(
         &mut self,
         now: Duration,
         datagram: &[u8],
         rng: &mut fastrand::Rng,
-    ) -> Option<Result<AnnounceResponse, Refused>> {
+    ) -> Option<Result<AnnounceResponse, FailureReason>> {
         let response = Response::decode(datagram, self.family).ok()?;
         if response.transaction() != self.transaction {
             return None;
@@ -134,12 +142,12 @@ impl Exchange {
                 self.enter(Phase::Connecting, rng);
                 None
             }
-            (Response::Error { message, .. }, _) => Some(Err(Refused(message))),
+            (Response::Error { message, .. }, _) => Some(Err(FailureReason(message))),
             _ => None,
         }
     }
 
-    /// The connection id that the exchange had at last, for the next one with the same address.
+    /// The connection id of the exchange, for the next exchange with the same address.
     pub fn connection(&self) -> Option<Connection> {
         match self.phase {
             Phase::Announcing { connection, .. } => Some(connection),
@@ -150,8 +158,8 @@ impl Exchange {
     fn enter(&mut self, phase: Phase, rng: &mut fastrand::Rng) {
         self.phase = phase;
         self.transaction = rng.u32(..);
-        self.attempt = 0;
-        self.overdue = Duration::ZERO;
+        self.attempts = 0;
+        self.timeout_at = Duration::ZERO;
     }
 
     fn datagram(&self) -> Vec<u8> {
@@ -170,8 +178,8 @@ impl Exchange {
 }
 
 impl Connection {
-    /// Whether the tracker takes the connection id at the time `now`.
-    fn is_good(self, now: Duration) -> bool {
+    /// Whether the connection id may still be used at the time `now`.
+    fn is_valid(self, now: Duration) -> bool {
         now.saturating_sub(self.since) < CONNECTION_LIFETIME
     }
 }
@@ -203,12 +211,12 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    fn sent(step: Step) -> Request {
-        let Step::Send(bytes) = step else { panic!("{step:?}") };
+    fn sent(output: Output) -> Request {
+        let Output::Send(bytes) = output else { panic!("{output:?}") };
         Request::decode(&bytes).unwrap()
     }
 
-    fn answer(request: &Request) -> Response {
+    fn response_to(request: &Request) -> Response {
         match *request {
             Request::Connect { transaction } => Response::Connect { transaction, connection: 99 },
             Request::Announce { transaction, .. } | Request::Scrape { transaction, .. } => {
@@ -229,13 +237,16 @@ mod tests {
     }
 
     #[test]
-    fn connects_then_announces_without_waiting() {
+    fn an_announce_follows_a_connect_without_delay() {
         let mut rng = fastrand::Rng::with_seed(1);
         let mut exchange = exchange(None, &mut rng);
-        let connect = sent(exchange.step(ms(0), &mut rng));
-        assert_eq!(exchange.step(ms(0), &mut rng), Step::Wait(ms(500)));
-        assert_eq!(exchange.receive(ms(20), &answer(&connect).encode(Family::V4), &mut rng), None);
-        let announce = sent(exchange.step(ms(20), &mut rng));
+        let connect = sent(exchange.poll(ms(0), &mut rng));
+        assert_eq!(exchange.poll(ms(0), &mut rng), Output::Wait(ms(500)));
+        assert_eq!(
+            exchange.handle_datagram(ms(20), &response_to(&connect).encode(Family::V4), &mut rng),
+            None
+        );
+        let announce = sent(exchange.poll(ms(20), &mut rng));
         let Request::Announce { connection: 99, announce: ANNOUNCE, ref url_data, .. } = announce
         else {
             panic!("{announce:?}")
@@ -248,22 +259,23 @@ mod tests {
         else {
             panic!()
         };
-        assert_ne!(first, second, "a late error of the first would end the second");
-        let reply = exchange.receive(ms(40), &answer(&announce).encode(Family::V4), &mut rng);
-        assert_eq!(reply.unwrap().unwrap().complete, Some(1));
+        assert_ne!(first, second, "a late error for the connect must not end the announce");
+        let result =
+            exchange.handle_datagram(ms(40), &response_to(&announce).encode(Family::V4), &mut rng);
+        assert_eq!(result.unwrap().unwrap().complete, Some(1));
         assert_eq!(exchange.connection(), Some(Connection { id: 99, since: ms(20) }));
     }
 
     #[test]
-    fn what_is_lost_is_sent_again_and_at_last_given_up() {
+    fn a_lost_datagram_is_retransmitted_five_times_at_most() {
         let mut rng = fastrand::Rng::with_seed(2);
         let mut exchange = exchange(None, &mut rng);
         let (mut now, mut times) = (ms(7), Vec::new());
         loop {
-            match exchange.step(now, &mut rng) {
-                Step::Send(_) => times.push(now.as_millis()),
-                Step::Wait(until) => now = until,
-                Step::GiveUp => break,
+            match exchange.poll(now, &mut rng) {
+                Output::Send(_) => times.push(now.as_millis()),
+                Output::Wait(until) => now = until,
+                Output::GiveUp => break,
             }
         }
         assert_eq!(times, [7, 507, 1507, 3507, 7507]);
@@ -271,62 +283,63 @@ mod tests {
     }
 
     #[test]
-    fn strangers_and_late_answers_are_passed_over() {
+    fn datagrams_of_other_transactions_are_ignored() {
         let mut rng = fastrand::Rng::with_seed(3);
         let mut exchange = exchange(None, &mut rng);
-        let connect = sent(exchange.step(ms(0), &mut rng));
+        let connect = sent(exchange.poll(ms(0), &mut rng));
         let Request::Connect { transaction } = connect else { panic!() };
         let wrong = Response::Connect { transaction: transaction.wrapping_add(1), connection: 5 };
         for bytes in [wrong.encode(Family::V4), vec![], vec![0; 7], vec![0xff; 100]] {
-            assert_eq!(exchange.receive(ms(1), &bytes, &mut rng), None);
+            assert_eq!(exchange.handle_datagram(ms(1), &bytes, &mut rng), None);
         }
         assert_eq!(exchange.connection(), None);
-        let right = answer(&connect).encode(Family::V4);
-        assert_eq!(exchange.receive(ms(2), &right, &mut rng), None);
+        let right = response_to(&connect).encode(Family::V4);
+        assert_eq!(exchange.handle_datagram(ms(2), &right, &mut rng), None);
         assert!(exchange.connection().is_some());
-        assert_eq!(exchange.receive(ms(3), &right, &mut rng), None, "the same answer again");
+        assert_eq!(exchange.handle_datagram(ms(3), &right, &mut rng), None, "a duplicate");
     }
 
     #[test]
-    fn a_kept_connection_is_used_for_a_minute() {
+    fn a_connection_id_is_reused_for_a_minute() {
         let mut rng = fastrand::Rng::with_seed(4);
         let kept = Some(Connection { id: 5, since: ms(1000) });
         let mut early = exchange(kept, &mut rng);
         assert!(matches!(
-            sent(early.step(ms(60_999), &mut rng)),
+            sent(early.poll(ms(60_999), &mut rng)),
             Request::Announce { connection: 5, .. }
         ));
         let mut late = exchange(kept, &mut rng);
-        assert!(matches!(sent(late.step(ms(61_000), &mut rng)), Request::Connect { .. }));
+        assert!(matches!(sent(late.poll(ms(61_000), &mut rng)), Request::Connect { .. }));
     }
 
     #[test]
-    fn a_connection_that_the_tracker_forgot_is_replaced() {
+    fn a_connection_id_that_the_tracker_forgot_is_replaced() {
         let mut rng = fastrand::Rng::with_seed(5);
         let kept = Some(Connection { id: 5, since: ms(0) });
-        // It says so.
-        let mut told = exchange(kept, &mut rng);
-        let Request::Announce { transaction, .. } = sent(told.step(ms(10), &mut rng)) else {
+        // The tracker answers with an error.
+        let mut rejected = exchange(kept, &mut rng);
+        let Request::Announce { transaction, .. } = sent(rejected.poll(ms(10), &mut rng)) else {
             panic!()
         };
         let error =
             Response::Error { transaction, message: "connection id".into() }.encode(Family::V4);
-        assert_eq!(told.receive(ms(20), &error, &mut rng), None);
-        assert!(matches!(sent(told.step(ms(20), &mut rng)), Request::Connect { .. }));
-        // It says nothing.
-        let mut silent = exchange(kept, &mut rng);
-        assert!(matches!(sent(silent.step(ms(10), &mut rng)), Request::Announce { .. }));
-        assert!(matches!(sent(silent.step(ms(510), &mut rng)), Request::Connect { .. }));
+        assert_eq!(rejected.handle_datagram(ms(20), &error, &mut rng), None);
+        assert!(matches!(sent(rejected.poll(ms(20), &mut rng)), Request::Connect { .. }));
+        // The tracker does not answer.
+        let mut ignored = exchange(kept, &mut rng);
+        assert!(matches!(sent(ignored.poll(ms(10), &mut rng)), Request::Announce { .. }));
+        assert!(matches!(sent(ignored.poll(ms(510), &mut rng)), Request::Connect { .. }));
     }
 
     #[test]
-    fn a_refusal_ends_it() {
+    fn an_error_of_the_tracker_ends_the_exchange() {
         let mut rng = fastrand::Rng::with_seed(6);
         let mut exchange = exchange(None, &mut rng);
-        let Request::Connect { transaction } = sent(exchange.step(ms(0), &mut rng)) else {
+        let Request::Connect { transaction } = sent(exchange.poll(ms(0), &mut rng)) else {
             panic!()
         };
         let error = Response::Error { transaction, message: "go away".into() }.encode(Family::V4);
-        assert_eq!(exchange.receive(ms(1), &error, &mut rng), Some(Err(Refused("go away".into()))));
+        let reason = FailureReason("go away".into());
+        assert_eq!(exchange.handle_datagram(ms(1), &error, &mut rng), Some(Err(reason)));
     }
 }

@@ -1,7 +1,8 @@
-//! The packets of BEP 15, and the option that carries a tracker URL's path and query (BEP 41).
+//! The packets of BEP 15, and the option that carries the path and query of a tracker's URL
+//! (BEP 41). Timeouts and retransmission are `exchange`.
 //!
-//! Both directions encode and decode, so that a client can be tested against a server. Datagrams
-//! are whole: what is short is refused, what follows a known head is passed over.
+//! Requests and responses are both encoded and decoded, for clients, servers and tests. A datagram
+//! that is too short is rejected; bytes after the known fields are ignored.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,20 +12,20 @@ use crate::{
     bittorrent::PeerId,
     compact,
     tracker::{
-        AnnounceEvent, AnnounceRequest, AnnounceResponse, MAX_PEERS, MAX_SCRAPE, SwarmCount,
-        TrackedPeer, interval, left_from_wire, left_to_wire, text,
+        AnnounceEvent, AnnounceRequest, AnnounceResponse, MAX_RESPONSE_PEERS, MAX_SCRAPE,
+        SwarmCount, TrackedPeer, interval_from_wire, left_from_wire, left_to_wire, printable_text,
     },
 };
 
-/// What opens a connect request, in the place of a connection id (BEP 15).
-const PROTOCOL: u64 = 0x0417_2710_1980;
+/// The constant in place of the connection id in a connect request (BEP 15).
+const PROTOCOL_ID: u64 = 0x0417_2710_1980;
 
-const CONNECT: u32 = 0;
-const ANNOUNCE: u32 = 1;
-const SCRAPE: u32 = 2;
-const ERROR: u32 = 3;
+const ACTION_CONNECT: u32 = 0;
+const ACTION_ANNOUNCE: u32 = 1;
+const ACTION_SCRAPE: u32 = 2;
+const ACTION_ERROR: u32 = 3;
 
-/// Options of BEP 41.
+/// Option types of BEP 41.
 const OPTION_END: u8 = 0;
 const OPTION_NOP: u8 = 1;
 const OPTION_URL_DATA: u8 = 2;
@@ -32,96 +33,95 @@ const OPTION_URL_DATA: u8 = 2;
 /// The longest path and query of a tracker URL that is sent or kept, in bytes.
 const MAX_URL_DATA: usize = 1024;
 
-/// The kind of address that a tracker is reached by: it is the kind of all addresses in its answer
-/// (BEP 15).
+/// The address family of the tracker, which is also that of all addresses in its response (BEP 15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// 6 bytes a peer.
+    /// IPv4: 6 bytes per peer.
     V4,
-    /// 18 bytes a peer.
+    /// IPv6: 18 bytes per peer.
     V6,
 }
 
-/// What a client sends.
+/// A packet from a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// Asks for a connection id.
+    /// Requests a connection id.
     Connect {
-        /// Chosen by the client; the answer repeats it.
+        /// Chosen by the client; the response repeats it.
         transaction: u32,
     },
     /// Announces a peer.
     Announce {
-        /// From the answer to a connect.
+        /// The connection id of a connect response.
         connection: u64,
-        /// Chosen by the client; the answer repeats it.
+        /// Chosen by the client; the response repeats it.
         transaction: u32,
-        /// What is announced.
+        /// The announce.
         announce: AnnounceRequest,
-        /// Path and query of the tracker's URL, such as a passkey (BEP 41); at most 1,024 bytes
-        /// travel.
+        /// Path and query of the tracker's URL, such as a passkey (BEP 41). At most 1,024 bytes are
+        /// sent.
         url_data: Vec<u8>,
     },
-    /// Asks for the numbers of swarms.
+    /// Requests the counters of swarms.
     Scrape {
-        /// From the answer to a connect.
+        /// The connection id of a connect response.
         connection: u64,
-        /// Chosen by the client; the answer repeats it.
+        /// Chosen by the client; the response repeats it.
         transaction: u32,
-        /// Which swarms; at most [`MAX_SCRAPE`] travel.
+        /// The swarms; at most [`MAX_SCRAPE`] are sent.
         info_hashes: Vec<InfoHash>,
     },
 }
 
-/// What a tracker answers.
+/// A packet from a tracker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Response {
-    /// A connection id, good for a minute.
+    /// A connection id, valid for a minute.
     Connect {
         /// As in the request.
         transaction: u32,
         /// The connection id.
         connection: u64,
     },
-    /// Peers of one address family, without their names; no `min_interval`, no texts.
+    /// Peers of one address family, without peer ids; no `min_interval` and no texts.
     Announce {
         /// As in the request.
         transaction: u32,
-        /// The answer.
+        /// The response.
         response: AnnounceResponse,
     },
-    /// Numbers, in the order of the request.
+    /// Counters, in the order of the request.
     Scrape {
         /// As in the request.
         transaction: u32,
         /// At most [`MAX_SCRAPE`] swarms.
         swarms: Vec<SwarmCount>,
     },
-    /// The tracker refuses.
+    /// The tracker reports an error.
     Error {
         /// As in the request.
         transaction: u32,
-        /// Why, made fit to be shown.
+        /// The error message, printable.
         message: String,
     },
 }
 
-/// How a datagram can be wrong.
+/// Why a datagram is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PacketError {
-    /// It ends before what its action must hold.
-    #[error("a tracker packet that is too short")]
+    /// The datagram is too short for its action.
+    #[error("the tracker packet is too short")]
     Short,
-    /// An action that BEP 15 does not know.
+    /// The action is not one of BEP 15.
     #[error("tracker action {0} is unknown")]
     Action(u32),
-    /// A connect request without BEP 15's constant.
-    #[error("a connect request of another protocol")]
+    /// A connect request without the constant of BEP 15.
+    #[error("the connect request is not of BEP 15")]
     Protocol,
 }
 
 impl Family {
-    /// The family of an address; an IPv4 address mapped into IPv6 is IPv4.
+    /// The family of an address. An IPv4-mapped IPv6 address counts as IPv4.
     pub fn of(ip: IpAddr) -> Self {
         if ip.to_canonical().is_ipv4() { Self::V4 } else { Self::V6 }
     }
@@ -132,14 +132,16 @@ impl Request {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(98);
         match self {
-            Self::Connect { transaction } => head(&mut out, PROTOCOL, CONNECT, *transaction),
+            Self::Connect { transaction } => {
+                head(&mut out, PROTOCOL_ID, ACTION_CONNECT, *transaction)
+            }
             Self::Announce { connection, transaction, announce, url_data } => {
-                head(&mut out, *connection, ANNOUNCE, *transaction);
+                head(&mut out, *connection, ACTION_ANNOUNCE, *transaction);
                 put_announce(&mut out, announce);
                 put_url_data(&mut out, url_data);
             }
             Self::Scrape { connection, transaction, info_hashes } => {
-                head(&mut out, *connection, SCRAPE, *transaction);
+                head(&mut out, *connection, ACTION_SCRAPE, *transaction);
                 for hash in info_hashes.iter().take(MAX_SCRAPE) {
                     out.extend_from_slice(&hash.0);
                 }
@@ -148,17 +150,17 @@ impl Request {
         out
     }
 
-    /// Reads what a client sent.
+    /// Decodes a packet from a client.
     ///
     /// # Errors
-    /// When it is too short or not a request of BEP 15.
+    /// When the datagram is too short or not a request of BEP 15.
     pub fn decode(datagram: &[u8]) -> Result<Self, PacketError> {
         let mut fields = Fields(datagram);
         let (connection, action, transaction) = (fields.u64()?, fields.u32()?, fields.u32()?);
         match action {
-            CONNECT if connection == PROTOCOL => Ok(Self::Connect { transaction }),
-            CONNECT => Err(PacketError::Protocol),
-            ANNOUNCE => {
+            ACTION_CONNECT if connection == PROTOCOL_ID => Ok(Self::Connect { transaction }),
+            ACTION_CONNECT => Err(PacketError::Protocol),
+            ACTION_ANNOUNCE => {
                 let announce = read_announce(&mut fields)?;
                 Ok(Self::Announce {
                     connection,
@@ -167,7 +169,7 @@ impl Request {
                     url_data: read_url_data(fields.0),
                 })
             }
-            SCRAPE => {
+            ACTION_SCRAPE => {
                 let (hashes, _) = fields.0.as_chunks::<20>();
                 let info_hashes = hashes.iter().take(MAX_SCRAPE).copied().map(InfoHash).collect();
                 Ok(Self::Scrape { connection, transaction, info_hashes })
@@ -178,62 +180,62 @@ impl Request {
 }
 
 impl Response {
-    /// The datagram. Of an announce, the peers of `family` alone are sent.
+    /// The datagram. An announce response has the peers of `family` only.
     pub fn encode(&self, family: Family) -> Vec<u8> {
         let mut out = Vec::with_capacity(20);
         match self {
             Self::Connect { transaction, connection } => {
-                put_u32s(&mut out, &[CONNECT, *transaction]);
+                put_u32s(&mut out, &[ACTION_CONNECT, *transaction]);
                 out.extend_from_slice(&connection.to_be_bytes());
             }
             Self::Announce { transaction, response } => {
                 let seconds = u32::try_from(response.interval.as_secs()).unwrap_or(u32::MAX);
                 let (leechers, seeds) =
                     (response.incomplete.unwrap_or(0), response.complete.unwrap_or(0));
-                put_u32s(&mut out, &[ANNOUNCE, *transaction, seconds, leechers, seeds]);
+                put_u32s(&mut out, &[ACTION_ANNOUNCE, *transaction, seconds, leechers, seeds]);
                 let (mut v4, mut v6) = (Vec::new(), Vec::new());
-                for peer in response.peers.iter().take(MAX_PEERS) {
-                    compact::put(peer.addr, &mut v4, &mut v6);
+                for peer in response.peers.iter().take(MAX_RESPONSE_PEERS) {
+                    compact::append(peer.addr, &mut v4, &mut v6);
                 }
                 out.append(if family == Family::V4 { &mut v4 } else { &mut v6 });
             }
             Self::Scrape { transaction, swarms } => {
-                put_u32s(&mut out, &[SCRAPE, *transaction]);
+                put_u32s(&mut out, &[ACTION_SCRAPE, *transaction]);
                 for swarm in swarms.iter().take(MAX_SCRAPE) {
                     put_u32s(&mut out, &[swarm.complete, swarm.downloaded, swarm.incomplete]);
                 }
             }
             Self::Error { transaction, message } => {
-                put_u32s(&mut out, &[ERROR, *transaction]);
+                put_u32s(&mut out, &[ACTION_ERROR, *transaction]);
                 out.extend_from_slice(message.as_bytes());
             }
         }
         out
     }
 
-    /// Reads what a tracker answered, which was reached by an address of `family`.
+    /// Decodes a packet from a tracker at an address of `family`.
     ///
     /// # Errors
-    /// When it is too short or not an answer of BEP 15.
+    /// When the datagram is too short or not a response of BEP 15.
     pub fn decode(datagram: &[u8], family: Family) -> Result<Self, PacketError> {
         let mut fields = Fields(datagram);
         let (action, transaction) = (fields.u32()?, fields.u32()?);
         match action {
-            CONNECT => Ok(Self::Connect { transaction, connection: fields.u64()? }),
-            ANNOUNCE => {
+            ACTION_CONNECT => Ok(Self::Connect { transaction, connection: fields.u64()? }),
+            ACTION_ANNOUNCE => {
                 Ok(Self::Announce { transaction, response: read_response(&mut fields, family)? })
             }
-            SCRAPE => {
+            ACTION_SCRAPE => {
                 let (entries, _) = fields.0.as_chunks::<12>();
                 let swarms = entries.iter().take(MAX_SCRAPE).map(read_count).collect();
                 Ok(Self::Scrape { transaction, swarms })
             }
-            ERROR => Ok(Self::Error { transaction, message: text(fields.0) }),
+            ACTION_ERROR => Ok(Self::Error { transaction, message: printable_text(fields.0) }),
             other => Err(PacketError::Action(other)),
         }
     }
 
-    /// Which request it answers.
+    /// The transaction id of the request that this is the response to.
     pub fn transaction(&self) -> u32 {
         match self {
             Self::Connect { transaction, .. }
@@ -244,7 +246,7 @@ impl Response {
     }
 }
 
-/// What of a datagram is not read yet.
+/// The unread rest of a datagram.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
@@ -290,10 +292,9 @@ fn put_announce(out: &mut Vec<u8>, announce: &AnnounceRequest) {
         AnnounceEvent::Started => 2,
         AnnounceEvent::Stopped => 3,
     };
-    // -1 leaves the number to the tracker; what is above the largest signed number would be taken
-    // for it.
+    // -1 leaves the number to the tracker. A larger unsigned number would be read as negative, too.
     let numwant = announce.numwant.map_or(u32::MAX, |number| number.min(i32::MAX as u32));
-    // The address is 0: the tracker takes the datagram's source.
+    // Address 0: the tracker uses the source address of the datagram.
     put_u32s(out, &[event, 0, announce.key, numwant]);
     out.extend_from_slice(&announce.port.to_be_bytes());
 }
@@ -332,7 +333,7 @@ fn put_url_data(out: &mut Vec<u8>, url_data: &[u8]) {
     }
 }
 
-/// Joins the URL data options; what is cut short ends the list (BEP 41).
+/// Joins the URL data options (BEP 41). A truncated option ends the list.
 fn read_url_data(mut options: &[u8]) -> Vec<u8> {
     let mut data = Vec::new();
     while let Some((&option, rest)) = options.split_first() {
@@ -352,13 +353,13 @@ fn read_url_data(mut options: &[u8]) -> Vec<u8> {
 }
 
 fn read_response(fields: &mut Fields<'_>, family: Family) -> Result<AnnounceResponse, PacketError> {
-    // Signed, as BEP 15 has it.
-    let interval = interval(i64::from(fields.u32()? as i32));
+    // The interval is signed in BEP 15.
+    let interval = interval_from_wire(i64::from(fields.u32()? as i32));
     let (leechers, seeds) = (fields.u32()?, fields.u32()?);
     let peer = |addr: SocketAddr| TrackedPeer { addr, peer_id: None };
     let peers = match family {
-        Family::V4 => compact::read_v4(fields.0).take(MAX_PEERS).map(peer).collect(),
-        Family::V6 => compact::read_v6(fields.0).take(MAX_PEERS).map(peer).collect(),
+        Family::V4 => compact::read_v4(fields.0).take(MAX_RESPONSE_PEERS).map(peer).collect(),
+        Family::V6 => compact::read_v6(fields.0).take(MAX_RESPONSE_PEERS).map(peer).collect(),
     };
     Ok(AnnounceResponse {
         interval,
@@ -396,7 +397,7 @@ mod tests {
         }
     }
 
-    fn answer(peers: &[&str]) -> AnnounceResponse {
+    fn response_with(peers: &[&str]) -> AnnounceResponse {
         let peer = |text: &&str| TrackedPeer { addr: text.parse().unwrap(), peer_id: None };
         AnnounceResponse {
             interval: Duration::from_secs(30),
@@ -410,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_lie_as_bep_15_draws_them() {
+    fn requests_have_the_layout_of_bep_15() {
         let connect = Request::Connect { transaction: 0x0102_0304 }.encode();
         assert_eq!(connect, [0, 0, 4, 0x17, 0x27, 0x10, 0x19, 0x80, 0, 0, 0, 0, 1, 2, 3, 4]);
         let request = Request::Announce {
@@ -429,21 +430,21 @@ mod tests {
     }
 
     #[test]
-    fn answers_hold_peers_of_one_family() {
-        let response = answer(&["10.0.0.1:80", "[2001:db8::1]:80"]);
+    fn announce_responses_have_peers_of_one_family() {
+        let response = response_with(&["10.0.0.1:80", "[2001:db8::1]:80"]);
         let packet = Response::Announce { transaction: 1, response };
         for (family, length, kept) in
             [(Family::V4, 26, "10.0.0.1:80"), (Family::V6, 38, "[2001:db8::1]:80")]
         {
             let bytes = packet.encode(family);
             assert_eq!(bytes.len(), length);
-            let want = Response::Announce { transaction: 1, response: answer(&[kept]) };
+            let want = Response::Announce { transaction: 1, response: response_with(&[kept]) };
             assert_eq!(Response::decode(&bytes, family), Ok(want));
         }
     }
 
     #[test]
-    fn a_negative_interval_is_nonsense() {
+    fn a_negative_interval_becomes_the_default() {
         let bytes = [&[0, 0, 0, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff][..], &[0; 8]].concat();
         let Ok(Response::Announce { response, .. }) = Response::decode(&bytes, Family::V4) else {
             panic!()
@@ -452,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_short_or_unknown_is_refused() {
+    fn short_and_unknown_packets_are_rejected() {
         let bytes = Request::Announce {
             connection: 6,
             transaction: 8,
@@ -474,21 +475,21 @@ mod tests {
     }
 
     #[test]
-    fn url_data_may_come_in_parts_and_broken() {
+    fn url_data_is_joined_and_truncated_options_are_ignored() {
         assert_eq!(read_url_data(b"\x02\x02/a\x01\x02\x02?b\x00\x02\x01c"), b"/a?b");
         assert_eq!(read_url_data(b"\x09\x01x\x02\x01y"), b"y");
         assert_eq!(read_url_data(b"\x02\x01a\x02\x05bc"), b"a");
         assert_eq!(read_url_data(b"\x02"), b"");
-        let mut flood = Vec::new();
+        let mut options = Vec::new();
         for _ in 0..100 {
-            flood.extend_from_slice(&[OPTION_URL_DATA, 255]);
-            flood.extend_from_slice(&[b'x'; 255]);
+            options.extend_from_slice(&[OPTION_URL_DATA, 255]);
+            options.extend_from_slice(&[b'x'; 255]);
         }
-        assert_eq!(read_url_data(&flood).len(), 1020);
+        assert_eq!(read_url_data(&options).len(), 1020);
     }
 
     #[test]
-    fn a_flood_of_entries_is_cut() {
+    fn the_number_of_entries_is_limited() {
         let mut bytes = [vec![0; 8], vec![1; 12 * 200]].concat();
         bytes[3] = 2;
         let Ok(Response::Scrape { swarms, .. }) = Response::decode(&bytes, Family::V4) else {
@@ -500,6 +501,6 @@ mod tests {
         let Ok(Response::Announce { response, .. }) = Response::decode(&bytes, Family::V4) else {
             panic!()
         };
-        assert_eq!(response.peers.len(), MAX_PEERS);
+        assert_eq!(response.peers.len(), MAX_RESPONSE_PEERS);
     }
 }

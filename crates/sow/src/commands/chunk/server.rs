@@ -62,9 +62,9 @@ pub(super) async fn run(plan: ChunkServerPlan, report: &Report) -> Result<Exit, 
     let content = SwarmContent { info, metadata: Bytes::new(), store, have, md5: Some(md5) };
     let address = advertised_address(plan.bind, node.port());
     let info_hash = InfoHash(sha1(format!("chunk://{address}").as_bytes()));
-    let answers = AcceptedDialects::CHUNK;
+    let accepts = AcceptedDialects::CHUNK;
     let options =
-        SwarmOptions { info_hash, content: Some(content), config, answers, peers: Vec::new() };
+        SwarmOptions { info_hash, content: Some(content), config, accepts, peers: Vec::new() };
     let (swarm, events) = node.join(options)?;
     report.note(format_args!(
         "listening on port {}: {} in {} chunks. On every other machine run:",

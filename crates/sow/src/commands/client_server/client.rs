@@ -143,12 +143,12 @@ fn fetch_options(transfer: &Transfer, addrs: Vec<SocketAddr>) -> FetchOptions {
         StreamTarget::Memory => memory_limit::half_of_available(),
         StreamTarget::Stdout | StreamTarget::File { .. } => u64::MAX,
     };
-    let settings = ClientConfig {
+    let config = ClientConfig {
         size: transfer.size,
         max_size: transfer.max_size.unwrap_or(default_max_size),
         ..ClientConfig::new(transfer.dialect)
     };
-    FetchOptions { addrs, bind: transfer.bind, down: transfer.down.clone(), settings }
+    FetchOptions { addrs, bind: transfer.bind, down: transfer.down.clone(), config }
 }
 
 fn open(target: &StreamTarget) -> Result<SequentialTarget, Failure> {
@@ -170,7 +170,8 @@ async fn report_complete(
     length_known: bool,
     report: &Report,
 ) -> Result<(), Failure> {
-    let FetchedFile { store, placed, bytes, from, took } = fetched;
+    let FetchedFile { target: store, placement: placed, bytes, server: from, duration: took } =
+        fetched;
     let seconds = took.as_secs_f64();
     let rate = Rate((bytes as f64 / seconds.max(1e-6)) as u64);
     let md5 = match store {
@@ -282,7 +283,7 @@ fn exit_and_tip(reason: &GiveUp, transfer: &Transfer) -> (Exit, &'static str) {
 
 /// The failure of an interrupted transfer.
 fn interruption(cause: Interrupted, label: &str, status: &FetchStatus) -> Failure {
-    let state = match (status.begun, status.total) {
+    let state = match (status.attempts, status.total) {
         (0, _) => format!("{label} has not answered"),
         (_, Some(total)) => {
             format!("{} of {} received from {label}", Size(status.received), Size(total))
@@ -328,9 +329,9 @@ impl<'a> TransferView<'a> {
             self.samples.remove(0);
         }
         let rate = self.rate();
-        let text = || match (status.begun, status.total) {
+        let text = || match (status.attempts, status.total) {
             (0, _) => "connecting to the server".to_owned(),
-            (_, _) if !status.connected && status.broken > 0 => {
+            (_, _) if !status.is_connected && status.interruptions > 0 => {
                 format!("lost the connection after {}; reconnecting", Size(status.received))
             }
             (_, Some(total)) => {
@@ -350,7 +351,7 @@ impl<'a> TransferView<'a> {
                 total: status.total,
                 rate_down: rate,
                 rate_up: 0,
-                peers: usize::from(status.connected),
+                peers: usize::from(status.is_connected),
                 sent: None,
             });
         }
@@ -359,19 +360,19 @@ impl<'a> TransferView<'a> {
 
     /// Warns when the connection is lost, and reports when it is restored.
     fn report_interruptions(&mut self, status: &FetchStatus) {
-        if status.broken > self.broken {
-            let reason = status.broken_by.as_deref().unwrap_or("the connection was lost");
+        if status.interruptions > self.broken {
+            let reason = status.last_interruption.as_deref().unwrap_or("the connection was lost");
             self.report.warn(format_args!("{}: {reason}; reconnecting", self.label));
-            self.broken = status.broken;
+            self.broken = status.interruptions;
         }
-        if status.begun > self.begun {
+        if status.attempts > self.begun {
             if self.begun > 0 {
                 self.report.note(format_args!(
                     "{}: connected again; starting from the first byte",
                     self.label
                 ));
             }
-            self.begun = status.begun;
+            self.begun = status.attempts;
             self.samples.clear();
         }
     }
@@ -399,7 +400,7 @@ mod tests {
             interruption(Interrupted::ByTimeout, "raw://h:1", status).message().to_owned()
         };
         assert_eq!(text(&status), "timeout: raw://h:1 has not answered");
-        (status.begun, status.received) = (1, 3 << 20);
+        (status.attempts, status.received) = (1, 3 << 20);
         assert_eq!(text(&status), "timeout: 3.0 MiB received from raw://h:1");
         status.total = Some(4 << 20);
         assert_eq!(text(&status), "timeout: 3.0 MiB of 4.0 MiB received from raw://h:1");

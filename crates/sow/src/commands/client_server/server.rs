@@ -76,11 +76,11 @@ pub(crate) fn options(
     up: RateLimit,
 ) -> FileServerOptions {
     FileServerOptions {
-        framing: dialect,
+        dialect,
         bind,
         port,
         up,
-        places: AdmissionLimits::default(),
+        admission: AdmissionLimits::default(),
         stall: CLIENT_STALL_TIMEOUT,
     }
 }

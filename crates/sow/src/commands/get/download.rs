@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use sow_content::{Metainfo, Ticket, path::printable};
 use sow_engine::{Dialect, Event, PickOrder, Status};
-use sow_node::{AcceptedDialects, Swarm, SwarmContent, SwarmEvent, SwarmOptions, check_sum};
+use sow_node::{
+    AcceptedDialects, Swarm, SwarmContent, SwarmEvent, SwarmOptions, server_has_digest,
+};
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
     time::{Instant, sleep},
@@ -114,7 +116,7 @@ pub(super) async fn download_swarm(
         report,
         peers: NamedPeers::new(source.dialect, addrs, source.trackers.is_empty()),
         source,
-        status: swarm.status(),
+        status: swarm.watch_status(),
         swarm: &swarm,
         events,
         reachability,
@@ -150,13 +152,13 @@ fn swarm_options(
     if source.dialect == Dialect::JsonTorrent {
         config.announce_at_least = JSON_ANNOUNCE_INTERVAL;
     }
-    let answers = match source.dialect {
+    let accepts = match source.dialect {
         Dialect::BitTorrent => AcceptedDialects::BITTORRENT,
         Dialect::Chunk => AcceptedDialects::CHUNK,
         Dialect::JsonTorrent => AcceptedDialects::JSON_TORRENT,
     };
     let peers = addrs.into_iter().map(|addr| (addr, source.dialect)).collect();
-    SwarmOptions { info_hash: source.info_hash, content, config, answers, peers }
+    SwarmOptions { info_hash: source.info_hash, content, config, accepts, peers }
 }
 
 async fn prepare_blocking(
@@ -322,7 +324,7 @@ impl Download<'_> {
         let file = path.clone();
         let md5 = blocking(move || md5_of_file(&file, &report, &context.stop)).await?;
         for server in self.peers.addrs() {
-            match check_sum(*server, plan.bind, self.context.node.port(), md5).await {
+            match server_has_digest(*server, plan.bind, self.context.node.port(), md5).await {
                 Some(true) => return Ok(Some(path)),
                 Some(false) => return Err(target::exists_and_differs(&path)),
                 None => {}
@@ -362,22 +364,22 @@ impl Download<'_> {
                 () = self.context.stop.requested() => break,
             }
         }
-        self.view.on_served(&self.swarm.look().await);
+        self.view.on_served(&self.swarm.current_status().await);
         Ok(())
     }
 
-    /// Warns when all trackers fail, and reports when one answers again.
+    /// Warns when all trackers fail, and reports when one accepts again.
     fn report_tracker_outage(&self, is_outage: &mut bool) {
         let errors = self.reachability.borrow().tracker_errors(&self.source);
         match errors {
             Some(errors) if !*is_outage => {
                 let errors = printable(&errors);
                 self.report.warn(format_args!(
-                    "no tracker answers, so peers cannot find this machine ({errors}); retrying"
+                    "no tracker accepts, so peers cannot find this machine ({errors}); retrying"
                 ));
             }
             None if *is_outage => {
-                self.report.note("a tracker answers: peers can find this machine")
+                self.report.note("a tracker accepts: peers can find this machine")
             }
             _ => return,
         }
@@ -444,7 +446,7 @@ impl Download<'_> {
 
     /// Moves the complete content to its target, and reports it.
     async fn finish(&mut self, pending: &PendingDownload) -> Result<(), Failure> {
-        let status = self.swarm.look().await;
+        let status = self.swarm.current_status().await;
         self.view.update_peers(&status);
         // A peer that sent the last bytes may have disconnected before the first status update that
         // would contain it.
@@ -484,7 +486,7 @@ impl Download<'_> {
             // The download is complete, so this is not an interruption.
             () = context.stop.requested() => {}
         }
-        self.view.on_served(&self.swarm.look().await);
+        self.view.on_served(&self.swarm.current_status().await);
     }
 
     /// Handles an event of the swarm, and returns the engine's part of it.

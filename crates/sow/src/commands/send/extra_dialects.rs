@@ -71,7 +71,7 @@ impl ExtraDialects {
     }
 
     /// The dialects that the main port accepts.
-    pub(super) fn answers(&self) -> AcceptedDialects {
+    pub(super) fn accepted(&self) -> AcceptedDialects {
         AcceptedDialects { bittorrent: true, chunk: self.chunk, json_torrent: self.json_torrent }
     }
 
@@ -107,7 +107,7 @@ impl ExtraDialects {
         }
         if self.json_torrent {
             let mut url = format!("http://{host}/");
-            percent::encode_into(&mut url, name.as_bytes(), b"");
+            url.extend(percent::encode(name.as_bytes(), percent::COMPONENT));
             report.note(format_args!("or, with json-torrent:\n  sow get {url}.json.torrent"));
         }
     }

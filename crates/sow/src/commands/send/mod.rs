@@ -75,7 +75,7 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
         info_hash: offer.metainfo.info_hash,
         content: Some(content),
         config,
-        answers: dialects.answers(),
+        accepts: dialects.accepted(),
         peers: Vec::new(),
     })?;
     offer.announce(node.port(), report);
@@ -143,7 +143,7 @@ impl Offer {
         let mut magnet = torrent_file::magnet_of(&metainfo);
         magnet.peers = vec![host.to_string()];
         let mut url = format!("http://{host}/");
-        percent::encode_into(&mut url, metainfo.info.name.as_bytes(), b"");
+        url.extend(percent::encode(metainfo.info.name.as_bytes(), percent::COMPONENT));
         url.push_str(".torrent");
         let ticket = Ticket { host: host.host, port: host.port, info_hash: metainfo.info_hash };
         Self { metainfo, ticket, magnet: magnet.to_string(), url }

@@ -183,9 +183,9 @@ fn a_malformed_message_is_answered_and_logged() {
     let (long, deep) = ("A".repeat(1000), format!("CLRSP\r\n{}", "[".repeat(300_000)));
     for (bad, cause) in [
         (&long[..], "a head of more than 256 bytes"),
-        ("DATA 0 5\r\nhello", "5 bytes of data that nobody asked for"),
-        (&deep, "what follows CLRSP is no such list"),
-        ("SHEL 1 0\r\n[]", "that is no size of a file"),
+        ("DATA 0 5\r\nhello", "5 bytes of unsolicited data"),
+        (&deep, "the body of CLRSP is not a valid list"),
+        ("SHEL 1 0\r\n[]", "invalid file size"),
     ] {
         let mut connection = TestConnection::open(port);
         connection.send(format!("CHEL 51000\r\n{bad}").as_bytes());
@@ -223,7 +223,7 @@ fn the_log_names_the_rejected_request() {
     let mut browser = TestConnection::open(port);
     browser.send(b"GET / HTTP/1.1\r\n\r\n");
     browser.wait_end("an HTTP request");
-    server.wait_line(&["a caller was turned away", "127.0.0.1:", "HTTP"]);
+    server.wait_line(&["a connection was rejected", "127.0.0.1:", "HTTP"]);
 }
 
 #[test]

@@ -160,7 +160,7 @@ fn a_peer_that_violates_the_protocol_is_disconnected() {
         "a bitfield that does not fit the content",
         "a second bitfield",
         "a piece index that does not exist",
-        "what it sent cannot be understood: ",
+        "a malformed message: ",
         "it says that it ends",
     ] {
         seed.wait_line(&["peer disconnected", "127.0.0.1:", cause]);

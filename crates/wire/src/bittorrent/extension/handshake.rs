@@ -1,61 +1,63 @@
-//! The extension handshake (BEP 10): what each side speaks, and numbers it goes by.
+//! The extension handshake (BEP 10): the extensions of each side and the ids that it assigns to
+//! them. The 68-byte handshake of BEP 3 is in `bittorrent::handshake`.
 
 use sow_content::bencode::{Encoder, Limits, Value, decode};
 
-use super::{ExtensionError, MAX_METADATA};
+use super::{ExtensionError, MAX_METADATA_SIZE};
 
-/// How much of a client's name is kept, in characters.
-pub const MAX_CLIENT: usize = 64;
+/// The longest client name that is kept, in characters.
+pub const MAX_CLIENT_NAME: usize = 64;
 
-/// The bencoded dictionary that both sides send as extended message 0 (BEP 10). What is absent is
+/// The bencoded dictionary that both sides send as extended message 0 (BEP 10). An absent key is
 /// `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExtensionHandshake {
-    /// The sender's number for `ut_metadata` messages, never 0.
+    /// The sender's id for `ut_metadata` messages, never 0.
     pub ut_metadata: Option<u8>,
-    /// The sender's number for `ut_pex` messages, never 0.
+    /// The sender's id for `ut_pex` messages, never 0.
     pub ut_pex: Option<u8>,
     /// The port that the sender listens on (`p`), never 0.
     pub listen_port: Option<u16>,
-    /// The sender's name and version (`v`): at most [`MAX_CLIENT`] characters are kept, and no
-    /// control characters.
+    /// The sender's name and version (`v`), without control characters, at most
+    /// [`MAX_CLIENT_NAME`] characters.
     pub client: Option<String>,
-    /// How many requests the sender will queue (`reqq`).
+    /// The number of requests that the sender queues (`reqq`).
     pub request_queue: Option<u32>,
-    /// The length of the bencoded info dictionary in bytes (BEP 9), from 1 to [`MAX_METADATA`].
+    /// The length of the bencoded info dictionary in bytes (BEP 9), from 1 to
+    /// [`MAX_METADATA_SIZE`].
     pub metadata_size: Option<u32>,
-    /// The longest block that the sender answers a request for, in bytes: this project's own key
-    /// `sow_block`.
+    /// The longest block that the sender answers a request for, in bytes: `sow_block`, a key of
+    /// this project.
     pub max_block: Option<u32>,
-    /// The sender only uploads (BEP 21, `upload_only`).
+    /// Whether the sender only uploads (`upload_only`, BEP 21).
     pub upload_only: bool,
 }
 
 impl ExtensionHandshake {
-    /// Reads the body of extended message 0. What is not known or makes no sense is as if it were
-    /// absent: every key is optional, and none is worth a connection.
+    /// Decodes the body of extended message 0. Unknown keys and invalid values count as absent:
+    /// every key is optional, and none justifies a disconnect.
     ///
     /// # Errors
     /// When the body is not one bencoded dictionary.
     pub fn decode(body: &[u8]) -> Result<Self, ExtensionError> {
         let value = decode(body, Limits::SMALL)?;
-        value.as_dict().ok_or(ExtensionError::Key("the handshake"))?;
+        value.as_dict().ok_or(ExtensionError::NotADictionary)?;
         let int = |key: &[u8]| value.dict_get(key).and_then(Value::as_int);
         let number = |key: &[u8]| int(key).and_then(|int| u32::try_from(int).ok());
-        let ours = |key: &[u8]| {
+        let extension_id = |key: &[u8]| {
             let id = value.dict_get(b"m")?.dict_get(key)?.as_int()?;
             u8::try_from(id).ok().filter(|&id| id != 0)
         };
         Ok(Self {
-            ut_metadata: ours(b"ut_metadata"),
-            ut_pex: ours(b"ut_pex"),
+            ut_metadata: extension_id(b"ut_metadata"),
+            ut_pex: extension_id(b"ut_pex"),
             listen_port: int(b"p")
                 .and_then(|port| u16::try_from(port).ok())
                 .filter(|&port| port != 0),
-            client: value.dict_get(b"v").and_then(Value::as_bytes).and_then(client),
+            client: value.dict_get(b"v").and_then(Value::as_bytes).and_then(client_name),
             request_queue: number(b"reqq"),
             metadata_size: number(b"metadata_size")
-                .filter(|size| (1..=MAX_METADATA).contains(size)),
+                .filter(|size| (1..=MAX_METADATA_SIZE).contains(size)),
             max_block: number(b"sow_block"),
             upload_only: int(b"upload_only").is_some_and(|int| int != 0),
         })
@@ -89,12 +91,12 @@ impl ExtensionHandshake {
     }
 }
 
-/// A name as it may be kept and shown; `None` when nothing is left of it.
-fn client(bytes: &[u8]) -> Option<String> {
-    // A character takes four bytes at most.
-    let bytes = &bytes[..bytes.len().min(4 * MAX_CLIENT)];
+/// The printable part of a client's name, bounded; `None` when it is empty.
+fn client_name(bytes: &[u8]) -> Option<String> {
+    // A character has at most four bytes.
+    let bytes = &bytes[..bytes.len().min(4 * MAX_CLIENT_NAME)];
     let text = String::from_utf8_lossy(bytes);
-    let kept: String = text.chars().filter(|c| !c.is_control()).take(MAX_CLIENT).collect();
+    let kept: String = text.chars().filter(|c| !c.is_control()).take(MAX_CLIENT_NAME).collect();
     (!kept.is_empty()).then_some(kept)
 }
 
@@ -103,10 +105,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_send_is_understood() {
-        // Keys of other programs, and one that is out of order.
-        let body = b"d4:ipv44:\x7f\0\0\x011:md11:ut_metadatai3e6:ut_pexi1ee13:metadata_sizei31235e1:pi6881e4:reqqi512e\
-                     11:upload_onlyi1e1:v17:Transmission 4.056:yourip4:\x7f\0\0\x011:ei0ee";
+    fn a_handshake_of_another_program_is_decoded() {
+        // It has unknown keys, and a key that is out of order.
+        let body = b"d4:ipv44:\x7f\0\0\x011:md11:ut_metadatai3e6:ut_pexi1ee13:metadata_sizei31235e\
+                     1:pi6881e4:reqqi512e11:upload_onlyi1e1:v17:Transmission 4.056:yourip\
+                     4:\x7f\0\0\x011:ei0ee";
         let read = ExtensionHandshake::decode(body).unwrap();
         assert_eq!(
             (read.ut_metadata, read.ut_pex, read.listen_port),
@@ -120,18 +123,18 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_absent() {
-        let body =
-            b"d1:md11:ut_metadatai0e6:ut_pexi256ee13:metadata_sizei-1e1:pi70000e4:reqq1:x1:v3:\x1b\0\ne";
+    fn invalid_values_count_as_absent() {
+        let body = b"d1:md11:ut_metadatai0e6:ut_pexi256ee13:metadata_sizei-1e1:pi70000e4:reqq1:x\
+                     1:v3:\x1b\0\ne";
         assert_eq!(ExtensionHandshake::decode(body), Ok(ExtensionHandshake::default()));
         assert_eq!(ExtensionHandshake::decode(b"d1:mi1ee"), Ok(ExtensionHandshake::default()));
-        let size = format!("d13:metadata_sizei{}ee", MAX_METADATA + 1);
+        let size = format!("d13:metadata_sizei{}ee", MAX_METADATA_SIZE + 1);
         assert_eq!(ExtensionHandshake::decode(size.as_bytes()).unwrap().metadata_size, None);
     }
 
     #[test]
-    fn what_is_no_dictionary_is_refused() {
-        assert_eq!(ExtensionHandshake::decode(b"le"), Err(ExtensionError::Key("the handshake")));
+    fn bodies_that_are_not_one_dictionary_are_rejected() {
+        assert_eq!(ExtensionHandshake::decode(b"le"), Err(ExtensionError::NotADictionary));
         assert!(matches!(ExtensionHandshake::decode(b"de "), Err(ExtensionError::Bencode(_))));
         assert!(matches!(ExtensionHandshake::decode(b""), Err(ExtensionError::Bencode(_))));
         let deep = [b"d1:x".as_slice(), &[b'l'; 100], &[b'e'; 101]].concat();
@@ -139,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_are_cut() {
+    fn long_client_names_are_truncated() {
         let name = "ü".repeat(100);
         let body = format!("d1:v{}:{name}e", name.len());
         assert_eq!(

@@ -1,47 +1,47 @@
-//! Metadata exchange (BEP 9): peers that have the info dictionary give it, in parts of 16 KiB, to
-//! those that only know its hash.
+//! Metadata exchange (BEP 9): the info dictionary in pieces of 16 KiB, for peers that know only the
+//! info-hash. Which piece to request is not decided here.
 
 use bytes::Bytes;
 use sow_content::bencode::{Encoder, Limits, Value, decode_prefix};
 
 use super::ExtensionError;
 
-/// The length of every part of the info dictionary but the last, in bytes.
-pub const METADATA_PIECE: u32 = 16 * 1024;
+/// The length of every metadata piece but the last, in bytes.
+pub const METADATA_PIECE_LENGTH: u32 = 16 * 1024;
 
-/// The longest info dictionary that is accepted, in bytes.
-pub const MAX_METADATA: u32 = sow_content::metainfo::MAX_METAINFO as u32;
+/// The largest accepted info dictionary, in bytes.
+pub const MAX_METADATA_SIZE: u32 = sow_content::metainfo::MAX_METAINFO as u32;
 
 /// A metadata exchange message (BEP 9).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MetadataMessage {
-    /// Asks for 16 KiB of the info dictionary.
+    /// Requests a metadata piece.
     Request {
-        /// Which 16 KiB.
+        /// The index of the metadata piece.
         piece: u32,
     },
-    /// 16 KiB of the info dictionary; the last piece may be shorter.
+    /// A metadata piece of 16 KiB; the last one may be shorter.
     Data {
-        /// Which 16 KiB.
+        /// The index of the metadata piece.
         piece: u32,
-        /// The whole dictionary's length in bytes, from 1 to [`MAX_METADATA`].
+        /// The length of the info dictionary in bytes, from 1 to [`MAX_METADATA_SIZE`].
         total_size: u32,
-        /// The bytes, as many as `piece` and `total_size` ask for.
+        /// The bytes of the metadata piece.
         data: Bytes,
     },
-    /// The sender does not have it, or does not want to send it.
+    /// The sender does not have the metadata piece, or does not send it.
     Reject {
-        /// Which 16 KiB.
+        /// The index of the metadata piece.
         piece: u32,
     },
 }
 
 impl MetadataMessage {
-    /// Reads the body of a `ut_metadata` message. The data are a part of `body` and are not copied.
+    /// Decodes the body of a `ut_metadata` message. The data are a slice of `body`, not a copy.
     ///
     /// # Errors
-    /// When the body cannot be read, or the lengths contradict each other.
-    /// [`ExtensionError::UnknownType`] is to be passed over.
+    /// When the body is not valid, or the lengths contradict each other. The caller ignores
+    /// [`ExtensionError::UnknownType`], as BEP 9 requires.
     pub fn decode(body: &Bytes) -> Result<Self, ExtensionError> {
         let (head, rest) = decode_prefix(body, Limits::SMALL)?;
         let int = |key: &str| head.dict_get(key.as_bytes()).and_then(Value::as_int);
@@ -51,16 +51,16 @@ impl MetadataMessage {
         }
         let piece = int("piece").and_then(|piece| u32::try_from(piece).ok());
         let piece = piece
-            .filter(|&piece| piece < MAX_METADATA / METADATA_PIECE)
+            .filter(|&piece| piece < MAX_METADATA_SIZE / METADATA_PIECE_LENGTH)
             .ok_or(ExtensionError::Key("piece"))?;
         match kind {
             0 => Ok(Self::Request { piece }),
             1 => {
                 let total_size = int("total_size").and_then(|size| u32::try_from(size).ok());
                 let total_size = total_size
-                    .filter(|size| (1..=MAX_METADATA).contains(size))
+                    .filter(|size| (1..=MAX_METADATA_SIZE).contains(size))
                     .ok_or(ExtensionError::Key("total_size"))?;
-                let want = length_of(piece, total_size).ok_or(ExtensionError::Key("piece"))?;
+                let want = piece_length(piece, total_size).ok_or(ExtensionError::Key("piece"))?;
                 if rest.len() != want {
                     return Err(ExtensionError::DataLength { got: rest.len(), want });
                 }
@@ -92,11 +92,11 @@ impl MetadataMessage {
     }
 }
 
-/// The length of a part; `None` when the whole is too short to have it.
-fn length_of(piece: u32, total_size: u32) -> Option<usize> {
-    let offset = piece.checked_mul(METADATA_PIECE)?;
+/// The length of a metadata piece; `None` when its offset is beyond the end.
+fn piece_length(piece: u32, total_size: u32) -> Option<usize> {
+    let offset = piece.checked_mul(METADATA_PIECE_LENGTH)?;
     let left = total_size.checked_sub(offset).filter(|&left| left > 0)?;
-    Some(left.min(METADATA_PIECE) as usize)
+    Some(left.min(METADATA_PIECE_LENGTH) as usize)
 }
 
 #[cfg(test)]
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_of_bep_9() {
+    fn the_examples_of_bep_9_are_decoded() {
         assert_eq!(read(b"d8:msg_typei0e5:piecei0ee"), Ok(MetadataMessage::Request { piece: 0 }));
         assert_eq!(read(b"d8:msg_typei2e5:piecei0ee"), Ok(MetadataMessage::Reject { piece: 0 }));
         let mut body = b"d8:msg_typei1e5:piecei0e10:total_sizei34256ee".to_vec();
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_must_agree() {
+    fn the_data_must_have_the_length_of_their_piece() {
         let data = |piece: u32, total: u32, length: usize| {
             let head = format!("d8:msg_typei1e5:piecei{piece}e10:total_sizei{total}ee");
             read(&[head.as_bytes(), &vec![0; length]].concat())
@@ -135,11 +135,11 @@ mod tests {
         assert_eq!(data(3, 34256, 1), Err(ExtensionError::Key("piece")));
         assert_eq!(data(1, 16384, 0), Err(ExtensionError::Key("piece")));
         assert_eq!(data(0, 0, 0), Err(ExtensionError::Key("total_size")));
-        assert_eq!(data(0, MAX_METADATA + 1, 16384), Err(ExtensionError::Key("total_size")));
+        assert_eq!(data(0, MAX_METADATA_SIZE + 1, 16384), Err(ExtensionError::Key("total_size")));
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_key() {
         assert_eq!(read(b"d5:piecei0ee"), Err(ExtensionError::Key("msg_type")));
         assert_eq!(read(b"le"), Err(ExtensionError::Key("msg_type")));
         assert_eq!(read(b"d8:msg_typei0ee"), Err(ExtensionError::Key("piece")));

@@ -1,6 +1,5 @@
-//! Bodies of the extension protocol's messages: its handshake (BEP 10), metadata exchange (BEP 9),
-//! peer exchange (BEP 11), and what programs of this project say to each other. The envelope is
-//! [`super::message`]'s.
+//! Bodies of the extension messages: the extension handshake (BEP 10), metadata exchange (BEP 9)
+//! and peer exchange (BEP 11). The envelope around them is in [`super::message`].
 
 mod handshake;
 mod metadata;
@@ -8,28 +7,31 @@ mod pex;
 
 use sow_content::bencode::BencodeError;
 
-pub use handshake::{ExtensionHandshake, MAX_CLIENT};
-pub use metadata::{MAX_METADATA, METADATA_PIECE, MetadataMessage};
-pub use pex::{MAX_PEX, PexMessage};
+pub use handshake::{ExtensionHandshake, MAX_CLIENT_NAME};
+pub use metadata::{MAX_METADATA_SIZE, METADATA_PIECE_LENGTH, MetadataMessage};
+pub use pex::{MAX_PEX_PEERS, PexMessage};
 
-/// How the body of an extension message can be wrong.
+/// Why the body of an extension message is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ExtensionError {
-    /// It is not one bencoded dictionary.
+    /// The body is not bencoded.
     #[error(transparent)]
     Bencode(#[from] BencodeError),
-    /// A key that must be there is not, or its value is of another kind or out of range.
-    #[error("`{0}` is missing or makes no sense")]
+    /// The body is bencoded, but not a dictionary.
+    #[error("the message is not a dictionary")]
+    NotADictionary,
+    /// A required key is missing, or a value has the wrong type or is out of range.
+    #[error("`{0}` is missing or invalid")]
     Key(&'static str),
-    /// Metadata of another length than its place in the whole asks for.
-    #[error("{got} bytes of metadata where {want} were due")]
+    /// The length of metadata is not that of its piece.
+    #[error("a metadata piece of {got} bytes instead of {want}")]
     DataLength {
-        /// Bytes that came.
+        /// The number of bytes received.
         got: usize,
-        /// Bytes that were due.
+        /// The length of the piece in bytes.
         want: usize,
     },
-    /// A metadata message of a type that is not known. BEP 9 wants it to be passed over.
-    #[error("a metadata message of the unknown type {0}")]
+    /// A metadata message of an unknown type. BEP 9 requires to ignore it.
+    #[error("a metadata message of unknown type {0}")]
     UnknownType(i64),
 }

@@ -1,0 +1,497 @@
+//! The connections of a swarm: which are open, which addresses are dialed next, which peers are
+//! admitted and which are banned. What is transferred on them is not here.
+
+mod connection;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use sow_wire::bittorrent::PeerId;
+
+pub(crate) use self::connection::Connection;
+use crate::{
+    address_book::AddressBook,
+    config::Config,
+    disconnect::{DisconnectReason, Misbehavior},
+    io::{ConnId, Dialect, Direction, PeerHandshake, PeerSource, Time},
+};
+
+/// Dials under way at the same time.
+const MAX_CONCURRENT_DIALS: usize = 10;
+
+/// Identities that are remembered beyond their connections, to ban peers that have left.
+const MAX_REMEMBERED_IDENTITIES: usize = 4096;
+
+/// How long an address waits after a connection to it was in use.
+const RECONNECT_DELAY: Duration = Duration::from_millis(500);
+
+/// How long an address waits after a refusal that will be the same at once.
+const REFUSED_DELAY: Duration = Duration::from_secs(30);
+
+/// Connections to one peer, in the dialects that request one piece at a time.
+const MAX_CONNECTIONS_PER_PEER: usize = 2;
+
+/// With more dialed peers than this each gets one connection only: they keep each other busy.
+const MAX_PEERS_WITH_SECOND_CONNECTION: usize = 16;
+
+/// A connection that makes room for another one, and why.
+pub(crate) type Replaced = (ConnId, DisconnectReason);
+
+/// The open connections and the addresses of the swarm.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    peer_id: PeerId,
+    listen_port: u16,
+    max_peers: usize,
+    max_dialed: usize,
+    open: BTreeMap<ConnId, Connection>,
+    address_book: AddressBook,
+    /// Dials under way.
+    dialing: usize,
+    /// Addresses to which a second connection was dialed.
+    second_dials: BTreeSet<SocketAddr>,
+    identities: BTreeMap<ConnId, (SocketAddr, PeerId)>,
+    /// Our own address as the peers see it, where a dialect needs it.
+    own_host: Option<IpAddr>,
+}
+
+impl Connections {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            peer_id: config.peer_id,
+            listen_port: config.listen_port,
+            max_peers: config.max_peers,
+            max_dialed: config.max_dialed,
+            open: BTreeMap::new(),
+            address_book: AddressBook::default(),
+            dialing: 0,
+            second_dials: BTreeSet::new(),
+            identities: BTreeMap::new(),
+            own_host: None,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    pub(crate) fn get(&self, conn: ConnId) -> Option<&Connection> {
+        self.open.get(&conn)
+    }
+
+    pub(crate) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Connection> {
+        self.open.get_mut(&conn)
+    }
+
+    /// The open connections, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Connection> {
+        self.open.values()
+    }
+
+    /// The identifiers of all connections, oldest first.
+    pub(crate) fn ids(&self) -> Vec<ConnId> {
+        self.open.keys().copied().collect()
+    }
+
+    /// The identifiers of the connections in a dialect, oldest first.
+    pub(crate) fn ids_in(&self, dialect: Dialect) -> Vec<ConnId> {
+        let speaking = self.iter().filter(|connection| connection.dialect() == dialect);
+        speaking.map(Connection::conn).collect()
+    }
+
+    /// The connections that we dialed to an address, in a dialect.
+    pub(crate) fn dialed_to(
+        &self,
+        addr: SocketAddr,
+        dialect: Dialect,
+    ) -> impl Iterator<Item = &Connection> {
+        self.iter().filter(move |connection| {
+            connection.addr() == addr
+                && connection.direction() == Direction::Dialed
+                && connection.dialect() == dialect
+        })
+    }
+
+    /// The connections whose peer is reached at an address.
+    pub(crate) fn ids_reached_at(&self, addr: SocketAddr) -> Vec<ConnId> {
+        let reached = self.iter().filter(|connection| connection.listen_addr() == Some(addr));
+        reached.map(Connection::conn).collect()
+    }
+
+    /// Where the peers in a dialect are reached, but for one connection's.
+    pub(crate) fn listen_addrs_but(
+        &self,
+        conn: ConnId,
+        dialect: Dialect,
+    ) -> impl Iterator<Item = SocketAddr> {
+        self.iter()
+            .filter(move |other| other.conn() != conn && other.dialect() == dialect)
+            .filter_map(Connection::listen_addr)
+    }
+
+    /// Our own address as the peers see it, if that is known.
+    pub(crate) fn own_addr(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.own_host?, self.listen_port))
+    }
+
+    /// Whether a dialed connection to an address is open, so that the address is in use.
+    fn is_dialed(&self, addr: SocketAddr) -> bool {
+        self.iter().any(|other| other.addr() == addr && other.direction() == Direction::Dialed)
+    }
+
+    fn dialed_count(&self) -> usize {
+        self.iter().filter(|other| other.direction() == Direction::Dialed).count()
+    }
+
+    fn may_dial(&self) -> bool {
+        self.dialing < MAX_CONCURRENT_DIALS
+            && self.dialed_count() + self.dialing < self.max_dialed
+            && self.open.len() + self.dialing < self.max_peers
+    }
+
+    /// Takes note of an address of a peer.
+    pub(crate) fn add_address(
+        &mut self,
+        now: Time,
+        addr: SocketAddr,
+        source: PeerSource,
+        dialect: Dialect,
+    ) {
+        self.address_book.add(now, addr, source, dialect);
+    }
+
+    /// Whether the user named an address.
+    pub(crate) fn is_named(&self, addr: SocketAddr) -> bool {
+        self.address_book.is_named(addr)
+    }
+
+    /// The address to dial next, if there is one and a connection is allowed. It counts as being
+    /// dialed from here on.
+    pub(crate) fn next_dial(
+        &mut self,
+        now: Time,
+        rng: &mut fastrand::Rng,
+    ) -> Option<(SocketAddr, Dialect)> {
+        let next = if self.may_dial() {
+            self.address_book.next(now, rng)
+        } else if self.dialing < MAX_CONCURRENT_DIALS && self.open.len() < self.max_peers {
+            // A peer that the user named is dialed beyond the limit of dialed connections.
+            self.address_book.next_named(now)
+        } else {
+            None
+        }?;
+        self.dialing += 1;
+        Some(next)
+    }
+
+    /// When the next address is due, if a connection is allowed.
+    pub(crate) fn next_dial_due(&self) -> Option<Time> {
+        if self.may_dial() { self.address_book.next_due() } else { None }
+    }
+
+    /// A second connection to the peer of a dialed connection, if it is worth one: without it the
+    /// link is idle for a round trip between two pieces.
+    pub(crate) fn second_dial(&mut self, conn: ConnId) -> Option<(SocketAddr, Dialect)> {
+        let connection = self.get(conn)?;
+        let (addr, dialect) = (connection.addr(), connection.dialect());
+        let to_it =
+            |other: &&Connection| other.addr() == addr && other.direction() == Direction::Dialed;
+        let is_wanted = connection.direction() == Direction::Dialed
+            && self.iter().filter(to_it).count() < MAX_CONNECTIONS_PER_PEER
+            && self.dialed_count() < MAX_PEERS_WITH_SECOND_CONNECTION
+            && self.may_dial();
+        if !is_wanted || !self.second_dials.insert(addr) {
+            return None;
+        }
+        self.dialing += 1;
+        Some((addr, dialect))
+    }
+
+    pub(crate) fn on_dial_failed(&mut self, now: Time, addr: SocketAddr) {
+        self.dialing = self.dialing.saturating_sub(1);
+        // A failed second connection is no failure of the address.
+        if !self.is_dialed(addr) {
+            self.address_book.failed(now, addr);
+        }
+    }
+
+    pub(crate) fn on_dialed_ourselves(&mut self, addr: SocketAddr) {
+        self.dialing = self.dialing.saturating_sub(1);
+        self.address_book.ours(addr);
+    }
+
+    /// A connection is open and may be admitted. `Ok`: the connection that is to be closed for it,
+    /// if any. `is_complete`: we lack nothing.
+    ///
+    /// # Errors
+    /// When it is not wanted; nothing is kept of it.
+    pub(crate) fn admit(
+        &mut self,
+        now: Time,
+        addr: SocketAddr,
+        direction: Direction,
+        handshake: PeerHandshake,
+        is_complete: bool,
+    ) -> Result<Option<Replaced>, DisconnectReason> {
+        if let PeerHandshake::Chunk { local } | PeerHandshake::JsonTorrent { local } = handshake {
+            self.own_host.get_or_insert(local);
+        }
+        if direction == Direction::Dialed {
+            self.dialing = self.dialing.saturating_sub(1);
+        }
+        let replaced = self.check_admission(addr, direction, handshake, is_complete);
+        if let (Err(reason), Direction::Dialed) = (&replaced, direction) {
+            let is_reached = self.iter().any(|other| other.listen_addr() == Some(addr));
+            match reason {
+                DisconnectReason::Ourselves => self.address_book.forget(addr),
+                // It counts as busy for as long as the other connection lasts.
+                DisconnectReason::DuplicateConnection if is_reached => {}
+                _ => self.address_book.released(now, addr, REFUSED_DELAY),
+            }
+        }
+        replaced
+    }
+
+    fn check_admission(
+        &self,
+        addr: SocketAddr,
+        direction: Direction,
+        handshake: PeerHandshake,
+        is_complete: bool,
+    ) -> Result<Option<Replaced>, DisconnectReason> {
+        let peer_id = connection::peer_id_of(handshake, addr);
+        if peer_id == self.peer_id {
+            return Err(DisconnectReason::Ourselves);
+        }
+        if self.address_book.is_banned(addr, peer_id) {
+            return Err(DisconnectReason::Banned);
+        }
+        if handshake.dialect() == Dialect::BitTorrent
+            && let Some(other) = self.check_duplicate(addr, direction, peer_id)?
+        {
+            return Ok(Some((other, DisconnectReason::DuplicateConnection)));
+        }
+        if self.open.len() < self.max_peers {
+            return Ok(None);
+        }
+        // A peer that has everything needs nothing of us.
+        match self.iter().find(|other| other.is_complete()) {
+            Some(other) if is_complete => {
+                Ok(Some((other.conn(), DisconnectReason::NothingToTrade)))
+            }
+            _ => Err(DisconnectReason::TooManyConnections),
+        }
+    }
+
+    /// Of two connections between the same two peers one is kept. `Ok`: the one that is closed.
+    /// Other dialects have no identities by which that could be known.
+    fn check_duplicate(
+        &self,
+        addr: SocketAddr,
+        direction: Direction,
+        peer_id: PeerId,
+    ) -> Result<Option<ConnId>, DisconnectReason> {
+        // An identity proves nothing: a peer that claims another's must neither take its place nor
+        // keep us from it.
+        let is_same = |other: &&Connection| {
+            other.peer_id() == peer_id
+                && (direction == Direction::Accepted || other.addr().ip() == addr.ip())
+        };
+        let Some(same) = self.iter().find(is_same) else { return Ok(None) };
+        // When both dial at the same time, both keep the connection that the lower identity
+        // dialed.
+        let kept = if self.peer_id < peer_id { Direction::Dialed } else { Direction::Accepted };
+        let is_elsewhere = same.addr().ip() != addr.ip();
+        if is_elsewhere || same.direction() == kept || direction != kept {
+            return Err(DisconnectReason::DuplicateConnection);
+        }
+        Ok(Some(same.conn()))
+    }
+
+    /// Adds a connection that was [admitted](Self::admit).
+    pub(crate) fn insert(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        addr: SocketAddr,
+        direction: Direction,
+        handshake: PeerHandshake,
+        pieces: Option<u32>,
+    ) -> &mut Connection {
+        let connection = Connection::new(now, conn, addr, direction, handshake, pieces);
+        self.identities.insert(conn, (addr, connection.peer_id()));
+        if self.identities.len() > MAX_REMEMBERED_IDENTITIES {
+            let is_open = |id: &&ConnId| **id == conn || self.open.contains_key(id);
+            let gone = self.identities.keys().find(|id| !is_open(id)).copied();
+            gone.map(|gone| self.identities.remove(&gone));
+        }
+        // An identifier is never used twice, so that the entry is vacant.
+        self.open.entry(conn).or_insert(connection)
+    }
+
+    /// A connection is over; what is known of it.
+    pub(crate) fn remove(&mut self, conn: ConnId) -> Option<Connection> {
+        self.open.remove(&conn)
+    }
+
+    /// A connection that was removed was closed by us for a reason, or by the peer. Decides when
+    /// its address is dialed again. Returns the misbehavior for which the address is given up.
+    pub(crate) fn release_address(
+        &mut self,
+        now: Time,
+        gone: &Connection,
+        reason: Option<&DisconnectReason>,
+    ) -> Option<Misbehavior> {
+        let misbehavior = reason.and_then(DisconnectReason::misbehavior);
+        let is_persistent = misbehavior.is_some_and(Misbehavior::is_persistent);
+        let is_dialed = gone.direction() == Direction::Dialed;
+        let given_up = misbehavior
+            .filter(|_| is_dialed && self.address_book.broke_protocol(gone.addr(), is_persistent));
+        if let Some(addr) = gone.listen_addr().filter(|addr| !self.is_dialed(*addr)) {
+            self.second_dials.remove(&addr);
+            match reason {
+                Some(DisconnectReason::NothingToTrade | DisconnectReason::Ourselves) => {
+                    self.address_book.forget(addr)
+                }
+                // Another connection would end in the same way. (Of the addresses that we dial the
+                // address book counts the failures.)
+                Some(DisconnectReason::Misbehaved(Misbehavior::DifferentFile)) => {
+                    self.address_book.released(now, addr, REFUSED_DELAY)
+                }
+                Some(_) if is_persistent && !is_dialed => {
+                    self.address_book.released(now, addr, REFUSED_DELAY);
+                }
+                _ => self.address_book.released(now, addr, RECONNECT_DELAY),
+            }
+        }
+        given_up.cloned()
+    }
+
+    /// A peer said where it accepts connections.
+    ///
+    /// # Errors
+    /// When it is banned there.
+    pub(crate) fn on_listen_addr_known(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+    ) -> Result<(), DisconnectReason> {
+        let Some(connection) = self.get(conn) else { return Ok(()) };
+        let (dialect, peer_id) = (connection.dialect(), connection.peer_id());
+        if let Some(addr) = connection.listen_addr() {
+            if self.address_book.is_banned(addr, peer_id) {
+                return Err(DisconnectReason::Banned);
+            }
+            self.address_book.add(now, addr, PeerSource::Incoming, dialect);
+            self.address_book.connected(addr);
+        }
+        Ok(())
+    }
+
+    /// Bans the peer of a connection that is or was open. Its address, if the ban is new: a peer
+    /// may have two connections, or have sent several corrupt pieces.
+    pub(crate) fn ban(&mut self, conn: ConnId) -> Option<SocketAddr> {
+        let open = self.get(conn);
+        let identity = open.map(|connection| (connection.addr(), connection.peer_id()));
+        let (addr, peer_id) = identity.or_else(|| self.identities.get(&conn).copied())?;
+        let listen_addr = open.and_then(Connection::listen_addr).unwrap_or(addr);
+        self.address_book.ban(listen_addr, peer_id).then_some(addr)
+    }
+
+    /// Bans an address alone. False when it was named by the user, which is stronger.
+    pub(crate) fn ban_address(&mut self, addr: SocketAddr) -> bool {
+        self.address_book.ban_alone(addr)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sow_content::InfoHash;
+    use sow_wire::bittorrent::Handshake;
+
+    use super::*;
+
+    const NOW: Time = Time(0);
+
+    fn connections() -> Connections {
+        let mut config = Config::new(PeerId([5; 20]), 1000, 1);
+        config.max_peers = 3;
+        Connections::new(&config)
+    }
+
+    fn addr(host: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, host], 1000))
+    }
+
+    fn bittorrent(identity: u8) -> PeerHandshake {
+        let (info_hash, peer_id) = (InfoHash([0; 20]), PeerId([identity; 20]));
+        PeerHandshake::BitTorrent(Handshake { info_hash, peer_id, fast: true, extended: true })
+    }
+
+    fn connect(
+        connections: &mut Connections,
+        conn: u64,
+        host: u8,
+        direction: Direction,
+    ) -> Result<Option<Replaced>, DisconnectReason> {
+        let (addr, handshake) = (addr(host), bittorrent(host));
+        let replaced = connections.admit(NOW, addr, direction, handshake, false)?;
+        connections.insert(NOW, ConnId(conn), addr, direction, handshake, None);
+        Ok(replaced)
+    }
+
+    #[test]
+    fn of_two_connections_between_two_peers_both_keep_the_one_that_the_lower_identity_dialed() {
+        let mut ours = connections();
+        assert_eq!(connect(&mut ours, 1, 9, Direction::Accepted), Ok(None));
+        let replaced = Some((ConnId(1), DisconnectReason::DuplicateConnection));
+        assert_eq!(connect(&mut ours, 2, 9, Direction::Dialed), Ok(replaced));
+        let mut ours = connections();
+        assert_eq!(connect(&mut ours, 1, 2, Direction::Accepted), Ok(None));
+        let refused = Err(DisconnectReason::DuplicateConnection);
+        assert_eq!(connect(&mut ours, 2, 2, Direction::Dialed), refused);
+    }
+
+    #[test]
+    fn a_claimed_identity_takes_no_place() {
+        let mut ours = connections();
+        assert_eq!(connect(&mut ours, 1, 2, Direction::Dialed), Ok(None));
+        let claimed = ours.admit(NOW, addr(3), Direction::Accepted, bittorrent(2), false);
+        assert_eq!(claimed, Err(DisconnectReason::DuplicateConnection));
+        assert_eq!(ours.admit(NOW, addr(3), Direction::Dialed, bittorrent(2), false), Ok(None));
+    }
+
+    #[test]
+    fn connections_are_bounded_in_number() {
+        let mut ours = connections();
+        for host in 1..4 {
+            assert_eq!(connect(&mut ours, host.into(), host, Direction::Accepted), Ok(None));
+        }
+        let refused = Err(DisconnectReason::TooManyConnections);
+        assert_eq!(connect(&mut ours, 4, 4, Direction::Accepted), refused);
+    }
+
+    #[test]
+    fn a_banned_peer_is_refused_after_it_has_left() {
+        let mut ours = connections();
+        connect(&mut ours, 1, 2, Direction::Accepted).unwrap();
+        ours.remove(ConnId(1));
+        assert_eq!(ours.ban(ConnId(1)), Some(addr(2)));
+        assert_eq!(ours.ban(ConnId(1)), None, "it is banned already");
+        let refused = Err(DisconnectReason::Banned);
+        assert_eq!(connect(&mut ours, 2, 2, Direction::Accepted), refused);
+    }
+
+    #[test]
+    fn a_second_connection_is_dialed_once() {
+        let mut ours = connections();
+        connect(&mut ours, 1, 2, Direction::Dialed).unwrap();
+        let second = Some((addr(2), Dialect::BitTorrent));
+        assert_eq!(ours.second_dial(ConnId(1)), second);
+        assert_eq!(ours.second_dial(ConnId(1)), None);
+        assert_eq!(ours.next_dial(NOW, &mut fastrand::Rng::with_seed(1)), None);
+    }
+}

@@ -1,0 +1,234 @@
+//! Blocks in parts of pieces, as BitTorrent requests them: what to request of a peer, what became
+//! of a block that arrived, which requests have stalled.
+
+use std::collections::VecDeque;
+
+use sow_content::Block;
+use sow_wire::bittorrent::BlockRequest;
+
+use super::{
+    Downloads,
+    duplicates::{Latencies, delivers_sooner, latencies},
+};
+use crate::{
+    config::Integrity,
+    connections::{Connection, Connections},
+    disconnect::Misbehavior,
+    io::{ConnId, Output, StoreMode, Time},
+    session::{Decision, bittorrent},
+};
+
+/// What became of a block that arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BlockArrival {
+    /// There is no such block in the content.
+    Unknown,
+    /// Nothing of it is missing.
+    Useless,
+    /// A part of it, or all, is kept for its piece.
+    Accepted {
+        /// What is kept.
+        accepted: Block,
+        /// Other peers that were asked for some of it.
+        duplicate_requesters: Vec<ConnId>,
+        /// The piece is whole: how it is to be stored.
+        store: Option<StoreMode>,
+    },
+}
+
+impl Downloads {
+    /// A block arrived. Its request counts as answered.
+    ///
+    /// # Errors
+    /// When it was not requested.
+    pub(crate) fn on_block(
+        &mut self,
+        now: Time,
+        connection: &mut Connection,
+        request: BlockRequest,
+    ) -> Result<BlockArrival, Misbehavior> {
+        let conn = connection.conn();
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(BlockArrival::Unknown) };
+        peer.rate.add(now, u64::from(request.length));
+        self.rate.add(now, u64::from(request.length));
+        let block = self.geometry.block(request.piece, request.offset, request.length);
+        let is_window_full = peer.is_window_full();
+        let awaited = connection.session_mut().take_awaited_piece();
+        let answered = block.and_then(|block| peer.take_request(block));
+        let is_whole_piece = |block: Block| {
+            awaited == Some(block.piece) && block.length == self.geometry.length_of(block.piece)
+        };
+        // Where a whole piece was requested, no other block is an answer.
+        let is_other = awaited.is_some() && !block.is_some_and(is_whole_piece);
+        match answered {
+            _ if is_other => return Err(self.unsolicited(request)),
+            Some(answered) => {
+                peer.last_block = now;
+                let latency = now.since(answered.requested_at);
+                let rate = peer.rate.per_second(now);
+                peer.pipeline.arrived(now, latency, request.length, rate, is_window_full);
+            }
+            None if peer.unsolicited_allowance > 0 => peer.unsolicited_allowance -= 1,
+            None => return Err(self.unsolicited(request)),
+        }
+        let Some(block) = block else { return Ok(BlockArrival::Unknown) };
+        let arrival = self.accept_block(conn, block);
+        let accepted = match &arrival {
+            BlockArrival::Accepted { accepted, .. } => accepted.length,
+            BlockArrival::Unknown | BlockArrival::Useless => 0,
+        };
+        self.wasted += u64::from(request.length.saturating_sub(accepted));
+        Ok(arrival)
+    }
+
+    fn unsolicited(&mut self, request: BlockRequest) -> Misbehavior {
+        self.wasted += u64::from(request.length);
+        Misbehavior::UnsolicitedData
+    }
+
+    /// Marks a block as here.
+    fn accept_block(&mut self, conn: ConnId, block: Block) -> BlockArrival {
+        let Some(accepted) = self.picker.on_block(conn, block) else {
+            return BlockArrival::Useless;
+        };
+        let piece = block.piece;
+        let mode = match self.integrity {
+            Integrity::PieceHashes => StoreMode::Verify { digests: self.picker.is_suspect(piece) },
+            Integrity::FileDigest if self.have().get(piece) => StoreMode::WriteIfDifferent,
+            Integrity::FileDigest => StoreMode::WriteUnverified,
+        };
+        BlockArrival::Accepted {
+            accepted: accepted.accepted,
+            duplicate_requesters: accepted.duplicate_requesters,
+            store: accepted.is_whole.then_some(mode),
+        }
+    }
+
+    /// Cancels what the peer was asked for and has arrived from another one.
+    pub(crate) fn cancel_duplicates(
+        &mut self,
+        now: Time,
+        connection: &mut Connection,
+        piece: u32,
+        out: &mut VecDeque<Output>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&connection.conn()) else { return };
+        let void: Vec<Block> = peer
+            .outstanding()
+            .map(|request| request.block)
+            .filter(|block| block.piece == piece && self.picker.has_block(*block))
+            .collect();
+        for block in void {
+            peer.take_request(block);
+            peer.unsolicited_allowance += 1;
+            connection.send(now, Decision::Cancel(block), out);
+        }
+        peer.exhausted_at = None;
+    }
+
+    /// Requests as many blocks of a peer as its window holds.
+    pub(crate) fn request_blocks(
+        &mut self,
+        now: Time,
+        connection: &mut Connection,
+        rng: &mut fastrand::Rng,
+        out: &mut VecDeque<Output>,
+    ) {
+        if self.is_halted {
+            return;
+        }
+        let in_end_game = self.picker.in_end_game();
+        let latencies = if in_end_game { latencies(&self.peers) } else { Latencies::new() };
+        let conn = connection.conn();
+        let Some(session) = connection.session().bittorrent() else { return };
+        let (max_block, request_queue) =
+            (session.max_block(self.max_block), session.extension().request_queue());
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let Some(have) = connection.have() else { return };
+        let allowed;
+        let theirs = if !peer.is_choked {
+            have
+        } else if peer.allowed_fast.is_empty() {
+            return;
+        } else {
+            allowed = peer.allowed_while_choked(have);
+            &allowed
+        };
+        let mut is_any = false;
+        while peer.outstanding_count() < request_queue
+            && (in_end_game || peer.exhausted_at.is_none_or(|at| at < self.generation))
+        {
+            let length = peer.pipeline.request_length(max_block);
+            if !peer.fits(length) {
+                break;
+            }
+            let block = match self.picker.next_block(now, conn, theirs, length, rng) {
+                Some(pick) => {
+                    if let Some(piece) = pick.evicted {
+                        out.push_back(Output::DiscardBlocks { piece });
+                        self.generation += 1;
+                    }
+                    pick.block
+                }
+                None => {
+                    // Only an idle connection may request what was requested on another one.
+                    let is_sooner = delivers_sooner(peer.pipeline.latency(), &latencies, now);
+                    let duplicate = (peer.outstanding_count() == 0)
+                        .then(|| self.picker.duplicate_block(conn, theirs, is_sooner));
+                    let Some(block) = duplicate.flatten() else {
+                        if !self.picker.in_end_game() {
+                            peer.exhausted_at = Some(self.generation);
+                        }
+                        break;
+                    };
+                    block
+                }
+            };
+            peer.on_requested(now, block);
+            is_any = true;
+            out.push_back(request_output(conn, block));
+        }
+        if is_any {
+            connection.on_sent(now);
+        }
+    }
+
+    /// Takes back requests that have stalled, where another peer has the piece.
+    pub(crate) fn release_stalled(
+        &mut self,
+        now: Time,
+        connections: &mut Connections,
+        rng: &mut fastrand::Rng,
+        out: &mut VecDeque<Output>,
+    ) {
+        let mut stalled = Vec::new();
+        for (&conn, peer) in &self.peers {
+            let timeout = peer.stall_timeout();
+            if now.since(peer.last_block) < timeout {
+                continue;
+            }
+            let late =
+                peer.outstanding().filter(|request| now.since(request.requested_at) >= timeout);
+            // What is fetched for the second time has to come from this peer.
+            let late = late.map(|request| request.block).filter(|block| {
+                self.picker.count(block.piece) > 1 && !self.picker.have().get(block.piece)
+            });
+            stalled.extend(late.map(|block| (conn, block)));
+        }
+        for (conn, block) in stalled {
+            self.release(conn, [block].into_iter(), rng, out);
+            let Some(peer) = self.peers.get_mut(&conn) else { continue };
+            peer.take_request(block);
+            peer.unsolicited_allowance += 1;
+            // The peer is not asked for the same block again at once.
+            peer.exhausted_at = Some(self.generation);
+            if let Some(connection) = connections.get_mut(conn) {
+                connection.send(now, Decision::Cancel(block), out);
+            }
+        }
+    }
+}
+
+fn request_output(conn: ConnId, block: Block) -> Output {
+    Output::Send { conn, message: bittorrent::encode(Decision::Request(block)).into() }
+}

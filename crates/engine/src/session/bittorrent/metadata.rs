@@ -1,0 +1,81 @@
+//! Metadata on one connection (BEP 9): our requests for it, and our answers to the peer's.
+
+use bytes::Bytes;
+use sow_wire::bittorrent::{Message, MetadataMessage};
+
+use super::BitTorrentSession;
+
+/// Metadata is sent in pieces of this many bytes (BEP 9).
+pub(crate) const METADATA_PIECE_LENGTH: u32 = 16 * 1024;
+
+/// How often each piece of the metadata is sent to one peer at most: more is a flood.
+const MAX_COPIES: u32 = 2;
+
+/// Answers beyond the copies: a peer may ask for a piece that does not exist.
+const EXTRA_ANSWERS: u32 = 2;
+
+/// What the peer was sent of the metadata.
+#[derive(Debug, Default)]
+pub(super) struct MetadataServer {
+    requests: u32,
+}
+
+impl MetadataServer {
+    /// The answer to a request. `metadata`: all of it, once it is here.
+    fn answer(&mut self, piece: u32, metadata: Option<&Bytes>) -> MetadataMessage {
+        self.requests += 1;
+        let Some(metadata) = metadata else { return MetadataMessage::Reject { piece } };
+        let size = metadata.len() as u32;
+        let start = u64::from(piece) * u64::from(METADATA_PIECE_LENGTH);
+        let limit = MAX_COPIES * size.div_ceil(METADATA_PIECE_LENGTH) + EXTRA_ANSWERS;
+        if start >= u64::from(size) || self.requests > limit {
+            return MetadataMessage::Reject { piece };
+        }
+        let end = (start + u64::from(METADATA_PIECE_LENGTH)).min(u64::from(size));
+        let data = metadata.slice(start as usize..end as usize);
+        MetadataMessage::Data { piece, total_size: size, data }
+    }
+}
+
+impl BitTorrentSession {
+    /// The answer to a request for metadata, if the peer has a number for it.
+    pub(crate) fn metadata_answer(
+        &mut self,
+        piece: u32,
+        metadata: Option<&Bytes>,
+    ) -> Option<Message> {
+        let id = self.extension.metadata_id()?;
+        let answer = self.metadata.answer(piece, metadata);
+        Some(Message::Extended { id, payload: answer.encode().into() })
+    }
+
+    /// A request for a piece of the metadata, if the peer has a number for it.
+    pub(crate) fn metadata_request(&self, piece: u32) -> Option<Message> {
+        let id = self.extension.metadata_id()?;
+        let payload = MetadataMessage::Request { piece }.encode().into();
+        Some(Message::Extended { id, payload })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_sent_twice_and_no_more() {
+        let metadata = Bytes::from(vec![0; METADATA_PIECE_LENGTH as usize + 1]);
+        let mut server = MetadataServer::default();
+        let mut sent = 0;
+        for _ in 0..20 {
+            let answer = server.answer(1, Some(&metadata));
+            if let MetadataMessage::Data { data, .. } = answer {
+                assert_eq!(data.len(), 1);
+                sent += 1;
+            }
+        }
+        assert_eq!(sent, 6);
+        let reject = MetadataMessage::Reject { piece: 2 };
+        assert_eq!(MetadataServer::default().answer(2, Some(&metadata)), reject);
+        assert_eq!(MetadataServer::default().answer(2, None), reject);
+    }
+}

@@ -1,0 +1,209 @@
+//! A BitTorrent connection (BEP 3) with the fast extension (BEP 6) and the extension protocol
+//! (BEP 10): what the peer's messages mean, and the messages to it.
+
+mod extension;
+mod metadata;
+mod peer_exchange;
+
+use sow_content::{BLOCK_LENGTH, Bitfield};
+use sow_wire::bittorrent::{BlockRequest, Handshake, Message};
+
+use self::{extension::Extension, metadata::MetadataServer, peer_exchange::PeerExchange};
+pub(crate) use self::{extension::LocalPeer, metadata::METADATA_PIECE_LENGTH};
+use super::{Decision, PeerPieces, SessionEvent, peer_pieces::PieceStatement};
+use crate::{
+    disconnect::{DisconnectReason, Misbehavior},
+    io::Time,
+};
+
+/// Requests that are queued for one peer; we advertise it as `reqq` (BEP 10).
+pub(crate) const MAX_QUEUED_REQUESTS: usize = 2048;
+
+/// The state of one BitTorrent connection.
+#[derive(Debug)]
+pub(crate) struct BitTorrentSession {
+    /// Both sides speak the fast extension.
+    is_fast: bool,
+    /// Both sides speak the extension protocol.
+    is_extended: bool,
+    pieces: PeerPieces,
+    extension: Extension,
+    metadata: MetadataServer,
+    peer_exchange: PeerExchange,
+    /// Pieces that the peer has itself, so that a HAVE for them can wait for the housekeeping.
+    deferred_haves: Vec<u32>,
+}
+
+impl BitTorrentSession {
+    pub(super) fn new(now: Time, handshake: &Handshake, pieces: PeerPieces) -> Self {
+        Self {
+            is_fast: handshake.fast,
+            is_extended: handshake.extended,
+            pieces,
+            extension: Extension::default(),
+            metadata: MetadataServer::default(),
+            peer_exchange: PeerExchange::new(now),
+            deferred_haves: Vec::new(),
+        }
+    }
+
+    pub(super) fn pieces(&self) -> &PeerPieces {
+        &self.pieces
+    }
+
+    pub(super) fn pieces_mut(&mut self) -> &mut PeerPieces {
+        &mut self.pieces
+    }
+
+    pub(crate) fn is_fast(&self) -> bool {
+        self.is_fast
+    }
+
+    /// What the peer said in its extension handshake.
+    pub(crate) fn extension(&self) -> &Extension {
+        &self.extension
+    }
+
+    /// What is said about our pieces before anything else; `None` in place of `have` hides them.
+    pub(crate) fn opening(&self, have: Option<&Bitfield>) -> Option<Message> {
+        match have {
+            Some(have) if self.is_fast && have.is_full() => Some(Message::HaveAll),
+            Some(have) if !have.is_empty() => {
+                Some(Message::Bitfield(have.as_bytes().to_vec().into()))
+            }
+            _ => self.is_fast.then_some(Message::HaveNone),
+        }
+    }
+
+    pub(super) fn handle_message(
+        &mut self,
+        now: Time,
+        message: Message,
+    ) -> Result<Option<SessionEvent>, DisconnectReason> {
+        Ok(match message {
+            Message::KeepAlive | Message::Port(_) => None,
+            Message::Choke => Some(SessionEvent::Choked),
+            Message::Unchoke => Some(SessionEvent::Unchoked),
+            Message::Interested => Some(SessionEvent::Interested),
+            Message::NotInterested => Some(SessionEvent::NotInterested),
+            Message::Have(piece) => {
+                self.pieces.on_have(piece)?.then_some(SessionEvent::Have(piece))
+            }
+            Message::Bitfield(bytes) => self.on_statement(PieceStatement::Bitfield(bytes))?,
+            Message::Request(request) => Some(SessionEvent::BlockRequested(request)),
+            Message::Cancel(request) => Some(SessionEvent::RequestCancelled(request)),
+            Message::Suggest(_)
+            | Message::HaveAll
+            | Message::HaveNone
+            | Message::Reject(_)
+            | Message::AllowedFast(_)
+                if !self.is_fast =>
+            {
+                return Err(Misbehavior::ExtensionNotNegotiated.into());
+            }
+            Message::HaveAll => self.on_statement(PieceStatement::HaveAll)?,
+            Message::HaveNone => self.on_statement(PieceStatement::HaveNone)?,
+            Message::Suggest(_) => None,
+            Message::Reject(request) => Some(SessionEvent::RequestRejected(request)),
+            Message::AllowedFast(piece) => Some(SessionEvent::AllowedFast(piece)),
+            Message::Extended { id, payload } => self.on_extended(now, id, &payload)?,
+        })
+    }
+
+    fn on_statement(
+        &mut self,
+        statement: PieceStatement,
+    ) -> Result<Option<SessionEvent>, Misbehavior> {
+        Ok(self.pieces.on_statement(statement)?.map(SessionEvent::Bitfield))
+    }
+
+    /// The longest block that the peer answers a request for, in whole units; `ours` is our own
+    /// limit.
+    pub(crate) fn max_block(&self, ours: u32) -> u32 {
+        let theirs = self.extension.handshake().and_then(|theirs| theirs.max_block).unwrap_or(0);
+        theirs.max(BLOCK_LENGTH).min(ours.max(BLOCK_LENGTH)) / BLOCK_LENGTH * BLOCK_LENGTH
+    }
+
+    /// Notes a piece of ours for a HAVE that can wait.
+    pub(crate) fn defer_have(&mut self, piece: u32) {
+        self.deferred_haves.push(piece);
+    }
+
+    /// The pieces for which a HAVE has waited.
+    pub(crate) fn take_deferred_haves(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.deferred_haves)
+    }
+
+    /// Our extension handshake, if the peer takes one.
+    pub(crate) fn extension_handshake(&self, local: &LocalPeer) -> Option<Message> {
+        self.is_extended.then(|| {
+            let payload = local.extension_handshake().encode().into();
+            Message::Extended { id: extension::HANDSHAKE_ID, payload }
+        })
+    }
+}
+
+/// The message that says a decision.
+pub(crate) fn encode(decision: Decision) -> Message {
+    match decision {
+        Decision::KeepAlive => Message::KeepAlive,
+        Decision::Choke => Message::Choke,
+        Decision::Unchoke => Message::Unchoke,
+        Decision::Interested => Message::Interested,
+        Decision::NotInterested => Message::NotInterested,
+        Decision::Have(piece) => Message::Have(piece),
+        Decision::Request(block) => Message::Request(request_of(block)),
+        Decision::Cancel(block) => Message::Cancel(request_of(block)),
+        Decision::Reject(block) => Message::Reject(request_of(block)),
+        Decision::AllowFast(piece) => Message::AllowedFast(piece),
+    }
+}
+
+fn request_of(block: sow_content::Block) -> BlockRequest {
+    let sow_content::Block { piece, offset, length } = block;
+    BlockRequest { piece, offset, length }
+}
+
+#[cfg(test)]
+mod tests {
+    use sow_content::InfoHash;
+    use sow_wire::bittorrent::PeerId;
+
+    use super::*;
+
+    fn session(is_fast: bool) -> BitTorrentSession {
+        let (info_hash, peer_id) = (InfoHash([0; 20]), PeerId([1; 20]));
+        let handshake = Handshake { info_hash, peer_id, fast: is_fast, extended: true };
+        BitTorrentSession::new(Time(0), &handshake, PeerPieces::new(Some(8)))
+    }
+
+    #[test]
+    fn messages_become_events() {
+        let mut session = session(true);
+        let mut handle = |message| session.handle_message(Time(0), message);
+        assert_eq!(handle(Message::Unchoke), Ok(Some(SessionEvent::Unchoked)));
+        assert_eq!(handle(Message::Have(3)), Ok(Some(SessionEvent::Have(3))));
+        assert_eq!(handle(Message::Have(3)), Ok(None), "it is known");
+        assert_eq!(handle(Message::Have(8)), Err(Misbehavior::PieceIndexOutOfRange.into()));
+        assert_eq!(handle(Message::KeepAlive), Ok(None));
+    }
+
+    #[test]
+    fn messages_of_the_fast_extension_need_its_bit() {
+        for message in [Message::HaveAll, Message::HaveNone, Message::AllowedFast(1)] {
+            let refused = session(false).handle_message(Time(0), message);
+            assert_eq!(refused, Err(Misbehavior::ExtensionNotNegotiated.into()));
+        }
+    }
+
+    #[test]
+    fn the_opening_depends_on_what_is_here_and_on_the_fast_extension() {
+        let (none, all) = (Bitfield::new(8), Bitfield::full(8));
+        let bitfield = Message::Bitfield(bytes::Bytes::from_static(&[0xff]));
+        assert_eq!(session(true).opening(Some(&all)), Some(Message::HaveAll));
+        assert_eq!(session(false).opening(Some(&all)), Some(bitfield));
+        assert_eq!(session(true).opening(Some(&none)), Some(Message::HaveNone));
+        assert_eq!(session(true).opening(None), Some(Message::HaveNone));
+        assert_eq!(session(false).opening(Some(&none)), None);
+    }
+}

@@ -1,0 +1,592 @@
+//! The upload side of a swarm: which peers may request, which block is sent next, what the origin
+//! reveals. Nothing is requested here, and no message is read.
+
+mod peer_upload;
+mod super_seeding;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    time::Duration,
+};
+
+use sow_content::{Bitfield, Block};
+use sow_wire::bittorrent::PeerId;
+
+use self::{
+    peer_upload::{PeerUpload, UploadRequest},
+    super_seeding::{Offers, POLLED_OFFER_TIME, PROMPT_OFFER_TIME, SuperSeeding},
+};
+use crate::{
+    choker::{self, Candidate},
+    config::{Choking, Config},
+    connections::{Connection, Connections},
+    disconnect::Misbehavior,
+    io::{ConnId, Output, Time},
+    rate::Rate,
+    session::{Decision, bittorrent::MAX_QUEUED_REQUESTS},
+};
+
+/// Bytes of all connections that may be with the sockets at once, at least; more at high rates. Few
+/// uploads at a time finish early, and what is finished early can be passed on early.
+const MIN_SENDING_BYTES: u64 = 64 * 1024;
+
+/// What is sent within this time may be with the sockets.
+const SENDING_TIME: Duration = Duration::from_millis(50);
+
+/// Whole pieces that may be with the sockets at once: a single one can wait for its receiver's link
+/// while ours is idle.
+const MAX_SENDING_PIECES: u64 = 3;
+
+/// A block that has been with the socket for longer keeps no other peer waiting: its receiver is
+/// slow.
+const SLOW_RECEIVER_TIME: Duration = Duration::from_millis(200);
+
+/// A request for a whole piece waits for this long behind pieces with fewer copies.
+const OVERDUE_TIME: Duration = Duration::from_millis(500);
+
+/// Requests of one peer among which the next one is chosen.
+const MAX_REQUESTS_CONSIDERED: usize = 8;
+
+/// Whole pieces that are queued for one peer; the protocols allow one.
+const MAX_QUEUED_PIECES: usize = 64;
+
+/// Pieces that a peer may request before it is unchoked (BEP 6).
+const ALLOWED_FAST_PIECES: u32 = 10;
+
+/// The uploads of one swarm.
+#[derive(Debug)]
+pub(crate) struct Uploads {
+    peer_id: PeerId,
+    seed: u64,
+    choking: Choking,
+    slots: usize,
+    choke_round: u64,
+    next_choke_round: Time,
+    pieces: u32,
+    piece_length: u32,
+    super_seeding: Option<SuperSeeding>,
+    /// How often each piece was begun to be sent.
+    times_sent: Box<[u16]>,
+    peers: BTreeMap<ConnId, PeerUpload>,
+    rate: Rate,
+}
+
+impl Uploads {
+    pub(crate) fn new(now: Time, config: &Config) -> Self {
+        Self {
+            peer_id: config.peer_id,
+            seed: config.seed,
+            choking: config.choking,
+            slots: config.upload_slots,
+            choke_round: 0,
+            next_choke_round: now,
+            pieces: 0,
+            piece_length: 0,
+            super_seeding: None,
+            times_sent: Box::default(),
+            peers: BTreeMap::new(),
+            rate: Rate::default(),
+        }
+    }
+
+    /// The content is known.
+    pub(crate) fn begin(
+        &mut self,
+        pieces: u32,
+        piece_length: u32,
+        is_super_seeding: bool,
+        rng: &mut fastrand::Rng,
+    ) {
+        self.pieces = pieces;
+        self.piece_length = piece_length;
+        self.super_seeding = is_super_seeding.then(|| SuperSeeding::new(pieces, rng));
+        self.times_sent = vec![0; pieces as usize].into();
+    }
+
+    pub(crate) fn is_super_seeding(&self) -> bool {
+        self.super_seeding.is_some()
+    }
+
+    /// How fast payload is sent, over all connections.
+    pub(crate) fn rate(&self) -> &Rate {
+        &self.rate
+    }
+
+    /// How fast payload is sent on one connection.
+    pub(crate) fn peer_rate(&self, conn: ConnId) -> Option<&Rate> {
+        self.peers.get(&conn).map(|peer| &peer.rate)
+    }
+
+    pub(crate) fn is_choked(&self, conn: ConnId) -> bool {
+        self.peers.get(&conn).is_none_or(|peer| peer.is_choked)
+    }
+
+    pub(crate) fn is_peer_interested(&self, conn: ConnId) -> bool {
+        self.peers.get(&conn).is_some_and(|peer| peer.is_interested)
+    }
+
+    /// A connection is open.
+    pub(crate) fn add_peer(&mut self, connection: &Connection) {
+        self.peers.insert(connection.conn(), PeerUpload::new(connection));
+    }
+
+    /// The peer's first offers may be made, with super-seeding.
+    pub(crate) fn begin_offers(&mut self, conn: ConnId) {
+        if let (Some(peer), true) = (self.peers.get_mut(&conn), self.super_seeding.is_some()) {
+            peer.offers = Some(Offers::new(self.pieces));
+        }
+    }
+
+    /// A connection is over. `have`: what its peer had.
+    pub(crate) fn on_peer_gone(
+        &mut self,
+        conn: ConnId,
+        have: Option<&Bitfield>,
+        rng: &mut fastrand::Rng,
+    ) {
+        let offers = self.peers.remove(&conn).and_then(|peer| peer.offers);
+        if let (Some(seeding), Some(offers), Some(have)) = (&mut self.super_seeding, &offers, have)
+        {
+            seeding.on_peer_gone(have, offers, rng);
+        }
+    }
+
+    /// A peer has pieces that it did not have before.
+    pub(crate) fn on_have(&mut self, conn: ConnId, pieces: &[u32], rng: &mut fastrand::Rng) {
+        let offers = self.peers.get_mut(&conn).and_then(|peer| peer.offers.as_mut());
+        if let (Some(seeding), Some(offers)) = (&mut self.super_seeding, offers) {
+            for &piece in pieces {
+                seeding.on_have(piece, offers, rng);
+                offers.on_used(piece);
+            }
+        }
+    }
+
+    /// The peer is interested, or no longer. Whether that is new.
+    pub(crate) fn on_interest(&mut self, conn: ConnId, is_interested: bool) -> bool {
+        let peer = self.peers.get_mut(&conn);
+        peer.is_some_and(|peer| {
+            std::mem::replace(&mut peer.is_interested, is_interested) != is_interested
+        })
+    }
+
+    /// Both sides know that the peer is choked again, without a message (json-torrent).
+    pub(crate) fn on_exchange_over(&mut self, conn: ConnId) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.is_choked = true;
+            peer.queue.clear();
+        }
+    }
+
+    /// Gives the slots to peers that co-operate, if that is how uploads are shared.
+    pub(crate) fn rechoke_cooperative(
+        &mut self,
+        now: Time,
+        connections: &mut Connections,
+        out: &mut VecDeque<Output>,
+    ) {
+        if self.choking == Choking::Cooperative {
+            let candidates = self.candidates(|_, _| 0);
+            let chosen = choker::cooperative(&candidates, self.slots, now);
+            self.choke_all_but(now, &chosen, connections, out);
+        }
+    }
+
+    /// Gives the slots to the peers with the highest rates, if that is how uploads are shared.
+    /// `rate`: bytes a second of a peer, given its upload. `draw`: another peer is unchoked
+    /// optimistically.
+    pub(crate) fn rechoke_tit_for_tat(
+        &mut self,
+        now: Time,
+        draw: bool,
+        rate: impl Fn(ConnId, &Rate) -> u64,
+        connections: &mut Connections,
+        rng: &mut fastrand::Rng,
+        out: &mut VecDeque<Output>,
+    ) {
+        if self.choking == Choking::TitForTat {
+            let candidates = self.candidates(rate);
+            let chosen = choker::tit_for_tat(&candidates, draw, rng);
+            self.choke_all_but(now, &chosen, connections, out);
+        }
+    }
+
+    /// Whether a round of tit-for-tat begins. `Some(true)`: with another optimistic unchoke.
+    pub(crate) fn next_choke_round(&mut self, now: Time) -> Option<bool> {
+        (now >= self.next_choke_round).then(|| {
+            self.next_choke_round = now + choker::ROUND_INTERVAL;
+            self.choke_round += 1;
+            choker::is_optimistic_round(self.choke_round)
+        })
+    }
+
+    fn candidates(&self, rate: impl Fn(ConnId, &Rate) -> u64) -> Vec<Candidate> {
+        let candidate = |(&conn, peer): (&ConnId, &PeerUpload)| Candidate {
+            conn,
+            interested: peer.is_interested,
+            unchoked: !peer.is_choked,
+            since: peer.choke_since,
+            rate: rate(conn, &peer.rate),
+        };
+        self.peers.iter().map(candidate).collect()
+    }
+
+    fn choke_all_but(
+        &mut self,
+        now: Time,
+        chosen: &[ConnId],
+        connections: &mut Connections,
+        out: &mut VecDeque<Output>,
+    ) {
+        for (conn, peer) in &mut self.peers {
+            let unchokes = chosen.contains(conn);
+            let must_wait = peer.unchokes_only_interested && !peer.is_interested;
+            if (unchokes && must_wait) || peer.is_choked != unchokes {
+                continue;
+            }
+            peer.is_choked = !unchokes;
+            peer.choke_since = now;
+            let Some(connection) = connections.get_mut(*conn) else { continue };
+            if unchokes {
+                connection.send(now, Decision::Unchoke, out);
+                continue;
+            }
+            connection.send(now, Decision::Choke, out);
+            // A choke voids what was requested; with BEP 6 each request is rejected.
+            let void = std::mem::take(&mut peer.queue);
+            if connection.session().is_fast() {
+                for request in void {
+                    connection.send(now, Decision::Reject(request.block), out);
+                }
+            }
+        }
+    }
+
+    /// Queues a block that the peer requested. `have`: its piece is here. Whether it was queued.
+    ///
+    /// # Errors
+    /// When the peer may not request it.
+    pub(crate) fn on_request(
+        &mut self,
+        now: Time,
+        connection: &mut Connection,
+        block: Block,
+        have: bool,
+        out: &mut VecDeque<Output>,
+    ) -> Result<bool, Misbehavior> {
+        let is_allowed_fast = self.is_allowed_fast(connection.addr().ip(), block.piece);
+        let Some(peer) = self.peers.get_mut(&connection.conn()) else { return Ok(false) };
+        let is_fast = connection.session().is_fast();
+        let is_refused = peer.is_choked && !(is_fast && is_allowed_fast);
+        if !is_refused && !have && !is_fast {
+            return Err(Misbehavior::RequestOutOfRange);
+        }
+        if is_refused || !have {
+            // The request may have crossed the choke.
+            if is_fast {
+                connection.send(now, Decision::Reject(block), out);
+            }
+            return Ok(false);
+        }
+        if peer.queue.len() >= MAX_QUEUED_REQUESTS {
+            return Err(Misbehavior::TooManyRequests);
+        }
+        peer.queue.push_back(UploadRequest { block, since: now });
+        Ok(true)
+    }
+
+    /// Queues a whole piece that the peer requested and that is here.
+    ///
+    /// # Errors
+    /// When too many are queued.
+    pub(crate) fn on_piece_request(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        block: Block,
+    ) -> Result<(), Misbehavior> {
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        if peer.queue.len() >= MAX_QUEUED_PIECES {
+            return Err(Misbehavior::TooManyRequests);
+        }
+        peer.queue.push_back(UploadRequest { block, since: now });
+        Ok(())
+    }
+
+    /// The peer takes a request back.
+    pub(crate) fn on_cancel(
+        &mut self,
+        now: Time,
+        connection: &mut Connection,
+        block: Block,
+        out: &mut VecDeque<Output>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&connection.conn()) else { return };
+        // BEP 6: every request is answered, by its block or by a reject.
+        if peer.cancel(block) && connection.session().is_fast() {
+            connection.send(now, Decision::Reject(block), out);
+        }
+    }
+
+    /// A block has left. False when its connection is over.
+    pub(crate) fn on_block_sent(&mut self, now: Time, conn: ConnId, block: Block) -> bool {
+        let Some(peer) = self.peers.get_mut(&conn) else { return false };
+        peer.on_sent(now, block);
+        self.rate.add(now, u64::from(block.length));
+        true
+    }
+
+    /// The peer requested a piece: true when that used an offer up.
+    pub(crate) fn on_offer_used(&mut self, conn: ConnId, piece: u32) -> bool {
+        let offers = self.peers.get_mut(&conn).and_then(|peer| peer.offers.as_mut());
+        offers.is_some_and(|offers| offers.on_used(piece))
+    }
+
+    /// Hands requested blocks to the sockets, those with the fewest copies first. `availability`:
+    /// how many peers have a piece.
+    pub(crate) fn send_blocks(
+        &mut self,
+        now: Time,
+        availability: impl Fn(u32) -> u16,
+        connections: &mut Connections,
+        out: &mut VecDeque<Output>,
+    ) {
+        let rate = self.rate.per_second(now) as f64;
+        let room = self
+            .room_for_whole_pieces()
+            .max(MIN_SENDING_BYTES)
+            .max((rate * SENDING_TIME.as_secs_f64()) as u64);
+        let is_fast = |sending: &&UploadRequest| now.since(sending.since) < SLOW_RECEIVER_TIME;
+        let mut held: u64 = self
+            .peers
+            .values()
+            .flat_map(|peer| peer.sending.iter().filter(is_fast))
+            .map(|sending| u64::from(sending.block.length))
+            .sum();
+        while held < room {
+            let Some((conn, block)) = self.next_block(now, &availability) else { return };
+            held += u64::from(block.length);
+            if let Some(connection) = connections.get_mut(conn) {
+                connection.on_sent(now);
+            }
+            out.push_back(Output::SendBlock { conn, block });
+        }
+    }
+
+    /// What may be with the sockets where whole pieces are requested, in bytes.
+    fn room_for_whole_pieces(&self) -> u64 {
+        match self.peers.values().any(|peer| peer.requests_whole_pieces) {
+            true => MAX_SENDING_PIECES * u64::from(self.piece_length),
+            false => 0,
+        }
+    }
+
+    /// What is sent next: the rest of a piece that was begun, then the piece with the fewest
+    /// copies, then the peer that waited longest.
+    fn next_block(
+        &mut self,
+        now: Time,
+        availability: impl Fn(u32) -> u16,
+    ) -> Option<(ConnId, Block)> {
+        let mut best = None;
+        for (&conn, peer) in &self.peers {
+            if peer.is_socket_full() {
+                continue;
+            }
+            for (at, request) in peer.queue.iter().take(MAX_REQUESTS_CONSIDERED).enumerate() {
+                let piece = request.block.piece;
+                let is_begun = peer.current_piece == Some(piece);
+                let copies = self.times_sent[piece as usize].max(availability(piece));
+                // A peer that requests one piece at a time has nothing else to do.
+                let is_overdue =
+                    peer.requests_whole_pieces && now.since(request.since) > OVERDUE_TIME;
+                let rank = (!is_overdue, !is_begun, copies, peer.served_at, at, conn);
+                if best.is_none_or(|best| rank < best) {
+                    best = Some(rank);
+                }
+            }
+        }
+        let (.., at, conn) = best?;
+        let peer = self.peers.get_mut(&conn)?;
+        let UploadRequest { block, .. } = peer.queue.remove(at)?;
+        if peer.current_piece != Some(block.piece) {
+            peer.current_piece = Some(block.piece);
+            peer.served_at = now;
+            let times_sent = &mut self.times_sent[block.piece as usize];
+            *times_sent = times_sent.saturating_add(1);
+        }
+        peer.sending.push_back(UploadRequest { block, since: now });
+        Some((conn, block))
+    }
+
+    /// With super-seeding: reveals pieces to a peer for as long as it should hold more offers.
+    pub(crate) fn offer(
+        &mut self,
+        now: Time,
+        connection: &mut Connection,
+        rng: &mut fastrand::Rng,
+        out: &mut VecDeque<Output>,
+    ) {
+        let Some(seeding) = &mut self.super_seeding else { return };
+        let Some(peer) = self.peers.get_mut(&connection.conn()) else { return };
+        let is_prompt = connection.is_same_client(self.peer_id);
+        let time = if is_prompt { PROMPT_OFFER_TIME } else { POLLED_OFFER_TIME };
+        let ahead = (peer.rate.per_second(now) as f64 * time.as_secs_f64()) as u64;
+        let (Some(have), Some(offers)) = (connection.have(), &mut peer.offers) else { return };
+        let mut revealed = Vec::new();
+        while let Some(piece) = seeding.offer(have, offers, ahead, self.piece_length, rng) {
+            revealed.push(piece);
+        }
+        for piece in revealed {
+            connection.send(now, Decision::Have(piece), out);
+        }
+    }
+
+    /// With tit-for-tat, a new peer may request a few pieces before it has earned a slot (BEP 6).
+    pub(crate) fn allow_fast(
+        &self,
+        now: Time,
+        connection: &mut Connection,
+        have: &Bitfield,
+        out: &mut VecDeque<Output>,
+    ) {
+        if self.choking != Choking::TitForTat {
+            return;
+        }
+        let host = connection.addr().ip();
+        for piece in have.iter().filter(|&piece| self.is_allowed_fast(host, piece)) {
+            connection.send(now, Decision::AllowFast(piece), out);
+        }
+    }
+
+    /// Whether a peer on a host may request a piece while it is choked. The set depends on our seed
+    /// and the host, so that another connection does not give another set.
+    fn is_allowed_fast(&self, host: IpAddr, piece: u32) -> bool {
+        if self.choking != Choking::TitForTat {
+            return false;
+        }
+        let mut seed = [0; 8];
+        match host {
+            IpAddr::V4(ip) => seed[..4].copy_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => seed.copy_from_slice(&ip.octets()[..8]),
+        }
+        let mut rng = fastrand::Rng::with_seed(u64::from_be_bytes(seed) ^ self.seed);
+        (0..ALLOWED_FAST_PIECES.min(self.pieces)).any(|_| rng.u32(..self.pieces) == piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sow_content::InfoHash;
+    use sow_wire::{
+        bittorrent::{Handshake, Message},
+        dialect,
+    };
+
+    use super::*;
+    use crate::io::{Direction, PeerHandshake};
+
+    const NOW: Time = Time(0);
+    const UNIT: u32 = 16 * 1024;
+
+    /// The uploads of four pieces to peers that connect one after the other.
+    struct Fixture {
+        uploads: Uploads,
+        connections: Connections,
+        out: VecDeque<Output>,
+    }
+
+    impl Fixture {
+        fn new(slots: usize, peers: u64) -> Self {
+            let mut config = Config::new(PeerId([0; 20]), 1, 1);
+            config.upload_slots = slots;
+            let mut uploads = Uploads::new(NOW, &config);
+            uploads.begin(4, 2 * UNIT, false, &mut fastrand::Rng::with_seed(1));
+            let mut connections = Connections::new(&config);
+            for conn in (1..=peers).map(ConnId) {
+                let (info_hash, peer_id) = (InfoHash([0; 20]), PeerId([conn.0 as u8; 20]));
+                let handshake = Handshake { info_hash, peer_id, fast: true, extended: false };
+                let handshake = PeerHandshake::BitTorrent(handshake);
+                let addr = ([10, 0, 0, conn.0 as u8], 1).into();
+                let direction = Direction::Accepted;
+                let connection = connections.insert(NOW, conn, addr, direction, handshake, Some(4));
+                uploads.add_peer(connection);
+            }
+            let mut this = Self { uploads, connections, out: VecDeque::new() };
+            this.rechoke(NOW);
+            this
+        }
+
+        fn rechoke(&mut self, now: Time) -> Vec<(ConnId, Message)> {
+            self.uploads.rechoke_cooperative(now, &mut self.connections, &mut self.out);
+            self.messages()
+        }
+
+        fn request(&mut self, conn: u64, block: Block, have: bool) -> Result<bool, Misbehavior> {
+            let connection = self.connections.get_mut(ConnId(conn)).unwrap();
+            self.uploads.on_request(NOW, connection, block, have, &mut self.out)
+        }
+
+        fn messages(&mut self) -> Vec<(ConnId, Message)> {
+            let message = |output| match output {
+                Output::Send { conn, message: dialect::Message::BitTorrent(message) } => {
+                    (conn, message)
+                }
+                other => panic!("{other:?}"),
+            };
+            self.out.drain(..).map(message).collect()
+        }
+    }
+
+    fn block(piece: u32) -> Block {
+        Block { piece, offset: 0, length: UNIT }
+    }
+
+    #[test]
+    fn a_choke_rejects_what_was_requested() {
+        let mut fixture = Fixture::new(1, 2);
+        assert!(!fixture.uploads.is_choked(ConnId(1)) && fixture.uploads.is_choked(ConnId(2)));
+        assert!(fixture.uploads.on_interest(ConnId(1), true));
+        assert!(fixture.uploads.on_interest(ConnId(2), true));
+        assert!(!fixture.uploads.on_interest(ConnId(2), true), "that is known");
+        assert_eq!(fixture.request(1, block(0), true), Ok(true));
+        let Block { piece, offset, length } = block(0);
+        let request = sow_wire::bittorrent::BlockRequest { piece, offset, length };
+        assert_eq!(
+            fixture.rechoke(Time(10_000_000)),
+            [
+                (ConnId(1), Message::Choke),
+                (ConnId(1), Message::Reject(request)),
+                (ConnId(2), Message::Unchoke)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_request_is_rejected_while_it_is_choked_or_the_piece_is_missing() {
+        let mut fixture = Fixture::new(1, 2);
+        assert_eq!(fixture.request(2, block(0), true), Ok(false));
+        assert_eq!(fixture.request(1, block(0), false), Ok(false));
+        let rejected = fixture.messages();
+        assert!(rejected.iter().all(|(_, message)| matches!(message, Message::Reject(_))));
+        assert_eq!(rejected.len(), 2);
+    }
+
+    #[test]
+    fn the_piece_with_the_fewest_copies_is_sent_first_and_few_at_once() {
+        let mut fixture = Fixture::new(2, 2);
+        for piece in [1, 2, 3] {
+            assert_eq!(fixture.request(1, block(piece), true), Ok(true));
+            assert_eq!(fixture.request(2, block(piece), true), Ok(true));
+        }
+        let copies = |piece| if piece == 2 { 0 } else { 9 };
+        let (connections, out) = (&mut fixture.connections, &mut fixture.out);
+        fixture.uploads.send_blocks(NOW, copies, connections, out);
+        let sent: Vec<Output> = out.drain(..).collect();
+        assert_eq!(sent.len() as u64 * u64::from(UNIT), MIN_SENDING_BYTES);
+        assert_eq!(sent[0], Output::SendBlock { conn: ConnId(1), block: block(2) });
+        assert!(fixture.uploads.on_block_sent(NOW, ConnId(1), block(2)));
+        assert_eq!(fixture.uploads.rate().total(), u64::from(UNIT));
+    }
+}

@@ -1,0 +1,86 @@
+//! What is uploaded on one connection: the requests of the peer, and the blocks that are with the
+//! socket. No choice among peers.
+
+use std::collections::VecDeque;
+
+use sow_content::Block;
+
+use super::super_seeding::Offers;
+use crate::{connections::Connection, io::Time, rate::Rate};
+
+/// Bytes of one connection that may be with the socket at once: they cannot be cancelled any more.
+const MAX_SENDING_BYTES: u64 = 512 * 1024;
+
+/// Blocks of one connection that may be with the socket at once, however short they are.
+const MAX_SENDING_BLOCKS: usize = 64;
+
+/// The upload side of one connection.
+#[derive(Debug)]
+pub(super) struct PeerUpload {
+    /// We accept no requests.
+    pub(super) is_choked: bool,
+    /// Since when `is_choked` is as it is.
+    pub(super) choke_since: Time,
+    /// The peer said that it is interested.
+    pub(super) is_interested: bool,
+    /// Requests that are not answered yet.
+    pub(super) queue: VecDeque<UploadRequest>,
+    /// Blocks that are with the socket.
+    pub(super) sending: VecDeque<UploadRequest>,
+    /// The piece of the last block that was handed to the socket.
+    pub(super) current_piece: Option<u32>,
+    /// When a piece was begun for the peer last.
+    pub(super) served_at: Time,
+    pub(super) rate: Rate,
+    /// With super-seeding.
+    pub(super) offers: Option<Offers>,
+    pub(super) requests_whole_pieces: bool,
+    /// The dialect has an unchoke only as an answer to interest.
+    pub(super) unchokes_only_interested: bool,
+}
+
+/// A block that the peer requested, and since when it is where it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UploadRequest {
+    pub(super) block: Block,
+    pub(super) since: Time,
+}
+
+impl PeerUpload {
+    pub(super) fn new(connection: &Connection) -> Self {
+        let session = connection.session();
+        Self {
+            is_choked: true,
+            choke_since: connection.connected_at(),
+            is_interested: false,
+            queue: VecDeque::new(),
+            sending: VecDeque::new(),
+            current_piece: None,
+            served_at: Time::default(),
+            rate: Rate::default(),
+            offers: None,
+            requests_whole_pieces: session.requests_whole_pieces(),
+            unchokes_only_interested: session.unchokes_only_interested(),
+        }
+    }
+
+    /// Whether the socket holds as much for this peer as it may.
+    pub(super) fn is_socket_full(&self) -> bool {
+        let bytes: u64 = self.sending.iter().map(|sending| u64::from(sending.block.length)).sum();
+        bytes >= MAX_SENDING_BYTES || self.sending.len() >= MAX_SENDING_BLOCKS
+    }
+
+    /// A block has left.
+    pub(super) fn on_sent(&mut self, now: Time, block: Block) {
+        if let Some(at) = self.sending.iter().position(|sending| sending.block == block) {
+            self.sending.remove(at);
+        }
+        self.rate.add(now, u64::from(block.length));
+    }
+
+    /// Takes a request that is not answered yet off the queue. Whether it was there.
+    pub(super) fn cancel(&mut self, block: Block) -> bool {
+        let at = self.queue.iter().position(|request| request.block == block);
+        at.and_then(|at| self.queue.remove(at)).is_some()
+    }
+}

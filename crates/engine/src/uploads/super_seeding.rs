@@ -1,0 +1,166 @@
+//! Super-seeding: which pieces the origin of a flash crowd offers to which peer, so that every
+//! piece leaves it once before any leaves it twice. No messages.
+//!
+//! After BEP 16, the origin looks like a peer that has nothing and reveals pieces one at a time.
+//! Unlike there, it never waits for proof that a piece was passed on: each peer always holds a few
+//! offers that it has not requested yet, and once every piece was offered, the pieces with the
+//! fewest copies are offered again.
+
+use std::time::Duration;
+
+use sow_content::Bitfield;
+
+use crate::availability::Availability;
+
+/// Offers that a peer always holds and has not requested, at least.
+const MIN_UNUSED_OFFERS: u64 = 3;
+
+/// The time that offers last at a peer's rate, if it requests a piece as soon as it is offered.
+pub(super) const PROMPT_OFFER_TIME: Duration = Duration::from_millis(250);
+
+/// The same for a peer that may look for something to request only once a second, as Transmission
+/// does. It is longer than a second, so that the peer takes more each time.
+pub(super) const POLLED_OFFER_TIME: Duration = Duration::from_secs(3);
+
+/// The copies of each piece: peers that have it, and peers that were offered it and do not have it
+/// yet.
+#[derive(Debug)]
+pub(crate) struct SuperSeeding {
+    copies: Availability,
+}
+
+/// The offers that one peer holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Offers {
+    offered: Bitfield,
+    /// Offered, not requested, and not had by the peer.
+    unused: Bitfield,
+}
+
+impl Offers {
+    pub(crate) fn new(pieces: u32) -> Self {
+        Self { offered: Bitfield::new(pieces), unused: Bitfield::new(pieces) }
+    }
+
+    /// The peer requested a piece, or has it. True when that used an offer up.
+    pub(crate) fn on_used(&mut self, piece: u32) -> bool {
+        self.unused.unset(piece)
+    }
+}
+
+impl SuperSeeding {
+    pub(crate) fn new(pieces: u32, rng: &mut fastrand::Rng) -> Self {
+        Self { copies: Availability::new(pieces, |_| true, rng) }
+    }
+
+    /// The next piece to offer to a peer that has `theirs` and takes `ahead` bytes in the time that
+    /// offers should cover; `None` when it holds enough offers, or there is nothing that it lacks
+    /// and was not offered.
+    pub(crate) fn offer(
+        &mut self,
+        theirs: &Bitfield,
+        offers: &mut Offers,
+        ahead: u64,
+        piece_length: u32,
+        rng: &mut fastrand::Rng,
+    ) -> Option<u32> {
+        if u64::from(offers.unused.count()) >= MIN_UNUSED_OFFERS + ahead / u64::from(piece_length) {
+            return None;
+        }
+        let mut order = self.copies.rarest_first().iter().copied();
+        let piece = order.find(|&piece| !theirs.get(piece) && !offers.offered.get(piece))?;
+        offers.offered.set(piece);
+        offers.unused.set(piece);
+        self.copies.add(piece, rng);
+        Some(piece)
+    }
+
+    /// A peer has a piece; an offer of it was counted already.
+    pub(crate) fn on_have(&mut self, piece: u32, offers: &Offers, rng: &mut fastrand::Rng) {
+        if !offers.offered.get(piece) {
+            self.copies.add(piece, rng);
+        }
+    }
+
+    /// A peer is gone, and with it what it has or was offered.
+    pub(crate) fn on_peer_gone(
+        &mut self,
+        theirs: &Bitfield,
+        offers: &Offers,
+        rng: &mut fastrand::Rng,
+    ) {
+        for piece in 0..theirs.len() {
+            if theirs.get(piece) || offers.offered.get(piece) {
+                self.copies.remove(piece, rng);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_piece_is_offered_once_before_any_twice() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        let mut seeding = SuperSeeding::new(60, &mut rng);
+        let theirs = vec![Bitfield::new(60); 4];
+        let mut offers = vec![Offers::new(60); 4];
+        let mut order = Vec::new();
+        while order.len() < 180 {
+            for peer in 0..4 {
+                if let Some(piece) =
+                    seeding.offer(&theirs[peer], &mut offers[peer], 0, 32768, &mut rng)
+                {
+                    order.push(piece);
+                    // It is requested at once, but its arrival is never announced.
+                    assert!(offers[peer].on_used(piece));
+                }
+            }
+        }
+        for (round, pieces) in order.chunks(60).enumerate() {
+            let distinct: std::collections::BTreeSet<_> = pieces.iter().collect();
+            assert_eq!(distinct.len(), 60, "round {round}");
+        }
+    }
+
+    #[test]
+    fn a_peer_without_requests_holds_few_offers_which_are_free_when_it_leaves() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        let mut seeding = SuperSeeding::new(10, &mut rng);
+        let theirs = Bitfield::new(10);
+        let mut lazy = Offers::new(10);
+        let held =
+            std::iter::from_fn(|| seeding.offer(&theirs, &mut lazy, 0, 32768, &mut rng)).count();
+        assert_eq!(held as u64, MIN_UNUSED_OFFERS);
+        seeding.on_peer_gone(&theirs, &lazy, &mut rng);
+        let mut keen = Offers::new(10);
+        let mut other = Offers::new(10);
+        let mut got = std::collections::BTreeSet::new();
+        for _ in 0..5 {
+            for offers in [&mut keen, &mut other] {
+                let piece = seeding.offer(&theirs, offers, 0, 32768, &mut rng).unwrap();
+                offers.on_used(piece);
+                got.insert(piece);
+            }
+        }
+        assert_eq!(
+            got.len(),
+            10,
+            "what only the peer that left was offered counts as a copy no more"
+        );
+    }
+
+    #[test]
+    fn a_fast_peer_holds_more_offers() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        let mut seeding = SuperSeeding::new(1000, &mut rng);
+        let theirs = Bitfield::new(1000);
+        let mut offers = Offers::new(1000);
+        let held =
+            std::iter::from_fn(|| seeding.offer(&theirs, &mut offers, 25 << 20, 1 << 20, &mut rng))
+                .count();
+        assert_eq!(held, 28);
+    }
+}

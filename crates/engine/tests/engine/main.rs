@@ -1,0 +1,8 @@
+//! One engine against scripted peers, in every dialect.
+
+mod bittorrent;
+mod chunk;
+mod chunk_misbehavior;
+mod json_torrent;
+mod random_operations;
+mod scene;

@@ -1,0 +1,252 @@
+//! The accept loop: accepts every connection, detects its protocol, and hands it to a swarm, to
+//! HTTP or to the `json-torrent` tracker. The loop never ends by itself, whatever peers do. A
+//! connection that sends nothing within the handshake timeout, or a protocol that this node does
+//! not accept, is rejected.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use sow_engine::{Direction, PeerHandshake};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    context::NodeContext,
+    handshake::respond,
+    http::connection::{ConnectionAddrs, serve_connection},
+    json_tracker,
+    listener::canonical,
+    sniff::{Protocol, sniff},
+    swarm::events::{DriverEvent, NewConnection},
+};
+
+/// The maximum number of connections whose protocol is not known yet. Above it the oldest one is
+/// rejected: an honest peer needs only a moment, but a flash crowd arrives all at once.
+const MAX_UNDECIDED: usize = 1024;
+
+/// The maximum number of HTTP connections that are served at the same time.
+const MAX_HTTP: usize = 256;
+
+/// The maximum number of HTTP connections that wait to be served. Above it they are closed.
+const MAX_HTTP_WAITING: usize = 1024;
+
+/// The pause after a failed accept, for instance when file descriptors run out.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// How many of the first bytes of a rejected connection are logged.
+const LOGGED_BYTES: usize = 20;
+
+/// A connection that speaks HTTP: its stream, what was read of it, its remote address.
+type HttpConnection = (TcpStream, Vec<u8>, SocketAddr);
+
+/// Accepts connections until the task is aborted.
+pub(crate) async fn accept_all(listener: TcpListener, node: Arc<NodeContext>) {
+    let (mut undecided, mut order) = (JoinSet::new(), VecDeque::new());
+    let (mut http, mut waiting) = (JoinSet::new(), VecDeque::new());
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, addr)) => {
+                    let addr = canonical(addr);
+                    make_room(&undecided, &mut order, MAX_UNDECIDED);
+                    let dispatching = dispatch_in_time(stream, addr, Arc::clone(&node));
+                    order.push_back((undecided.spawn(dispatching), addr));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(ACCEPT_RETRY_DELAY).await;
+                }
+            },
+            Some(dispatched) = undecided.join_next() => {
+                if let Ok(Some(connection)) = dispatched && waiting.len() < MAX_HTTP_WAITING {
+                    waiting.push_back(connection);
+                }
+            }
+            Some(_) = http.join_next() => {}
+        }
+        while http.len() < MAX_HTTP
+            && let Some(connection) = waiting.pop_front()
+        {
+            serve_http(connection, &node, &mut http);
+        }
+    }
+}
+
+/// Rejects the oldest undecided connection if there are `limit` of them. `order` is sorted by age,
+/// the oldest first.
+fn make_room<T: 'static>(
+    undecided: &JoinSet<T>,
+    order: &mut VecDeque<(AbortHandle, SocketAddr)>,
+    limit: usize,
+) {
+    while order.front().is_some_and(|(connection, _)| connection.is_finished()) {
+        order.pop_front();
+    }
+    if undecided.len() >= limit
+        && let Some((oldest, addr)) = order.pop_front()
+    {
+        reject(addr, "too many connections have not shown their protocol");
+        oldest.abort();
+    }
+}
+
+/// Detects the protocol of a connection and hands it on. An HTTP connection is returned.
+async fn dispatch_in_time(
+    stream: TcpStream,
+    addr: SocketAddr,
+    node: Arc<NodeContext>,
+) -> Option<HttpConnection> {
+    if node.accepts_only_json_torrent() {
+        let introduction = |local| PeerHandshake::JsonTorrent { local };
+        admit(stream, addr, Vec::new(), introduction, &node).await;
+        return None;
+    }
+    let dispatching = dispatch(stream, addr, &node);
+    timeout(node.options.timeouts.handshake, dispatching).await.unwrap_or_else(|_| {
+        reject(addr, "it did not show its protocol in time");
+        None
+    })
+}
+
+async fn dispatch(
+    mut stream: TcpStream,
+    addr: SocketAddr,
+    node: &NodeContext,
+) -> Option<HttpConnection> {
+    let (protocol, first) = match sniff(&mut stream).await {
+        Ok(sniffed) => sniffed,
+        Err(error) => {
+            reject(addr, format_args!("it ended before it showed its protocol: {error}"));
+            return None;
+        }
+    };
+    match protocol {
+        Protocol::Http => return Some((stream, first, addr)),
+        Protocol::BitTorrent => admit_bittorrent(stream, addr, &first, node).await,
+        Protocol::JsonTorrent => {
+            admit(stream, addr, first, |local| PeerHandshake::JsonTorrent { local }, node).await;
+        }
+        // Only `chunk` has an error message for an unknown protocol.
+        Protocol::Chunk | Protocol::Unknown => {
+            admit(stream, addr, first, |local| PeerHandshake::Chunk { local }, node).await;
+        }
+        // One request and one reply: the exchange ends within the handshake timeout.
+        Protocol::JsonTracker => match node.json_tracker() {
+            Some(service) => json_tracker::serve_connection(stream, first, addr, service).await,
+            None => reject(addr, "it asks for a json-torrent tracker, and there is none here"),
+        },
+    }
+    None
+}
+
+/// Logs a connection that is closed before it is a peer's.
+fn reject(addr: SocketAddr, reason: impl fmt::Display) {
+    tracing::info!(%addr, %reason, "a connection was rejected");
+}
+
+/// Answers a BitTorrent handshake and hands the connection to the swarm that it names.
+async fn admit_bittorrent(
+    mut stream: TcpStream,
+    addr: SocketAddr,
+    first: &[u8],
+    node: &NodeContext,
+) {
+    let Some(permit) = node.connection_permit() else {
+        return reject(addr, "the connection limit is reached");
+    };
+    let route = |info_hash| node.route(info_hash).map(|route| (route.handshake, route.events));
+    let (handshake, events) = match respond(&mut stream, first, route).await {
+        Ok(answered) => answered,
+        Err(error) => return reject(addr, error),
+    };
+    let connection = NewConnection {
+        stream,
+        addr,
+        direction: Direction::Accepted,
+        introduction: PeerHandshake::BitTorrent(handshake),
+        first: Vec::new(),
+        permit,
+    };
+    // A swarm that has just ended takes no connection.
+    let _ = events.send(DriverEvent::Connected(Box::new(connection))).await;
+}
+
+/// Hands a connection to the swarm for its dialect, if there is one and the limit allows it.
+async fn admit(
+    stream: TcpStream,
+    addr: SocketAddr,
+    first: Vec<u8>,
+    introduction: impl FnOnce(IpAddr) -> PeerHandshake,
+    node: &NodeContext,
+) {
+    let Ok(local) = stream.local_addr() else { return };
+    let introduction = introduction(canonical(local).ip());
+    let Some(events) = node.route_for(introduction.dialect()) else {
+        let shown = first[..first.len().min(LOGGED_BYTES)].escape_ascii();
+        return reject(
+            addr,
+            format_args!("this node does not accept its protocol (its first bytes: {shown})"),
+        );
+    };
+    let Some(permit) = node.connection_permit() else {
+        return reject(addr, "the connection limit is reached");
+    };
+    let direction = Direction::Accepted;
+    let connection = NewConnection { stream, addr, direction, introduction, first, permit };
+    // A swarm that has just ended takes no connection.
+    let _ = events.send(DriverEvent::Connected(Box::new(connection))).await;
+}
+
+fn serve_http((stream, first, remote): HttpConnection, node: &NodeContext, http: &mut JoinSet<()>) {
+    // A connection without a local address is closed already.
+    let Ok(local) = stream.local_addr().map(canonical) else { return };
+    let Some(router) = node.router() else {
+        return reject(remote, "it speaks HTTP, which this node does not serve");
+    };
+    http.spawn(serve_connection(
+        stream,
+        first,
+        ConnectionAddrs { remote, local },
+        router,
+        node.options.timeouts.handshake,
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn the_oldest_undecided_connection_is_rejected() {
+        let (mut undecided, mut order) = (JoinSet::new(), VecDeque::new());
+        for number in 0..5 {
+            make_room(&undecided, &mut order, 3);
+            let connection = undecided.spawn(async move {
+                // The first one has decided before there are too many.
+                if number > 0 {
+                    std::future::pending::<()>().await;
+                }
+                number
+            });
+            order.push_back((connection, ([127, 0, 0, 1], 40_000 + number).into()));
+            if number == 0 {
+                let ended = timeout(TEST_TIMEOUT, undecided.join_next()).await.unwrap();
+                assert_eq!(ended.unwrap().unwrap(), 0);
+            }
+        }
+        let ended = timeout(TEST_TIMEOUT, undecided.join_next()).await.unwrap().unwrap();
+        assert!(ended.unwrap_err().is_cancelled());
+        assert_eq!((undecided.len(), order.len()), (3, 3));
+        assert!(order.iter().all(|(connection, _)| !connection.is_finished()));
+    }
+}

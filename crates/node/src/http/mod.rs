@@ -1,0 +1,7 @@
+//! HTTP: the connections that the node's port accepts for it, what is served on them (an index of
+//! the shared content, a BitTorrent tracker), and clients for other servers.
+
+pub(crate) mod client;
+pub(crate) mod connection;
+pub mod index;
+pub(crate) mod tracker;

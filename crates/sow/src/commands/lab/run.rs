@@ -39,8 +39,9 @@ pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure>
     let report = report.clone();
     blocking(move || {
         let mut reporter = ProgressReporter { report: &report, done: 0, all: 0 };
-        let outcome =
-            run::run(&scenario, &setup, stop.flag(), &mut |progress| reporter.on_progress(&progress))?;
+        let outcome = run::run(&scenario, &setup, stop.flag(), &mut |progress| {
+            reporter.on_progress(&progress)
+        })?;
         write_report(&setup, outcome, &report)
     })
     .await

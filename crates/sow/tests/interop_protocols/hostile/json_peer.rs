@@ -161,7 +161,7 @@ fn a_peer_that_violates_the_protocol_is_disconnected() {
         "a second bitfield",
         "a piece index that does not exist",
         "a malformed message: ",
-        "it says that it ends",
+        "it says that it stops",
     ] {
         seed.wait_line(&["peer disconnected", "127.0.0.1:", cause]);
     }

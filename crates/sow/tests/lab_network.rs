@@ -253,8 +253,8 @@ fn the_relay_keeps_delay_and_rate() {
     assert_nothing_left("t-relay");
 }
 
-/// A calibration that finds the lab good. Other load on the machine may distort one measurement, but
-/// hardly five; a wrong lab fails all of them.
+/// A calibration that finds the lab good. Other load on the machine may distort one measurement,
+/// but hardly five; a wrong lab fails all of them.
 fn calibrate(lab: &Lab) -> Calibration {
     let mut last = None;
     for _ in 0..5 {
@@ -327,8 +327,8 @@ fn nothing_is_left_of_a_lab_whose_setup_was_killed() {
     assert!(partial >= moments / 2, "the setup was killed only {partial} times");
 }
 
-/// Waits until the namespace of a host exists, with a short interval: the setup must be stopped soon
-/// after.
+/// Waits until the namespace of a host exists, with a short interval: the setup must be stopped
+/// soon after.
 fn wait_for_host(lab: &str, host: u32, setup: &mut Running) {
     let namespace = PathBuf::from(format!("/run/netns/sow-{lab}-h{host}"));
     let deadline = Instant::now() + TEST_TIMEOUT;
@@ -423,8 +423,8 @@ fn a_lab_of_a_hundred_hosts_is_built_and_taken_down() {
     lab.down().expect("it can be taken down");
     println!("100 hosts: up in {built:?}, down in {:?}", began.elapsed());
     assert_nothing_left("t-hundred");
-    // The time itself is the subject: a lab of this size must stay usable in an experiment. It takes
-    // about three seconds on two free cores; this group of tests runs one test at a time.
+    // The time itself is the subject: a lab of this size must stay usable in an experiment. It
+    // takes about three seconds on two free cores; this group of tests runs one test at a time.
     assert!(built < Duration::from_secs(30), "{built:?}");
 }
 

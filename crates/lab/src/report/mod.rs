@@ -2,7 +2,7 @@
 //! a directory of records. It computes from records only and runs nothing.
 //!
 //! `summary` combines repetitions, `mode_order` sorts modes; `tables` and `figures` decide what is
-//! shown; `table`, `chart`, `bars`, `matrix`, `canvas`, `raster` and `page` decide how.
+//! shown; `table`, `chart`, `bars`, `matrix`, `canvas`, `raster`, `markdown` and `page` decide how.
 
 mod axis;
 mod bars;
@@ -18,6 +18,7 @@ mod font;
 mod labels;
 mod layout;
 mod losses;
+mod markdown;
 mod matrix;
 mod mode_order;
 mod page;
@@ -35,7 +36,6 @@ use std::{
 use self::{
     canvas::Medium,
     experiment_info::ExperimentInfo,
-    figure::Figure,
     file_names::{make_unique, slug},
     summary::Summary,
     table::Table,
@@ -103,7 +103,7 @@ pub fn write(dir: &Path, out: &Path) -> Result<Written, ReportError> {
         Ok::<(), ReportError>(())
     };
     write_file("report.html", page::page(&info, &network, &results, &figures).as_bytes())?;
-    write_file("report.md", markdown(&info, &network, &results, &figures).as_bytes())?;
+    write_file("report.md", markdown::report(&info, &network, &results, &figures).as_bytes())?;
     let numbers = [csv::medians(&summary), csv::receivers(&summary), csv::sources(&summary)];
     let named =
         network.iter().chain(&results).chain(&numbers).filter(|table| !table.name.is_empty());
@@ -143,35 +143,4 @@ fn result_tables(summary: &Summary<'_>) -> Vec<Table> {
     }
     make_unique(results.iter_mut().map(|table| &mut table.name));
     results
-}
-
-/// The report as Markdown.
-fn markdown(
-    info: &ExperimentInfo<'_>,
-    network: &[Table],
-    results: &[Table],
-    figures: &[Figure],
-) -> String {
-    let mut text = format!("# {}\n\n", info.title());
-    for (name, value) in info.list() {
-        text += &format!("- {name}: {}\n", table::cell(&value));
-    }
-    for remark in info.remarks() {
-        text += &format!("\n> {}\n", table::cell(&remark));
-    }
-    for (head, tables) in [("Network", network), ("Results", results)] {
-        text += &format!("\n## {head}\n");
-        for table in tables {
-            text += &format!("\n{}", table.markdown());
-        }
-    }
-    text += "\n## Plots\n";
-    for figure in figures {
-        text += &format!("\n![{0}]({1}.svg)\n\n{0}\n", table::cell(&figure.caption), figure.name);
-    }
-    text += &format!("\n## Commands\n\n```\n{}\n```\n", info.command());
-    for (title, commands) in info.run_commands() {
-        text += &format!("\n{title}:\n\n```\n{}\n```\n", commands.join("\n"));
-    }
-    text
 }

@@ -1,5 +1,5 @@
-//! A table and its formats: Markdown, CSV, HTML, text. What a table contains is decided in
-//! `tables`.
+//! A table and its formats: CSV, HTML, text (Markdown is in `markdown`). What a table contains is
+//! decided in `tables`.
 
 use super::escape::escaped;
 
@@ -49,32 +49,6 @@ impl Table {
         let mut at = is_kept.iter();
         self.columns.retain(|_| at.next().copied().unwrap_or(true));
         self
-    }
-
-    /// A table of GitHub Markdown, with the title above and the note below.
-    pub(crate) fn markdown(&self) -> String {
-        let mut text = format!("### {}\n\n", cell(&self.title));
-        let line = |cells: &mut dyn Iterator<Item = String>| {
-            format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
-        };
-        text += &line(&mut self.columns.iter().map(|column| cell(&column.head)));
-        text += &line(
-            &mut self
-                .columns
-                .iter()
-                .map(|column| if column.numbers { "---:" } else { "---" }.to_owned()),
-        );
-        for row in &self.rows {
-            text += &line(
-                &mut row
-                    .iter()
-                    .map(|text| if text.is_empty() { "–".to_owned() } else { cell(text) }),
-            );
-        }
-        if !self.note.is_empty() {
-            text += &format!("\n{}\n", self.note);
-        }
-        text
     }
 
     /// Lines of text for a terminal, with the title above.
@@ -176,13 +150,6 @@ mod tests {
             ],
         }
         .without_empty_columns()
-    }
-
-    #[test]
-    fn a_table_is_written_as_markdown() {
-        let due = "### T\n\n| host | a, b |\n| --- | ---: |\n| h\\|1 &lt;b> | 1.5 |\n\
-                   | =\"x\" | – |\n\nN.\n";
-        assert_eq!(table().markdown(), due);
     }
 
     #[test]

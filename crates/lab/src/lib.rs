@@ -1,13 +1,12 @@
 //! The lab: experiments on one Linux machine, with links of a known rate and delay.
 //!
-//! [`network`] builds hosts round a switch in network namespaces, lets programs run on them, and
-//! measures what its links really do. [`mod@record`] is what an experiment leaves, [`bound`] the
-//! theory beside it, [`report`] the tables and pictures that are made of both. [`scenario`] says
-//! what an experiment is. Programs under test are separate processes; nothing of theirs is linked
-//! in here.
+//! [`network`] builds hosts around a switch in network namespaces, runs programs on them, and
+//! measures the links. [`scenario`] describes an experiment, [`run`] carries it out. [`mod@record`]
+//! is the result of an experiment, [`bound`] the theory beside it, and [`report`] makes tables and
+//! plots of both. Programs under test are separate processes; none of them is linked in.
 
 pub mod bound;
-mod lock;
+mod file_lock;
 pub mod network;
 pub mod record;
 pub mod report;

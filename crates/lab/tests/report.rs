@@ -1,5 +1,5 @@
-//! Whole reports: of a committed sample that was made by hand, and of crowds that strain the
-//! layout.
+//! Whole reports: of a committed sample that was made by hand, and of large crowds that are a test
+//! of the layout.
 
 use std::{
     collections::BTreeMap,
@@ -41,15 +41,18 @@ fn tables_have_the_numbers_of_the_records() {
     assert_eq!(written.runs, 52);
     let markdown = text(&out, "report.md");
     for row in [
-        "| mode | users | last (s) | bound (s) | last ÷ bound | last ÷ P2P bound | mean (s) | document 1: mean (s) | \
-         speed (MB/s) | document 1: speed (MB/s) | origin sent (files) | wire ÷ wanted | runs |",
-        "| raw | 5 | 44.32 (44.24–44.41) | 43.85 | 1.011 (1.009–1.013) | 5.053 (5.043–5.063) | 43.26 (43.17–43.35) | \
-         38.2 | 0.242 (0.242–0.243) | 0.289 | 5.00 | 1.068 | 2 |",
-        "| swarm | 5 | 9.22 (9.19–9.24) | 8.77 | 1.051 (1.048–1.054) | 1.051 (1.048–1.054) | 9.11 (9.08–9.13) | 11.6 | \
-         1.151 (1.148–1.155) | 0.876 | 1.03 | 1.078 | 2 |",
-        "| raw | 5 | 66.90 | 65.79 | 1.017 | 5.085 | 65.56 | 58.2 | 0.240 | 0.270 | 5.00 | 1.068 | 1 |",
+        "| mode | users | last (s) | bound (s) | last ÷ bound | last ÷ P2P bound | mean (s) | \
+         course report: mean (s) | speed (MB/s) | course report: speed (MB/s) | \
+         origin sent (files) | wire ÷ wanted | runs |",
+        "| raw | 5 | 44.32 (44.24–44.41) | 43.85 | 1.011 (1.009–1.013) | 5.053 (5.043–5.063) | \
+         43.26 (43.17–43.35) | 38.2 | 0.242 (0.242–0.243) | 0.289 | 5.00 | 1.068 | 2 |",
+        "| swarm | 5 | 9.22 (9.19–9.24) | 8.77 | 1.051 (1.048–1.054) | 1.051 (1.048–1.054) | \
+         9.11 (9.08–9.13) | 11.6 | 1.151 (1.148–1.155) | 0.876 | 1.03 | 1.078 | 2 |",
+        "| raw | 5 | 66.90 | 65.79 | 1.017 | 5.085 | 65.56 | 58.2 | 0.240 | 0.270 | 5.00 | 1.068 | \
+         1 |",
         "| aria2 | – | aria2c is not installed: apt-get install aria2 |",
-        "| json-torrent | testfile.txt, 5 users, repetition 0 | the tracker did not answer within 10 s |",
+        "| json-torrent | testfile.txt, 5 users, repetition 0 | the tracker did not answer within \
+         10 s |",
         "| h1 to h6 | 10 | 10 |",
         "| h1 → h2 | 1.1931 | 1.1955 | −0.2 % | 20.60 | 20.00 | 0 % |",
         "| h2 | 20.2 % | – | 13.1 % | 17.7 % | 22.2 % | 26.8 % |",
@@ -72,7 +75,7 @@ fn tables_have_the_numbers_of_the_records() {
 }
 
 #[test]
-fn every_kind_of_plot_is_there_in_both_forms() {
+fn every_kind_of_plot_exists_as_svg_and_png() {
     let (out, written) = report_of(&sample());
     for name in [
         "completion-random-10-mib",
@@ -93,14 +96,14 @@ fn every_kind_of_plot_is_there_in_both_forms() {
         assert_eq!([pixels(16), pixels(20)], due, "{name}");
         assert!(text(&out, "report.md").contains(&format!("]({name}.svg)")), "{name}");
     }
-    // One source only is no matter for a matrix, and what has no samples has no throughput.
+    // There is no matrix of a single source, and no throughput without samples.
     assert!(!out.path().join("shares-random-10-mib-raw.svg").exists());
     assert!(!out.path().join("throughput-random-10-mib-framed.svg").exists());
     assert!(pictures(&written).count() >= 9);
 }
 
 #[test]
-fn the_page_needs_nothing_else() {
+fn the_page_loads_nothing_else() {
     let (out, written) = report_of(&sample());
     assert_eq!(written.files[0], out.path().join("report.html"));
     let page = text(&out, "report.html");
@@ -110,7 +113,7 @@ fn the_page_needs_nothing_else() {
     }
     let addresses =
         page.matches("http").count() - page.matches("xmlns=\"http://www.w3.org/2000/svg\"").count();
-    assert_eq!(addresses, 0, "an address that is no name of a format");
+    assert_eq!(addresses, 0, "the page has an external address");
     assert_eq!(page.matches("<svg ").count(), pictures(&written).count());
     assert_eq!(page.matches("<svg ").count(), page.matches("</svg>").count());
     for part in [
@@ -122,12 +125,12 @@ fn the_page_needs_nothing_else() {
     ] {
         assert!(page.contains(part), "{part}");
     }
-    // Pictures take the page's colours.
+    // Pictures use the colours of the page.
     assert!(page.contains("stroke=\"var(--series-0)\"") && page.contains("--series-0:#0072b2"));
 }
 
 #[test]
-fn no_text_lies_on_another_or_is_cut() {
+fn no_text_overlaps_another_or_is_cut() {
     let (_out, written) = report_of(&sample());
     pictures(&written).for_each(|path| check_texts(path));
 }
@@ -135,12 +138,12 @@ fn no_text_lies_on_another_or_is_cut() {
 #[test]
 fn crowds_of_a_hundred_and_long_names_fit() {
     let dir = tempfile::tempdir().unwrap();
-    strain(dir.path());
+    write_large_crowds(dir.path());
     let (out, written) = report_of(dir.path());
     pictures(&written).for_each(|path| check_texts(path));
     assert!(pictures(&written).count() >= 10, "{:?}", written.files);
     let page = text(&out, "report.html");
-    assert!(!page.contains("<b>") && page.contains("&lt;b&gt;"), "names break out of the page");
+    assert!(!page.contains("<b>") && page.contains("&lt;b&gt;"), "names are not escaped");
     let markdown = text(&out, "report.md");
     assert!(markdown.contains("| trunk to h90 to h101 |"), "{markdown}");
     assert!(
@@ -150,7 +153,7 @@ fn crowds_of_a_hundred_and_long_names_fit() {
 }
 
 #[test]
-fn records_without_runs_make_a_report_that_says_so() {
+fn a_report_without_runs_says_so() {
     let dir = tempfile::tempdir().unwrap();
     Writer::create(dir.path(), &header(2)).unwrap();
     let (out, written) = report_of(dir.path());
@@ -160,16 +163,16 @@ fn records_without_runs_make_a_report_that_says_so() {
 }
 
 #[test]
-fn what_did_not_finish_is_named_and_not_counted() {
+fn incomplete_runs_are_named_and_not_counted() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = Writer::create(dir.path(), &header(4)).unwrap();
     let mut good = run(0, "swarm", 3);
-    writer.run(&good).unwrap();
+    writer.write_run(&good).unwrap();
     (good.run, good.repetition) = (1, 1);
     good.receivers[2].finished_seconds = None;
     good.receivers[2].verified = false;
     good.receivers[2].error = Some("out of reach".into());
-    // What was made up for is no gap.
+    // A failure with a later successful run is not reported.
     let failure = |mode: &str, repetition| Failure {
         mode: mode.into(),
         users: 3,
@@ -180,11 +183,11 @@ fn what_did_not_finish_is_named_and_not_counted() {
     let missing =
         |mode: &str| Missing { mode: mode.into(), program: format!("{mode}d"), hint: None };
     for repetition in 0..3 {
-        writer.failure(&failure("swarm", repetition)).unwrap();
+        writer.write_failure(&failure("swarm", repetition)).unwrap();
     }
-    writer.missing(&missing("swarm")).unwrap();
-    writer.missing(&missing("swa")).unwrap();
-    writer.run(&good).unwrap();
+    writer.write_missing(&missing("swarm")).unwrap();
+    writer.write_missing(&missing("swa")).unwrap();
+    writer.write_run(&good).unwrap();
     let (out, written) = report_of(dir.path());
     let markdown = text(&out, "report.md");
     assert!(markdown.contains("| failed 2 |") && !markdown.contains("| failed 1 |"), "{markdown}");
@@ -217,33 +220,33 @@ fn tree(path: &Path) -> Tree {
 fn check_texts(path: &Path) {
     let tree = tree(path);
     let mut texts = Vec::new();
-    gather(tree.root(), &mut texts);
+    collect_texts(tree.root(), &mut texts);
     assert!(texts.len() >= 4, "{}: {texts:?}", path.display());
-    for (place, (text, area)) in texts.iter().enumerate() {
+    for (index, (text, area)) in texts.iter().enumerate() {
         let size = tree.size();
         let inside = area.left() >= 0.0
             && area.top() >= 0.0
             && area.right() <= size.width()
             && area.bottom() <= size.height();
         assert!(inside, "{}: {text:?} is cut: {area:?}", path.display());
-        for (other, other_area) in &texts[..place] {
+        for (other, other_area) in &texts[..index] {
             let apart = area.left() >= other_area.right()
                 || area.right() <= other_area.left()
                 || area.top() >= other_area.bottom()
                 || area.bottom() <= other_area.top();
             assert!(
                 apart,
-                "{}: {text:?} lies on {other:?}: {area:?} {other_area:?}",
+                "{}: {text:?} overlaps {other:?}: {area:?} {other_area:?}",
                 path.display()
             );
         }
     }
 }
 
-fn gather(group: &Group, texts: &mut Vec<(String, Rect)>) {
+fn collect_texts(group: &Group, texts: &mut Vec<(String, Rect)>) {
     for node in group.children() {
         match node {
-            Node::Group(group) => gather(group, texts),
+            Node::Group(group) => collect_texts(group, texts),
             Node::Text(text) => {
                 let content = text.chunks().iter().map(|chunk| chunk.text()).collect();
                 texts.push((content, text.abs_bounding_box()));
@@ -283,7 +286,7 @@ fn header(hosts: usize) -> Header {
     }
 }
 
-/// Everybody gets a tenth from the origin, and the rest from their neighbour.
+/// Every receiver gets a tenth from the origin, and the rest from the next receiver.
 fn run(number: u32, mode: &str, users: u32) -> Run {
     let bytes = 10_000_000;
     let receiver = |place: u32| Receiver {
@@ -322,9 +325,9 @@ fn run(number: u32, mode: &str, users: u32) -> Run {
     }
 }
 
-/// A hundred receivers beyond a trunk, more modes than colours, names as long as may be, numbers of
-/// users that are far apart.
-fn strain(dir: &Path) {
+/// A hundred receivers beyond a trunk, more modes than colours, names of the maximum length, user
+/// numbers that differ widely.
+fn write_large_crowds(dir: &Path) {
     let mut header = header(101);
     let far = (90..=101).map(|number| format!("h{number}")).collect();
     header.topology.trunk = Some(TrunkLink { bits_per_second: 2_000_000, far_hosts: far });
@@ -338,26 +341,27 @@ fn strain(dir: &Path) {
         for users in [1, 20, 100] {
             let mut run = run(number, mode, users);
             run.file.name =
-                "a file of which the name goes on and on until nobody reads it any more, and on.bin".into();
+                "a file with a very long name that does not fit into the title of any figure.bin"
+                    .into();
             if users == 100 {
                 run.receivers[0].left_seconds = Some(1.0);
                 run.note = Some("h2 left for good".into());
             }
-            writer.run(&run).unwrap();
+            writer.write_run(&run).unwrap();
             if users == 100 && mode == "program-1" {
                 sample_all(&mut writer, &run);
             }
             number += 1;
         }
-        // Another file with two numbers of users: bars.
+        // Another file with two user numbers, which gives bars.
         for users in [5, 20] {
-            writer.run(&run(number, mode, users)).unwrap();
+            writer.write_run(&run(number, mode, users)).unwrap();
             number += 1;
         }
     }
     let mut odd = run(number, "odd", 30);
     odd.file = File { name: "%&\"<>'".into(), bytes: 1 };
-    writer.run(&odd).unwrap();
+    writer.write_run(&odd).unwrap();
     let failure = Failure {
         mode: "odd".into(),
         users: 1,
@@ -365,8 +369,8 @@ fn strain(dir: &Path) {
         file: "f".into(),
         message: "a\nb | c".into(),
     };
-    writer.failure(&failure).unwrap();
-    writer.missing(&Missing { mode: "x".into(), program: "x".into(), hint: None }).unwrap();
+    writer.write_failure(&failure).unwrap();
+    writer.write_missing(&Missing { mode: "x".into(), program: "x".into(), hint: None }).unwrap();
 }
 
 fn sample_all(writer: &mut Writer, run: &Run) {
@@ -379,7 +383,7 @@ fn sample_all(writer: &mut Writer, run: &Run) {
                 up_bytes: u64::from(step * number) * 10_000,
                 down_bytes: u64::from(step) * 500_000,
             };
-            writer.sample(&sample).unwrap();
+            writer.write_sample(&sample).unwrap();
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Scenarios from files: what is understood, what is refused and in which words, and that no text
-//! at all makes the parser panic.
+//! Scenarios from files: valid ones, the errors of invalid ones, and that no text makes the parser
+//! panic.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -7,13 +7,13 @@ use proptest::prelude::*;
 use sow_lab::{
     network::{Link, Switches},
     scenario::{
-        Action, Content, Event, HostPart, Misfit, Mode, NAMES, Scenario, ScenarioError, Shape,
-        built_in, built_in_text, counts, read,
+        Action, BUILT_IN_NAMES, Content, Event, HostSelector, Mode, Scenario, ScenarioConflict,
+        ScenarioError, Shape, built_in, built_in_text, counts, read,
     },
 };
 
 const WHOLE: &str = r#"
-title = "Everything that can be said"
+title = "Every key of a scenario"
 users = [5, 1, 5]
 origins = "1-2"
 modes = ["swarm", "libtorrent-super"]
@@ -55,8 +55,8 @@ receiver = 3
 do = "start"
 "#;
 
-const LEAST: &str = r#"
-title = "As little as can be said"
+const MINIMAL: &str = r#"
+title = "The required keys of a scenario"
 users = 2
 modes = ["swarm"]
 [network]
@@ -72,9 +72,9 @@ fn parse(text: &str) -> Result<Scenario, ScenarioError> {
 }
 
 #[test]
-fn everything_that_can_be_said_is_understood() {
+fn every_key_is_parsed() {
     let scenario = parse(WHOLE).unwrap();
-    assert_eq!((&*scenario.name, &*scenario.title), ("my-test", "Everything that can be said"));
+    assert_eq!((&*scenario.name, &*scenario.title), ("my-test", "Every key of a scenario"));
     assert_eq!((&*scenario.users, &*scenario.origins), (&[1, 5][..], &[1, 2][..]));
     assert_eq!(scenario.modes, [Mode::Swarm, Mode::LibtorrentSuper]);
     assert_eq!((scenario.repeat, scenario.piece_length, scenario.seed), (7, Some(65_536), 99));
@@ -120,14 +120,14 @@ fn a_network_follows_from_a_shape() {
     );
     assert_eq!(topology.switches, Switches::Two { trunk: 5_000_000 });
     assert_eq!((topology.queue_us, &*topology.congestion_control), (50_000, "reno"));
-    let parts: Vec<_> =
-        scenario.network.exceptions.iter().map(|exception| exception.part).collect();
-    assert_eq!(parts, [HostPart::Receivers, HostPart::Origin(1), HostPart::Host(3)]);
+    let hosts: Vec<_> =
+        scenario.network.exceptions.iter().map(|exception| exception.hosts).collect();
+    assert_eq!(hosts, [HostSelector::Receivers, HostSelector::Origin(1), HostSelector::Host(3)]);
 }
 
 #[test]
-fn what_is_left_out_has_a_default() {
-    let scenario = parse(LEAST).unwrap();
+fn an_optional_key_has_a_default() {
+    let scenario = parse(MINIMAL).unwrap();
     assert_eq!((&*scenario.origins, scenario.repeat, scenario.seed), (&[1][..], 3, 1));
     assert_eq!((scenario.piece_length, scenario.limit, scenario.events.len()), (None, None, 0));
     let network = &scenario.network;
@@ -138,31 +138,30 @@ fn what_is_left_out_has_a_default() {
     );
 }
 
-/// What is changed in `WHOLE`, and words that the error must have; with the line where there is
-/// one.
+/// A part of `WHOLE`, its replacement, and words of the error, with the line where it has one.
 const WRONG: &[(&str, &str, &[&str])] = &[
-    // What TOML itself and the keys say.
+    // Errors of TOML and of keys.
     ("repeat = 7", "repeat = ", &["line 6", "expected"]),
     ("repeat = 7", "repaet = 7", &["line 6", "unknown field `repaet`", "`repeat`"]),
     ("delay = \"5ms\"", "dealy = 1", &["line 12", "unknown field `dealy`", "`delay`"]),
     ("kind = \"text\"", "kin = \"text\"", &["line 27", "unknown field `kin`"]),
-    ("title = \"Everything that can be said\"", "", &["missing field `title`"]),
+    ("title = \"Every key of a scenario\"", "", &["missing field `title`"]),
     ("rate = \"10mbit\"\n", "", &["line 10", "missing field `rate`"]),
     ("users = [5, 1, 5]", "users = 1\nusers = 2", &["line 4", "duplicate key"]),
     ("seed = 99", "seed = 99999999999999999999", &["line 8"]),
     // Single values.
-    ("\"Everything that can be said\"", "\"\"", &["line 2", "`title`", "1 to 200 characters"]),
+    ("\"Every key of a scenario\"", "\"\"", &["line 2", "`title`", "1 to 200 characters"]),
     (
-        "\"Everything that can be said\"",
+        "\"Every key of a scenario\"",
         "5",
-        &["line 2", "`title`", "5 will not do", "write a text"],
+        &["line 2", "`title`", "5 is not valid here", "write a text"],
     ),
     ("users = [5, 1, 5]", "users = 0", &["line 3", "`users`", "`0`", "1 to 500"]),
     ("users = [5, 1, 5]", "users = \"5-1\"", &["`users`", "`5-1`", "\"1,5,20\""]),
     ("users = [5, 1, 5]", "users = \"1-501\"", &["`users`", "1 to 500"]),
     ("users = [5, 1, 5]", "users = [1, \"2\"]", &["`users`", "`1,?`"]),
     ("users = [5, 1, 5]", "users = []", &["line 3", "`users`"]),
-    ("users = [5, 1, 5]", "users = 1.5", &["`users`", "1.5 will not do"]),
+    ("users = [5, 1, 5]", "users = 1.5", &["`users`", "1.5 is not valid here"]),
     ("origins = \"1-2\"", "origins = -1", &["line 4", "`origins`"]),
     ("\"libtorrent-super\"", "\"swarm\"", &["line 5", "`modes`", "twice"]),
     ("\"libtorrent-super\"", "\"bittorrent\"", &["line 5", "no mode `bittorrent`", "nginx+curl"]),
@@ -170,7 +169,7 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     ("repeat = 7", "repeat = 0", &["line 6", "`repeat`", "from 1 to 1000"]),
     ("\"64KiB\"", "\"64KB/s\"", &["line 7", "`piece-length`", "unit of size"]),
     ("\"64KiB\"", "\"1GiB\"", &["line 7", "1.0 KiB to 16.0 MiB"]),
-    ("seed = 99", "seed = -1", &["line 8", "`seed`", "-1 will not do"]),
+    ("seed = 99", "seed = -1", &["line 8", "`seed`", "-1 is not valid here"]),
     ("\"1m30s\"", "\"10ms\"", &["line 9", "`limit`", "from 1s"]),
     ("\"1m30s\"", "\"soon\"", &["line 9", "`limit`", "does not begin with a number"]),
     ("rate = \"10mbit\"", "rate = 10", &["line 11", "`network.rate`", "\"10mbit\""]),
@@ -195,7 +194,7 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     ("at = 4", "at = 0", &["line 31", "`event.at`"]),
     ("receiver = 3", "receiver = 6", &["line 40", "`event.receiver`", "from 1 to 5"]),
     ("do = \"kill\"", "do = \"stop\"", &["line 37", "\"leave\" or \"kill\" or \"start\""]),
-    // What does not fit together.
+    // Conflicts between values.
     ("\"64KiB\"", "3000", &["`libtorrent-super`", "3000 bytes", "power of two"]),
     ("rate = \"10mbit\"", "rate = \"8bit\"", &["network", "16 kbit/s"]),
     ("down = \"40mbit\"", "down = \"8bit\"", &["network", "16 kbit/s"]),
@@ -213,12 +212,12 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     (
         "receiver = 3\ndo = \"start\"",
         "receiver = 1\ndo = \"leave\"",
-        &["with 1 users, nobody stays"],
+        &["with 1 users, no receiver stays"],
     ),
 ];
 
 #[test]
-fn what_is_wrong_is_named_with_its_place() {
+fn an_error_has_its_position_and_its_cause() {
     parse(WHOLE).unwrap();
     for &(right, wrong, words) in WRONG {
         assert!(WHOLE.contains(right), "{right}");
@@ -232,8 +231,8 @@ fn what_is_wrong_is_named_with_its_place() {
 }
 
 #[test]
-fn client_server_needs_a_run_with_one_origin() {
-    let raw = LEAST.replace("\"swarm\"", "\"raw\"");
+fn client_server_modes_need_a_run_with_one_origin() {
+    let raw = MINIMAL.replace("\"swarm\"", "\"raw\"");
     parse(&raw.replacen("users", "origins = [1, 2]\nusers", 1)).unwrap();
     let error = parse(&raw.replacen("users", "origins = 2\nusers", 1)).unwrap_err().to_string();
     assert!(
@@ -245,24 +244,23 @@ fn client_server_needs_a_run_with_one_origin() {
 #[test]
 fn a_second_start_needs_an_end_before() {
     let start = |at| format!("[[event]]\nat = {at}\nreceiver = 2\ndo = \"start\"\n");
-    parse(&format!("{LEAST}{}", start(1))).unwrap();
-    let error = parse(&format!("{LEAST}{}{}", start(1), start(2))).unwrap_err();
-    let ScenarioError::Together { source: Misfit::Events { receiver: 2, said }, .. } = error else {
-        panic!("{error}")
-    };
-    assert!(said.contains("while it runs"), "{said}");
+    parse(&format!("{MINIMAL}{}", start(1))).unwrap();
+    let error = parse(&format!("{MINIMAL}{}{}", start(1), start(2))).unwrap_err();
+    let ScenarioError::Conflict { source, .. } = error else { panic!("{error}") };
+    let ScenarioConflict::Events { receiver: 2, reason } = source else { panic!("{source}") };
+    assert!(reason.contains("while it runs"), "{reason}");
 }
 
 #[test]
-fn more_runs_than_anybody_waits_for_are_refused() {
-    let mut scenario = parse(LEAST).unwrap();
+fn too_many_runs_are_refused() {
+    let mut scenario = parse(MINIMAL).unwrap();
     scenario.users = (1..=500).collect();
     scenario.repeat = 1000;
-    assert!(matches!(scenario.check(), Err(Misfit::TooManyRuns(500_000))));
+    assert!(matches!(scenario.check(), Err(ScenarioConflict::TooManyRuns(500_000))));
 }
 
 #[test]
-fn links_of_hosts_that_no_run_has_are_refused() {
+fn a_link_of_a_host_that_no_run_has_is_refused() {
     let mut scenario = built_in("mixed-links").unwrap();
     scenario.users = vec![2, 6];
     scenario.check().unwrap();
@@ -275,7 +273,7 @@ fn links_of_hosts_that_no_run_has_are_refused() {
 }
 
 #[test]
-fn counts_as_they_are_typed() {
+fn counts_are_numbers_ranges_and_lists() {
     assert_eq!(counts("5").unwrap(), [5]);
     assert_eq!(counts("1-3, 20,2").unwrap(), [1, 2, 3, 20]);
     let long = "1,".repeat(10_000) + "1";
@@ -288,10 +286,10 @@ fn counts_as_they_are_typed() {
 }
 
 #[test]
-fn files_that_are_none_are_refused() {
+fn a_file_that_is_no_scenario_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.toml");
-    fs::write(&path, LEAST).unwrap();
+    fs::write(&path, MINIMAL).unwrap();
     assert_eq!(read(&path).unwrap().name, "a");
     for (bytes, said) in [(vec![b'#'; (1 << 20) + 1], "1 MiB"), (vec![0xff; 10], "UTF-8")] {
         fs::write(&path, bytes).unwrap();
@@ -303,18 +301,18 @@ fn files_that_are_none_are_refused() {
 }
 
 #[test]
-fn those_that_come_along_are_commented_and_work_in_a_folder_of_their_own() {
-    for name in NAMES {
+fn built_in_scenarios_are_commented_and_valid_in_any_folder() {
+    for name in BUILT_IN_NAMES {
         let text = built_in_text(name).unwrap();
         assert!(text.starts_with("# "), "{name}");
-        assert!(text.lines().all(|line| line.len() <= 150), "{name}");
+        assert!(text.lines().all(|line| line.len() <= 100), "{name}");
         assert_eq!(parse(text).unwrap().title, built_in(name).unwrap().title);
     }
 }
 
-/// Pieces of scenarios, so that a random text often gets as far as its values.
+/// Lines of scenarios, so that a random text is often parsed up to its values.
 fn fragments() -> impl Strategy<Value = String> {
-    let lines: Vec<String> = NAMES
+    let lines: Vec<String> = BUILT_IN_NAMES
         .iter()
         .flat_map(|name| built_in_text(name).unwrap_or_default().lines())
         .chain(WHOLE.lines())
@@ -330,32 +328,32 @@ fn fragments() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn no_text_makes_it_panic(text in any::<String>()) {
+    fn no_text_makes_the_parser_panic(text in any::<String>()) {
         let _ = parse(&text);
     }
 
     #[test]
-    fn no_mixture_of_scenarios_makes_it_panic(text in fragments()) {
+    fn no_mixture_of_scenarios_makes_the_parser_panic(text in fragments()) {
         if let Err(error) = parse(&text) {
             prop_assert!(error.to_string().len() < 2000);
         }
     }
 
     #[test]
-    fn no_damaged_scenario_makes_it_panic(
-        place in 0..WHOLE.len(),
+    fn no_damaged_scenario_makes_the_parser_panic(
+        start in 0..WHOLE.len(),
         length in 0..30_usize,
         with in "[-0-9a-z\"\\[\\]{}.=\n\\PC]{0,12}",
     ) {
-        let end = (place + length).min(WHOLE.len());
-        if let Ok(scenario) = parse(&format!("{}{with}{}", &WHOLE[..place], &WHOLE[end..])) {
+        let end = (start + length).min(WHOLE.len());
+        if let Ok(scenario) = parse(&format!("{}{with}{}", &WHOLE[..start], &WHOLE[end..])) {
             prop_assert!(scenario.check().is_ok());
         }
     }
 }
 
 #[test]
-fn brackets_without_end_are_refused() {
+fn endless_brackets_are_refused() {
     for open in ["[", "{a=", "a.", "[["] {
         parse(&open.repeat(200_000)).expect_err(open);
         parse(&format!("title = {}", open.repeat(200_000))).expect_err(open);

@@ -144,7 +144,7 @@ impl Host {
         &mut self,
         piece: u32,
         geometry: Geometry,
-        storing: StoreMode,
+        mode: StoreMode,
     ) -> StoreOutcome {
         let buffer = self.piece_buffers.remove(&piece).unwrap_or_default();
         let mut end = 0;
@@ -158,7 +158,7 @@ impl Host {
             block_digests[(offset / BLOCK_LENGTH) as usize] = [u8::from(block.corrupt); 20];
         }
         assert_eq!(end, geometry.length_of(piece), "piece {piece} is not whole");
-        match storing {
+        match mode {
             StoreMode::Verify { .. } if !is_intact => {
                 return StoreOutcome::Corrupt { digests: block_digests };
             }
@@ -177,7 +177,7 @@ impl Host {
         if !is_intact {
             self.corrupt_pieces.insert(piece);
         }
-        match storing {
+        match mode {
             StoreMode::Verify { digests } => {
                 StoreOutcome::Verified { digests: if digests { block_digests } else { Vec::new() } }
             }

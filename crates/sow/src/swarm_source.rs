@@ -19,6 +19,7 @@ use crate::{
     http_download::{Request, download},
     origin_index::ask_origin,
     report::Report,
+    runtime::blocking,
     torrent_file::{self, Torrent},
 };
 
@@ -57,7 +58,7 @@ impl SwarmSource {
             SourceArg::Ticket(ticket) => Ok(Self::from_ticket(&ticket)),
             SourceArg::Magnet(magnet) => Ok(Self::from_magnet(magnet)),
             SourceArg::TorrentFile(path) => {
-                Self::from_torrent(crate::blocking(move || torrent_file::read_any(&path)).await?)
+                Self::from_torrent(blocking(move || torrent_file::read_any(&path)).await?)
             }
             SourceArg::TorrentUrl(url) => {
                 let request = Request {

@@ -52,7 +52,7 @@ pub(crate) fn decode_any(bytes: &[u8], from: impl std::fmt::Display) -> Result<T
         Ok(torrent) => Ok(Torrent::Json(Box::new(torrent))),
         Err(error) => Err(Failure::new(
             Exit::Failed,
-            format!("{from}: not a valid JSON torrent: {}", chain(&error)),
+            format!("{from}: not a torrent of json-torrent: {}", chain(&error)),
         )
         .tip("create it again with `sow json-torrent create`, or get another copy")),
     }

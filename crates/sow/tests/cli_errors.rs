@@ -271,7 +271,7 @@ fn a_full_disk_is_an_error() {
     let small = tempfile::tempdir().unwrap();
     let args = ["get", &origin.ticket, "--no-seed", "-o", text(small.path())];
     let ended = Running::start(&mut sow_on_small_disk(small.path(), "size=2m", "", &args)).wait();
-    ended.expect(5).says(&["no room", "a.iso", "tip:"]);
+    ended.expect(5).says(&["no space", "a.iso", "tip:"]);
 }
 
 #[test]

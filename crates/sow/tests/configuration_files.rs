@@ -15,11 +15,11 @@ fn a_configuration_that_cannot_be_used_is_an_error() {
     for (bytes, word) in [
         (
             &b"[Server]\nport = 99999\n"[..],
-            "config.ini: [Server] port = 99999: a number from 0 to 65535",
+            "config.ini: [Server] port = 99999: expected a number from 0 to 65535",
         ),
         (b"[Client]\nserver_ip = 10.0.0.1;10.0.0.2\n", "[Client] server_ip = 10.0.0.1;10.0.0.2"),
         (b"[Server\n", "line 1"),
-        (b"\xff\xfe[\0S\0", "no text"),
+        (b"\xff\xfe[\0S\0", "not UTF-8 text"),
         (&[b'#'; 70_000], "config.ini has over 65536 bytes"),
     ] {
         fs::write(&ini, bytes).unwrap();

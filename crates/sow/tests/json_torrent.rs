@@ -118,20 +118,21 @@ fn a_tracker_answers_with_framed_json() {
         serde_json::from_slice::<serde_json::Value>(&answer[8..]).unwrap()
     };
     let request = |port: u16, event: &str| {
-        ask(&format!(
-            r#"{{"ip": "10.1.1.1", "port": {port}, "peer_id": "10.1.1.1:{port}", "event": "{event}"}}"#
-        ))
+        let peer_id = format!("10.1.1.1:{port}");
+        let request = serde_json::json!(
+            {"ip": "10.1.1.1", "port": port, "peer_id": peer_id, "event": event}
+        );
+        ask(&request.to_string())
     };
-    assert_eq!(
-        request(5555, "started"),
-        serde_json::json!({"error_code": 0, "message": "started ACK", "num-of-peer": 0, "peers": []})
-    );
+    let started = |count: usize, peers: &[serde_json::Value]| {
+        serde_json::json!({
+            "error_code": 0, "message": "started ACK", "num-of-peer": count, "peers": peers,
+        })
+    };
+    assert_eq!(request(5555, "started"), started(0, &[]));
     let peer =
         serde_json::json!({"peer-id": "127.0.0.1:5555", "peer-port": 5555, "peer-ip": "127.0.0.1"});
-    assert_eq!(
-        request(5556, "started"),
-        serde_json::json!({"error_code": 0, "message": "started ACK", "num-of-peer": 1, "peers": [peer]})
-    );
+    assert_eq!(request(5556, "started"), started(1, &[peer]));
     let left = serde_json::json!({"error_code": 0, "message": "disconnect ACK"});
     assert_eq!(request(5555, "completed"), left);
     for wrong in [request(5555, "completed"), request(5557, "resting"), ask("[]")] {

@@ -63,8 +63,8 @@ fn flash_crowds(arguments: &[&str]) -> Vec<Value> {
     events.filter(|event| event["event"] == "run").collect()
 }
 
-/// The time of the last receiver divided by the bound, the minimum of all repetitions: other load on
-/// the machine can only increase it.
+/// The time of the last receiver divided by the bound, the minimum of all repetitions: other load
+/// on the machine can only increase it.
 fn best_ratio(runs: &[Value], mode: &str, receivers: u64) -> f64 {
     let ratio = |run: &Value| {
         let receivers = run["receivers"].as_array().expect("receivers are a list");

@@ -43,7 +43,7 @@ connection = socket.create_connection((sys.argv[1], 7000), timeout=float(sys.arg
 print(connection.recv(100).decode())
 ";
 
-/// An experiment of one short run, without its delay.
+/// An experiment of one short run, without its delay. Every kernel lets ordinary users choose reno.
 const SMALL: &str = r#"
 title = "One receiver"
 users = 1
@@ -52,6 +52,7 @@ repeat = 1
 limit = "60s"
 [network]
 rate = "100mbit"
+congestion-control = "reno"
 [[file]]
 name = "random-1MiB"
 size = "1MiB"
@@ -252,8 +253,8 @@ fn the_relay_keeps_delay_and_rate() {
     assert_nothing_left("t-relay");
 }
 
-/// A calibration that finds the lab good. Other load on the machine may distort one measurement, but
-/// hardly five; a wrong lab fails all of them.
+/// A calibration that finds the lab good. Other load on the machine may distort one measurement,
+/// but hardly five; a wrong lab fails all of them.
 fn calibrate(lab: &Lab) -> Calibration {
     let mut last = None;
     for _ in 0..5 {
@@ -326,8 +327,8 @@ fn nothing_is_left_of_a_lab_whose_setup_was_killed() {
     assert!(partial >= moments / 2, "the setup was killed only {partial} times");
 }
 
-/// Waits until the namespace of a host exists, with a short interval: the setup must be stopped soon
-/// after.
+/// Waits until the namespace of a host exists, with a short interval: the setup must be stopped
+/// soon after.
 fn wait_for_host(lab: &str, host: u32, setup: &mut Running) {
     let namespace = PathBuf::from(format!("/run/netns/sow-{lab}-h{host}"));
     let deadline = Instant::now() + TEST_TIMEOUT;
@@ -422,8 +423,8 @@ fn a_lab_of_a_hundred_hosts_is_built_and_taken_down() {
     lab.down().expect("it can be taken down");
     println!("100 hosts: up in {built:?}, down in {:?}", began.elapsed());
     assert_nothing_left("t-hundred");
-    // The time itself is the subject: a lab of this size must stay usable in an experiment. It takes
-    // about three seconds on two free cores; this group of tests runs one test at a time.
+    // The time itself is the subject: a lab of this size must stay usable in an experiment. It
+    // takes about three seconds on two free cores; this group of tests runs one test at a time.
     assert!(built < Duration::from_secs(30), "{built:?}");
 }
 
@@ -448,6 +449,8 @@ impl OrdinaryUser {
     /// A user and group that own no file of this machine.
     const ID: &str = "64198";
     const LAB: &str = "t-user";
+    /// Without a delay. Every kernel lets ordinary users choose this congestion control.
+    const UP: [&str; 5] = ["up", "--hosts", "3", "--congestion-control", "reno"];
 
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -491,7 +494,8 @@ impl OrdinaryUser {
 fn an_ordinary_user_has_labs_of_their_own_or_is_told_why_not() {
     let user = OrdinaryUser::new();
     user.lab(&["down"]);
-    let (code, _, stderr) = user.lab(&["up", "--hosts", "3", "--delay", "5ms"]);
+    let delayed = [&OrdinaryUser::UP[..], &["--delay", "5ms"]].concat();
+    let (code, _, stderr) = user.lab(&delayed);
     if !user.may_make_namespaces() {
         assert_eq!(code, Some(1), "{stderr}");
         assert!(stderr.contains("needs root"), "{stderr}");
@@ -503,7 +507,7 @@ fn an_ordinary_user_has_labs_of_their_own_or_is_told_why_not() {
         assert_eq!(code, Some(1), "{stderr}");
         assert!(stderr.contains("/dev/net/tun"), "the device is not named: {stderr}");
         assert_nothing_left(OrdinaryUser::LAB);
-        let (code, _, stderr) = user.lab(&["up", "--hosts", "3"]);
+        let (code, _, stderr) = user.lab(&OrdinaryUser::UP);
         assert_eq!(code, Some(0), "without a delay the device is not needed: {stderr}");
     }
     use_lab_of(&user, has_delay);

@@ -220,10 +220,10 @@ mod tests {
         let mut tracker = TestTracker::new(JsonLimits::default());
         for event in [Event::Stopped, Event::Completed] {
             tracker.join("10.0.0.1", 5555);
-            let refused = Reply::Refused("10.0.0.2:5555 is not known here".into());
+            let refused = Reply::Error("10.0.0.2:5555 is not known here".into());
             assert_eq!(tracker.ask("10.0.0.2", 5555, event), refused);
             assert_eq!(tracker.ask("10.0.0.1", 5555, event), Reply::Left);
-            assert!(matches!(tracker.ask("10.0.0.1", 5555, event), Reply::Refused(_)));
+            assert!(matches!(tracker.ask("10.0.0.1", 5555, event), Reply::Error(_)));
         }
         assert_eq!(tracker.join("10.0.0.2", 5555), []);
     }
@@ -329,7 +329,7 @@ mod tests {
                         prop_assert_eq!(peers, others.collect::<Vec<_>>());
                     }
                     Reply::Left => prop_assert!(before.contains(&peer_addr)),
-                    Reply::Refused(_) => {
+                    Reply::Error(_) => {
                         prop_assert!(event != Event::Started && !before.contains(&peer_addr));
                     }
                 }

@@ -1,25 +1,25 @@
-//! What everything in a lab is called, and where it is reached. All of it follows from the lab's
-//! name and the host's number.
+//! Names and addresses of everything in a lab. All of them follow from the lab's name and the
+//! host's number; nothing is looked up.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{LabName, host_number};
 
-/// The environment variable that every process of a lab carries: `NAME/h1`, `NAME/relay`.
-pub(super) const MARK: &str = "SOW_LAB_MEMBER";
+/// The environment variable that marks every process of a lab: `NAME/h1`, `NAME/relay`.
+pub(super) const MEMBER_VARIABLE: &str = "SOW_LAB_MEMBER";
 
 /// The namespace of a host.
 pub(super) fn host_namespace(name: &LabName, host: usize) -> String {
     format!("sow-{name}-h{host}")
 }
 
-/// The namespace in which the switches are.
+/// The namespace of the switches.
 pub(super) fn switch_namespace(name: &LabName) -> String {
     format!("sow-{name}-s")
 }
 
-/// Whether a namespace of that name is part of the lab: `sow-a-h1` is of `a`, `sow-a-b-h1` is of
-/// `a-b` alone.
+/// Whether a namespace of that name is part of the lab: `sow-a-h1` is part of `a`, `sow-a-b-h1`
+/// only of `a-b`.
 pub(super) fn is_namespace_of(name: &LabName, namespace: &str) -> bool {
     let part = namespace.strip_prefix("sow-").and_then(|rest| rest.strip_prefix(name.as_str()));
     part.and_then(|rest| rest.strip_prefix('-'))
@@ -33,8 +33,8 @@ pub(super) fn lab_of(namespace: &str) -> Option<LabName> {
     is_namespace_of(&name, namespace).then_some(name)
 }
 
-/// 10.0.0.1 for h1; 254 hosts in each 10.0.x.0, so that no address looks like a network's own or
-/// its broadcast.
+/// 10.0.0.1 for h1. Each 10.0.x.0 has 254 hosts, so that no address looks like a network address or
+/// a broadcast address.
 pub(super) fn ipv4(host: usize) -> Ipv4Addr {
     let (third, fourth) = split(host);
     Ipv4Addr::new(10, 0, third, fourth)
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_distinct_and_proper() {
+    fn addresses_are_distinct_and_valid() {
         assert_eq!(ipv4(1), Ipv4Addr::new(10, 0, 0, 1));
         assert_eq!(ipv4(254), Ipv4Addr::new(10, 0, 0, 254));
         assert_eq!(ipv4(255), Ipv4Addr::new(10, 0, 1, 1));
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn labs_know_their_own_namespaces_alone() {
+    fn a_lab_recognizes_only_its_own_namespaces() {
         let [a, ab] = ["a", "a-b"].map(|name| name.parse::<LabName>().unwrap());
         assert!(is_namespace_of(&a, &host_namespace(&a, 12)));
         assert!(is_namespace_of(&a, &switch_namespace(&a)));
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lab_named_like_a_host_is_told_apart() {
+    fn a_lab_named_like_a_host_is_not_confused_with_one() {
         let [a, ah1] = ["a", "a-h1"].map(|name| name.parse::<LabName>().unwrap());
         assert!(!is_namespace_of(&a, &switch_namespace(&ah1)));
         assert!(!is_namespace_of(&a, &host_namespace(&ah1, 1)));

@@ -1,146 +1,171 @@
-//! The building of a lab, step by step. Whoever calls sweeps up after a step that fails.
+//! The steps that build a lab, in their order. The caller takes the lab down when a step fails.
 
 use std::{
     ffi::OsStr,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    fs::OpenOptions,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     path::Path,
     process::{Child, Command, Stdio},
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
 
+use rustix::process::geteuid;
+
 use super::{
     DelayChoice, DelayMethod, NetworkError, Topology,
     address::{host_namespace, switch_namespace},
-    plan::Plan,
+    lab_state::LabState,
+    namespace_host::{NamespaceHost, start_helper},
     processes,
-    realm::{Realm, start_helper},
-    state::State,
+    relay::TUN_DEVICE,
+    setup_scripts::SetupScripts,
 };
 
-/// Arguments of chrt(1) for the relay. A line does not wait for the processor: without this, frames
-/// come late when the programs under test keep it busy.
-const PROMPT: [&str; 2] = ["--fifo", "1"];
+/// The limit of hosts that are set up at the same time.
+const MAX_SETUP_WORKERS: usize = 8;
+/// Arguments of chrt(1) for the relay. Real-time priority: without it, frames are late whenever the
+/// programs under test keep the processors busy.
+const RELAY_PRIORITY: [&str; 2] = ["--fifo", "1"];
+/// Adds a netem queue in a network namespace of its own, which ends with the script.
+const NETEM_TRIAL: &str = "unshare --net sh -c 'tc qdisc add dev lo root netem delay 1ms'";
 
-/// Makes everything; the processes that hold it are added to `children`, also when a step fails.
+/// Builds a lab. The processes that hold it are added to `children`, also when a step fails.
 ///
 /// # Errors
-/// When it was asked to `stop`, or a step fails.
+/// When `stop` is set, or a step fails.
 pub(super) fn build(
     topology: &Topology,
     program: &Path,
     stop: &AtomicBool,
     children: &mut Vec<Child>,
-) -> Result<State, NetworkError> {
-    let go_on =
+) -> Result<LabState, NetworkError> {
+    let check_stop =
         || if stop.load(Ordering::Relaxed) { Err(NetworkError::Interrupted) } else { Ok(()) };
     let name = &topology.name;
-    let (realm, keeper) = Realm::make(name)?;
+    let (namespace_host, keeper) = NamespaceHost::create(name)?;
     children.extend(keeper);
-    let mut state = State { topology: topology.clone(), realm, delay: None, relay: None };
+    let mut state =
+        LabState { topology: topology.clone(), namespace_host, delay: None, relay: None };
     state.write()?;
-    let realm = &state.realm;
-    realm.run_script(name, None, &Plan::namespaces(topology))?;
-    go_on()?;
+    let host = &state.namespace_host;
+    let delay = choose_delay_method(topology, host)?;
+    host.run_script(name, None, &SetupScripts::namespaces(topology))?;
+    check_stop()?;
 
-    let delay = choose_delay(topology, realm)?;
-    let switch = switch_namespace(name);
     if delay == DelayMethod::Relay {
-        let relay = start_relay(topology, realm, program)?;
-        state.relay = processes::started(relay.id()).map(|started| (relay.id(), started));
+        let relay = start_relay(topology, host, program)?;
+        state.relay = processes::start_time(relay.id()).map(|started| (relay.id(), started));
         children.push(relay);
     }
-    let plan = Plan::new(topology, delay);
-    realm.run_script(name, Some(&switch), &plan.switches())?;
-    build_hosts(topology, realm, &plan, &go_on)?;
+    let scripts = SetupScripts::new(topology, delay);
+    host.run_script(name, Some(&switch_namespace(name)), &scripts.switches())?;
+    set_up_hosts(topology, host, &scripts, &check_stop)?;
     state.delay = Some(delay);
     state.write()?;
     Ok(state)
 }
 
-/// Sets up all hosts, a few at a time.
-fn build_hosts(
+/// Chooses how frames are delayed: netem where it is allowed and available, else the relay. This
+/// comes before the first namespace, so that a machine that cannot delay frames gets no half-built
+/// lab.
+fn choose_delay_method(
     topology: &Topology,
-    realm: &Realm,
-    plan: &Plan<'_>,
-    go_on: &(impl Fn() -> Result<(), NetworkError> + Sync),
+    host: &NamespaceHost,
+) -> Result<DelayMethod, NetworkError> {
+    if !topology.has_delay() {
+        return Ok(DelayMethod::None);
+    }
+    if topology.delay_by != DelayChoice::Relay {
+        match host.run_script(&topology.name, None, NETEM_TRIAL) {
+            Ok(_) => return Ok(DelayMethod::Netem),
+            Err(error @ NetworkError::NotPermitted(_)) => return Err(error),
+            Err(error) if topology.delay_by == DelayChoice::Netem => {
+                return Err(NetworkError::Topology(format!("this kernel has no netem ({error})")));
+            }
+            Err(_) => {}
+        }
+    }
+    match OpenOptions::new().read(true).write(true).open(TUN_DEVICE) {
+        Ok(_) => Ok(DelayMethod::Relay),
+        Err(error) => Err(no_relay(error, geteuid().is_root())),
+    }
+}
+
+/// The error of a machine on which the relay cannot open its device.
+fn no_relay(source: io::Error, is_root: bool) -> NetworkError {
+    if source.kind() == io::ErrorKind::PermissionDenied && !is_root {
+        NetworkError::DelayNotPermitted { device: TUN_DEVICE }
+    } else {
+        NetworkError::NoDelayDevice { device: TUN_DEVICE, source }
+    }
+}
+
+/// Sets up all hosts, a few at a time.
+fn set_up_hosts(
+    topology: &Topology,
+    namespace_host: &NamespaceHost,
+    scripts: &SetupScripts<'_>,
+    check_stop: &(impl Fn() -> Result<(), NetworkError> + Sync),
 ) -> Result<(), NetworkError> {
     let next = AtomicUsize::new(1);
-    let failed = Mutex::new(None);
-    let work = || {
+    let failure = Mutex::new(None);
+    let set_up_next_hosts = || {
         loop {
             let host = next.fetch_add(1, Ordering::Relaxed);
             if host > topology.links.len() {
                 return;
             }
             let namespace = host_namespace(&topology.name, host);
-            let built = go_on().and_then(|()| {
-                realm.run_script(&topology.name, Some(&namespace), &plan.host(host))
+            let result = check_stop().and_then(|()| {
+                namespace_host.run_script(&topology.name, Some(&namespace), &scripts.host(host))
             });
-            if let Err(error) = built {
+            if let Err(error) = result {
                 next.store(topology.links.len() + 1, Ordering::Relaxed);
-                failed
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .get_or_insert(error);
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 return;
             }
         }
     };
-    let workers = thread::available_parallelism().map_or(2, usize::from).min(8);
+    let workers = thread::available_parallelism().map_or(2, usize::from).min(MAX_SETUP_WORKERS);
     thread::scope(|scope| {
         for _ in 0..workers {
-            scope.spawn(work);
+            scope.spawn(set_up_next_hosts);
         }
     });
-    failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
-}
-
-/// The kernel's netem where it is wanted and there, else the relay.
-fn choose_delay(topology: &Topology, realm: &Realm) -> Result<DelayMethod, NetworkError> {
-    if !topology.has_delay() {
-        return Ok(DelayMethod::None);
-    }
-    if topology.delay_by == DelayChoice::Relay {
-        return Ok(DelayMethod::Relay);
-    }
-    let trial = "tc qdisc add dev lo root netem delay 1ms && tc qdisc delete dev lo root";
-    let tried = realm.run_script(&topology.name, Some(&switch_namespace(&topology.name)), trial);
-    match (tried, topology.delay_by) {
-        (Ok(_), _) => Ok(DelayMethod::Netem),
-        (Err(error), DelayChoice::Netem) => {
-            Err(NetworkError::Topology(format!("this kernel has no netem ({error})")))
-        }
-        (Err(_), _) => Ok(DelayMethod::Relay),
-    }
+    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
 /// Starts the relay in the switches' namespace and waits until it has made its devices.
-fn start_relay(topology: &Topology, realm: &Realm, program: &Path) -> Result<Child, NetworkError> {
+fn start_relay(
+    topology: &Topology,
+    host: &NamespaceHost,
+    program: &Path,
+) -> Result<Child, NetworkError> {
     let name = &topology.name;
-    let enter = |first: &OsStr| realm.enter(name, &switch_namespace(name), "relay", first);
-    let command = if may_be_prompt() {
+    let enter = |first: &OsStr| host.enter(name, &switch_namespace(name), "relay", first);
+    let command = if may_use_relay_priority() {
         let mut command = enter("chrt".as_ref());
-        command.args(PROMPT).arg(program);
+        command.args(RELAY_PRIORITY).arg(program);
         command
     } else {
         enter(program.as_ref())
     };
     let mut relay = start_helper(command, "relay", name)?;
-    let task = serde_json::to_vec(&Plan::relay(topology))
+    let task = serde_json::to_vec(&SetupScripts::relay_task(topology))
         .map_err(|error| NetworkError::step("relay", error))?;
     if let Some(mut stdin) = relay.stdin.take() {
-        // If it ended early, it says why itself.
+        // A relay that ended early reports the cause itself; the broken pipe says nothing more.
         let _ = stdin.write_all(&task);
     }
-    let mut said = String::new();
+    let mut line = String::new();
     if let Some(stdout) = relay.stdout.take() {
-        let _ = BufReader::new(stdout).read_line(&mut said);
+        let _ = BufReader::new(stdout).read_line(&mut line);
     }
-    if said.trim() == "ready" {
+    if line.trim() == "ready" {
         relay.stderr = None;
         return Ok(relay);
     }
@@ -153,9 +178,30 @@ fn start_relay(topology: &Topology, realm: &Realm, program: &Path) -> Result<Chi
     Err(NetworkError::step("the relay that delays frames", error.trim()))
 }
 
-/// Whether this user may have a process that comes before all ordinary ones.
-fn may_be_prompt() -> bool {
+/// Whether this user may start a process with real-time priority.
+fn may_use_relay_priority() -> bool {
     let mut trial = Command::new("chrt");
-    trial.args(PROMPT).arg("true").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    trial.args(RELAY_PRIORITY).arg("true");
+    trial.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     trial.status().is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_delay_names_the_device_and_the_remedy() {
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let text = no_relay(denied(), false).to_string();
+        assert_eq!(
+            text,
+            "an ordinary user cannot delay frames on this machine: /dev/net/tun is not writable \
+             for this user; run as root, leave out the delay, or ask for `chmod 666 /dev/net/tun`"
+        );
+        for (source, is_root) in [(denied(), true), (io::ErrorKind::NotFound.into(), false)] {
+            let text = no_relay(source, is_root).to_string();
+            assert!(text.contains("/dev/net/tun: ") && text.contains("module tun"), "{text}");
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! What the links of a lab really do, beside what was asked for.
+//! Measures the links of a lab and compares them with what was requested. The measuring processes
+//! are in `probe`.
 
 use std::{
     collections::BTreeSet,
@@ -13,97 +14,102 @@ use serde::{Deserialize, Serialize};
 use super::{
     DelayMethod, Lab, LabName, NetworkError, Topology,
     address::ipv4,
-    probe::{ListenTask, Listening, MeasureTask, Received, Sent, hear},
+    probe::{ListenTask, Listening, MeasureTask, Received, Sent, read_message},
     processes, shaping,
 };
 
-/// The share of the rate, and the microseconds of a round trip, that a path may be off.
+/// The accepted error of a path's rate, as a share of the rate.
 const RATE_TOLERANCE: f64 = 0.02;
+/// The accepted error of a path's round trip.
 const ROUND_TRIP_TOLERANCE_US: u64 = 1000;
-/// On a busy machine the receiver may not have had its turn; then it is measured again, and all
-/// figures are kept.
-const TRIES: usize = 3;
-/// Paths beyond the first two: one each way for every other kind of link, up to so many.
+/// The limit of attempts for each path. On a busy machine the receiver may be scheduled too late;
+/// then the path is measured again, and the figures of all attempts are kept.
+const MAX_ATTEMPTS: usize = 3;
+/// The limit of measured paths, both directions counted.
 const MAX_PATHS: usize = 8;
+/// The time that the sender may keep sending after the measured window.
+const SEND_MARGIN: Duration = Duration::from_secs(10);
+/// The frames of a measured window, so that one frame more or less does not matter.
+const WINDOW_FRAMES: f64 = 400.0;
 
-/// What the links of a lab do.
+/// The measured properties of a lab's links.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// Which lab.
+    /// The name of the lab.
     pub lab: LabName,
     /// The kernel's release.
     pub kernel: String,
-    /// How many processors there are.
+    /// The number of processors.
     pub processors: usize,
-    /// TCP's congestion control, as the hosts have it.
+    /// TCP's congestion control on the hosts.
     pub congestion_control: String,
     /// How frames are delayed.
     pub delay_method: DelayMethod,
-    /// The longest queue in front of a link, in microseconds.
+    /// The limit of the queue in front of a link, in microseconds.
     pub queue_us: u64,
-    /// The paths that were measured.
+    /// The measured paths.
     pub paths: Vec<PathCalibration>,
 }
 
-/// What a path from one host to another does.
+/// The measured properties of the path from one host to another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PathCalibration {
     /// The host that sent.
     pub from: String,
     /// The host that received.
     pub to: String,
-    /// Bits per second, in whole Ethernet frames, that were asked for.
+    /// The requested rate in bits per second of whole Ethernet frames.
     pub wanted_rate: u64,
-    /// The same, measured at the receiving interface under one TCP connection.
+    /// The measured rate, at the receiving interface under one TCP connection.
     pub rate: f64,
-    /// Bits per second that this connection delivered meanwhile.
+    /// The payload in bits per second that this connection delivered.
     pub payload_rate: f64,
-    /// Microseconds there and back that were asked for.
+    /// The requested round trip in microseconds.
     pub wanted_round_trip_us: u64,
-    /// The same, measured on the idle path: the median,
+    /// The median of the round trips measured on the idle path.
     pub round_trip_us: u64,
-    /// the shortest,
+    /// The shortest round trip.
     pub least_round_trip_us: u64,
-    /// and the longest.
+    /// The longest round trip.
     pub greatest_round_trip_us: u64,
-    /// How many pings there were.
+    /// The number of pings.
     pub pings: u32,
-    /// How many of them were lost.
+    /// The number of lost pings.
     pub lost: u32,
-    /// The share of TCP's segments that it sent again: what its own haste lost in the queue.
+    /// The share of TCP's segments that were retransmitted because the queue was full.
     pub retransmitted: f64,
-    /// The rate and the round trip of each try; the nearest is above.
+    /// The rate and the round trip of each attempt; the fields above have the best one.
     pub tries: Vec<(f64, u64)>,
 }
 
 impl Calibration {
-    /// Whether every path is within 2 % of its rate and 1 ms of its round trip, and loses nothing.
+    /// Whether every path [is good](PathCalibration::is_good).
     pub fn is_good(&self) -> bool {
         self.paths.iter().all(PathCalibration::is_good)
     }
 }
 
 impl PathCalibration {
-    /// Whether it is within 2 % of its rate and 1 ms of its round trip, and loses nothing when it
-    /// is idle.
+    /// Whether the path is within 2 % of its rate and 1 ms of its round trip, and loses no ping
+    /// while it is idle.
     pub fn is_good(&self) -> bool {
         self.rate_error().abs() <= RATE_TOLERANCE
             && self.round_trip_us.abs_diff(self.wanted_round_trip_us) <= ROUND_TRIP_TOLERANCE_US
             && self.lost == 0
     }
 
-    /// How much faster it is than was asked for, as a share.
+    /// The deviation from the requested rate, as a share of it.
     pub fn rate_error(&self) -> f64 {
         self.rate / self.wanted_rate as f64 - 1.0
     }
 
-    /// Smaller is nearer to what was asked for; 1 is at the border.
-    fn distance(&self) -> f64 {
-        let late = self.round_trip_us.abs_diff(self.wanted_round_trip_us) as f64;
-        let lost = if self.lost == 0 { 0.0 } else { 2.0 };
+    /// The largest deviation in units of its tolerance: up to 1 is accepted.
+    fn deviation(&self) -> f64 {
+        let delay = self.round_trip_us.abs_diff(self.wanted_round_trip_us) as f64;
+        let loss = if self.lost == 0 { 0.0 } else { 2.0 };
         (self.rate_error().abs() / RATE_TOLERANCE)
-            .max(late / ROUND_TRIP_TOLERANCE_US as f64)
-            .max(lost)
+            .max(delay / ROUND_TRIP_TOLERANCE_US as f64)
+            .max(loss)
     }
 }
 
@@ -126,8 +132,9 @@ impl fmt::Display for Calibration {
             let verdict = if path.is_good() { "good" } else { "OFF" };
             writeln!(
                 f,
-                "{} to {}: {:.3} of {:.3} Mbit/s ({:+.2} %), payload {:.3}; there and back {:.2} ms of {:.2} \
-                 ({:.2} to {:.2}); {} of {} pings lost; {:.2} % sent again; {verdict}",
+                "{} to {}: {:.3} of {:.3} Mbit/s ({:+.2} %), payload {:.3}; \
+                 round trip {:.2} ms of {:.2} ({:.2} to {:.2}); {} of {} pings lost; \
+                 {:.2} % retransmitted; {verdict}",
                 path.from,
                 path.to,
                 path.rate / 1e6,
@@ -147,27 +154,28 @@ impl fmt::Display for Calibration {
     }
 }
 
-/// Measures the paths that tell most: between the first two hosts, and to one of each other kind.
+/// Measures the paths between the first two hosts, and between the first host and one host of each
+/// other kind of link.
 pub(super) fn calibrate(lab: &Lab) -> Result<Calibration, NetworkError> {
     let topology = lab.topology();
     let mut congestion_control = String::new();
     let mut paths = Vec::new();
-    for (from, to) in paths_of(topology) {
-        let mut tries = Vec::new();
-        while tries.len() < TRIES {
-            let (path, host_says) = measure(lab, from, to)?;
-            congestion_control = host_says;
-            let good = path.is_good();
-            tries.push(path);
-            if good {
+    for (from, to) in paths_to_measure(topology) {
+        let mut attempts = Vec::new();
+        while attempts.len() < MAX_ATTEMPTS {
+            let (path, algorithm) = measure(lab, from, to)?;
+            congestion_control = algorithm;
+            let is_good = path.is_good();
+            attempts.push(path);
+            if is_good {
                 break;
             }
         }
-        paths.extend(nearest(tries));
+        paths.extend(best_of(attempts));
     }
     Ok(Calibration {
         lab: topology.name.clone(),
-        kernel: kernel(),
+        kernel: kernel_release(),
         processors: std::thread::available_parallelism().map_or(1, usize::from),
         congestion_control,
         delay_method: lab.delay_method(),
@@ -176,31 +184,31 @@ pub(super) fn calibrate(lab: &Lab) -> Result<Calibration, NetworkError> {
     })
 }
 
-fn kernel() -> String {
+fn kernel_release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
-/// The try that is nearest to what was asked for, with the figures of all.
-fn nearest(tries: Vec<PathCalibration>) -> Option<PathCalibration> {
-    let all = tries.iter().map(|path| (path.rate, path.round_trip_us)).collect();
-    let nearest = tries.into_iter().min_by(|a, b| a.distance().total_cmp(&b.distance()))?;
-    Some(PathCalibration { tries: all, ..nearest })
+/// The attempt with the smallest deviation, with the figures of all attempts.
+fn best_of(attempts: Vec<PathCalibration>) -> Option<PathCalibration> {
+    let tries = attempts.iter().map(|path| (path.rate, path.round_trip_us)).collect();
+    let best = attempts.into_iter().min_by(|a, b| a.deviation().total_cmp(&b.deviation()))?;
+    Some(PathCalibration { tries, ..best })
 }
 
-/// Which paths are measured: host numbers, from and to.
-fn paths_of(topology: &Topology) -> Vec<(usize, usize)> {
+/// The paths to measure as pairs of host numbers, sender first.
+fn paths_to_measure(topology: &Topology) -> Vec<(usize, usize)> {
     let kind = |host: usize| {
         let link = topology.links[host - 1];
         (link.up, link.down, link.delay_us, topology.switch_of(host))
     };
     let mut known: BTreeSet<_> = [kind(1)].into();
     let hosts = 2..=topology.links.len();
-    // The first two, whatever they are; then whoever differs from all before.
+    // The second host always, then each host whose link differs from all before.
     let others = hosts.filter(|host| known.insert(kind(*host)) || *host == 2);
     others.flat_map(|host| [(1, host), (host, 1)]).take(MAX_PATHS).collect()
 }
 
-/// Measures one path, and says what congestion control its sender has.
+/// Measures one path. The second value is the sender's congestion control.
 fn measure(lab: &Lab, from: usize, to: usize) -> Result<(PathCalibration, String), NetworkError> {
     let topology = lab.topology();
     let rate = topology.path_rate(from, to);
@@ -208,22 +216,21 @@ fn measure(lab: &Lab, from: usize, to: usize) -> Result<(PathCalibration, String
     let (warm_up, window) = spans(rate, round_trip_us);
     let failed = |error: io::Error| NetworkError::Calibration {
         path: format!("h{from} to h{to}"),
-        said: error.to_string(),
+        message: error.to_string(),
     };
 
     let mut receiver =
         Probe::start(lab, to, "listen", &ListenTask { address: ipv4(to).into(), warm_up, window })?;
-    let listening: Listening = receiver.hear().map_err(failed)?;
-    let slow = Duration::from_micros(round_trip_us * 2) + Duration::from_secs(1);
+    let listening: Listening = receiver.read_message().map_err(failed)?;
     let task = MeasureTask {
         to: listening,
-        send: warm_up + window + Duration::from_secs(10),
-        ping_patience: slow,
+        send: warm_up + window + SEND_MARGIN,
+        ping_timeout: Duration::from_micros(round_trip_us * 2) + Duration::from_secs(1),
     };
     let mut sender = Probe::start(lab, from, "measure", &task)?;
-    let received: Received = receiver.hear().map_err(failed)?;
+    let received: Received = receiver.read_message().map_err(failed)?;
     drop(receiver);
-    let sent: Sent = sender.hear().map_err(failed)?;
+    let sent: Sent = sender.read_message().map_err(failed)?;
 
     let mut times = sent.round_trips_us;
     times.sort_unstable();
@@ -247,16 +254,16 @@ fn measure(lab: &Lab, from: usize, to: usize) -> Result<(PathCalibration, String
     Ok((path, sent.congestion_control))
 }
 
-/// How long a connection gets to find its pace, and how long it is then measured: long enough that
-/// one frame more or less does not matter.
+/// The warm-up time of a connection, and the window in which it is measured.
 fn spans(rate: u64, round_trip_us: u64) -> (Duration, Duration) {
     let warm_up = Duration::from_millis(500) + Duration::from_micros(round_trip_us * 10);
-    let frames = Duration::from_secs_f64(400.0 * shaping::FRAME as f64 * 8.0 / rate as f64);
+    let frame_bits = shaping::FRAME_BYTES as f64 * 8.0;
+    let frames = Duration::from_secs_f64(WINDOW_FRAMES * frame_bits / rate as f64);
     let several_trips = Duration::from_micros(round_trip_us * 20);
     (warm_up, frames.max(several_trips).clamp(Duration::from_secs(1), Duration::from_secs(6)))
 }
 
-/// A probe on a host. It is ended when this is dropped.
+/// A probe on a host. Its process is killed when this is dropped.
 struct Probe {
     child: Child,
     stdout: Option<BufReader<ChildStdout>>,
@@ -273,16 +280,16 @@ impl Probe {
         let task =
             serde_json::to_vec(task).map_err(|error| NetworkError::step("calibration", error))?;
         if let Some(mut stdin) = child.stdin.take() {
-            // If it ended early, it has nothing to say, which is noticed.
+            // A probe that ended early is noticed when its message is read.
             let _ = stdin.write_all(&task);
         }
         let stdout = child.stdout.take().map(BufReader::new);
         Ok(Self { child, stdout })
     }
 
-    fn hear<T: serde::de::DeserializeOwned>(&mut self) -> io::Result<T> {
+    fn read_message<T: serde::de::DeserializeOwned>(&mut self) -> io::Result<T> {
         match &mut self.stdout {
-            Some(stdout) => hear(stdout),
+            Some(stdout) => read_message(stdout),
             None => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
@@ -333,25 +340,25 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_try_counts_and_all_are_kept() {
+    fn the_best_attempt_counts_and_all_are_kept() {
         let best =
-            nearest(vec![path(9e6, 20_000, 0), path(9.9e6, 20_100, 0), path(10e6, 20_000, 3)])
+            best_of(vec![path(9e6, 20_000, 0), path(9.9e6, 20_100, 0), path(10e6, 20_000, 3)])
                 .unwrap();
         assert_eq!(best.round_trip_us, 20_100);
         assert_eq!(best.tries, [(9e6, 20_000), (9.9e6, 20_100), (10e6, 20_000)]);
-        assert!(nearest(Vec::new()).is_none());
+        assert!(best_of(Vec::new()).is_none());
     }
 
     #[test]
     fn every_kind_of_link_is_measured_both_ways() {
         let mut topology = Topology::star("lab".parse().unwrap(), 6, LINK);
-        assert_eq!(paths_of(&topology), [(1, 2), (2, 1)]);
+        assert_eq!(paths_to_measure(&topology), [(1, 2), (2, 1)]);
         topology.links[3].up = 1_000_000;
-        assert_eq!(paths_of(&topology), [(1, 2), (2, 1), (1, 4), (4, 1)]);
+        assert_eq!(paths_to_measure(&topology), [(1, 2), (2, 1), (1, 4), (4, 1)]);
         topology.switches = Switches::Two { trunk: 5_000_000 };
-        assert_eq!(paths_of(&topology), [(1, 2), (2, 1), (1, 4), (4, 1), (1, 5), (5, 1)]);
+        assert_eq!(paths_to_measure(&topology), [(1, 2), (2, 1), (1, 4), (4, 1), (1, 5), (5, 1)]);
         topology.links.truncate(1);
-        assert_eq!(paths_of(&topology), []);
+        assert_eq!(paths_to_measure(&topology), []);
     }
 
     #[test]
@@ -362,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_says_what_is_off() {
+    fn the_text_marks_a_path_that_is_off() {
         let calibration = Calibration {
             lab: "lab".parse().unwrap(),
             kernel: "6.1".to_owned(),

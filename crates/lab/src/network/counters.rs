@@ -1,4 +1,5 @@
-//! What has crossed the links, as the switch's interfaces count it.
+//! The traffic of the links, as the switch's interfaces count it. What the counts mean is decided
+//! by the readers.
 
 use std::{
     collections::BTreeMap,
@@ -12,13 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{NetworkError, host_number};
 
-/// Says that it is where it should be, and stays until its input ends, as it does with whoever
-/// started it.
-const STAY: &str = "echo ready; exec cat >/dev/null";
-/// What the kernel says of a thousand interfaces is shorter.
-const MOST: u64 = 1 << 20;
+/// The script of the holder: it reports that it is in the namespace, and runs until its input ends.
+/// The input ends with the process that started it.
+const HOLDER_SCRIPT: &str = "echo ready; exec cat >/dev/null";
+/// The limit of bytes read from /proc/net/dev; a thousand interfaces need less.
+const MAX_COUNTER_BYTES: u64 = 1 << 20;
 
-/// What has crossed a host's link, in whole Ethernet frames, counted at the switch.
+/// The traffic of a host's link in whole Ethernet frames, counted at the switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counters {
     /// Bytes that the host sent.
@@ -31,8 +32,8 @@ pub struct Counters {
     pub received_frames: u64,
 }
 
-/// Reads the counters of all hosts, often and at little cost. Holds a process in the switches'
-/// namespace, through which it looks in.
+/// Reads the counters of all hosts, often and at little cost. It keeps a process in the switches'
+/// namespace and reads through that process's folder in /proc.
 #[derive(Debug)]
 pub struct CounterReader {
     holder: Child,
@@ -40,43 +41,43 @@ pub struct CounterReader {
 }
 
 impl CounterReader {
-    /// `inside` makes a program run in the switches' namespace.
-    pub(super) fn start(mut inside: Command) -> Result<Self, NetworkError> {
+    /// `shell` is a shell in the switches' namespace.
+    pub(super) fn start(mut shell: Command) -> Result<Self, NetworkError> {
         let failed = NetworkError::io("counters");
-        let holder = inside.args(["-c", STAY]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut holder = holder.map_err(failed)?;
+        shell.args(["-c", HOLDER_SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut holder = shell.spawn().map_err(failed)?;
         let path = PathBuf::from(format!("/proc/{}/net/dev", holder.id()));
         let stdout = holder.stdout.take();
         let reader = Self { holder, path };
-        let mut said = String::new();
-        let heard = stdout.map(|stdout| BufReader::new(stdout).read_line(&mut said));
-        match (heard, said.trim()) {
+        let mut line = String::new();
+        let read = stdout.map(|stdout| BufReader::new(stdout).read_line(&mut line));
+        match (read, line.trim()) {
             (Some(Ok(_)), "ready") => Ok(reader),
             _ => Err(NetworkError::step("counters", "the switches' namespace cannot be entered")),
         }
     }
 
-    /// What has crossed each host's link since the network was built.
+    /// The traffic of each host's link since the network was built.
     ///
     /// # Errors
-    /// When the network is gone.
+    /// When the network no longer exists.
     pub fn read(&self) -> io::Result<BTreeMap<String, Counters>> {
         let mut text = String::new();
-        fs::File::open(&self.path)?.take(MOST).read_to_string(&mut text)?;
-        Ok(counters_of(&text))
+        fs::File::open(&self.path)?.take(MAX_COUNTER_BYTES).read_to_string(&mut text)?;
+        Ok(parse_counters(&text))
     }
 }
 
 impl Drop for CounterReader {
     fn drop(&mut self) {
-        // Whoever stands in the way of its end is not to be waited for.
+        // The kill fails when the holder has already ended, which is no error.
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }
 }
 
-/// Reads /proc/net/dev of the switches' namespace. What a port received is what its host sent.
-pub(super) fn counters_of(text: &str) -> BTreeMap<String, Counters> {
+/// Parses /proc/net/dev of the switches' namespace. A port receives what its host sends.
+pub(super) fn parse_counters(text: &str) -> BTreeMap<String, Counters> {
     let ports = text.lines().filter_map(|line| {
         let (name, numbers) = line.split_once(':')?;
         let name = name.trim();
@@ -100,15 +101,15 @@ mod tests {
 
     #[test]
     fn counters_are_read_from_the_switch() {
-        let text = "\
-Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
-    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0
-    s1:     640       9    0    0    0     0          0         9        0       0    0    0    0     0       0          0
-    h1: 1514000    1000    0    0    0     0          0         0    66000    1000    0    3    0     0       0          0
-   h12:      10       1    0    0    0     0          0         0       20       2    0    0    0     0       0          0
-";
-        let counters = counters_of(text);
+        let text = concat!(
+            "Inter-|   Receive                                      |  Transmit\n",
+            " face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs\n",
+            "    lo:       0       0 0 0 0 0 0 0        0       0 0 0 0 0 0 0\n",
+            "    s1:     640       9 0 0 0 0 0 9        0       0 0 0 0 0 0 0\n",
+            "    h1: 1514000    1000 0 0 0 0 0 0    66000    1000 0 3 0 0 0 0\n",
+            "   h12:      10       1 0 0 0 0 0 0       20       2 0 0 0 0 0 0\n",
+        );
+        let counters = parse_counters(text);
         assert_eq!(counters.keys().collect::<Vec<_>>(), ["h1", "h12"]);
         assert_eq!(
             counters["h1"],

@@ -1,5 +1,5 @@
-//! The processes of ours that run inside a lab, by role. The command line that starts them is no
-//! business of users.
+//! The helper processes that run inside a lab, by role. `sow lab helper` starts them; that command
+//! is not meant for users.
 
 use std::io::{self, Read as _};
 
@@ -7,27 +7,27 @@ use serde::de::DeserializeOwned;
 
 use super::{probe, relay};
 
-/// A task is a list of links at most: a thousand of them.
-const MAX_TASK: u64 = 1 << 20;
+/// The limit of a task in bytes. The largest task is a list of a thousand links.
+const MAX_TASK_BYTES: u64 = 1 << 20;
 
-/// Does what a role asks for, with its task as JSON on standard input: `relay` delays frames,
-/// `listen` and `measure` are the ends of a calibration.
+/// Runs a role, with its task as JSON on standard input: `relay` delays frames, `listen` and
+/// `measure` are the two ends of a calibration.
 ///
 /// # Errors
-/// When the role is unknown, the task cannot be read, or it cannot be done.
+/// When the role is unknown, the task cannot be read, or the role fails.
 pub fn run(role: &str) -> io::Result<()> {
     match role {
-        "relay" => relay::run(&task()?),
-        "listen" => probe::listen(&task()?),
-        "measure" => probe::measure(&task()?),
+        "relay" => relay::run(&read_task()?),
+        "listen" => probe::listen(&read_task()?),
+        "measure" => probe::measure(&read_task()?),
         _ => {
             Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no helper `{role}`")))
         }
     }
 }
 
-fn task<T: DeserializeOwned>() -> io::Result<T> {
+fn read_task<T: DeserializeOwned>() -> io::Result<T> {
     let mut text = String::new();
-    io::stdin().take(MAX_TASK).read_to_string(&mut text)?;
+    io::stdin().take(MAX_TASK_BYTES).read_to_string(&mut text)?;
     Ok(serde_json::from_str(&text)?)
 }

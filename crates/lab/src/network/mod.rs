@@ -1,12 +1,13 @@
-//! A star of hosts in network namespaces, with shaped links.
+//! A star of hosts in network namespaces, with shaped links. Nothing here knows what runs on the
+//! hosts.
 //!
-//! [`Topology`] says what is wanted, [`Lab::up`] builds it, [`Lab::command`] runs a program on a
+//! [`Topology`] describes the network, [`Lab::up`] builds it, [`Lab::command`] runs a program on a
 //! host, [`Lab::calibrate`] measures the links. A lab outlives the program that built it; its name
-//! alone is enough to find it, enter it and take it down.
+//! is enough to find it, enter it and take it down.
 //!
-//! Each host has its own namespace with one interface, `eth0`; a further namespace is the switch.
-//! What a host sends is shaped at its `eth0`, what it receives at the switch's port. Work is done
-//! by `ip`, `tc` and `bridge` (iproute2) and `nsenter` and `unshare` (util-linux).
+//! Each host has a namespace with one interface, `eth0`; a further namespace holds the switch. What
+//! a host sends is shaped at its `eth0`, what it receives at the switch's port. The work is done by
+//! `ip`, `tc` and `bridge` (iproute2) and by `nsenter` and `unshare` (util-linux).
 
 mod address;
 mod building;
@@ -15,26 +16,26 @@ mod counters;
 mod error;
 mod helper;
 mod lab;
-mod plan;
+mod lab_state;
+mod namespace_host;
 mod probe;
 mod processes;
-mod realm;
 mod relay;
+mod setup_scripts;
 mod shaping;
-mod state;
 mod status;
-mod sweep;
+mod teardown;
 mod topology;
 
-pub(crate) use self::state::folder as notes;
+pub(crate) use self::lab_state::state_folder;
 pub use self::{
     calibrate::{Calibration, PathCalibration},
     counters::{CounterReader, Counters},
     error::NetworkError,
     helper::run as run_helper,
-    lab::{DelayMethod, Lab},
-    state::names,
+    lab::Lab,
+    lab_state::names,
     status::{HostStatus, LabStatus, RunningProcess},
-    sweep::down,
-    topology::{DelayChoice, LabName, Link, Switches, Topology, host_number},
+    teardown::down,
+    topology::{DelayChoice, DelayMethod, LabName, Link, Switches, Topology, host_number},
 };

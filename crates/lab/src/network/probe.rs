@@ -1,8 +1,8 @@
-//! The two ends of a measurement, each a process on a host. They find out; what it means is decided
-//! in `calibrate`.
+//! The two ends of a measurement, each a process on a host. They only measure; `calibrate` decides
+//! what the figures mean.
 //!
-//! The rate is taken from the receiving interface's counter, not from what TCP delivers: after a
-//! loss, that comes in lumps.
+//! The rate is taken from the counter of the receiving interface, not from what TCP delivers: after
+//! a loss, TCP delivers in bursts.
 
 use std::{
     fs,
@@ -18,105 +18,113 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// For a sender that never comes, in seconds; its pings come first.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How closely the moment of a frame's arrival is watched.
-const LOOK: Duration = Duration::from_micros(200);
-/// No more pings than this, and no longer.
-const PINGS: u32 = 40;
+/// The time to wait for the sender, which pings before it connects.
+const SENDER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The timeout of the sender's connection attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The timeout of one write of the sender.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The time to wait for a frame at either end of the measured window.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
+/// The interval at which the interface counter is polled for a frame.
+const COUNTER_POLL_INTERVAL: Duration = Duration::from_micros(200);
+/// The limit of pings.
+const MAX_PINGS: u32 = 40;
+/// The time after which no further ping is sent, once there were [`MIN_PINGS`].
 const PING_SPAN: Duration = Duration::from_secs(2);
-const LEAST_PINGS: u32 = 5;
+/// The minimum of pings, however long they take.
+const MIN_PINGS: u32 = 5;
 
-/// What the receiving end is to do.
+/// The task of the receiving end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ListenTask {
-    /// Its own address.
+    /// The address to listen on.
     pub(super) address: IpAddr,
-    /// After the sender has connected, so long it is not measured.
+    /// The time between the sender's connection and the measurement.
     pub(super) warm_up: Duration,
-    /// So long it is.
+    /// The duration of the measurement.
     pub(super) window: Duration,
 }
 
-/// Where the receiving end is.
+/// The addresses of the receiving end.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Listening {
     pub(super) tcp: SocketAddr,
     pub(super) udp: SocketAddr,
 }
 
-/// What the receiving end has found.
+/// The result of the receiving end.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Received {
-    /// How long was measured.
+    /// The measured time.
     pub(super) seconds: f64,
-    /// What came in at the interface.
+    /// The bytes that arrived at the interface.
     pub(super) wire_bytes: u64,
-    /// What TCP delivered.
+    /// The bytes that TCP delivered.
     pub(super) payload_bytes: u64,
 }
 
-/// What the sending end is to do.
+/// The task of the sending end.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct MeasureTask {
     pub(super) to: Listening,
-    /// For how long to send at most.
+    /// The limit of the time to send.
     pub(super) send: Duration,
-    /// After so long a ping is lost.
-    pub(super) ping_patience: Duration,
+    /// The time after which a ping counts as lost.
+    pub(super) ping_timeout: Duration,
 }
 
-/// What the sending end has found.
+/// The result of the sending end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Sent {
-    /// Round trips in microseconds, in the order they were made.
+    /// Round trips in microseconds, in the order of the pings.
     pub(super) round_trips_us: Vec<u64>,
-    /// Pings that were not answered.
+    /// Pings without an answer.
     pub(super) lost: u32,
     /// TCP segments sent.
     pub(super) segments: u64,
-    /// And of these a second time.
+    /// TCP segments sent again.
     pub(super) retransmitted: u64,
-    /// As the host has it.
+    /// The host's congestion control.
     pub(super) congestion_control: String,
 }
 
-/// The receiving end: says where it is, answers pings, and counts what one connection brings.
+/// The receiving end: prints its addresses, answers pings, and counts the bytes of one connection.
 pub(super) fn listen(task: &ListenTask) -> io::Result<()> {
     let tcp = TcpListener::bind((task.address, 0))?;
     let udp = UdpSocket::bind((task.address, 0))?;
-    say(&Listening { tcp: tcp.local_addr()?, udp: udp.local_addr()? })?;
-    thread::spawn(move || echo(&udp));
-    give_up_after(PATIENCE + task.warm_up + task.window);
+    write_message(&Listening { tcp: tcp.local_addr()?, udp: udp.local_addr()? })?;
+    thread::spawn(move || echo_pings(&udp));
+    exit_after(SENDER_TIMEOUT + task.warm_up + task.window);
     let (stream, _) = tcp.accept()?;
     let payload = Arc::new(AtomicU64::new(0));
     thread::spawn({
         let payload = Arc::clone(&payload);
-        move || swallow(stream, &payload)
+        move || count_bytes(stream, &payload)
     });
     thread::sleep(task.warm_up);
-    let (began, wire, delivered) = next_arrival(&payload)?;
+    let (started, wire, delivered) = next_arrival(&payload)?;
     thread::sleep(task.window);
     let (ended, wire_after, delivered_after) = next_arrival(&payload)?;
-    say(&Received {
-        seconds: (ended - began).as_secs_f64(),
+    write_message(&Received {
+        seconds: (ended - started).as_secs_f64(),
         wire_bytes: wire_after - wire,
         payload_bytes: delivered_after - delivered,
     })
 }
 
-/// The sending end: pings, then sends until the other end has seen enough.
+/// The sending end: pings, then sends until the other end closes the connection.
 pub(super) fn measure(task: &MeasureTask) -> io::Result<()> {
-    let (round_trips_us, lost) = ping(task.to.udp, task.ping_patience)?;
-    let before = segments()?;
-    let mut stream = TcpStream::connect_timeout(&task.to.tcp, Duration::from_secs(10))?;
-    stream.set_write_timeout(Some(Duration::from_secs(2)))?;
+    let (round_trips_us, lost) = ping(task.to.udp, task.ping_timeout)?;
+    let before = segments_sent()?;
+    let mut stream = TcpStream::connect_timeout(&task.to.tcp, CONNECT_TIMEOUT)?;
+    stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     let zeros = [0; 16 << 10];
-    let began = Instant::now();
-    // The other end resets the connection when it is done.
-    while began.elapsed() < task.send && stream.write(&zeros).is_ok() {}
-    let after = segments()?;
-    say(&Sent {
+    let started = Instant::now();
+    // The receiving end resets the connection when its measurement is complete.
+    while started.elapsed() < task.send && stream.write(&zeros).is_ok() {}
+    let after = segments_sent()?;
+    write_message(&Sent {
         round_trips_us,
         lost,
         segments: after.0 - before.0,
@@ -129,21 +137,21 @@ fn congestion_control() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")?.trim().to_owned())
 }
 
-/// Round trips in microseconds, and how many pings were lost. The first one finds the way, and is
-/// not counted.
-fn ping(to: SocketAddr, patience: Duration) -> io::Result<(Vec<u64>, u32)> {
+/// Round trips in microseconds, and the number of lost pings. The first ping resolves addresses and
+/// does not count.
+fn ping(to: SocketAddr, timeout: Duration) -> io::Result<(Vec<u64>, u32)> {
     let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
     let socket = UdpSocket::bind(any)?;
     socket.connect(to)?;
     let (mut times, mut lost) = (Vec::new(), 0);
-    let began = Instant::now();
-    for number in 0..=PINGS {
-        if number > LEAST_PINGS && began.elapsed() > PING_SPAN {
+    let started = Instant::now();
+    for number in 0..=MAX_PINGS {
+        if number > MIN_PINGS && started.elapsed() > PING_SPAN {
             break;
         }
         let sent = Instant::now();
         socket.send(&number.to_be_bytes())?;
-        match answered(&socket, number, sent + patience) {
+        match wait_for_answer(&socket, number, sent + timeout) {
             _ if number == 0 => {}
             Some(at) => times.push(u64::try_from((at - sent).as_micros()).unwrap_or(u64::MAX)),
             None => lost += 1,
@@ -152,9 +160,9 @@ fn ping(to: SocketAddr, patience: Duration) -> io::Result<(Vec<u64>, u32)> {
     Ok((times, lost))
 }
 
-/// When the answer to a ping came; `None` when it did not in time. Late answers to others are
-/// passed over.
-fn answered(socket: &UdpSocket, number: u32, deadline: Instant) -> Option<Instant> {
+/// The time of the answer to a ping; `None` when there is none before the deadline. Late answers to
+/// earlier pings are ignored.
+fn wait_for_answer(socket: &UdpSocket, number: u32, deadline: Instant) -> Option<Instant> {
     loop {
         let left =
             deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
@@ -166,32 +174,33 @@ fn answered(socket: &UdpSocket, number: u32, deadline: Instant) -> Option<Instan
     }
 }
 
-fn echo(socket: &UdpSocket) {
+fn echo_pings(socket: &UdpSocket) {
     let mut message = [0; 64];
     while let Ok((length, from)) = socket.recv_from(&mut message) {
         let _ = socket.send_to(&message[..length], from);
     }
 }
 
-fn swallow(mut stream: TcpStream, count: &AtomicU64) {
+fn count_bytes(mut stream: TcpStream, count: &AtomicU64) {
     let mut buffer = vec![0; 256 << 10];
     while let Ok(length @ 1..) = stream.read(&mut buffer) {
         count.fetch_add(length as u64, Ordering::Relaxed);
     }
 }
 
-/// Waits for a frame, and says when it came and what the counters are then.
+/// Waits for the next frame. Returns the time of its arrival, and the bytes on the wire and the
+/// payload bytes so far.
 fn next_arrival(payload: &AtomicU64) -> io::Result<(Instant, u64, u64)> {
     let before = received_bytes()?;
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + FRAME_TIMEOUT;
     while Instant::now() < deadline {
         let now = received_bytes()?;
         if now != before {
             return Ok((Instant::now(), now, payload.load(Ordering::Relaxed)));
         }
-        thread::sleep(LOOK);
+        thread::sleep(COUNTER_POLL_INTERVAL);
     }
-    Err(io::Error::new(io::ErrorKind::TimedOut, "nothing comes in"))
+    Err(io::Error::new(io::ErrorKind::TimedOut, "no frames arrive"))
 }
 
 fn received_bytes() -> io::Result<u64> {
@@ -201,8 +210,8 @@ fn received_bytes() -> io::Result<u64> {
     number.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "this host has no eth0"))
 }
 
-/// TCP segments that this host has sent, and how many of them again.
-fn segments() -> io::Result<(u64, u64)> {
+/// The TCP segments that this host has sent, and the retransmissions among them.
+fn segments_sent() -> io::Result<(u64, u64)> {
     let text = fs::read_to_string("/proc/self/net/snmp")?;
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp:"));
     let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
@@ -216,23 +225,26 @@ fn segments() -> io::Result<(u64, u64)> {
     })
 }
 
-/// Ends this process when it was forgotten.
-fn give_up_after(time: Duration) {
+/// Ends this process after a time, in case the other processes of the measurement are gone.
+fn exit_after(time: Duration) {
     thread::spawn(move || {
         thread::sleep(time);
         std::process::exit(1);
     });
 }
 
-fn say(what: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(what)?;
+/// Writes a message as a line of JSON on standard output.
+fn write_message(message: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     let mut stdout = io::stdout().lock();
     stdout.write_all(&line).and_then(|()| stdout.flush())
 }
 
-/// Reads one line that the other process [`say`]s.
-pub(super) fn hear<T: serde::de::DeserializeOwned>(from: &mut impl io::BufRead) -> io::Result<T> {
+/// Reads one message of a probe.
+pub(super) fn read_message<T: serde::de::DeserializeOwned>(
+    from: &mut impl io::BufRead,
+) -> io::Result<T> {
     let mut line = String::new();
     from.take(1 << 16).read_line(&mut line)?;
     if line.is_empty() {
@@ -249,7 +261,7 @@ mod tests {
     fn pings_are_answered_or_lost() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
-        thread::spawn(move || echo(&server));
+        thread::spawn(move || echo_pings(&server));
         let (times, lost) = ping(address, Duration::from_secs(5)).unwrap();
         assert_eq!((times.len(), lost), (40, 0));
 
@@ -259,17 +271,18 @@ mod tests {
     }
 
     #[test]
-    fn what_a_probe_says_is_heard() {
-        let mut said = &b"{\"seconds\":1.5,\"wire_bytes\":3,\"payload_bytes\":2}\n"[..];
-        let heard: Received = hear(&mut said).unwrap();
-        assert_eq!((heard.seconds, heard.wire_bytes, heard.payload_bytes), (1.5, 3, 2));
-        assert_eq!(hear::<Received>(&mut said).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        assert!(hear::<Received>(&mut &b"nonsense\n"[..]).is_err());
+    fn a_message_of_a_probe_is_read() {
+        let mut output = &b"{\"seconds\":1.5,\"wire_bytes\":3,\"payload_bytes\":2}\n"[..];
+        let message: Received = read_message(&mut output).unwrap();
+        assert_eq!((message.seconds, message.wire_bytes, message.payload_bytes), (1.5, 3, 2));
+        let end = read_message::<Received>(&mut output).unwrap_err();
+        assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
+        assert!(read_message::<Received>(&mut &b"nonsense\n"[..]).is_err());
     }
 
     #[test]
     fn the_kernel_counts_segments() {
-        let (sent, again) = segments().unwrap();
+        let (sent, again) = segments_sent().unwrap();
         assert!(again <= sent, "{again} of {sent}");
     }
 }

@@ -1,9 +1,9 @@
-//! The delay where the kernel has no netem: a process that stands between hosts and switch and
-//! holds every frame for a while.
+//! The delay of links where the kernel has no netem: a process between hosts and switch that holds
+//! every frame for the link's delay.
 //!
-//! Each link is a pair of TAP devices, one the host's `eth0`, the other a port of the switch. Rates
-//! are the business of the queues in front of both; what comes out of one is written to the other
-//! when its time has come. Nothing is reordered or changed.
+//! Each link is a pair of TAP devices: the host's `eth0` and a port of the switch. A frame that is
+//! read from one device is written to the other when it is due; frames are neither reordered nor
+//! changed. Rates are enforced by the queues in front of both devices, not here.
 
 use std::{
     cmp::Reverse,
@@ -23,38 +23,44 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
-/// An Ethernet frame of 1,500 bytes, with its header and a tag.
-const MAX_FRAME: usize = 1518;
-/// So many frames may be held, 190 MiB; more are lost, as on any line.
-const MAX_HELD: usize = 1 << 17;
-/// So many frames are taken from one device before the others, and what is due, have their turn.
-const TURN: usize = 32;
-/// What is due within this time goes out: about what it takes to be woken, twice, by a frame that
-/// comes and by the timer. It also lets frames that are due one after the other share a wake-up.
-const EARLY_NS: u64 = 80_000;
-/// The events' tag for the timer; devices have their index.
-const TIMER: u64 = u64::MAX;
+/// The device that makes TAP devices. An ordinary user needs write access to it.
+pub(super) const TUN_DEVICE: &str = "/dev/net/tun";
 
-/// What a relay is to do.
+/// The limit of a frame in bytes: 1,500 of payload, with header and VLAN tag.
+const MAX_FRAME_BYTES: usize = 1518;
+/// The limit of held frames (190 MiB). Frames beyond it are dropped, as on any link.
+const MAX_HELD_FRAMES: usize = 1 << 17;
+/// The limit of frames that are read from one device in a row, before due frames are sent and other
+/// devices are read.
+const READ_BATCH_FRAMES: usize = 32;
+/// The limit of frame buffers that are kept for reuse.
+const MAX_SPARE_FRAMES: usize = 1024;
+/// Frames that are due within this time are sent now. It is about the latency of two wake-ups, by
+/// the arriving frame and by the timer, and lets frames that are due together share one wake-up.
+const SEND_AHEAD_NS: u64 = 80_000;
+/// The epoll tag of the timer. The tag of a device is its index.
+const TIMER_TAG: u64 = u64::MAX;
+
+/// The task of a relay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RelayTask {
     /// The links, h1's first.
     pub(super) links: Vec<RelayLink>,
 }
 
-/// A link through the relay: two devices that it makes.
+/// A link through the relay: a pair of devices that the relay makes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RelayLink {
     /// The device on the switch's side.
     pub(super) port: String,
     /// The device on the host's side.
     pub(super) host: String,
-    /// How long each frame is held, in microseconds.
+    /// The time that each frame is held, in microseconds.
     pub(super) delay_us: u64,
 }
 
-/// Makes the devices in the namespace that this process is in, says `ready` on standard output, and
-/// relays until the devices are gone.
+/// Makes the devices in this process's namespace, prints `ready` on standard output, and relays
+/// until the devices are gone.
 ///
 /// # Errors
 /// When a device cannot be made, or the system fails.
@@ -62,7 +68,7 @@ pub(super) fn run(task: &RelayTask) -> io::Result<()> {
     let mut devices = Vec::new();
     for link in &task.links {
         for name in [&link.host, &link.port] {
-            devices.push(Device { tap: tap(name)?, delay_ns: link.delay_us * 1000 });
+            devices.push(Device { tap: create_tap(name)?, delay_ns: link.delay_us * 1000 });
         }
     }
     let mut relay = Relay::new(devices)?;
@@ -71,7 +77,7 @@ pub(super) fn run(task: &RelayTask) -> io::Result<()> {
     relay.run()
 }
 
-fn tap(name: &str) -> io::Result<SyncDevice> {
+fn create_tap(name: &str) -> io::Result<SyncDevice> {
     let device = DeviceBuilder::new().name(name).layer(Layer::L2).enable(false).build_sync()?;
     device.set_nonblocking(true)?;
     Ok(device)
@@ -82,10 +88,10 @@ struct Device {
     delay_ns: u64,
 }
 
-/// A frame that waits for its time. Earlier ones are the greater for the heap; those of one time
-/// keep their order.
+/// A frame that is held until it is due. The heap yields the earliest first; frames that are due at
+/// the same time keep their order.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Held {
+struct HeldFrame {
     due: Reverse<u64>,
     order: Reverse<u64>,
     to: usize,
@@ -96,12 +102,12 @@ struct Relay {
     devices: Vec<Device>,
     poll: rustix::fd::OwnedFd,
     timer: rustix::fd::OwnedFd,
-    held: BinaryHeap<Held>,
+    held: BinaryHeap<HeldFrame>,
     order: u64,
-    /// Frames to be used again.
+    /// Frame buffers for reuse.
     spare: Vec<Vec<u8>>,
-    /// What the timer was set for, in nanoseconds; 0 when it has gone off.
-    armed: u64,
+    /// The time that the timer is set for, in nanoseconds; 0 after it has fired.
+    armed_for: u64,
 }
 
 impl Relay {
@@ -117,7 +123,7 @@ impl Relay {
         }
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        epoll::add(&poll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN)?;
+        epoll::add(&poll, &timer, epoll::EventData::new_u64(TIMER_TAG), epoll::EventFlags::IN)?;
         Ok(Self {
             devices,
             poll,
@@ -125,15 +131,15 @@ impl Relay {
             held: BinaryHeap::new(),
             order: 0,
             spare: Vec::new(),
-            armed: 0,
+            armed_for: 0,
         })
     }
 
     fn run(&mut self) -> io::Result<()> {
         let mut gone = 0;
         while gone < self.devices.len() {
-            self.deliver();
-            self.arm()?;
+            self.send_due_frames();
+            self.arm_timer()?;
             let mut buffer = [MaybeUninit::uninit(); 64];
             let events = match epoll::wait(&self.poll, &mut buffer, None) {
                 Ok((events, _)) => events,
@@ -145,13 +151,13 @@ impl Relay {
                 let Some(index) =
                     usize::try_from(tag).ok().filter(|index| *index < self.devices.len())
                 else {
-                    // The timer: that it has gone off is all it has to say.
+                    // Reading the timer clears its event; the count is not needed.
                     let _ = read(&self.timer, &mut [0; 8]);
-                    self.armed = 0;
+                    self.armed_for = 0;
                     continue;
                 };
-                if let Err(error) = self.collect(index) {
-                    // A device that was removed, with its namespace, has nothing more to say.
+                if let Err(error) = self.read_frames(index) {
+                    // A device that was removed with its namespace is no error.
                     epoll::delete(&self.poll, &self.devices[index].tap)?;
                     gone += 1;
                     if !matches!(error, Errno::BADFD | Errno::IO | Errno::NODEV) {
@@ -163,13 +169,13 @@ impl Relay {
         Ok(())
     }
 
-    /// Takes what a device has, up to a turn's worth.
-    fn collect(&mut self, index: usize) -> Result<(), Errno> {
-        // The two ends of a link are neighbours.
+    /// Reads the waiting frames of a device, up to [`READ_BATCH_FRAMES`].
+    fn read_frames(&mut self, index: usize) -> Result<(), Errno> {
+        // The two ends of a link have adjacent indices.
         let to = index ^ 1;
-        for _ in 0..TURN {
+        for _ in 0..READ_BATCH_FRAMES {
             let mut frame = self.spare.pop().unwrap_or_default();
-            frame.resize(MAX_FRAME, 0);
+            frame.resize(MAX_FRAME_BYTES, 0);
             let length = match read(&self.devices[index].tap, &mut frame[..]) {
                 Ok(length) => length,
                 Err(Errno::AGAIN) => {
@@ -180,10 +186,10 @@ impl Relay {
                 Err(error) => return Err(error),
             };
             frame.truncate(length);
-            if self.held.len() < MAX_HELD {
+            if self.held.len() < MAX_HELD_FRAMES {
                 let due = Reverse(now() + self.devices[index].delay_ns);
                 self.order += 1;
-                self.held.push(Held { due, order: Reverse(self.order), to, frame });
+                self.held.push(HeldFrame { due, order: Reverse(self.order), to, frame });
             } else {
                 self.spare.push(frame);
             }
@@ -191,41 +197,39 @@ impl Relay {
         Ok(())
     }
 
-    /// Sends on what is due.
-    fn deliver(&mut self) {
+    /// Sends the frames that are due.
+    fn send_due_frames(&mut self) {
         while let Some(first) = self.held.peek_mut() {
-            if first.due.0 > now() + EARLY_NS {
+            if first.due.0 > now() + SEND_AHEAD_NS {
                 return;
             }
             let held = PeekMut::pop(first);
-            // A device that is down, or gone, loses it, as a line does.
+            // A device that is down or removed loses the frame, as a real link does.
             let _ = write(&self.devices[held.to].tap, &held.frame);
-            if self.spare.len() < 1024 {
+            if self.spare.len() < MAX_SPARE_FRAMES {
                 self.spare.push(held.frame);
             }
         }
     }
 
-    /// Has the timer go off when the next frame is due.
-    fn arm(&mut self) -> io::Result<()> {
-        let Some(next) = self.held.peek().map(|held| held.due.0).filter(|due| *due != self.armed)
-        else {
-            return Ok(());
-        };
-        let wake = next.saturating_sub(EARLY_NS);
+    /// Sets the timer for the next due frame.
+    fn arm_timer(&mut self) -> io::Result<()> {
+        let next = self.held.peek().map(|held| held.due.0);
+        let Some(next) = next.filter(|due| *due != self.armed_for) else { return Ok(()) };
+        let wake = next.saturating_sub(SEND_AHEAD_NS);
         let at = Timespec {
             tv_sec: i64::try_from(wake / 1_000_000_000).unwrap_or(i64::MAX),
             tv_nsec: i64::try_from(wake % 1_000_000_000).unwrap_or(0),
         };
-        let never_again = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let setting = Itimerspec { it_interval: never_again, it_value: at };
+        let no_repeat = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let setting = Itimerspec { it_interval: no_repeat, it_value: at };
         timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &setting)?;
-        self.armed = next;
+        self.armed_for = next;
         Ok(())
     }
 }
 
-/// Nanoseconds of the clock that only goes forward.
+/// The monotonic clock in nanoseconds.
 fn now() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
@@ -236,8 +240,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_leave_by_time_and_then_in_the_order_they_came() {
-        let held = |due, order| Held {
+    fn frames_leave_by_due_time_and_then_by_order_of_arrival() {
+        let held = |due, order| HeldFrame {
             due: Reverse(due),
             order: Reverse(order),
             to: 0,

@@ -1,46 +1,49 @@
-//! How a link of a given rate is made with tc(8): the token bucket's size and the queue's.
+//! The tc(8) commands of a shaped link: sizes of the token bucket and of the queue. Which links
+//! there are is decided elsewhere.
 
-/// Ethernet header and 1,500 bytes.
-pub(super) const FRAME: u64 = 1514;
+/// The bytes of a full frame: 14 of Ethernet header and 1,500 of payload.
+pub(super) const FRAME_BYTES: u64 = 1514;
 
-/// How late the kernel's timer may be on a busy machine without the link losing some of its rate.
+/// The size of the token bucket as a time: how late the kernel's timer may be on a busy machine
+/// before the link loses some of its rate.
 const BURST_US: u64 = 4000;
-/// A faster link may send this much at once. Timers are later in bytes there, and a burst matters
-/// less.
-const LEAST_BURST: u64 = 4 * FRAME;
-/// What fits in front of the slowest link: the first flight of a few connections.
-const LEAST_QUEUE: u64 = 20 * FRAME;
+/// The minimum size of the token bucket.
+const MIN_BURST_BYTES: u64 = 4 * FRAME_BYTES;
+/// The minimum size of a queue: the initial windows of a few connections.
+const MIN_QUEUE_BYTES: u64 = 20 * FRAME_BYTES;
 
-/// The root queue of an interface: `rate` in bits per second, at most `queue_us` of waiting.
+/// The root queue of an interface: `rate` in bits per second, a queueing time of at most
+/// `queue_us`.
 ///
-/// tbf counts whole Ethernet frames. Its bucket is small, so that a transfer gains next to nothing
-/// from a link that was idle.
+/// tbf counts whole Ethernet frames. Its bucket is small, so that a transfer gains almost nothing
+/// from a link that was idle before.
 pub(super) fn tbf(interface: &str, rate: u64, queue_us: u64) -> String {
     format!(
         "qdisc add dev {interface} root handle 1: tbf rate {rate}bit burst {} limit {}",
-        burst(rate),
-        queue(rate, queue_us)
+        burst_bytes(rate),
+        queue_bytes(rate, queue_us)
     )
 }
 
-/// The kernel's delay, as the queue inside the token bucket. It holds what is under way and what
-/// waits.
+/// The netem delay, as the queue inside the token bucket. It has room for the frames in flight and
+/// for those that wait.
 pub(super) fn netem(interface: &str, rate: u64, queue_us: u64, delay_us: u64) -> String {
-    let frames = (queue(rate, queue_us) + bytes_in(rate, delay_us)).div_ceil(FRAME) + 20;
+    let bytes = queue_bytes(rate, queue_us) + bytes_in(rate, delay_us);
+    let frames = bytes.div_ceil(FRAME_BYTES) + 20;
     format!(
         "qdisc add dev {interface} parent 1:1 handle 2: netem delay {delay_us}us limit {frames}"
     )
 }
 
-fn burst(rate: u64) -> u64 {
-    bytes_in(rate, BURST_US).max(LEAST_BURST)
+fn burst_bytes(rate: u64) -> u64 {
+    bytes_in(rate, BURST_US).max(MIN_BURST_BYTES)
 }
 
-fn queue(rate: u64, queue_us: u64) -> u64 {
-    bytes_in(rate, queue_us).max(LEAST_QUEUE).min(u64::from(u32::MAX))
+fn queue_bytes(rate: u64, queue_us: u64) -> u64 {
+    bytes_in(rate, queue_us).max(MIN_QUEUE_BYTES).min(u64::from(u32::MAX))
 }
 
-/// What a rate carries in a time.
+/// The bytes that a rate carries in a time.
 fn bytes_in(rate: u64, us: u64) -> u64 {
     let bytes = u128::from(rate) * u128::from(us) / 8_000_000;
     u64::try_from(bytes).unwrap_or(u64::MAX)
@@ -68,9 +71,9 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_delay_has_room_for_what_is_under_way() {
+    fn the_netem_queue_has_room_for_the_frames_in_flight() {
         let line = netem("eth0", 10_000_000, 100_000, 5000);
-        // 125,000 waiting and 6,250 under way.
+        // 125,000 bytes in the queue and 6,250 in flight.
         assert_eq!(line, "qdisc add dev eth0 parent 1:1 handle 2: netem delay 5000us limit 107");
     }
 }

@@ -1,4 +1,5 @@
-//! What there is of a lab right now.
+//! The present state of a lab, as the system reports it: whether it is whole, and which processes
+//! run on its hosts. Nothing is changed here.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -7,25 +8,24 @@ use serde::{Deserialize, Serialize};
 use super::{
     DelayMethod, LabName, Link, NetworkError, Switches,
     address::{host_namespace, ipv4, ipv6, is_namespace_of},
-    lab::is_whole,
+    lab_state::{LabLock, LabState},
     processes::{self, namespace_of},
-    state::{Lock, State},
 };
 
 /// A lab as it is now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabStatus {
-    /// What it is called.
+    /// The name of the lab.
     pub name: LabName,
-    /// Whether everything that it is made of is there.
+    /// Whether all its parts exist.
     pub whole: bool,
-    /// Whether a command is building it or taking it down just now.
+    /// Whether a command is building it or taking it down now.
     pub busy: bool,
-    /// How frames are delayed; [`DelayMethod::None`] also while that is not settled.
+    /// How frames are delayed; [`DelayMethod::None`] also while the lab is being built.
     pub delay_method: DelayMethod,
     /// TCP's congestion control on every host.
     pub congestion_control: String,
-    /// How the hosts are joined.
+    /// How the hosts are connected.
     pub switches: Switches,
     /// The hosts, h1 first.
     pub hosts: Vec<HostStatus>,
@@ -36,16 +36,16 @@ pub struct LabStatus {
 pub struct HostStatus {
     /// `h1`, …
     pub name: String,
-    /// Its address.
+    /// Its IPv4 address.
     pub ipv4: Ipv4Addr,
-    /// Its address.
+    /// Its IPv6 address.
     pub ipv6: Ipv6Addr,
-    /// The switch that it is on, 1 or 2.
+    /// The number of its switch, 1 or 2.
     pub switch: usize,
     /// Its link.
     #[serde(flatten)]
     pub link: Link,
-    /// What runs there.
+    /// The processes that run on it.
     pub processes: Vec<RunningProcess>,
 }
 
@@ -59,16 +59,16 @@ pub struct RunningProcess {
 }
 
 impl LabStatus {
-    /// What there is of the lab of that name.
+    /// The status of the lab of that name.
     ///
     /// # Errors
-    /// When there is nothing, or nothing that says what it was to be.
+    /// When there is no such lab, or no state file that describes it.
     pub fn of(name: &LabName) -> Result<Self, NetworkError> {
-        // It may be whole a moment later: who was at work before counts, too.
-        let was_busy = Lock::is_held(name);
-        match State::read(name)? {
+        // A command that works on the lab now may finish before the state is read.
+        let was_busy = LabLock::is_held(name);
+        match LabState::read(name)? {
             Some(state) => {
-                let status = of(&state);
+                let status = status_of(&state);
                 Ok(Self { busy: was_busy || status.busy, ..status })
             }
             None if was_busy => Err(NetworkError::Busy(name.to_string())),
@@ -78,11 +78,26 @@ impl LabStatus {
     }
 }
 
-pub(super) fn of(state: &State) -> LabStatus {
+/// Whether a lab was built to its end and all its parts still exist.
+pub(super) fn is_whole(state: &LabState) -> bool {
+    let name = &state.topology.name;
+    let relay_runs =
+        state.relay.is_none_or(|(pid, started)| processes::start_time(pid) == Some(started));
+    let namespaces =
+        || state.namespace_host.namespace_ids(|namespace| is_namespace_of(name, namespace)).len();
+    state.delay.is_some()
+        && relay_runs
+        && state.namespace_host.exists()
+        && namespaces() == state.topology.links.len() + 1
+}
+
+/// The status of a lab with this state.
+pub(super) fn status_of(state: &LabState) -> LabStatus {
     let topology = &state.topology;
     let name = &topology.name;
-    let namespaces = state.realm.ids(|namespace| is_namespace_of(name, namespace));
-    let all: Vec<_> = processes::ours()
+    let namespaces =
+        state.namespace_host.namespace_ids(|namespace| is_namespace_of(name, namespace));
+    let all: Vec<_> = processes::own_processes()
         .into_iter()
         .filter_map(|pid| Some((pid, namespace_of(pid, "net")?)))
         .collect();
@@ -106,7 +121,7 @@ pub(super) fn of(state: &State) -> LabStatus {
     LabStatus {
         name: name.clone(),
         whole: is_whole(state),
-        busy: Lock::is_held(name),
+        busy: LabLock::is_held(name),
         delay_method: state.delay.unwrap_or(DelayMethod::None),
         congestion_control: topology.congestion_control.clone(),
         switches: topology.switches,

@@ -1,4 +1,4 @@
-//! What a network is to be: hosts, links, switches. Nothing here touches the system.
+//! The description of a network: hosts, links, switches, delays. Nothing here touches the system.
 
 use std::{fmt, str::FromStr};
 
@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::NetworkError;
 
-/// A bridge of Linux has 1,023 ports.
+/// The limit of hosts: a bridge of Linux has 1,023 ports.
 const MAX_HOSTS: usize = 1000;
-/// In bits per second: below, a single frame takes longer than a second; above, this machine is the
+/// Rates in bits per second. Below, one frame takes longer than a second; above, the machine is the
 /// limit and not the link.
-const RATES: std::ops::RangeInclusive<u64> = 16_000..=100_000_000_000;
+const LINK_RATES: std::ops::RangeInclusive<u64> = 16_000..=100_000_000_000;
 const MAX_DELAY_US: u64 = 10_000_000;
 const MAX_QUEUE_US: u64 = 10_000_000;
 
-/// The name of a lab: part of the names of everything it is made of.
+/// The name of a lab. It is part of the names of the lab's namespaces and files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LabName(String);
@@ -61,66 +61,77 @@ impl fmt::Display for LabName {
     }
 }
 
-/// The line between a host and the switch. Rates are bits per second of whole Ethernet frames (14
-/// bytes of header, no check sum): TCP over IPv4 carries 1,448 of every 1,514 bytes.
+/// The link between a host and the switch. Rates are bits per second of whole Ethernet frames (14
+/// bytes of header, no checksum): TCP over IPv4 carries 1,448 of every 1,514 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// What the host can send.
+    /// The rate from the host to the switch.
     pub up: u64,
-    /// What the host can receive.
+    /// The rate from the switch to the host.
     pub down: u64,
-    /// How long a frame is under way on this link, each way, in microseconds; what its queue and
-    /// its length take is added.
+    /// The propagation delay each way, in microseconds. Queueing and transmission times are added
+    /// to it.
     pub delay_us: u64,
 }
 
-/// How the hosts are joined.
+/// How the hosts are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Switches {
-    /// All on one.
+    /// All on one switch.
     One,
-    /// The first half of the hosts (rounded up) on one, the others on a second.
+    /// The first half of the hosts (rounded up) on one switch, the others on a second.
     Two {
-        /// What the line between the two carries each way, in bits per second.
+        /// The rate of the link between the switches, each way, in bits per second.
         trunk: u64,
     },
 }
 
-/// Who holds frames back for the delay.
+/// The requested way to delay frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DelayChoice {
-    /// The kernel where it can, else the relay.
+    /// Netem where the kernel has it, else the relay.
     #[default]
     Auto,
     /// The kernel's netem.
     Netem,
-    /// A process of ours.
+    /// A relay process between hosts and switch.
     Relay,
 }
 
-/// A network that is wanted.
+/// How the frames of a lab are delayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DelayMethod {
+    /// They are not delayed.
+    None,
+    /// By the kernel's netem.
+    Netem,
+    /// By a relay process between hosts and switch.
+    Relay,
+}
+
+/// The description of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topology {
-    /// What it is called.
+    /// The name of the lab.
     pub name: LabName,
     /// A link for each host, that of h1 first.
     pub links: Vec<Link>,
-    /// How they are joined.
+    /// How the hosts are connected.
     pub switches: Switches,
-    /// The longest queue in front of each link, as the time that it takes to drain, in
-    /// microseconds.
+    /// The limit of the queue in front of each link, as the time to drain it, in microseconds.
     pub queue_us: u64,
     /// TCP's congestion control on every host.
     pub congestion_control: String,
-    /// Who delays.
+    /// How frames are to be delayed.
     pub delay_by: DelayChoice,
 }
 
 impl Topology {
-    /// Queues of 100 ms, as the cheap routers have them that stand at the ends of such links.
-    pub const QUEUE_US: u64 = 100_000;
+    /// The default queue: 100 ms, as in cheap routers at the ends of such links.
+    pub const DEFAULT_QUEUE_US: u64 = 100_000;
 
     /// Hosts with equal links round one switch, with CUBIC.
     pub fn star(name: LabName, hosts: usize, link: Link) -> Self {
@@ -128,18 +139,18 @@ impl Topology {
             name,
             links: vec![link; hosts],
             switches: Switches::One,
-            queue_us: Self::QUEUE_US,
+            queue_us: Self::DEFAULT_QUEUE_US,
             congestion_control: "cubic".to_owned(),
             delay_by: DelayChoice::Auto,
         }
     }
 
-    /// Whether it can be built.
+    /// Checks that the network can be built.
     ///
     /// # Errors
-    /// Says what is out of range.
+    /// Names the value that is out of range.
     pub fn check(&self) -> Result<(), NetworkError> {
-        let refuse = |said: String| Err(NetworkError::Topology(said));
+        let refuse = |reason: String| Err(NetworkError::Topology(reason));
         if !(1..=MAX_HOSTS).contains(&self.links.len()) {
             return refuse(format!("a lab has 1 to {MAX_HOSTS} hosts, not {}", self.links.len()));
         }
@@ -148,7 +159,7 @@ impl Topology {
             Switches::Two { trunk } => Some(trunk),
         };
         let rates = self.links.iter().flat_map(|link| [link.up, link.down]).chain(trunk);
-        if let Some(rate) = rates.into_iter().find(|rate| !RATES.contains(rate)) {
+        if let Some(rate) = rates.into_iter().find(|rate| !LINK_RATES.contains(rate)) {
             return refuse(format!(
                 "a link of {rate} bit/s: from 16 kbit/s to 100 Gbit/s can be built"
             ));
@@ -159,14 +170,14 @@ impl Topology {
         if !(1000..=MAX_QUEUE_US).contains(&self.queue_us) {
             return refuse("a queue is between 1 ms and 10 s long".to_owned());
         }
-        let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if self.congestion_control.is_empty() || !self.congestion_control.chars().all(word) {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if self.congestion_control.is_empty() || !self.congestion_control.chars().all(is_plain) {
             return refuse(format!("`{}` is no congestion control", self.congestion_control));
         }
         Ok(())
     }
 
-    /// Which switch a host is on, from 1. Hosts count from 1.
+    /// The number of a host's switch, from 1. Hosts count from 1.
     pub fn switch_of(&self, host: usize) -> usize {
         match self.switches {
             Switches::One => 1,
@@ -174,7 +185,7 @@ impl Topology {
         }
     }
 
-    /// What the path from one host to another carries, in bits per second. Hosts count from 1.
+    /// The rate of the path from one host to another, in bits per second. Hosts count from 1.
     pub fn path_rate(&self, from: usize, to: usize) -> u64 {
         let ends = self.links[from - 1].up.min(self.links[to - 1].down);
         match self.switches {
@@ -185,13 +196,12 @@ impl Topology {
         }
     }
 
-    /// The time from one host to another and back, without queues, in microseconds. Hosts count
-    /// from 1.
+    /// The round-trip time between two hosts without queueing, in microseconds. Hosts count from 1.
     pub fn round_trip_us(&self, from: usize, to: usize) -> u64 {
         2 * (self.links[from - 1].delay_us + self.links[to - 1].delay_us)
     }
 
-    /// Whether any frame is to be delayed.
+    /// Whether any link has a delay.
     pub fn has_delay(&self) -> bool {
         self.links.iter().any(|link| link.delay_us > 0)
     }
@@ -199,7 +209,7 @@ impl Topology {
     /// The number of a host of this network.
     ///
     /// # Errors
-    /// When it has none of that name.
+    /// When there is no host of that name.
     pub fn host(&self, name: &str) -> Result<usize, NetworkError> {
         host_number(name).filter(|number| *number <= self.links.len()).ok_or_else(|| {
             NetworkError::NoSuchHost { host: name.to_owned(), hosts: self.links.len() }
@@ -207,7 +217,7 @@ impl Topology {
     }
 }
 
-/// The number in `h3`, from 1; `None` when it is no such name.
+/// The number in a name such as `h3`, from 1; `None` for any other text.
 pub fn host_number(name: &str) -> Option<usize> {
     let digits = name.strip_prefix('h')?;
     if digits.starts_with('0') || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -253,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_built_is_refused() {
+    fn a_network_that_cannot_be_built_is_refused() {
         star(1).check().unwrap();
         star(1000).check().unwrap();
         let broken: [fn(&mut Topology); 8] = [
@@ -274,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_as_fast_as_its_slowest_part() {
+    fn a_path_is_as_fast_as_its_slowest_link() {
         let mut topology = star(5);
         assert_eq!(topology.path_rate(1, 5), 10_000_000);
         topology.links[4] = Link { up: 1_000_000, down: 2_000_000, delay_us: 1000 };

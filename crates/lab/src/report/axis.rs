@@ -1,20 +1,20 @@
-//! Axes: which range, which ticks, and where a value lies. Nothing is drawn here.
+//! Axes: their range, their ticks, and the position of a value. Nothing is drawn here.
 
 /// A range of values with its ticks.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Axis {
-    /// What it measures, with the unit.
+    /// The quantity and its unit.
     pub(crate) label: String,
     pub(crate) low: f64,
     pub(crate) high: f64,
-    /// Value and text, ascending; some have no text.
+    /// Values and texts, ascending; some texts are empty.
     pub(crate) ticks: Vec<(f64, String)>,
-    /// Whether equal ways are equal ratios. Then `low` is above zero.
+    /// Whether equal distances are equal ratios. Then `low` is above zero.
     pub(crate) logarithmic: bool,
 }
 
 impl Axis {
-    /// From `low` to at least `high` in round steps, about `count` of them.
+    /// From `low` to at least `high` in about `count` round steps.
     pub(crate) fn rounded(label: &str, low: f64, high: f64, count: usize) -> Self {
         let span = if high > low { high - low } else { 1.0 };
         let step = round_step(span / count.max(1) as f64);
@@ -34,12 +34,12 @@ impl Axis {
         }
     }
 
-    /// Closely around `low` to `high`, as ratios where the one is a small part of the other.
+    /// A little more than `low` to `high`; logarithmic if `high` is several times `low`.
     pub(crate) fn around(label: &str, low: f64, high: f64) -> Self {
         if low <= 0.0 || high < 3.0 * low {
             let room = ((high - low) * 0.1).max(high * 0.01);
             let mut axis = Self::rounded(label, (low - room).max(0.0), high + room, 8);
-            // Ticks are round, ends need not be.
+            // The ends do not have to be round, unlike the ticks.
             (axis.low, axis.high) = ((low - room).max(0.0), high + room);
             axis.ticks.retain(|(value, _)| (axis.low..=axis.high).contains(value));
             return axis;
@@ -49,26 +49,26 @@ impl Axis {
         let values = powers
             .flat_map(|power| (1..10).map(move |factor| f64::from(factor) * 10f64.powi(power)));
         let values: Vec<f64> = values.filter(|value| (low..=high).contains(value)).collect();
-        // Where even the decades and their halves are few, there is room for all.
+        // If there are few ticks, all of them get a text.
         let named = |value: f64| values.len() < 8 || [1, 2, 5].contains(&leading_digit(value));
         let text = |value: f64| if named(value) { plain(value) } else { String::new() };
         let ticks = values.iter().map(|&value| (value, text(value))).collect();
         Self { label: label.to_owned(), low, high, ticks, logarithmic: true }
     }
 
-    /// A place for each of `values`, evenly: the n-th at n, with half a place at both ends.
+    /// Equal distances between listed values: the n-th is at n, with a margin of 0.5 at both ends.
     pub(crate) fn listed(label: &str, values: &[u32]) -> Self {
         let ticks = values
             .iter()
             .enumerate()
-            .map(|(place, value)| (place as f64, value.to_string()))
+            .map(|(index, value)| (index as f64, value.to_string()))
             .collect();
         let high = values.len().max(1) as f64 - 0.5;
         Self { label: label.to_owned(), low: -0.5, high, ticks, logarithmic: false }
     }
 
-    /// Where `value` lies when the axis goes from `start` to `end`.
-    pub(crate) fn place(&self, value: f64, (start, end): (f64, f64)) -> f64 {
+    /// The position of `value` on an axis from `start` to `end`.
+    pub(crate) fn position(&self, value: f64, (start, end): (f64, f64)) -> f64 {
         let value = value.clamp(self.low, self.high);
         let part = if self.logarithmic {
             (value / self.low).ln() / (self.high / self.low).ln()
@@ -83,7 +83,7 @@ fn leading_digit(value: f64) -> u32 {
     (value / 10f64.powf((value.log10() + 1e-9).floor())).round() as u32
 }
 
-/// Without needless zeros.
+/// Three decimal places without trailing zeros.
 fn plain(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -129,17 +129,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_apart_is_shown_as_ratios() {
+    fn a_wide_range_has_a_logarithmic_axis() {
         let texts =
             |axis: &Axis| axis.ticks.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
         let far = Axis::around("", 9.0, 44.0);
         assert!(far.logarithmic && far.low < 9.0 && far.high > 44.0);
         assert_eq!(texts(&far), ["9", "10", "20", "30", "40"]);
-        // The decades are named, whatever comes before them.
+        // The powers of ten have texts, whatever precedes them.
         let farther = Axis::around("", 8.4, 168.0);
         assert_eq!(texts(&farther).concat(), "102050100");
         assert_eq!(farther.ticks.len(), 12);
-        assert!((far.place((far.low * far.high).sqrt(), (0.0, 100.0)) - 50.0).abs() < 1e-9);
+        assert!((far.position((far.low * far.high).sqrt(), (0.0, 100.0)) - 50.0).abs() < 1e-9);
         let near = Axis::around("", 9.0, 10.0);
         assert!(!near.logarithmic);
         assert_eq!(texts(&near), ["9.0", "9.2", "9.4", "9.6", "9.8", "10.0"]);
@@ -147,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn listed_values_stand_evenly() {
+    fn listed_values_have_equal_distances() {
         let axis = Axis::listed("users", &[1, 2, 50]);
         assert_eq!(
             axis.ticks.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(),
             ["1", "2", "50"]
         );
         assert_eq!(
-            [-0.5, 0.0, 2.5, 99.0].map(|value| axis.place(value, (0.0, 30.0))),
+            [-0.5, 0.0, 2.5, 99.0].map(|value| axis.position(value, (0.0, 30.0))),
             [0.0, 5.0, 30.0, 30.0]
         );
     }

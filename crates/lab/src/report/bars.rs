@@ -1,20 +1,21 @@
-//! Bars that lie on their side, a row for each name, with ranges and numbers; upright lines for
-//! bounds.
+//! Draws horizontal bars with ranges and numbers, a row for each name, and vertical lines for
+//! bounds. What is shown is decided in `figures`.
 
 use std::ops::Range;
 
 use super::{
     axis::Axis,
     canvas::{Anchor, Canvas, Color, Dash, Medium, Stroke},
-    chart::{GAP, LABEL_SIZE, Look, TICK_SIZE, WIDTH, draw_legend, headline},
     font,
+    layout::{GAP, LABEL_SIZE, TICK_SIZE, WIDTH, draw_headline, draw_legend},
+    style::SeriesStyle,
     summary::Spread,
 };
 
-const ROW: f64 = 26.0;
-const BAR: f64 = 14.0;
-/// No name takes more room than this.
-const NAMES: f64 = 190.0;
+const ROW_HEIGHT: f64 = 26.0;
+const BAR_HEIGHT: f64 = 14.0;
+/// The limit of the width of names.
+const MAX_NAME_WIDTH: f64 = 190.0;
 
 /// A picture of one number for each of several names.
 #[derive(Debug, Clone)]
@@ -23,18 +24,18 @@ pub(crate) struct Bars {
     pub(crate) subtitle: String,
     pub(crate) label: String,
     /// Decimal places of the numbers.
-    pub(crate) places: usize,
+    pub(crate) decimals: usize,
     pub(crate) rows: Vec<Row>,
     pub(crate) marks: Vec<Mark>,
 }
 
-/// What rows are to be compared with: one line from top to bottom if it is the same for all that
-/// have it, else one for each row.
+/// A value to compare rows with: one line from top to bottom if all rows have the same value, else
+/// one for each row.
 #[derive(Debug, Clone)]
 pub(crate) struct Mark {
     pub(crate) name: String,
-    pub(crate) look: Look,
-    /// The number of a row and the value that is its own, ascending by row.
+    pub(crate) style: SeriesStyle,
+    /// The index of a row and its value, ascending by row.
     pub(crate) values: Vec<(usize, f64)>,
 }
 
@@ -48,46 +49,47 @@ pub(crate) struct Row {
 impl Bars {
     pub(crate) fn draw(&self, medium: Medium) -> String {
         let mut canvas = Canvas::new(medium);
-        let top = headline(&mut canvas, &self.title, &self.subtitle);
+        let top = draw_headline(&mut canvas, &self.title, &self.subtitle);
         let names = self
             .rows
             .iter()
             .map(|row| font::width(&row.name, TICK_SIZE))
             .fold(0.0, f64::max)
-            .min(NAMES);
+            .min(MAX_NAME_WIDTH);
         let numbers: Vec<String> =
-            self.rows.iter().map(|row| format!("{:.*}", self.places, row.value.median)).collect();
+            self.rows.iter().map(|row| format!("{:.*}", self.decimals, row.value.median)).collect();
         let number = numbers.iter().map(|text| font::width(text, TICK_SIZE)).fold(0.0, f64::max);
         let across = (GAP + names + GAP, WIDTH - GAP - number - GAP);
-        let most = self.rows.iter().map(|row| row.value.most);
-        let most = most
+        let max = self.rows.iter().map(|row| row.value.max);
+        let max = max
             .chain(self.marks.iter().flat_map(|mark| &mark.values).map(|value| value.1))
             .fold(0.0, f64::max);
-        let axis = Axis::rounded(&self.label, 0.0, most, 5);
-        let bottom = top + self.rows.len() as f64 * ROW;
+        let axis = Axis::rounded(&self.label, 0.0, max, 5);
+        let bottom = top + self.rows.len() as f64 * ROW_HEIGHT;
         draw_axis(&mut canvas, &axis, across, (top, bottom));
-        for (place, (row, number)) in self.rows.iter().zip(&numbers).enumerate() {
-            draw_row(&mut canvas, row, number, &axis, across, top + (place as f64 + 0.5) * ROW);
+        for (index, (row, number)) in self.rows.iter().zip(&numbers).enumerate() {
+            let middle = top + (index as f64 + 0.5) * ROW_HEIGHT;
+            draw_row(&mut canvas, row, number, &axis, across, middle);
         }
         for mark in &self.marks {
-            let (width, dash) = mark.look.line.unwrap_or((1.0, Dash::Solid));
+            let (width, dash) = mark.style.line.unwrap_or((1.0, Dash::Solid));
             for (rows, value) in mark.stretches(self.rows.len()) {
-                let x = axis.place(value, across);
-                let [start, end] = [rows.start, rows.end].map(|row| top + row as f64 * ROW);
+                let x = axis.position(value, across);
+                let [start, end] = [rows.start, rows.end].map(|row| top + row as f64 * ROW_HEIGHT);
                 canvas
-                    .line(&[(x, start), (x, end)], Stroke { color: mark.look.color, width, dash });
+                    .line(&[(x, start), (x, end)], Stroke { color: mark.style.color, width, dash });
             }
         }
         let below = bottom + 8.0 + TICK_SIZE + GAP + LABEL_SIZE + GAP;
-        let legend: Vec<(String, Look)> =
-            self.marks.iter().map(|mark| (mark.name.clone(), mark.look)).collect();
+        let legend: Vec<(String, SeriesStyle)> =
+            self.marks.iter().map(|mark| (mark.name.clone(), mark.style)).collect();
         let height = below + draw_legend(&mut canvas, &legend, below) + GAP;
         canvas.finish(WIDTH, height, &self.title)
     }
 }
 
 impl Mark {
-    /// Rows beside each other that have the same value; all of them if there is one value only.
+    /// Adjacent rows with the same value; all rows if there is only one value.
     fn stretches(&self, rows: usize) -> Vec<(Range<usize>, f64)> {
         let mut stretches: Vec<(Range<usize>, f64)> = Vec::new();
         for &(row, value) in &self.values {
@@ -107,7 +109,7 @@ impl Mark {
 
 fn draw_axis(canvas: &mut Canvas, axis: &Axis, across: (f64, f64), (top, bottom): (f64, f64)) {
     for (value, text) in &axis.ticks {
-        let x = axis.place(*value, across);
+        let x = axis.position(*value, across);
         canvas.line(
             &[(x, top), (x, bottom)],
             Stroke { color: Color::Grid, width: 1.0, dash: Dash::Solid },
@@ -132,19 +134,19 @@ fn draw_row(
     middle: f64,
 ) {
     let baseline = middle + TICK_SIZE * font::CAP_HEIGHT / 2.0;
-    let name = font::fitted(&row.name, TICK_SIZE, NAMES);
+    let name = font::fitted(&row.name, TICK_SIZE, MAX_NAME_WIDTH);
     canvas.text((across.0 - GAP * 0.7, baseline), &name, TICK_SIZE, Anchor::End, Color::Ink);
-    let [start, end, least, most] = [axis.low, row.value.median, row.value.least, row.value.most]
-        .map(|value| axis.place(value, across));
-    canvas.rectangle((start, middle - BAR / 2.0), (end - start, BAR), row.color);
+    let [start, end, min, max] = [axis.low, row.value.median, row.value.min, row.value.max]
+        .map(|value| axis.position(value, across));
+    canvas.rectangle((start, middle - BAR_HEIGHT / 2.0), (end - start, BAR_HEIGHT), row.color);
     if row.value.count > 1 {
         let ink = Stroke { color: Color::Ink, width: 1.2, dash: Dash::Solid };
-        canvas.line(&[(least, middle), (most, middle)], ink);
-        for x in [least, most] {
+        canvas.line(&[(min, middle), (max, middle)], ink);
+        for x in [min, max] {
             canvas.line(&[(x, middle - 3.5), (x, middle + 3.5)], ink);
         }
     }
-    // In a column of their own at the right edge, where neither whiskers nor bounds pass.
+    // Numbers are in a column at the right edge, where neither whiskers nor bounds are drawn.
     canvas.text((WIDTH - GAP, baseline), number, TICK_SIZE, Anchor::End, Color::Ink);
 }
 
@@ -153,10 +155,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_row_has_the_mark_that_is_its_own() {
-        let look = Look { color: Color::Ink, line: None, marker: None };
+    fn a_mark_is_drawn_at_the_rows_that_have_it() {
+        let style = SeriesStyle { color: Color::Ink, line: None, marker: None };
         let stretches = |values: &[(usize, f64)]| {
-            Mark { name: "bound".into(), look, values: values.to_vec() }.stretches(4)
+            Mark { name: "bound".into(), style, values: values.to_vec() }.stretches(4)
         };
         assert_eq!(stretches(&[(1, 8.0), (3, 8.0)]), [(0..4, 8.0)]);
         assert_eq!(

@@ -1,28 +1,28 @@
-//! A drawing surface that becomes SVG: texts, lines, markers, and what colours mean on paper and on
-//! a page. It knows nothing of axes or data.
+//! A drawing surface that becomes SVG: texts, lines, markers, and the colours on paper and on a
+//! page. It knows nothing of axes or data.
 //!
 //! Why no plotting library: `plotters` draws its legends over the data and needs C libraries to
-//! measure text; `kuva` has both legends and metrics, yet writes black numbers on dark cells, knows
-//! no line with a marker in a legend, and starts dashes anew at every point of a PNG. What a report
-//! needs is little, and this way one SVG is the source of every picture.
+//! measure text; `kuva` has both legends and metrics, but writes black numbers on dark cells, has
+//! no line with a marker in a legend, and restarts dashes at every point of a PNG. Reports need
+//! little, and this way one SVG is the source of every picture.
 
 use std::fmt::Write as _;
 
-use super::{font, page::escaped};
+use super::{escape::escaped, font};
 
-/// What a colour is for. Series take Okabe and Ito's palette, which people with any colour vision
-/// tell apart.
+/// The use of a colour. Series have the palette of Okabe and Ito, which can be distinguished with
+/// any colour vision.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Color {
     /// Texts, axes, bounds.
     Ink,
-    /// What is said quietly.
+    /// Less important texts.
     Muted,
     /// Lines behind the data.
     Grid,
-    /// The ground.
+    /// The background.
     Paper,
-    /// The n-th series; begins anew after [`SERIES`].
+    /// The n-th series; colours repeat after [`SERIES_COUNT`].
     Series(usize),
     /// A cell of a heat map, 0 to 1.
     Heat(f64),
@@ -30,11 +30,11 @@ pub(crate) enum Color {
     OnHeat(f64),
 }
 
-/// How many colours for series there are.
-pub(crate) const SERIES: usize = 6;
+/// The number of colours for series.
+pub(crate) const SERIES_COUNT: usize = 6;
 
-/// On paper, and on a dark page.
-const SERIES_COLORS: [(&str, &str); SERIES] = [
+/// The colours of series on paper and on a dark page.
+const SERIES_COLORS: [(&str, &str); SERIES_COUNT] = [
     ("#0072b2", "#3fa0dc"),
     ("#d55e00", "#f07d27"),
     ("#009e73", "#1fc497"),
@@ -47,24 +47,24 @@ const MUTED: (&str, &str) = ("#5f5f5f", "#a8a8a8");
 const GRID: (&str, &str) = ("#dedede", "#3d3d3d");
 const PAPER: (&str, &str) = ("#ffffff", "#1c1c1e");
 
-/// Where a picture will be seen.
+/// Where a picture is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Medium {
-    /// A file of its own: fixed colours on white.
+    /// In a file of its own, with fixed colours on white.
     Paper,
-    /// A part of a page that has the variables of [`page_variables`], so that it follows light and
-    /// dark.
+    /// In a page that has the variables of [`page_variables`], so that it follows the light or dark
+    /// theme.
     Page,
 }
 
-/// Style sheet variables of a page with pictures, for light and for dark.
+/// The style sheet variables of a page with pictures, for the light and for the dark theme.
 pub(crate) fn page_variables() -> [String; 2] {
     let mut sides = [String::new(), String::new()];
     let named = [("ink", INK), ("muted", MUTED), ("grid", GRID), ("paper", PAPER)];
     let series = SERIES_COLORS
         .iter()
         .enumerate()
-        .map(|(place, colors)| (format!("series-{place}"), *colors));
+        .map(|(index, colors)| (format!("series-{index}"), *colors));
     for (name, (light, dark)) in
         named.map(|(name, colors)| (name.to_owned(), colors)).into_iter().chain(series)
     {
@@ -85,9 +85,9 @@ impl Color {
             Self::Muted => either("muted", MUTED),
             Self::Grid => either("grid", GRID),
             Self::Paper => either("paper", PAPER),
-            Self::Series(place) => {
-                let place = place % SERIES;
-                either(&format!("series-{place}"), SERIES_COLORS[place])
+            Self::Series(number) => {
+                let index = number % SERIES_COUNT;
+                either(&format!("series-{index}"), SERIES_COLORS[index])
             }
             Self::Heat(value) => {
                 let [red, green, blue] = heat(value);
@@ -100,7 +100,8 @@ impl Color {
     }
 }
 
-/// From almost white to a dark blue: one hue, evenly darker, so that it also reads in grey.
+/// The colour of a heat map's value, from almost white to dark blue: one hue with even steps of
+/// brightness, so that it also works in grey.
 fn heat(value: f64) -> [u8; 3] {
     const STOPS: [[f64; 3]; 4] =
         [[245.0, 248.0, 252.0], [158.0, 202.0, 225.0], [33.0, 113.0, 181.0], [8.0, 38.0, 90.0]];
@@ -113,7 +114,7 @@ fn heat(value: f64) -> [u8; 3] {
     })
 }
 
-/// Whether white is easier to read on it than black (WCAG 2's contrast).
+/// Whether white has more contrast on this colour than black (WCAG 2).
 fn is_dark(color: [u8; 3]) -> bool {
     let linear = color.map(|channel| {
         let value = f64::from(channel) / 255.0;
@@ -122,7 +123,7 @@ fn is_dark(color: [u8; 3]) -> bool {
     0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] < 0.179
 }
 
-/// Which end of a text is at its point.
+/// The part of a text that is at its point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Anchor {
     Start,
@@ -138,7 +139,7 @@ pub(crate) struct Stroke {
     pub(crate) dash: Dash,
 }
 
-/// How a line is broken.
+/// The dashes of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dash {
     Solid,
@@ -160,7 +161,7 @@ impl Dash {
     }
 }
 
-/// The form of a point.
+/// The shape of a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Marker {
     Circle,
@@ -171,7 +172,7 @@ pub(crate) enum Marker {
     Cross,
 }
 
-/// All forms, in the order in which series take them.
+/// All shapes, in the order of series.
 pub(crate) const MARKERS: [Marker; 6] = [
     Marker::Circle,
     Marker::Square,
@@ -181,7 +182,7 @@ pub(crate) const MARKERS: [Marker; 6] = [
     Marker::Cross,
 ];
 
-/// What has been drawn so far. Units are pixels at a scale of one; y grows downwards.
+/// The elements drawn so far. Units are pixels at a scale of one; y grows downwards.
 #[derive(Debug)]
 pub(crate) struct Canvas {
     medium: Medium,
@@ -205,7 +206,7 @@ impl Canvas {
         self.text_turned((x, y), text, size, anchor, color, "");
     }
 
-    /// Writes `text` upwards, its middle at the point.
+    /// Writes `text` upwards with its middle at the point.
     pub(crate) fn text_upwards(&mut self, (x, y): (f64, f64), text: &str, size: f64, color: Color) {
         let turn = format!(" transform=\"rotate(-90 {} {})\"", short(x), short(y));
         self.text_turned((x, y), text, size, Anchor::Middle, color, &turn);
@@ -227,7 +228,8 @@ impl Canvas {
         };
         let (x, y, size, color) = (short(x), short(y), short(size), color.on(self.medium));
         self.add(format_args!(
-            "<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\"{anchor} fill=\"{color}\"{turn}>{}</text>",
+            "<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\"{anchor} fill=\"{color}\"{turn}>{}\
+             </text>",
             escaped(text)
         ));
     }
@@ -237,7 +239,7 @@ impl Canvas {
         if points.len() < 2 {
             return;
         }
-        let places: Vec<String> =
+        let pairs: Vec<String> =
             points.iter().map(|(x, y)| format!("{},{}", short(*x), short(*y))).collect();
         let dash = stroke
             .dash
@@ -245,8 +247,9 @@ impl Canvas {
             .map(|dash| format!(" stroke-dasharray=\"{dash}\""))
             .unwrap_or_default();
         self.add(format_args!(
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" stroke-linejoin=\"round\"{dash}/>",
-            places.join(" "),
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" \
+             stroke-linejoin=\"round\"{dash}/>",
+            pairs.join(" "),
             stroke.color.on(self.medium),
             short(stroke.width),
         ));
@@ -266,7 +269,7 @@ impl Canvas {
         ));
     }
 
-    /// Sets a point; a hollow one shows the ground within.
+    /// Draws a point; a hollow one shows the background inside.
     pub(crate) fn marker(
         &mut self,
         (x, y): (f64, f64),
@@ -310,13 +313,14 @@ impl Canvas {
         self.add(format_args!("{shape} fill=\"{fill}\" stroke=\"{edge}\" stroke-width=\"1.3\"/>"));
     }
 
-    /// The whole picture, `title` said to those who do not see it.
+    /// The whole picture. `title` is read by screen readers.
     pub(crate) fn finish(self, width: f64, height: f64, title: &str) -> String {
         let (width, height) = (short(width.ceil()), short(height.ceil()));
         let ground = Color::Paper.on(self.medium);
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
-             role=\"img\" font-family=\"{}\">\n<title>{}</title>\n<rect width=\"{width}\" height=\"{height}\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+             viewBox=\"0 0 {width} {height}\" role=\"img\" font-family=\"{}\">\n\
+             <title>{}</title>\n<rect width=\"{width}\" height=\"{height}\" \
              fill=\"{ground}\"/>\n{}</svg>\n",
             font::FAMILY,
             escaped(title),
@@ -325,12 +329,12 @@ impl Canvas {
     }
 
     fn add(&mut self, element: std::fmt::Arguments<'_>) {
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(self.body, "{element}");
     }
 }
 
-/// Two places, no needless zeros.
+/// Two decimal places without trailing zeros.
 fn short(value: f64) -> String {
     let text = format!("{value:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
@@ -358,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_on_heat_can_be_read() {
+    fn numbers_on_heat_have_enough_contrast() {
         let luminance = |color: [u8; 3]| {
             let linear = color.map(|channel| (f64::from(channel) / 255.0).powf(2.2));
             0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
@@ -373,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn heat_grows_darker() {
+    fn higher_heat_is_darker() {
         let light = |value| heat(value).map(u32::from).iter().sum::<u32>();
         assert!(
             (1..=20).all(|step| light(f64::from(step) / 20.0) < light(f64::from(step - 1) / 20.0))

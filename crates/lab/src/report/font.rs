@@ -1,5 +1,5 @@
-//! The typeface of all pictures, a part of DejaVu Sans that travels with the program, and how wide
-//! a text is in it.
+//! The font of all pictures, a subset of DejaVu Sans that is embedded in the program, and the width
+//! of texts in it.
 
 use std::sync::OnceLock;
 
@@ -8,17 +8,17 @@ use skrifa::{
     instance::{LocationRef, Size},
 };
 
-/// Latin letters, Greek letters, arrows and the signs that reports use. `fonts/LICENSE` has its
-/// terms.
+/// The font file: Latin letters, Greek letters, arrows and the signs that reports use.
+/// `fonts/LICENSE` has its terms.
 pub(crate) const BYTES: &[u8] = include_bytes!("../../fonts/DejaVuSans-subset.ttf");
 
-/// Its name, and what stands in for it where a picture is shown without it.
+/// Its name, and the replacements where a picture is shown without it.
 pub(crate) const FAMILY: &str = "DejaVu Sans, Verdana, Liberation Sans, Arial, sans-serif";
 
 /// The height of a digit and of a capital letter, in parts of the font's size.
 pub(crate) const CAP_HEIGHT: f64 = 0.73;
 
-/// How wide `text` is at `size`, both in the same unit.
+/// The width of `text` at `size`, both in the same unit.
 pub(crate) fn width(text: &str, size: f64) -> f64 {
     static FONT: OnceLock<Option<FontRef<'static>>> = OnceLock::new();
     let Some(font) = FONT.get_or_init(|| FontRef::new(BYTES).ok()) else {
@@ -26,7 +26,7 @@ pub(crate) fn width(text: &str, size: f64) -> f64 {
     };
     let metrics = font.glyph_metrics(Size::new(1.0), LocationRef::default());
     let letters = font.charmap();
-    // What the font has not is drawn as a full square.
+    // A letter that the font lacks is drawn as a full square.
     let advance = |letter: char| letters.map(letter).and_then(|glyph| metrics.advance_width(glyph));
     text.chars().map(|letter| f64::from(advance(letter).unwrap_or(1.0))).sum::<f64>() * size
 }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn widths_are_the_fonts() {
+    fn widths_follow_the_font() {
         // DejaVu Sans: a digit is 1303 of 2048 units wide, an m 1995, an i 569.
         for (text, units) in [("0", 1303.0), ("m", 1995.0), ("i", 569.0), ("m0", 3298.0), ("", 0.0)]
         {
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_cut() {
+    fn a_long_text_is_cut() {
         assert_eq!(fitted("short", 10.0, 100.0), "short");
         let cut = fitted("a rather long text", 10.0, 60.0);
         assert!(cut.ends_with('…') && width(&cut, 10.0) <= 60.0, "{cut}");

@@ -1,6 +1,6 @@
-//! Where the time beyond the bound went, by what the origin's interface counted: it is the origin's
-//! link that makes the bound of a flash crowd of equals, so every second beyond it is one in which
-//! that link carried nothing, carried something else, or had nothing left to do.
+//! Explains the time beyond the bound by the counters of the origin's interface. The origin's link
+//! sets the bound of a flash crowd with equal links. So in every second beyond it, that link
+//! carried nothing, carried something else, or was done.
 
 use super::summary::{Group, Spread, Summary};
 use crate::{
@@ -8,28 +8,28 @@ use crate::{
     record::{Model, Records, Run, SeriesPoint, Topology},
 };
 
-/// What the origin sent before it is under way: less than a piece, more than a greeting. Bytes on
-/// the wire.
-const UNDER_WAY: f64 = 32_768.0;
-/// When no more than this is left of all that it sent, it counts as done; what follows are
-/// farewells. Bytes on the wire.
-const FAREWELL: f64 = 32_768.0;
-/// Bounds that differ by less are the same.
-const SAME: f64 = 0.001;
+/// The bytes on the wire after which the origin counts as started: less than a piece, more than the
+/// handshakes.
+const START_BYTES: f64 = 32_768.0;
+/// The origin counts as done when at most this number of its bytes on the wire is left; the rest
+/// are messages at the end of connections.
+const END_BYTES: f64 = 32_768.0;
+/// Two bounds are the same if their ratio differs from 1 by at most this.
+const BOUND_TOLERANCE: f64 = 0.001;
 
-/// Seconds beyond the bound, by cause. Together they are all that was beyond it.
+/// Seconds beyond the bound by cause. Their sum is the whole time beyond the bound.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Losses {
     /// Until the origin's link carried the file.
     pub(crate) start: f64,
-    /// It carried parts of the file once more.
+    /// It carried parts of the file again.
     pub(crate) again: f64,
-    /// It carried something else: messages, acknowledgements, heads of short packets, what was
-    /// lost.
+    /// It carried something else: messages, acknowledgements, headers of short packets, lost
+    /// packets.
     pub(crate) other: f64,
-    /// It carried nothing, though it was not done.
+    /// It carried nothing before it was done.
     pub(crate) idle: f64,
-    /// It was done, and the last receiver was not.
+    /// It was done, but the last receiver was not.
     pub(crate) tail: f64,
 }
 
@@ -37,8 +37,8 @@ pub(crate) struct Losses {
 pub(crate) const CAUSES: [&str; 5] = ["start", "sent again", "sent besides", "idle", "tail"];
 
 impl Losses {
-    /// The median of each cause over the complete runs of a group. `None` when its bound is not
-    /// that of one origin's link, or a run was not counted.
+    /// The median of each cause over the complete runs of a group. `None` when its bound is not set
+    /// by one origin's link, or counters are missing.
     pub(crate) fn of(group: &Group<'_>, summary: &Summary<'_>) -> Option<Self> {
         let runs: Option<Vec<[f64; 5]>> = group
             .complete_runs()
@@ -57,7 +57,7 @@ impl Losses {
         })
     }
 
-    /// As [`CAUSES`] names them.
+    /// The causes in the order of [`CAUSES`].
     pub(crate) fn list(self) -> [f64; 5] {
         [self.start, self.again, self.other, self.idle, self.tail]
     }
@@ -83,18 +83,18 @@ impl Losses {
         let on_wire = |payload: f64| payload * SEGMENT_ON_WIRE / SEGMENT_PAYLOAD;
         let due = copies * run.file.bytes as f64;
         let bound = Bounds::of_run(run, topology)?.of(run.model);
-        if (on_wire(due) / rate / bound - 1.0).abs() > SAME {
+        if (on_wire(due) / rate / bound - 1.0).abs() > BOUND_TOLERANCE {
             return None;
         }
         let all = points.last()?.up_bytes as f64;
         let sent = origin.payload_up_bytes? as f64;
         let began = run.began()?;
         let last = run.last_seconds()?;
-        // From when on the link must have carried at its rate to be this far; what it carried
-        // before was greetings.
-        let under_way = points.iter().find(|point| point.up_bytes as f64 > UNDER_WAY)?;
-        let start = under_way.t - under_way.up_bytes as f64 / rate - began;
-        let done = time_of(points, all - FAREWELL)? + FAREWELL / rate - began;
+        // The time at which the link must have started to carry at its rate to be at this point. It
+        // carried only handshakes before.
+        let started = points.iter().find(|point| point.up_bytes as f64 > START_BYTES)?;
+        let start = started.t - started.up_bytes as f64 / rate - began;
+        let done = time_of(points, all - END_BYTES)? + END_BYTES / rate - began;
         let carried = all / rate;
         Some(Self {
             start,
@@ -106,7 +106,7 @@ impl Losses {
     }
 }
 
-/// When so much had been sent, between two samples in proportion.
+/// The time at which this number of bytes had been sent, interpolated between two samples.
 fn time_of(points: &[SeriesPoint], bytes: f64) -> Option<f64> {
     let after = points.iter().position(|point| point.up_bytes as f64 >= bytes)?;
     let point = points[after];
@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    /// Samples every 0.1 s of a link that is busy in these spans of time, until `end`.
+    /// Samples every 0.1 s until `end` of a link that is busy in these spans of time.
     fn samples(busy: &[(f64, f64)], end: f64) -> Vec<SeriesPoint> {
         let carried =
             |t: f64| busy.iter().map(|&(from, to)| (t.min(to) - from).max(0.0)).sum::<f64>();
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn every_second_has_its_cause() {
         assert_losses(&run(10.0, FILE), &samples(&[(0.0, 10.0)], 10.0), [0.0; 5]);
-        // Begins between two samples.
+        // The transfer begins between two samples.
         assert_losses(
             &run(10.3, FILE),
             &samples(&[(0.25, 10.3)], 10.3),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_told_of_one_origins_bound_only() {
+    fn losses_are_known_only_if_one_origin_sets_the_bound() {
         let points = samples(&[(0.0, 10.0)], 10.0);
         let mut slow = topology();
         slow.hosts[1].down_bits_per_second = Some(1_000_000);

@@ -1,22 +1,28 @@
 //! The report of an experiment: tables (Markdown, CSV), plots (SVG, PNG) and one page of HTML, from
-//! a directory of records. It computes from records alone and runs nothing.
+//! a directory of records. It computes from records only and runs nothing.
 //!
-//! `summary` brings repetitions together, `modes` puts them in order; `tables` and `figures` say
-//! what is shown; `table`, `chart`, `bars`, `matrix`, `canvas`, `raster` and `page` say how.
+//! `summary` combines repetitions, `mode_order` sorts modes; `tables` and `figures` decide what is
+//! shown; `table`, `chart`, `bars`, `matrix`, `canvas`, `raster` and `page` decide how.
 
 mod axis;
 mod bars;
 mod canvas;
 mod chart;
-mod facts;
+mod course_report;
+mod escape;
+mod experiment_info;
+mod figure;
 mod figures;
+mod file_names;
 mod font;
+mod labels;
+mod layout;
 mod losses;
 mod matrix;
-mod modes;
+mod mode_order;
 mod page;
-mod published;
 mod raster;
+mod style;
 mod summary;
 mod table;
 mod tables;
@@ -27,11 +33,17 @@ use std::{
 };
 
 use self::{
-    canvas::Medium, facts::Facts, figures::Figure, summary::Summary, table::Table, tables::raw,
+    canvas::Medium,
+    experiment_info::ExperimentInfo,
+    figure::Figure,
+    file_names::{make_unique, slug},
+    summary::Summary,
+    table::Table,
+    tables::csv,
 };
 use crate::record::{self, RecordError, Records};
 
-/// Why there is no report.
+/// Why a report cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// The records cannot be read.
@@ -42,87 +54,82 @@ pub enum ReportError {
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// A plot cannot be turned into pixels.
+    /// A plot cannot be rendered.
     #[error("cannot draw {name}: {reason}")]
     Draw {
         /// The plot.
         name: String,
-        /// Why.
+        /// The cause.
         reason: String,
     },
 }
 
-/// What was written.
+/// A report that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// All files, `report.html` first.
     pub files: Vec<PathBuf>,
-    /// How many runs they report.
+    /// The number of reported runs.
     pub runs: usize,
     /// The main tables as lines of text, for a terminal.
     pub main: String,
-    /// What a reader should know: records passed over, runs that failed, programs that are missing.
+    /// Remarks for readers: ignored records, failed runs, missing programs.
     pub warnings: Vec<String>,
 }
 
-/// Makes the report of the records in `dir`, in the folder `out`, which is made if it is not there;
-/// what an earlier report left there under the same names is replaced.
+/// Writes the report of the records in `dir` into the folder `out`, which is made if it does not
+/// exist. Files of an earlier report with the same names are replaced.
 ///
 /// # Errors
-/// If records cannot be read, or a file cannot be written.
+/// When records cannot be read, or a file cannot be written.
 pub fn write(dir: &Path, out: &Path) -> Result<Written, ReportError> {
     let records = record::read(dir)?;
     let summary = Summary::new(&records);
-    let facts = Facts::new(&records);
-    let network = network(&records);
-    let results = results(&summary);
+    let info = ExperimentInfo::new(&records);
+    let network = network_tables(&records);
+    let results = result_tables(&summary);
     let figures = figures::all(&summary);
     fs::create_dir_all(out)
         .map_err(|source| ReportError::Write { path: out.to_owned(), source })?;
     let mut files = Vec::new();
-    let mut put = |name: &str, bytes: &[u8]| {
+    let mut write_file = |name: &str, bytes: &[u8]| {
         let path = out.join(name);
         fs::write(&path, bytes)
             .map_err(|source| ReportError::Write { path: path.clone(), source })?;
         files.push(path);
         Ok::<(), ReportError>(())
     };
-    put("report.html", page::page(&facts, &network, &results, &figures).as_bytes())?;
-    put("report.md", markdown(&facts, &network, &results, &figures).as_bytes())?;
-    let numbers = [raw::medians(&summary), raw::receivers(&summary), raw::sources(&summary)];
+    write_file("report.html", page::page(&info, &network, &results, &figures).as_bytes())?;
+    write_file("report.md", markdown(&info, &network, &results, &figures).as_bytes())?;
+    let numbers = [csv::medians(&summary), csv::receivers(&summary), csv::sources(&summary)];
     let named =
         network.iter().chain(&results).chain(&numbers).filter(|table| !table.name.is_empty());
     for table in named {
-        put(&format!("{}.csv", table.name), table.csv().as_bytes())?;
+        write_file(&format!("{}.csv", table.name), table.csv().as_bytes())?;
     }
     for figure in &figures {
         let svg = figure.svg(Medium::Paper);
-        put(&format!("{}.svg", figure.name), svg.as_bytes())?;
+        write_file(&format!("{}.svg", figure.name), svg.as_bytes())?;
         let png = raster::png(&svg)
             .map_err(|reason| ReportError::Draw { name: figure.name.clone(), reason })?;
-        put(&format!("{}.png", figure.name), &png)?;
+        write_file(&format!("{}.png", figure.name), &png)?;
     }
     let main: Vec<_> = tables::short(&summary).iter().map(Table::text).collect();
-    Ok(Written {
-        files,
-        runs: records.runs.len(),
-        main: main.join("\n"),
-        warnings: facts.remarks(),
-    })
+    Ok(Written { files, runs: records.runs.len(), main: main.join("\n"), warnings: info.remarks() })
 }
 
-/// What the network was asked to be, and was.
-fn network(records: &Records) -> Vec<Table> {
+/// The configured and the measured network.
+fn network_tables(records: &Records) -> Vec<Table> {
     let mut network = vec![tables::network(&records.header.topology)];
     network.extend(tables::calibration(&records.header.calibration));
     network
 }
 
-/// What came out, in order.
-fn results(summary: &Summary<'_>) -> Vec<Table> {
+/// The tables of results in their order.
+fn result_tables(summary: &Summary<'_>) -> Vec<Table> {
     let mut results = tables::completion(summary);
     results.extend(tables::losses(summary));
     results.extend(tables::gaps(summary));
@@ -130,21 +137,26 @@ fn results(summary: &Summary<'_>) -> Vec<Table> {
         let users = summary.users(file).last().copied();
         let groups = summary.of_file(file).filter(|group| Some(group.users) == users);
         results.extend(groups.filter_map(|group| {
-            let name =
-                format!("shares-{}-{}", figures::slug(&file.name), figures::slug(group.mode));
+            let name = format!("shares-{}-{}", slug(&file.name), slug(group.mode));
             tables::shares(group.typical()?, name)
         }));
     }
-    figures::name_apart(results.iter_mut().map(|table| &mut table.name));
+    make_unique(results.iter_mut().map(|table| &mut table.name));
     results
 }
 
-fn markdown(facts: &Facts<'_>, network: &[Table], results: &[Table], figures: &[Figure]) -> String {
-    let mut text = format!("# {}\n\n", facts.title());
-    for (name, value) in facts.list() {
+/// The report as Markdown.
+fn markdown(
+    info: &ExperimentInfo<'_>,
+    network: &[Table],
+    results: &[Table],
+    figures: &[Figure],
+) -> String {
+    let mut text = format!("# {}\n\n", info.title());
+    for (name, value) in info.list() {
         text += &format!("- {name}: {}\n", table::cell(&value));
     }
-    for remark in facts.remarks() {
+    for remark in info.remarks() {
         text += &format!("\n> {}\n", table::cell(&remark));
     }
     for (head, tables) in [("Network", network), ("Results", results)] {
@@ -157,8 +169,8 @@ fn markdown(facts: &Facts<'_>, network: &[Table], results: &[Table], figures: &[
     for figure in figures {
         text += &format!("\n![{0}]({1}.svg)\n\n{0}\n", table::cell(&figure.caption), figure.name);
     }
-    text += &format!("\n## Commands\n\n```\n{}\n```\n", facts.command());
-    for (title, commands) in facts.run_commands() {
+    text += &format!("\n## Commands\n\n```\n{}\n```\n", info.command());
+    for (title, commands) in info.run_commands() {
         text += &format!("\n{title}:\n\n```\n{}\n```\n", commands.join("\n"));
     }
     text

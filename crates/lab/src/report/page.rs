@@ -1,18 +1,20 @@
-//! One page of HTML that holds the whole report: no script, nothing fetched, light and dark.
+//! One page of HTML with the whole report: it has no script, loads nothing, and follows the light
+//! or dark theme.
 
 use data_encoding::BASE64;
 
 use super::{
-    Facts,
     canvas::{Medium, page_variables},
-    figures::Figure,
+    escape::escaped,
+    experiment_info::ExperimentInfo,
+    figure::Figure,
     font,
     table::Table,
 };
 
-/// The page.
+/// The text of the page.
 pub(crate) fn page(
-    facts: &Facts<'_>,
+    info: &ExperimentInfo<'_>,
     network: &[Table],
     results: &[Table],
     figures: &[Figure],
@@ -22,24 +24,25 @@ pub(crate) fn page(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<style>\n\
-         @font-face{{font-family:\"DejaVu Sans\";src:url(data:font/ttf;base64,{font}) format(\"truetype\")}}\n\
-         :root{{{light}}}\n@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <h1>{title}</h1>\n",
-        title = escaped(&facts.title()),
+         @font-face{{font-family:\"DejaVu Sans\";src:url(data:font/ttf;base64,{font}) \
+         format(\"truetype\")}}\n:root{{{light}}}\n\
+         @media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n{STYLE_SHEET}</style>\n</head>\n\
+         <body>\n<main>\n<h1>{title}</h1>\n",
+        title = escaped(&info.title()),
         font = BASE64.encode(font::BYTES),
     );
     text += "<dl>";
-    for (name, value) in facts.list() {
+    for (name, value) in info.list() {
         text += &format!("<dt>{}</dt><dd>{}</dd>", escaped(name), escaped(&value));
     }
     text += "</dl>\n";
-    for remark in facts.remarks() {
+    for remark in info.remarks() {
         text += &format!("<p class=\"remark\">{}</p>\n", escaped(&remark));
     }
     text += "<h2>Network</h2>\n<div class=\"beside\">\n";
     network.iter().for_each(|table| text += &table.html());
     text += "</div>\n<h2>Results</h2>\n";
-    // The tables that have no file of their own are as wide as the page.
+    // Tables without a CSV file are as wide as the page.
     let (wide, narrow): (Vec<&Table>, Vec<&Table>) =
         results.iter().partition(|table| table.name.is_empty());
     wide.iter().for_each(|table| text += &table.html());
@@ -55,8 +58,8 @@ pub(crate) fn page(
         );
     }
     text += "</div>\n<h2>Commands</h2>\n";
-    text += &format!("<pre>{}</pre>\n", escaped(&facts.command()));
-    for (title, commands) in facts.run_commands() {
+    text += &format!("<pre>{}</pre>\n", escaped(&info.command()));
+    for (title, commands) in info.run_commands() {
         let commands = commands.join("\n");
         text += &format!(
             "<details><summary>{}</summary><pre>{}</pre></details>\n",
@@ -67,11 +70,12 @@ pub(crate) fn page(
     text + "</main>\n</body>\n</html>\n"
 }
 
-const STYLE: &str = "\
+const STYLE_SHEET: &str = "\
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 main{max-width:1440px;margin:0 auto;padding:1.5rem}
 h1{font-size:1.7rem;margin:.5rem 0 1rem}
-h2{font-size:1.3rem;margin:2.2rem 0 .8rem;border-bottom:1px solid var(--grid);padding-bottom:.3rem}
+h2{font-size:1.3rem;margin:2.2rem 0 .8rem;border-bottom:1px solid var(--grid);
+padding-bottom:.3rem}
 h3{font-size:1.05rem;margin:0 0 .5rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1.2rem;margin:0}
 dt{color:var(--muted)}
@@ -81,44 +85,19 @@ figure{margin:0 0 1.8rem}
 figcaption{color:var(--muted);font-size:.9rem;margin-top:.4rem;max-width:70rem}
 .table div{overflow-x:auto}
 table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}
-th,td{padding:.22rem .45rem;text-align:left;vertical-align:bottom;border-bottom:1px solid var(--grid)}
+th,td{padding:.22rem .45rem;text-align:left;vertical-align:bottom;
+border-bottom:1px solid var(--grid)}
 td{white-space:nowrap}
 th{border-bottom:2px solid var(--muted);font-weight:600}
 .number{text-align:right}
 tbody tr:hover{background:color-mix(in srgb,var(--grid) 50%,transparent)}
 .beside{display:flex;flex-wrap:wrap;gap:0 4rem}
 .beside figcaption{max-width:36rem}
-.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,520px),1fr));gap:1rem 2rem}
+.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,520px),1fr));
+gap:1rem 2rem}
 .plot svg{display:block;width:100%;height:auto}
-pre{overflow-x:auto;padding:.7rem 1rem;border:1px solid var(--grid);border-radius:4px;font-size:.88rem}
+pre{overflow-x:auto;padding:.7rem 1rem;border:1px solid var(--grid);border-radius:4px;
+font-size:.88rem}
 summary{cursor:pointer}
 @media print{.plot,tr{break-inside:avoid}}
 ";
-
-/// `text` as it may stand in HTML or SVG, in an attribute or out of one. What XML cannot hold
-/// becomes a space.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\n' => safe.push('\n'),
-            _ if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => safe.push(' '),
-            _ => safe.push(letter),
-        }
-    }
-    safe
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_breaks_out() {
-        assert_eq!(escaped("<script>\"&\"\u{1b}[0m\u{0}"), "&lt;script&gt;&quot;&amp;&quot; [0m ");
-    }
-}

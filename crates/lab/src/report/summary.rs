@@ -1,10 +1,9 @@
-//! What the runs amount to: repetitions of the same run brought together, medians and ranges, and
-//! the bounds beside them. Numbers only; how they are written or drawn is for `tables` and
-//! `figures`.
+//! The results of an experiment: repetitions of the same run combined into medians and ranges, with
+//! their bounds. Numbers only; how they are shown is decided in `tables` and `figures`.
 
 use std::collections::BTreeMap;
 
-use super::modes::{self, Place};
+use super::mode_order::{self, ModeStyle};
 use crate::{
     bound::Bounds,
     record::{File, Model, Records, Run, Topology},
@@ -19,17 +18,17 @@ pub(crate) struct Group<'a> {
     pub(crate) users: u32,
     /// Every repetition.
     pub(crate) runs: Vec<&'a Run>,
-    /// How many of them ended with a verified copy at every user. Only these count below.
+    /// The number of runs with a verified copy at every receiver. Only these count below.
     pub(crate) complete: usize,
-    /// Seconds until the last receiver had verified, from the first one's start.
+    /// Seconds from the first receiver's start until the last one had verified its copy.
     pub(crate) last: Option<Spread>,
-    /// Seconds that a receiver took from its own start, the mean of all.
+    /// The mean of all receivers' seconds, each from its own start.
     pub(crate) mean: Option<Spread>,
     /// The file's bytes ÷ `mean`, in bytes per second.
     pub(crate) speed: Option<Spread>,
-    /// Payload that origins sent, in files.
+    /// The payload that origins sent, in units of the file.
     pub(crate) origin_files: Option<Spread>,
-    /// What all hosts put on the wire for each byte that a receiver wanted.
+    /// The bytes that all hosts sent on the wire for each byte of each copy.
     pub(crate) wire: Option<Spread>,
     pub(crate) bounds: Option<Bounds>,
     /// `last` ÷ the bound of the mode's own model.
@@ -42,16 +41,16 @@ pub(crate) struct Group<'a> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
-    pub(crate) least: f64,
-    pub(crate) most: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
     pub(crate) count: usize,
 }
 
-/// Everything that tables and figures are made of.
+/// The data of all tables and figures.
 #[derive(Debug)]
 pub(crate) struct Summary<'a> {
     pub(crate) records: &'a Records,
-    /// By file (in the order of their first runs), mode, users.
+    /// Ascending by file (in the order of their first runs), mode, users.
     pub(crate) groups: Vec<Group<'a>>,
     /// In the order of the experiment.
     pub(crate) modes: Vec<&'a str>,
@@ -65,12 +64,12 @@ impl<'a> Summary<'a> {
         let mut files: Vec<&File> = Vec::new();
         let mut gathered: BTreeMap<(usize, usize, u32), Vec<&Run>> = BTreeMap::new();
         for run in &records.runs {
-            place(&mut modes, run.mode.as_str());
+            index_of(&mut modes, run.mode.as_str());
         }
-        modes::sort(&mut modes, &records.header.modes);
+        mode_order::sort(&mut modes, &records.header.modes);
         for run in &records.runs {
-            let mode = place(&mut modes, run.mode.as_str());
-            let file = place(&mut files, &run.file);
+            let mode = index_of(&mut modes, run.mode.as_str());
+            let file = index_of(&mut files, &run.file);
             gathered.entry((file, mode, run.users)).or_default().push(run);
         }
         let groups =
@@ -83,7 +82,7 @@ impl<'a> Summary<'a> {
         self.groups.iter().filter(move |group| group.file == file)
     }
 
-    /// The numbers of users that some mode had with this file, ascending.
+    /// The numbers of users with this file in any mode, ascending.
     pub(crate) fn users(&self, file: &File) -> Vec<u32> {
         let mut users: Vec<u32> = self.of_file(file).map(|group| group.users).collect();
         users.sort_unstable();
@@ -91,14 +90,15 @@ impl<'a> Summary<'a> {
         users
     }
 
-    /// What tells a mode from others in plots. `mode` is one of [`Summary::modes`].
-    pub(crate) fn place(&self, mode: &str) -> Place {
-        let place = self.modes.iter().position(|&other| other == mode).unwrap_or_default();
-        modes::places(&self.modes)[place]
+    /// The style of a mode, which is one of [`Summary::modes`].
+    pub(crate) fn mode_style(&self, mode: &str) -> ModeStyle {
+        let index = self.modes.iter().position(|&other| other == mode).unwrap_or_default();
+        mode_order::styles(&self.modes)[index]
     }
 }
 
-fn place<T: PartialEq + Copy>(seen: &mut Vec<T>, value: T) -> usize {
+/// The index of a value, which is added if it is new.
+fn index_of<T: PartialEq + Copy>(seen: &mut Vec<T>, value: T) -> usize {
     seen.iter().position(|&other| other == value).unwrap_or_else(|| {
         seen.push(value);
         seen.len() - 1
@@ -106,7 +106,7 @@ fn place<T: PartialEq + Copy>(seen: &mut Vec<T>, value: T) -> usize {
 }
 
 impl<'a> Group<'a> {
-    /// `runs` has at least one element, and all are alike.
+    /// `runs` has at least one element, and all have the same mode, file and users.
     fn new(runs: Vec<&'a Run>, topology: &Topology) -> Self {
         let first = runs[0];
         let complete: Vec<&Run> = runs.iter().copied().filter(|run| is_complete(run)).collect();
@@ -141,8 +141,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// The complete run whose last receiver stands in the middle: the one to show when only one can
-    /// be shown.
+    /// The complete run with the median completion, for tables and figures of a single run.
     pub(crate) fn typical(&self) -> Option<&'a Run> {
         let mut runs: Vec<(f64, &Run)> =
             self.complete_runs().filter_map(|run| Some((run.last_seconds()?, run))).collect();
@@ -150,25 +149,25 @@ impl<'a> Group<'a> {
         runs.get(runs.len().saturating_sub(1) / 2).map(|&(_, run)| run)
     }
 
-    /// The repetitions that count.
+    /// The complete repetitions.
     pub(crate) fn complete_runs(&self) -> impl Iterator<Item = &'a Run> {
         self.runs.iter().copied().filter(|run| is_complete(run))
     }
 }
 
 impl Spread {
-    /// `None` of nothing.
+    /// `None` without values.
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
-        let (&least, &most) = (values.first()?, values.last()?);
+        let (&min, &max) = (values.first()?, values.last()?);
         let middle = values.len() / 2;
         let median = if values.len() % 2 == 1 {
             values[middle]
         } else {
             f64::midpoint(values[middle - 1], values[middle])
         };
-        Some(Self { median, least, most, count: values.len() })
+        Some(Self { median, min, max, count: values.len() })
     }
 }
 
@@ -204,7 +203,7 @@ mod tests {
     #[test]
     fn medians_and_ranges() {
         assert_eq!(Spread::of([]), None);
-        let spread = |median, least, most, count| Some(Spread { median, least, most, count });
+        let spread = |median, min, max, count| Some(Spread { median, min, max, count });
         assert_eq!(Spread::of([3.0]), spread(3.0, 3.0, 3.0, 1));
         assert_eq!(Spread::of([4.0, 1.0]), spread(2.5, 1.0, 4.0, 2));
         assert_eq!(Spread::of([9.0, 1.0, 2.0]), spread(2.0, 1.0, 9.0, 3));

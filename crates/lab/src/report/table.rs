@@ -1,26 +1,27 @@
-//! A table, and its three ways onto paper: Markdown, CSV, HTML. What is in it is for `tables`.
+//! A table and its formats: Markdown, CSV, HTML, text. What a table contains is decided in
+//! `tables`.
 
-use super::page::escaped;
+use super::escape::escaped;
 
-/// Rows of text under named columns.
+/// Rows of texts under named columns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Table {
-    /// What it shows.
+    /// Its title.
     pub(crate) title: String,
     /// The name of its CSV file, without the ending; empty if it has none.
     pub(crate) name: String,
-    /// Said under it: what columns mean.
+    /// The text below it, which explains the columns.
     pub(crate) note: String,
     pub(crate) columns: Vec<Column>,
-    /// As many texts in each as there are columns.
+    /// Each row has as many texts as there are columns.
     pub(crate) rows: Vec<Vec<String>>,
 }
 
-/// A column's head.
+/// The head of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Column {
     pub(crate) head: String,
-    /// Whether it has numbers, which stand to the right.
+    /// Whether it has numbers, which are aligned to the right.
     pub(crate) numbers: bool,
 }
 
@@ -35,22 +36,22 @@ pub(crate) fn numbers(head: &str) -> Column {
 }
 
 impl Table {
-    /// Leaves out columns in which no row says anything.
+    /// Leaves out columns that are empty in all rows.
     pub(crate) fn without_empty_columns(mut self) -> Self {
-        let kept: Vec<bool> = (0..self.columns.len())
+        let is_kept: Vec<bool> = (0..self.columns.len())
             .map(|column| self.rows.iter().any(|row| !row[column].is_empty()))
             .collect();
-        let mut kept_of = |row: &mut Vec<String>| {
-            let mut at = kept.iter();
+        let mut keep_cells = |row: &mut Vec<String>| {
+            let mut at = is_kept.iter();
             row.retain(|_| at.next().copied().unwrap_or(true));
         };
-        self.rows.iter_mut().for_each(&mut kept_of);
-        let mut at = kept.iter();
+        self.rows.iter_mut().for_each(&mut keep_cells);
+        let mut at = is_kept.iter();
         self.columns.retain(|_| at.next().copied().unwrap_or(true));
         self
     }
 
-    /// A GitHub table with its title above and its note below.
+    /// A table of GitHub Markdown, with the title above and the note below.
     pub(crate) fn markdown(&self) -> String {
         let mut text = format!("### {}\n\n", cell(&self.title));
         let line = |cells: &mut dyn Iterator<Item = String>| {
@@ -76,11 +77,11 @@ impl Table {
         text
     }
 
-    /// Lines of text with the title above, for a terminal.
+    /// Lines of text for a terminal, with the title above.
     pub(crate) fn text(&self) -> String {
-        let width = |place: usize| {
-            let cells = self.rows.iter().map(|row| row[place].chars().count());
-            cells.chain([self.columns[place].head.chars().count()]).max().unwrap_or_default()
+        let width = |index: usize| {
+            let cells = self.rows.iter().map(|row| row[index].chars().count());
+            cells.chain([self.columns[index].head.chars().count()]).max().unwrap_or_default()
         };
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let line = |cells: &mut dyn Iterator<Item = &str>| {
@@ -97,7 +98,7 @@ impl Table {
         text
     }
 
-    /// As RFC 4180 has it, with a line of heads.
+    /// CSV as in RFC 4180, with a line of heads.
     pub(crate) fn csv(&self) -> String {
         let mut text = String::new();
         let heads: Vec<&str> = self.columns.iter().map(|column| column.head.as_str()).collect();
@@ -109,7 +110,7 @@ impl Table {
         text
     }
 
-    /// A figure of HTML.
+    /// A `figure` element of HTML.
     pub(crate) fn html(&self) -> String {
         let mut text = format!(
             "<figure class=\"table\"><h3>{}</h3><div><table><thead><tr>",
@@ -143,13 +144,14 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// `text` as it may stand in a line of Markdown.
+/// A text that is safe in a line of Markdown.
 pub(crate) fn cell(text: &str) -> String {
     one_line(text).replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;")
 }
 
+/// A text as a field of CSV.
 fn field(text: &str) -> String {
-    // A spreadsheet takes what begins like this for a formula.
+    // A spreadsheet would read a text with this beginning as a formula.
     let text = if text.starts_with(['=', '@', '+']) { format!("'{text}") } else { text.to_owned() };
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
@@ -167,7 +169,7 @@ mod tests {
             title: "T".into(),
             name: "t".into(),
             note: "N.".into(),
-            columns: vec![words("who"), numbers("a, b"), numbers("nothing")],
+            columns: vec![words("host"), numbers("a, b"), numbers("nothing")],
             rows: vec![
                 vec!["h|1 <b>".into(), "1.5".into(), String::new()],
                 vec!["=\"x\"".into(), String::new(), String::new()],
@@ -177,18 +179,19 @@ mod tests {
     }
 
     #[test]
-    fn markdown() {
-        let due = "### T\n\n| who | a, b |\n| --- | ---: |\n| h\\|1 &lt;b> | 1.5 |\n| =\"x\" | – |\n\nN.\n";
+    fn a_table_is_written_as_markdown() {
+        let due = "### T\n\n| host | a, b |\n| --- | ---: |\n| h\\|1 &lt;b> | 1.5 |\n\
+                   | =\"x\" | – |\n\nN.\n";
         assert_eq!(table().markdown(), due);
     }
 
     #[test]
-    fn csv() {
-        assert_eq!(table().csv(), "who,\"a, b\"\r\nh|1 <b>,1.5\r\n\"'=\"\"x\"\"\",\r\n");
+    fn a_table_is_written_as_csv() {
+        assert_eq!(table().csv(), "host,\"a, b\"\r\nh|1 <b>,1.5\r\n\"'=\"\"x\"\"\",\r\n");
     }
 
     #[test]
-    fn html() {
+    fn a_table_is_written_as_html() {
         let html = table().html();
         assert!(html.contains("<td>h|1 &lt;b&gt;</td><td class=\"number\">1.5</td>"), "{html}");
         assert!(html.contains("<td>=&quot;x&quot;</td><td class=\"number\">–</td>"), "{html}");

@@ -1,6 +1,6 @@
-//! The records of an experiment while it goes on: a new file, or one that an interrupted experiment
-//! left, which is gone on with when it is of the same experiment. Which runs are there already is
-//! found out here; how to make one is not known.
+//! The records of an experiment while it runs: a new file, or the file of an interrupted
+//! experiment, which is continued if it belongs to the same experiment. The ledger knows which runs
+//! were made, not how to make one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,9 +10,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Setup, plan::Key};
+use super::{Setup, plan::RunKey};
 use crate::{
-    lock::Lock,
+    file_lock::FileLock,
     network::{Link, Switches, Topology},
     record::{
         self, FILE_NAME, Failure, Header, Host, Missing, RecordError, Run, Sample, TrunkLink,
@@ -21,99 +21,106 @@ use crate::{
     scenario::{Action, Content, Scenario},
 };
 
-/// Bytes of what a program said that are kept.
-const SAID: usize = 4096;
-/// What counts, for readers of the report.
-const START_UP: &str = "Times count from the moment when receivers may begin, until each program says that its copy is complete and in \
-                        place; the start of a command line program is part of it. Every copy was then compared with the original.";
+/// The limit of an error message in bytes.
+const MAX_MESSAGE_BYTES: usize = 4096;
+/// The note about the measured times, for readers of the report.
+const TIMING_NOTE: &str = "Times count from the moment when receivers may begin until each \
+                           program reports that its copy is complete and in place; they include \
+                           the start of a command line program. Every copy was then compared with \
+                           the original.";
+/// The lock file of a folder in which records are written.
+const LOCK_NAME: &str = "records.lock";
+/// The key of the program's digest in a header's settings.
+const BUILD_KEY: &str = "sow_md5";
 
-/// Why there can be no records.
+/// Why records cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// What is there cannot be read.
+    /// The existing records cannot be read.
     #[error(transparent)]
     Records(#[from] RecordError),
-    /// What is there is of another experiment.
-    #[error("{} has records of another experiment; {what}: {there} then, {here} now", dir.display())]
+    /// The existing records belong to another experiment.
+    #[error(
+        "{} has records of another experiment; {what}: {there} then, {here} now",
+        dir.display()
+    )]
     Other {
         /// The folder.
         dir: PathBuf,
-        /// What differs.
+        /// The name of the value that differs.
         what: String,
-        /// As the records have it.
+        /// The value in the records.
         there: String,
-        /// As it is wanted.
+        /// The value of this experiment.
         here: String,
     },
-    /// What is there was measured with another program.
-    #[error("{} has records of another build of sow, and results of two builds must not be mixed", dir.display())]
+    /// The existing records were measured with another build.
+    #[error(
+        "{} has records of another build of sow, and results of two builds must not be mixed",
+        dir.display()
+    )]
     Build {
         /// The folder.
         dir: PathBuf,
     },
-    /// Somebody else is writing there.
+    /// Another process is writing records in the folder.
     #[error("another sow lab run is writing records in {}", dir.display())]
     Held {
         /// The folder.
         dir: PathBuf,
     },
-    /// It cannot be written.
+    /// The records cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
 }
-
-/// The file that tells that somebody is writing records in a folder.
-const LOCK_NAME: &str = "records.lock";
-/// Where the settings have a digest of the program.
-const BUILD: &str = "sow_md5";
 
 /// Records that are being written.
 #[derive(Debug)]
 pub(super) struct Ledger {
     writer: Writer,
     path: PathBuf,
-    next: u32,
-    _lock: Lock,
+    next_number: u32,
+    _lock: FileLock,
 }
 
-/// Makes the folder for records ours alone. To be done before what is there is read: who writes
-/// meanwhile would number runs alike.
+/// Locks the folder of the records, which is made if it does not exist. It is locked before the
+/// existing records are read, because two writers would give their runs the same numbers.
 ///
 /// # Errors
-/// If another has it, or it cannot be made.
-pub(super) fn hold(dir: &Path) -> Result<Lock, LedgerError> {
+/// When another process holds the lock, or the folder cannot be made.
+pub(super) fn lock_folder(dir: &Path) -> Result<FileLock, LedgerError> {
     let path = dir.join(LOCK_NAME);
-    match fs::create_dir_all(dir).and_then(|()| Lock::try_take(&path)) {
+    match fs::create_dir_all(dir).and_then(|()| FileLock::try_take(&path)) {
         Ok(Some(lock)) => Ok(lock),
         Ok(None) => Err(LedgerError::Held { dir: dir.to_owned() }),
         Err(source) => Err(LedgerError::Write { path, source }),
     }
 }
 
-/// What is there already.
+/// The records that exist before the experiment starts or continues.
 #[derive(Debug, Default)]
-pub(super) struct Before {
+pub(super) struct EarlierRecords {
     /// The header, if there are records.
     pub(super) header: Option<Header>,
     /// The runs that were made.
-    pub(super) done: BTreeMap<Key, usize>,
-    /// How many of them lack a copy.
+    pub(super) done: BTreeMap<RunKey, usize>,
+    /// The number of runs that lack a copy.
     pub(super) incomplete: usize,
-    /// Modes that are known to be missing.
+    /// The modes that are recorded as missing.
     pub(super) missing: Vec<String>,
-    next: u32,
+    next_number: u32,
 }
 
-impl Before {
-    /// Reads what is in `dir`, which may be nothing.
+impl EarlierRecords {
+    /// Reads the records in `dir`, if there are any.
     ///
     /// # Errors
-    /// If something is there that cannot be read.
+    /// When they cannot be read.
     pub(super) fn read(dir: &Path) -> Result<Self, LedgerError> {
         if !dir.join(FILE_NAME).exists() {
             return Ok(Self::default());
@@ -126,7 +133,7 @@ impl Before {
         }
         let numbers = records.runs.iter().map(|run| run.run).chain(records.series.keys().copied());
         Ok(Self {
-            next: numbers.max().map_or(0, |last| last.saturating_add(1)),
+            next_number: numbers.max().map_or(0, |last| last.saturating_add(1)),
             header: Some(records.header),
             done,
             incomplete: records.runs.iter().filter(|run| run.lacks_copies()).count(),
@@ -134,17 +141,17 @@ impl Before {
         })
     }
 
-    /// Whether what is wanted can go on with these. The number of users and repetitions and the
-    /// modes may be others, as long as the network stays as it is.
+    /// Checks that an experiment with this header may continue the records. Users, repetitions and
+    /// modes may differ, as long as the network stays the same.
     ///
     /// # Errors
-    /// If it is another experiment; says in what.
+    /// When it is another experiment; the error names the difference.
     pub(super) fn check(&self, dir: &Path, wanted: &Header) -> Result<(), LedgerError> {
-        let Some(there) = &self.header else { return Ok(()) };
+        let Some(earlier) = &self.header else { return Ok(()) };
         let dir = dir.to_owned();
-        match difference("records", &identity(there), &identity(wanted)) {
+        match first_difference("records", &identity(earlier), &identity(wanted)) {
             Some((what, there, here)) => Err(LedgerError::Other { dir, what, there, here }),
-            None if there.settings[BUILD] != wanted.settings[BUILD] => {
+            None if earlier.settings[BUILD_KEY] != wanted.settings[BUILD_KEY] => {
                 Err(LedgerError::Build { dir })
             }
             None => Ok(()),
@@ -152,13 +159,13 @@ impl Before {
     }
 }
 
-/// What makes two experiments the same, but for the build of the program.
+/// The values that identify an experiment, except the build of the program.
 fn identity(header: &Header) -> Value {
     let mut settings = header.settings.clone();
     if let Value::Object(settings) = &mut settings {
-        settings.remove(BUILD);
+        settings.remove(BUILD_KEY);
     }
-    // How delays are made is this machine's choice, and known later.
+    // The machine chooses how frames are delayed, and it is known only once the lab is up.
     let network = record::Topology { delay_by: String::new(), ..header.topology.clone() };
     json!({
         "experiment": header.experiment,
@@ -170,9 +177,9 @@ fn identity(header: &Header) -> Value {
     })
 }
 
-/// The first difference within a value that is called `name`: what differs, and the two.
-fn difference(name: &str, there: &Value, here: &Value) -> Option<(String, String, String)> {
-    let longer = |name: &str, part: &str| {
+/// The first difference within a value that is called `name`: its name and the two values.
+fn first_difference(name: &str, there: &Value, here: &Value) -> Option<(String, String, String)> {
+    let nested = |name: &str, part: &str| {
         if name == "records" { part.to_owned() } else { format!("{name}, {part}") }
     };
     match (there, here) {
@@ -182,12 +189,13 @@ fn difference(name: &str, there: &Value, here: &Value) -> Option<(String, String
             let of = |object: &serde_json::Map<String, Value>, key| {
                 object.get(key).cloned().unwrap_or_default()
             };
-            keys.into_iter()
-                .find_map(|key| difference(&longer(name, key), &of(one, key), &of(other, key)))
+            keys.into_iter().find_map(|key| {
+                first_difference(&nested(name, key), &of(one, key), &of(other, key))
+            })
         }
         (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
-            (1..).zip(one.iter().zip(other)).find_map(|(place, (one, other))| {
-                difference(&longer(name, &place.to_string()), one, other)
+            (1..).zip(one.iter().zip(other)).find_map(|(number, (one, other))| {
+                first_difference(&nested(name, &number.to_string()), one, other)
             })
         }
         (Value::Array(one), Value::Array(other)) => Some((
@@ -200,73 +208,78 @@ fn difference(name: &str, there: &Value, here: &Value) -> Option<(String, String
 }
 
 impl Ledger {
-    /// Opens the records in `dir`, of which this is the lock: new ones with this header, or what is
-    /// there already.
+    /// Opens the records in `dir`, which the lock belongs to: continues the earlier records, or
+    /// begins new ones with this header.
     ///
     /// # Errors
-    /// If they cannot be written.
+    /// When they cannot be written.
     pub(super) fn open(
         dir: &Path,
-        lock: Lock,
+        lock: FileLock,
         header: &Header,
-        before: &Before,
+        earlier: &EarlierRecords,
     ) -> Result<Self, LedgerError> {
         let path = dir.join(FILE_NAME);
-        let writer = match before.header {
-            Some(_) => Writer::go_on(dir),
+        let writer = match earlier.header {
+            Some(_) => Writer::append_to(dir),
             None => Writer::create(dir, header),
         };
         match writer {
-            Ok(writer) => Ok(Self { writer, path, next: before.next, _lock: lock }),
+            Ok(writer) => Ok(Self { writer, path, next_number: earlier.next_number, _lock: lock }),
             Err(source) => Err(LedgerError::Write { path, source }),
         }
     }
 
-    /// Writes a run with its samples, and gives it its number.
+    /// Numbers a run and writes it with its samples.
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub(super) fn run(&mut self, run: &mut Run, samples: &mut [Sample]) -> Result<(), LedgerError> {
+    /// When it cannot be written.
+    pub(super) fn write_run(
+        &mut self,
+        run: &mut Run,
+        samples: &mut [Sample],
+    ) -> Result<(), LedgerError> {
         run.receivers.iter_mut().filter_map(|receiver| receiver.error.as_mut()).for_each(shorten);
-        run.run = self.next;
-        self.next += 1;
+        run.run = self.next_number;
+        self.next_number += 1;
         let write = || {
             for sample in samples {
                 sample.run = run.run;
-                self.writer.sample(sample)?;
+                self.writer.write_sample(sample)?;
             }
-            self.writer.run(run)
+            self.writer.write_run(run)
         };
         write().map_err(|source| LedgerError::Write { path: self.path.clone(), source })
     }
 
-    /// Writes that a run could not be made.
+    /// Writes a run that could not be made.
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub(super) fn failure(&mut self, failure: &mut Failure) -> Result<(), LedgerError> {
+    /// When it cannot be written.
+    pub(super) fn write_failure(&mut self, failure: &mut Failure) -> Result<(), LedgerError> {
         shorten(&mut failure.message);
-        let written = self.writer.failure(failure);
+        let written = self.writer.write_failure(failure);
         written.map_err(|source| LedgerError::Write { path: self.path.clone(), source })
     }
 
-    /// Writes that a program is missing.
+    /// Writes a missing program.
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub(super) fn missing(&mut self, missing: &Missing) -> Result<(), LedgerError> {
-        let written = self.writer.missing(missing);
+    /// When it cannot be written.
+    pub(super) fn write_missing(&mut self, missing: &Missing) -> Result<(), LedgerError> {
+        let written = self.writer.write_missing(missing);
         written.map_err(|source| LedgerError::Write { path: self.path.clone(), source })
     }
 }
 
 fn shorten(text: &mut String) {
-    let end = (0..=SAID.min(text.len())).rev().find(|&place| text.is_char_boundary(place));
+    let longest = MAX_MESSAGE_BYTES.min(text.len());
+    let end = (0..=longest).rev().find(|&index| text.is_char_boundary(index));
     text.truncate(end.unwrap_or_default());
 }
 
-/// What is known of an experiment before its network is up: how delays are made, and what the links
-/// do, is missing. `build` tells the program from others of its version.
+/// The header of an experiment before its network is up. The delay method and the calibration are
+/// added later. `build` is the digest of the program.
 pub(super) fn header(
     scenario: &Scenario,
     setup: &Setup,
@@ -279,15 +292,15 @@ pub(super) fn header(
         up_bits_per_second: Some(link.up),
         down_bits_per_second: Some(link.down),
     };
-    let far = (1..=topology.links.len()).filter(|&host| topology.switch_of(host) == 2);
+    let far_hosts = (1..=topology.links.len()).filter(|&host| topology.switch_of(host) == 2);
     let trunk = match topology.switches {
         Switches::Two { trunk } => Some(TrunkLink {
             bits_per_second: trunk,
-            far_hosts: far.map(|host| format!("h{host}")).collect(),
+            far_hosts: far_hosts.map(|host| format!("h{host}")).collect(),
         }),
         Switches::One => None,
     };
-    let mut notes = vec![scenario.title.clone(), START_UP.to_owned()];
+    let mut notes = vec![scenario.title.clone(), TIMING_NOTE.to_owned()];
     if setup.jobs > 1 {
         notes.push(format!("Up to {} labs ran side by side on this machine.", setup.jobs));
     }
@@ -315,7 +328,7 @@ pub(super) fn header(
     }
 }
 
-/// What runs depend on beside the network and the seed.
+/// The values that runs depend on, beside the network and the seed.
 fn settings(scenario: &Scenario, build: &str, bytes: &[u64], topology: &Topology) -> Value {
     let files = scenario.files.iter().zip(bytes).map(|(file, bytes)| {
         let kind = match &file.content {
@@ -334,7 +347,7 @@ fn settings(scenario: &Scenario, build: &str, bytes: &[u64], topology: &Topology
         json!({ "at_seconds": event.at.as_secs_f64(), "receiver": event.receiver, "do": action })
     });
     json!({
-        BUILD: build,
+        BUILD_KEY: build,
         "files": files.collect::<Vec<_>>(),
         "events": events.collect::<Vec<_>>(),
         "origins": scenario.origins,
@@ -350,7 +363,7 @@ mod tests {
     use std::{fs, io::Write as _, path::PathBuf};
 
     use super::*;
-    use crate::{record::Model, run::plan::whole_shape, scenario::built_in};
+    use crate::{record::Model, run::plan::largest_shape, scenario::built_in};
 
     fn smoke() -> (Scenario, Setup) {
         let setup = Setup {
@@ -365,7 +378,7 @@ mod tests {
     }
 
     fn head(scenario: &Scenario, setup: &Setup) -> Header {
-        let topology = scenario.network.topology("plan".parse().unwrap(), whole_shape(scenario));
+        let topology = scenario.network.topology("plan".parse().unwrap(), largest_shape(scenario));
         header(scenario, setup, "0a", &topology, &[2 << 20])
     }
 
@@ -391,7 +404,7 @@ mod tests {
         }
     }
 
-    /// One without a copy.
+    /// A receiver without a copy.
     fn receiver(host: &str, error: &str) -> record::Receiver {
         record::Receiver {
             host: host.to_owned(),
@@ -412,24 +425,24 @@ mod tests {
     }
 
     #[test]
-    fn what_an_interrupted_experiment_left_is_gone_on_with() {
+    fn the_records_of_an_interrupted_experiment_are_continued() {
         let dir = tempfile::tempdir().unwrap();
         let (scenario, setup) = smoke();
         let head = head(&scenario, &setup);
-        let before = Before::read(dir.path()).unwrap();
-        assert!(before.header.is_none() && before.done.is_empty());
-        before.check(dir.path(), &head).unwrap();
-        let lock = hold(dir.path()).unwrap();
-        let mut ledger = Ledger::open(dir.path(), lock, &head, &before).unwrap();
-        let other = hold(dir.path()).unwrap_err().to_string();
+        let earlier = EarlierRecords::read(dir.path()).unwrap();
+        assert!(earlier.header.is_none() && earlier.done.is_empty());
+        earlier.check(dir.path(), &head).unwrap();
+        let lock = lock_folder(dir.path()).unwrap();
+        let mut ledger = Ledger::open(dir.path(), lock, &head, &earlier).unwrap();
+        let other = lock_folder(dir.path()).unwrap_err().to_string();
         assert!(other.starts_with("another sow lab run is writing"), "{other}");
         let mut late = run("swarm");
         late.receivers.push(receiver("h2", &"ä".repeat(9000)));
         for mut run in [run("raw"), late] {
-            ledger.run(&mut run, &mut [sample()]).unwrap();
+            ledger.write_run(&mut run, &mut [sample()]).unwrap();
         }
         let missing = Missing { mode: "aria2".into(), program: "aria2c".into(), hint: None };
-        ledger.missing(&missing).unwrap();
+        ledger.write_missing(&missing).unwrap();
         let mut failure = Failure {
             mode: "chunk".into(),
             users: 2,
@@ -437,47 +450,46 @@ mod tests {
             file: "random-2MiB".into(),
             message: "ä".repeat(9000),
         };
-        ledger.failure(&mut failure).unwrap();
-        assert_eq!(failure.message.len(), SAID);
+        ledger.write_failure(&mut failure).unwrap();
+        assert_eq!(failure.message.len(), MAX_MESSAGE_BYTES);
         drop(ledger);
         let path = dir.path().join(FILE_NAME);
         let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
-        // Killed in the middle of the next run's samples.
-        let cut = "{\"record\":\"sample\",\"run\":2,\"t\":0,\"host\":\"h1\",\"up_bytes\":0,\"down_bytes\":0}\n{\"rec";
+        // The file ends as after a kill amid the samples of the next run.
+        let cut = concat!(
+            r#"{"record":"sample","run":2,"t":0,"host":"h1","up_bytes":0,"down_bytes":0}"#,
+            "\n{\"rec"
+        );
         file.write_all(cut.as_bytes()).unwrap();
 
-        let before = Before::read(dir.path()).unwrap();
-        before.check(dir.path(), &head).unwrap();
-        let modes: Vec<_> = before.done.keys().map(|(mode, ..)| mode.clone()).collect();
+        let earlier = EarlierRecords::read(dir.path()).unwrap();
+        earlier.check(dir.path(), &head).unwrap();
+        let modes: Vec<_> = earlier.done.keys().map(|(mode, ..)| mode.clone()).collect();
         assert_eq!(
-            (modes, &before.missing[..]),
+            (modes, &earlier.missing[..]),
             (vec!["raw".into(), "swarm".into()], &["aria2".to_owned()][..])
         );
-        assert_eq!(before.incomplete, 1);
-        let mut ledger =
-            Ledger::open(dir.path(), hold(dir.path()).unwrap(), &head, &before).unwrap();
+        assert_eq!(earlier.incomplete, 1);
+        let lock = lock_folder(dir.path()).unwrap();
+        let mut ledger = Ledger::open(dir.path(), lock, &head, &earlier).unwrap();
         let mut next = run("chunk");
-        ledger.run(&mut next, &mut [sample()]).unwrap();
-        assert_eq!(
-            next.run, 3,
-            "its samples must not be mixed with those of the run that was cut off"
-        );
+        ledger.write_run(&mut next, &mut [sample()]).unwrap();
+        assert_eq!(next.run, 3, "the number of the run that was cut off is used again");
         let records = record::read(dir.path()).unwrap();
-        assert_eq!(records.runs[1].receivers[0].error.as_ref().map(String::len), Some(SAID));
+        let error = records.runs[1].receivers[0].error.as_ref();
+        assert_eq!(error.map(String::len), Some(MAX_MESSAGE_BYTES));
         assert_eq!(records.runs.iter().map(|run| run.run).collect::<Vec<_>>(), [0, 1, 3]);
         assert!(records.warnings.is_empty(), "{:?}", records.warnings);
     }
 
     #[test]
-    fn records_of_another_experiment_are_not_mixed_in() {
+    fn the_records_of_another_experiment_are_not_continued() {
         let dir = tempfile::tempdir().unwrap();
         let (scenario, setup) = smoke();
         let first = head(&scenario, &setup);
-        drop(
-            Ledger::open(dir.path(), hold(dir.path()).unwrap(), &first, &Before::default())
-                .unwrap(),
-        );
-        let before = Before::read(dir.path()).unwrap();
+        let lock = lock_folder(dir.path()).unwrap();
+        drop(Ledger::open(dir.path(), lock, &first, &EarlierRecords::default()).unwrap());
+        let earlier = EarlierRecords::read(dir.path()).unwrap();
 
         let mut same = scenario.clone();
         same.repeat = 9;
@@ -487,7 +499,7 @@ mod tests {
             &Setup { date: "2026-02-02T00:00:00Z".to_owned(), jobs: 4, ..setup.clone() },
         );
         later.topology.delay_by = "relay".to_owned();
-        before.check(dir.path(), &later).unwrap();
+        earlier.check(dir.path(), &later).unwrap();
 
         let mut others = [(); 5].map(|()| scenario.clone());
         others[0].seed += 1;
@@ -498,20 +510,15 @@ mod tests {
         for (other, what) in
             others.iter().zip(["seed", "experiment", "network", "scenario", "network"])
         {
-            let error = before.check(dir.path(), &head(other, &setup)).unwrap_err().to_string();
+            let error = earlier.check(dir.path(), &head(other, &setup)).unwrap_err().to_string();
             assert!(error.contains(&format!("; {what}")), "{error}");
         }
         let mut rebuilt = first.clone();
-        rebuilt.settings[BUILD] = "0b".into();
-        let error = before.check(dir.path(), &rebuilt).unwrap_err().to_string();
+        rebuilt.settings[BUILD_KEY] = "0b".into();
+        let error = earlier.check(dir.path(), &rebuilt).unwrap_err().to_string();
         assert!(error.contains("another build of sow"), "{error}");
         let newer = Setup { version: "sow 2".to_owned(), ..setup };
-        assert!(
-            before
-                .check(dir.path(), &head(&scenario, &newer))
-                .unwrap_err()
-                .to_string()
-                .contains("sow 2")
-        );
+        let error = earlier.check(dir.path(), &head(&scenario, &newer)).unwrap_err().to_string();
+        assert!(error.contains("sow 2"), "{error}");
     }
 }

@@ -1,17 +1,18 @@
 //! Runs an experiment: makes the transfers of a scenario on a network that is built for them, and
-//! records what they did.
+//! records the results.
 //!
-//! `plan` says which runs there are, `slot` what part of the machine is ours, `stand` is a network
-//! with its files on which runs are made one after the other, `transfer` is a run, `programs` are
-//! those that are compared, `ledger` keeps the records. Here results come together.
+//! `plan` lists the runs, `workspace` is the experiment's place on the machine, `testbed` is a
+//! network with files on which runs are made one after the other, `transfer` is one run, `programs`
+//! are the programs that are compared, `ledger` keeps the records. This file distributes the runs
+//! to the testbeds and collects their results.
 
-mod content;
 mod ledger;
 mod plan;
 mod programs;
-mod slot;
-mod stand;
+mod test_file;
+mod testbed;
 mod transfer;
+mod workspace;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -33,22 +34,22 @@ use sow_md5::Md5;
 pub use self::{
     ledger::LedgerError,
     plan::{Plan, Task},
-    slot::LAB_PREFIX,
+    workspace::LAB_PREFIX,
 };
 use self::{
-    ledger::{Before, Ledger, header},
-    programs::{Facts, ProgramError},
-    stand::{Stand, room},
-    transfer::Made,
+    ledger::{EarlierRecords, Ledger, header},
+    programs::{ProgramError, ProgramInfo},
+    testbed::{Testbed, bytes_needed},
+    transfer::FinishedRun,
 };
 use crate::{
     bound::Bounds,
     network::{Calibration, NetworkError},
-    record::{self, Failure, Missing, Run},
-    scenario::{Misfit, Mode, Scenario},
+    record::{self, Failure, Header, Missing, Run},
+    scenario::{FileSpec, Mode, Scenario, ScenarioConflict},
 };
 
-/// The most labs side by side.
+/// The limit of labs side by side.
 pub const MAX_JOBS: u16 = 32;
 
 /// How an experiment is carried out, beside what its scenario says.
@@ -56,229 +57,224 @@ pub const MAX_JOBS: u16 = 32;
 pub struct Setup {
     /// The path of `sow`.
     pub sow: PathBuf,
-    /// What that is: a name and a version.
+    /// The name and version of `sow`.
     pub version: String,
-    /// The command line that was typed, word by word.
+    /// The command line of this process, word by word.
     pub command: Vec<String>,
-    /// Now: RFC 3339 in UTC.
+    /// The present time: RFC 3339 in UTC.
     pub date: String,
-    /// The folder for the records. It is made if it is not there; an experiment that was
-    /// interrupted there is gone on with.
+    /// The folder for the records, which is made if it does not exist. An experiment that was
+    /// interrupted there is continued.
     pub out: PathBuf,
-    /// How many labs are run side by side, 1 to [`MAX_JOBS`].
+    /// The number of labs side by side, 1 to [`MAX_JOBS`].
     pub jobs: u16,
 }
 
-/// Something to tell people while it goes on.
+/// A report about the progress of an experiment.
 #[derive(Debug)]
-pub enum News<'a> {
-    /// What will be done. The first news.
+pub enum Progress<'a> {
+    /// The plan; always the first report.
     Planned(&'a Plan),
     /// A program is not installed; its mode is left out.
     Missing(&'a Missing),
-    /// A network is up, and this is what its links do.
+    /// A network is up, and its links are measured.
     Calibrated(&'a Calibration),
     /// A run was made.
-    Made {
-        /// What came out.
+    Finished {
+        /// Its record.
         run: &'a Run,
-        /// The least time possible, in seconds from the start of the run, in its own model; `None`
-        /// if nothing limits it.
+        /// The lower bound of its duration in its own model, in seconds from its start; `None` if
+        /// no link has a limit.
         bound: Option<f64>,
     },
     /// A run could not be made.
     Failed(&'a Failure),
 }
 
-/// How an experiment ended.
+/// The result of an experiment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Outcome {
-    /// Runs that were made now, whatever came out.
+    /// The runs that were made now, complete or not.
     pub made: usize,
-    /// Runs in the records, made now or before, in which a receiver that was to get a copy has not
-    /// got a right one.
+    /// The runs in the records, made now or before, in which a receiver lacks a correct copy.
     pub incomplete: usize,
-    /// Runs that could not be made.
+    /// The runs that could not be made.
     pub failed: usize,
-    /// Modes that were left out because a program is not installed.
+    /// The modes that were left out because a program is not installed.
     pub missing: usize,
-    /// Runs that are still to be made, because it was asked to stop.
+    /// The runs that are left because of a stop.
     pub left: usize,
 }
 
-/// Why an experiment cannot be carried out, or not be carried on with.
+/// Why an experiment cannot be carried out or continued.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The scenario does not fit together.
+    /// The values of the scenario contradict each other.
     #[error(transparent)]
-    Misfit(#[from] Misfit),
-    /// There can be no records.
+    Conflict(#[from] ScenarioConflict),
+    /// The records cannot be written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The network cannot be built.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// A file of the scenario cannot be had.
+    /// A file of the scenario cannot be read or written.
     #[error("the file {name}: {source}")]
     File {
         /// Its name.
         name: String,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// There is no place for the files of runs.
-    #[error("no place for the files of runs: {0}")]
-    Place(io::Error),
-    /// It was asked to stop before there were any records.
+    /// There is no folder for the files of runs.
+    #[error("no folder for the files of runs: {0}")]
+    Workspace(io::Error),
+    /// It was stopped before there were any records.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// Carries an experiment out and returns when everything is done, or soon after `stop` is set. What
-/// was recorded so far stays in `setup.out`; the same call goes on from there.
+/// Carries out an experiment. Returns when all runs are made, or soon after `stop` is set. The
+/// records stay in `setup.out`; the same call continues them.
 ///
 /// # Errors
-/// When it cannot begin, or not go on: no network, no place for files or records, other records in
-/// the folder. A run that fails is none.
+/// When the experiment cannot start or continue: no network, no room for files or records, other
+/// records in the folder. A run that fails is not an error.
 pub fn run(
     scenario: &Scenario,
     setup: &Setup,
     stop: &AtomicBool,
-    tell: &mut dyn FnMut(News<'_>),
+    report: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Outcome, RunError> {
     scenario.check()?;
-    let bytes = lengths(scenario)?;
-    let topology = scenario.network.topology("plan".parse()?, plan::whole_shape(scenario));
+    let bytes = file_lengths(scenario)?;
+    let topology = scenario.network.topology("plan".parse()?, plan::largest_shape(scenario));
     topology.check()?;
-    let (programs, missing) = look(&scenario.modes);
+    let (programs, missing) = find_programs(&scenario.modes);
     let jobs = usize::from(setup.jobs.clamp(1, MAX_JOBS));
-    let build = build_of(&setup.sow)
+    let build = build_digest(&setup.sow)
         .map_err(|source| RunError::File { name: setup.sow.display().to_string(), source })?;
     let mut head = header(scenario, setup, &build, &topology, &bytes);
-    for note in programs.values().filter_map(|facts| facts.note.as_ref()) {
-        // Two modes may be one program.
-        if !head.notes.contains(note) {
-            head.notes.push(note.clone());
-        }
-    }
-    let lock = ledger::hold(&setup.out)?;
-    let before = Before::read(&setup.out)?;
-    before.check(&setup.out, &head)?;
-    let tasks = plan::tasks(scenario, &bytes, &topology);
-    let able = tasks.into_iter().filter(|task| programs.contains_key(&task.mode)).collect();
-    let plan = plan::left(scenario, able, &before.done, jobs);
+    add_program_notes(&mut head, &programs);
+    let lock = ledger::lock_folder(&setup.out)?;
+    let earlier = EarlierRecords::read(&setup.out)?;
+    earlier.check(&setup.out, &head)?;
+    let tasks = plan::all_tasks(scenario, &bytes, &topology);
+    let possible = tasks.into_iter().filter(|task| programs.contains_key(&task.mode)).collect();
+    let plan = plan::plan_remaining(scenario, possible, &earlier.done, jobs);
 
-    tell(News::Planned(&plan));
-    missing.iter().for_each(|missing| tell(News::Missing(missing)));
-    let planned = plan.tasks.len();
-    let (missing_modes, incomplete) = (missing.len(), before.incomplete);
-    let mut outcome =
-        Outcome { missing: missing_modes, incomplete, left: planned, ..Outcome::default() };
-    if planned == 0 && before.header.is_some() {
+    report(Progress::Planned(&plan));
+    missing.iter().for_each(|missing| report(Progress::Missing(missing)));
+    let mut outcome = Outcome {
+        missing: missing.len(),
+        incomplete: earlier.incomplete,
+        left: plan.tasks.len(),
+        ..Outcome::default()
+    };
+    if plan.tasks.is_empty() && earlier.header.is_some() {
         return Ok(outcome);
     }
-    let jobs = jobs.min(planned.max(1));
-    let mut stands = Vec::new();
-    for _ in 0..jobs {
-        let stand = Stand::build(scenario, setup, room(scenario, &bytes), stop)?;
-        tell(News::Calibrated(&stand.calibration));
-        stands.push(stand);
+    let mut testbeds = Vec::new();
+    for _ in 0..jobs.min(plan.tasks.len().max(1)) {
+        let testbed = Testbed::build(scenario, setup, bytes_needed(scenario, &bytes), stop)?;
+        report(Progress::Calibrated(&testbed.calibration));
+        testbeds.push(testbed);
     }
-    stands.iter().for_each(|stand| stand.describe(&mut head));
-    let mut ledger = Ledger::open(&setup.out, lock, &head, &before)?;
-    for missing in missing.iter().filter(|missing| !before.missing.contains(&missing.mode)) {
-        ledger.missing(missing)?;
+    testbeds.iter().for_each(|testbed| testbed.describe(&mut head));
+    let mut ledger = Ledger::open(&setup.out, lock, &head, &earlier)?;
+    for missing in missing.iter().filter(|missing| !earlier.missing.contains(&missing.mode)) {
+        ledger.write_missing(missing)?;
     }
-    let crew = Crew {
-        scenario,
-        setup,
-        bytes: &bytes,
-        programs: &programs,
-        queue: Mutex::new(plan.tasks.into()),
-        stop,
-    };
-    crew.work(stands, |message| {
+    let queue = Mutex::new(plan.tasks.into());
+    let runner = Runner { scenario, setup, bytes: &bytes, programs: &programs, queue, stop };
+    runner.run_all(testbeds, |result| {
         outcome.left -= 1;
-        note(message, scenario, &head.topology, &mut ledger, &mut outcome, tell)
+        record_result(result, scenario, &head.topology, &mut ledger, &mut outcome, report)
     })?;
     Ok(outcome)
 }
 
-/// What a run came to.
-enum Message {
-    Made(Box<Made>),
+/// The result of a task.
+enum TaskResult {
+    Finished(Box<FinishedRun>),
     Failed(Task, String),
-    /// Nothing more can be done on this stand.
-    Broken(RunError),
+    /// The testbed can make no further runs.
+    TestbedFailed(RunError),
 }
 
-/// All that is the same for those who make the runs, each on a stand of his own.
-struct Crew<'a> {
+/// Why a task has no result.
+enum TaskError {
+    Program(ProgramError),
+    File(io::Error),
+}
+
+/// What all testbeds share while they make runs.
+struct Runner<'a> {
     scenario: &'a Scenario,
     setup: &'a Setup,
     bytes: &'a [u64],
-    programs: &'a BTreeMap<Mode, Facts>,
+    programs: &'a BTreeMap<Mode, ProgramInfo>,
     queue: Mutex<VecDeque<Task>>,
     stop: &'a AtomicBool,
 }
 
-impl Crew<'_> {
-    /// Makes all runs, each stand one at a time, and takes the stands down. `note` is called for
-    /// each run, by this thread.
-    fn work(
+impl Runner<'_> {
+    /// Makes all runs, one at a time on each testbed, and takes the testbeds down. `record` is
+    /// called on this thread for each result.
+    fn run_all(
         &self,
-        stands: Vec<Stand>,
-        mut note: impl FnMut(Message) -> Result<(), RunError>,
+        testbeds: Vec<Testbed>,
+        mut record: impl FnMut(TaskResult) -> Result<(), RunError>,
     ) -> Result<(), RunError> {
-        let (sender, messages) = channel();
+        let (sender, results) = channel();
         thread::scope(|scope| {
-            for mut stand in stands {
+            for mut testbed in testbeds {
                 let sender = sender.clone();
-                scope.spawn(move || self.make_runs(&mut stand, &sender));
+                scope.spawn(move || self.work_off_queue(&mut testbed, &sender));
             }
             drop(sender);
-            let mut ended = Ok(());
-            for message in messages {
-                if ended.is_ok() {
-                    ended = note(message);
+            let mut recorded = Ok(());
+            for result in results {
+                if recorded.is_ok() {
+                    recorded = record(result);
                 }
-                if ended.is_err() {
-                    // Runs that are under way come to their end; there is nowhere to write them.
+                if recorded.is_err() {
+                    // Runs in progress finish, but their results cannot be recorded.
                     self.queue().clear();
                 }
             }
-            ended
+            recorded
         })
     }
 
-    fn make_runs(&self, stand: &mut Stand, sender: &Sender<Message>) {
+    fn work_off_queue(&self, testbed: &mut Testbed, sender: &Sender<TaskResult>) {
         while !self.stop.load(Ordering::Relaxed) {
             let Some(task) = self.queue().pop_front() else { break };
-            let message = match self.make(stand, &task) {
-                Ok(made) => Message::Made(Box::new(made)),
-                Err(Trouble::Program(ProgramError::Interrupted)) => break,
-                Err(Trouble::Program(ProgramError::Network(error))) => {
-                    Message::Broken(error.into())
+            let result = match self.run_task(testbed, &task) {
+                Ok(finished) => TaskResult::Finished(Box::new(finished)),
+                Err(TaskError::Program(ProgramError::Interrupted)) => break,
+                Err(TaskError::Program(ProgramError::Network(error))) => {
+                    TaskResult::TestbedFailed(error.into())
                 }
-                Err(Trouble::Program(error)) => Message::Failed(task, error.to_string()),
-                Err(Trouble::File(source)) => {
+                Err(TaskError::Program(error)) => TaskResult::Failed(task, error.to_string()),
+                Err(TaskError::File(source)) => {
                     let name = self.scenario.files[task.file].name.clone();
-                    Message::Broken(RunError::File { name, source })
+                    TaskResult::TestbedFailed(RunError::File { name, source })
                 }
             };
-            let over = matches!(message, Message::Broken(_));
-            if sender.send(message).is_err() || over {
+            let is_last = matches!(result, TaskResult::TestbedFailed(_));
+            if sender.send(result).is_err() || is_last {
                 break;
             }
         }
     }
 
-    fn make(&self, stand: &mut Stand, task: &Task) -> Result<Made, Trouble> {
+    fn run_task(&self, testbed: &mut Testbed, task: &Task) -> Result<FinishedRun, TaskError> {
         let bytes = self.bytes[task.file];
-        let content = stand.content(self.scenario, task, bytes).map_err(Trouble::File)?;
-        let site = stand.site(self.scenario, self.setup, &content, bytes, self.stop);
-        let version = self.programs.get(&task.mode).and_then(|facts| facts.version.as_deref());
-        site.run(task, version).map_err(Trouble::Program)
+        let content = testbed.test_file(self.scenario, task, bytes).map_err(TaskError::File)?;
+        let transfer = testbed.transfer(self.scenario, self.setup, &content, bytes, self.stop);
+        let version = self.programs.get(&task.mode).and_then(|info| info.version.as_deref());
+        transfer.run(task, version).map_err(TaskError::Program)
     }
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<Task>> {
@@ -286,31 +282,25 @@ impl Crew<'_> {
     }
 }
 
-/// Why a run came to nothing.
-enum Trouble {
-    Program(ProgramError),
-    File(io::Error),
-}
-
-/// Writes down what a run came to, and tells it.
-fn note(
-    message: Message,
+/// Writes a result into the records, and reports it.
+fn record_result(
+    result: TaskResult,
     scenario: &Scenario,
     topology: &record::Topology,
     ledger: &mut Ledger,
     outcome: &mut Outcome,
-    tell: &mut dyn FnMut(News<'_>),
+    report: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(), RunError> {
-    match message {
-        Message::Made(made) => {
-            let Made { mut run, mut samples } = *made;
-            ledger.run(&mut run, &mut samples)?;
+    match result {
+        TaskResult::Finished(finished) => {
+            let FinishedRun { mut run, mut samples } = *finished;
+            ledger.write_run(&mut run, &mut samples)?;
             outcome.made += 1;
             outcome.incomplete += usize::from(run.lacks_copies());
             let bound = Bounds::of_run(&run, topology).map(|bounds| bounds.of(run.model));
-            tell(News::Made { run: &run, bound });
+            report(Progress::Finished { run: &run, bound });
         }
-        Message::Failed(task, message) => {
+        TaskResult::Failed(task, message) => {
             let mut failure = Failure {
                 mode: task.label.clone(),
                 users: task.users.into(),
@@ -318,18 +308,26 @@ fn note(
                 file: scenario.files[task.file].name.clone(),
                 message,
             };
-            ledger.failure(&mut failure)?;
+            ledger.write_failure(&mut failure)?;
             outcome.failed += 1;
-            tell(News::Failed(&failure));
+            report(Progress::Failed(&failure));
         }
-        Message::Broken(error) => return Err(error),
+        TaskResult::TestbedFailed(error) => return Err(error),
     }
     Ok(())
 }
 
-/// The MD5 sum of a program, in hexadecimal: two builds of a version may differ in what is
-/// measured.
-fn build_of(program: &Path) -> io::Result<String> {
+/// Adds the notes of programs to a header. Two modes may have the same note, which is added once.
+fn add_program_notes(header: &mut Header, programs: &BTreeMap<Mode, ProgramInfo>) {
+    for note in programs.values().filter_map(|info| info.note.as_ref()) {
+        if !header.notes.contains(note) {
+            header.notes.push(note.clone());
+        }
+    }
+}
+
+/// The MD5 digest of a program in hexadecimal. Two builds of one version may differ in speed.
+fn build_digest(program: &Path) -> io::Result<String> {
     let mut file = File::open(program)?;
     let mut md5 = Md5::new();
     let mut block = vec![0; 1 << 20];
@@ -343,23 +341,23 @@ fn build_of(program: &Path) -> io::Result<String> {
     }
 }
 
-fn lengths(scenario: &Scenario) -> Result<Vec<u64>, RunError> {
-    let length = |file: &crate::scenario::FileSpec| {
-        content::length(&file.content)
+fn file_lengths(scenario: &Scenario) -> Result<Vec<u64>, RunError> {
+    let length = |file: &FileSpec| {
+        test_file::length(&file.content)
             .map_err(|source| RunError::File { name: file.name.clone(), source })
     };
     scenario.files.iter().map(length).collect()
 }
 
-/// What is there of the programs that are wanted, and what is not.
-fn look(modes: &[Mode]) -> (BTreeMap<Mode, Facts>, Vec<Missing>) {
-    let mut there = BTreeMap::new();
+/// The installed programs of these modes, and the missing ones.
+fn find_programs(modes: &[Mode]) -> (BTreeMap<Mode, ProgramInfo>, Vec<Missing>) {
+    let mut installed = BTreeMap::new();
     let mut missing = Vec::new();
     for &mode in modes {
-        match programs::look(mode) {
-            Ok(facts) => drop(there.insert(mode, facts)),
+        match programs::program_info(mode) {
+            Ok(info) => drop(installed.insert(mode, info)),
             Err(program) => missing.push(program),
         }
     }
-    (there, missing)
+    (installed, missing)
 }

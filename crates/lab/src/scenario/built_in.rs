@@ -1,10 +1,11 @@
-//! The experiments that come with the program. Each is a file that people can start their own from.
+//! The experiments that are part of the program. Each is a scenario file that users can copy and
+//! change.
 
 use std::path::Path;
 
 use super::{Scenario, ScenarioError};
 
-/// A name and the text of its file.
+/// The name and the text of each file.
 const FILES: [(&str, &str); 7] = [
     ("cs-vs-p2p", include_str!("../../scenarios/cs-vs-p2p.toml")),
     ("half-and-half", include_str!("../../scenarios/half-and-half.toml")),
@@ -15,16 +16,19 @@ const FILES: [(&str, &str); 7] = [
     ("smoke", include_str!("../../scenarios/smoke.toml")),
 ];
 
-/// The names of all.
-pub const NAMES: [&str; FILES.len()] = {
+/// The names of all built-in experiments.
+pub const BUILT_IN_NAMES: [&str; FILES.len()] = {
     let mut names = [""; FILES.len()];
-    let mut place = 0;
-    while place < FILES.len() {
-        names[place] = FILES[place].0;
-        place += 1;
+    let mut index = 0;
+    while index < FILES.len() {
+        names[index] = FILES[index].0;
+        index += 1;
     }
     names
 };
+
+/// The limit of an unknown name in an error.
+const MAX_SHOWN_NAME_CHARS: usize = 64;
 
 /// The text of a built-in experiment's file.
 ///
@@ -34,7 +38,7 @@ pub fn built_in_text(name: &str) -> Result<&'static str, ScenarioError> {
     let found = FILES.iter().find(|(other, _)| *other == name);
     found
         .map(|&(_, text)| text)
-        .ok_or_else(|| ScenarioError::NoSuchName(name.chars().take(64).collect()))
+        .ok_or_else(|| ScenarioError::NoSuchName(name.chars().take(MAX_SHOWN_NAME_CHARS).collect()))
 }
 
 /// A built-in experiment.
@@ -50,8 +54,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_built_in_scenario_can_be_run() {
-        for name in NAMES {
+    fn every_built_in_scenario_is_valid() {
+        for name in BUILT_IN_NAMES {
             let scenario = built_in(name).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(scenario.name, name);
         }

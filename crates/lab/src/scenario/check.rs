@@ -1,48 +1,49 @@
-//! Whether the parts of a scenario fit together. Each by itself is in range already.
+//! Checks that the values of a scenario fit together. That each value is in range is checked when
+//! it is read.
 
-use super::{Action, Event, Misfit, Mode, Network, Scenario, Shape};
+use super::{Action, Event, Mode, Network, Scenario, ScenarioConflict, Shape};
 use crate::network::NetworkError;
 
-/// The most runs of a scenario.
+/// The limit of runs of a scenario.
 pub const MAX_RUNS: u64 = 100_000;
 
-/// What the programs of others take for a piece.
-const FOREIGN_PIECES: std::ops::RangeInclusive<u32> = 16 << 10..=16 << 20;
+/// The piece lengths that BitTorrent programs of others accept.
+const FOREIGN_PIECE_LENGTHS: std::ops::RangeInclusive<u32> = 16 << 10..=16 << 20;
 
 impl Scenario {
-    /// Whether it can be run. A scenario that was read has been checked; one that was changed
-    /// afterwards should be.
+    /// Checks that the scenario can be run. Reading a scenario checks it; a scenario that is
+    /// changed afterwards has to be checked again.
     ///
     /// # Errors
-    /// The first thing that does not fit.
-    pub fn check(&self) -> Result<(), Misfit> {
+    /// The first conflict.
+    pub fn check(&self) -> Result<(), ScenarioConflict> {
         let runs = self.runs();
         if runs > MAX_RUNS {
-            return Err(Misfit::TooManyRuns(runs));
+            return Err(ScenarioConflict::TooManyRuns(runs));
         }
         for &mode in &self.modes {
             self.check_mode(mode)?;
         }
-        let most = self.users.iter().copied().max().unwrap_or_default();
-        for receiver in 1..=most {
+        let max_users = self.users.iter().copied().max().unwrap_or_default();
+        for receiver in 1..=max_users {
             check_events(receiver, &self.events)?;
         }
         let leavers =
             |users| self.events_for(users).filter(|event| event.action == Action::Leave).count();
         if let Some(&users) = self.users.iter().find(|&&users| leavers(users) >= usize::from(users))
         {
-            return Err(Misfit::NobodyStays(users));
+            return Err(ScenarioConflict::NoReceiverStays(users));
         }
-        let most_origins = self.origins.iter().copied().max().unwrap_or_default();
-        let shape = Shape { origins: most_origins, users: most };
-        let parts = self.network.exceptions.iter().map(|exception| exception.part);
-        if let Some(part) = parts.into_iter().find(|&part| !shape.includes(part)) {
-            return Err(Misfit::NoSuchHost { part, shape });
+        let max_origins = self.origins.iter().copied().max().unwrap_or_default();
+        let shape = Shape { origins: max_origins, users: max_users };
+        let mut selectors = self.network.exceptions.iter().map(|exception| exception.hosts);
+        if let Some(hosts) = selectors.find(|&hosts| !shape.includes(hosts)) {
+            return Err(ScenarioConflict::NoSuchHost { hosts, shape });
         }
         Ok(self.check_network()?)
     }
 
-    /// How many runs it has in all.
+    /// The number of its runs.
     pub fn runs(&self) -> u64 {
         [
             self.users.len(),
@@ -55,26 +56,27 @@ impl Scenario {
         .fold(1, |runs, count| runs * count as u64)
     }
 
-    fn check_mode(&self, mode: Mode) -> Result<(), Misfit> {
+    fn check_mode(&self, mode: Mode) -> Result<(), ScenarioConflict> {
         if !mode.takes_many_origins() && !self.origins.contains(&1) {
-            return Err(Misfit::ManyOrigins(mode));
+            return Err(ScenarioConflict::ManyOrigins(mode));
         }
-        let foreign = matches!(
+        let is_foreign = matches!(
             mode,
             Mode::Aria2 | Mode::Transmission | Mode::Libtorrent | Mode::LibtorrentSuper
         );
         match self.piece_length {
             Some(bytes)
-                if foreign && !(bytes.is_power_of_two() && FOREIGN_PIECES.contains(&bytes)) =>
+                if is_foreign
+                    && !(bytes.is_power_of_two() && FOREIGN_PIECE_LENGTHS.contains(&bytes)) =>
             {
-                Err(Misfit::PieceLength { mode, bytes })
+                Err(ScenarioConflict::PieceLength { mode, bytes })
             }
             _ => Ok(()),
         }
     }
 
-    /// Every link that some run has, each by itself: that is cheaper than every run's network, and
-    /// no link depends on another.
+    /// Checks every link that some run has. Links do not depend on each other, so it is not
+    /// necessary to build every run's network.
     fn check_network(&self) -> Result<(), NetworkError> {
         let network = &self.network;
         let plain = Network { exceptions: Vec::new(), ..network.clone() };
@@ -87,9 +89,9 @@ impl Scenario {
     }
 }
 
-/// Follows one receiver through its events, which are ordered by time.
-fn check_events(receiver: u16, events: &[Event]) -> Result<(), Misfit> {
-    let wrong = |said| Err(Misfit::Events { receiver, said });
+/// Checks the events of one receiver, which are ordered by time.
+fn check_events(receiver: u16, events: &[Event]) -> Result<(), ScenarioConflict> {
+    let wrong = |reason| Err(ScenarioConflict::Events { receiver, reason });
     let (mut running, mut gone, mut first) = (true, false, true);
     let mut last = None;
     for event in events.iter().filter(|event| event.receiver == receiver) {

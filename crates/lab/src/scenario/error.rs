@@ -1,101 +1,105 @@
-//! What can be wrong with a scenario, in words that say where and what to write instead.
+//! The errors of a scenario. Their texts say where the error is and what to write instead.
 
 use std::{io, path::PathBuf};
 
-use super::{HostPart, MAX_RUNS, Mode, Shape, built_in::NAMES};
+use super::{HostSelector, MAX_RUNS, Mode, Shape, built_in::BUILT_IN_NAMES};
 use crate::network::NetworkError;
 
-/// Why there is no scenario.
+/// Why a scenario cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
-    /// There is no built-in one of this name.
-    #[error("there is no experiment `{0}`; there are {all}, and files that end in .toml", all = NAMES.join(", "))]
+    /// There is no built-in experiment of this name.
+    #[error(
+        "there is no experiment `{0}`; there are {all}, and files that end in .toml",
+        all = BUILT_IN_NAMES.join(", ")
+    )]
     NoSuchName(String),
     /// The file cannot be read.
     #[error("{}: {source}", path.display())]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// It is not TOML, or has keys that a scenario has not.
-    #[error("{}, line {line}: {said}", path.display())]
+    /// It is not TOML, or has unknown or missing keys.
+    #[error("{}, line {line}: {message}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong.
-        said: String,
+        /// The parser's error.
+        message: String,
     },
-    /// A value is not what its key wants.
-    #[error("{}, line {line}, `{key}`: {said}", path.display())]
+    /// A value is invalid for its key.
+    #[error("{}, line {line}, `{key}`: {reason}", path.display())]
     Value {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// The key, with the tables that it is in.
+        /// The key, with its tables.
         key: String,
         /// What is wrong, and what to write.
-        said: String,
+        reason: String,
     },
-    /// Each value may be, but not together with the others.
+    /// The values are valid, but contradict each other.
     #[error("{}: {source}", path.display())]
-    Together {
+    Conflict {
         /// The file.
         path: PathBuf,
-        /// What does not fit.
-        source: Misfit,
+        /// The conflict.
+        source: ScenarioConflict,
     },
 }
 
-/// What does not fit together in a scenario.
+/// A conflict between values of a scenario.
 #[derive(Debug, thiserror::Error)]
-pub enum Misfit {
+pub enum ScenarioConflict {
     /// The network cannot be built.
     #[error("network: {0}")]
     Network(#[from] NetworkError),
-    /// A client/server mode, and never one server.
+    /// A client/server mode, and no run with one origin.
     #[error("mode `{0}` has one origin only; leave it out of `modes`, or let `origins` have a 1")]
     ManyOrigins(Mode),
-    /// A piece length that the mode cannot do.
+    /// A piece length that the mode does not support.
     #[error(
-        "mode `{mode}` cannot have pieces of {bytes} bytes; `piece-length` has to be a power of two from 16KiB to 16MiB"
+        "mode `{mode}` cannot have pieces of {bytes} bytes; `piece-length` has to be a power of \
+         two from 16KiB to 16MiB"
     )]
     PieceLength {
-        /// Which mode.
+        /// The mode.
         mode: Mode,
-        /// What was wanted.
+        /// The piece length.
         bytes: u32,
     },
-    /// A receiver's events contradict each other.
-    #[error("receiver {receiver}: {said}")]
+    /// The events of a receiver contradict each other.
+    #[error("receiver {receiver}: {reason}")]
     Events {
-        /// Which, from 1.
+        /// The receiver, from 1.
         receiver: u16,
         /// What is wrong, and what to write.
-        said: &'static str,
+        reason: &'static str,
     },
-    /// A host has a link of its own, and no run has that host.
+    /// Hosts have a link of their own, and no run has these hosts.
     #[error(
-        "`network.hosts.{part}` has a link of its own, and there are at most {} origins and {} receivers; let there be more \
-         users, or leave it out of a file of your own (sow lab new)",
+        "`network.hosts.{hosts}` has a link of its own, and there are at most {} origins and {} \
+         receivers; let there be more users, or leave it out of a file of your own (sow lab new)",
         shape.origins, shape.users
     )]
     NoSuchHost {
-        /// Which.
-        part: HostPart,
+        /// The hosts.
+        hosts: HostSelector,
         /// The hosts of the largest run.
         shape: Shape,
     },
     /// All receivers leave.
-    #[error("with {0} users, nobody stays to the end; take away an event that says \"leave\"")]
-    NobodyStays(u16),
-    /// There is no end to it.
+    #[error("with {0} users, no receiver stays to the end; remove an event with \"leave\"")]
+    NoReceiverStays(u16),
+    /// There are too many runs.
     #[error(
-        "that makes {0} runs, and more than {MAX_RUNS} are refused; lower `repeat`, or name fewer `users`"
+        "that makes {0} runs, and the limit is {MAX_RUNS}; lower `repeat`, or name fewer `users`"
     )]
     TooManyRuns(u64),
 }

@@ -1,124 +1,123 @@
-//! What an experiment is: which programs send which files over which network to how many users, and
-//! what happens meanwhile. Plain data with every unit resolved; nothing here runs anything.
+//! The description of an experiment: which programs send which files over which network to how many
+//! users, and which events happen meanwhile. Plain data in base units; nothing is run here.
 //!
-//! A scenario is written as a TOML file. Those that come with the program are such files too
-//! ([`built_in`]), and good ones to start from.
+//! A scenario is a TOML file. The built-in experiments ([`built_in`]) are such files, too, and can
+//! be copied and changed.
 
 mod built_in;
 mod check;
 mod error;
-mod format;
 mod mode;
 mod network;
-mod reading;
+mod parse;
+mod toml_tables;
 mod values;
 
 use std::{path::PathBuf, time::Duration};
 
 pub use self::{
-    built_in::{NAMES, built_in, built_in_text},
+    built_in::{BUILT_IN_NAMES, built_in, built_in_text},
     check::MAX_RUNS,
-    error::{Misfit, ScenarioError},
+    error::{ScenarioConflict, ScenarioError},
     mode::{Mode, UnknownMode},
-    network::{HostPart, LinkException, Network, Shape},
-    reading::read,
+    network::{HostSelector, LinkException, Network, Shape},
+    parse::read,
     values::{CountsError, counts},
 };
 
-/// An experiment, ready to be run.
+/// An experiment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
-    /// What its results are called: a built-in name, or that of the file without `.toml`. Fit to be
-    /// part of a path.
+    /// The name of its results: a built-in name, or that of the file without `.toml`. It is valid
+    /// as a part of a path.
     pub name: String,
-    /// One line that says what it shows.
+    /// One line about its purpose.
     pub title: String,
-    /// How many receivers there are: each number is a run of its own. Ascending, none twice, 1 to
-    /// [`MAX_USERS`].
+    /// The numbers of receivers, a run for each: ascending, none twice, 1 to [`MAX_USERS`].
     pub users: Vec<u16>,
-    /// How many hosts have the file at the start: each number is a run of its own. Ascending, none
-    /// twice, 1 to [`MAX_USERS`].
+    /// The numbers of hosts that have the file at the start, a run for each: ascending, none twice,
+    /// 1 to [`MAX_USERS`].
     pub origins: Vec<u16>,
-    /// What is compared, in the order of the tables, none twice.
+    /// The compared modes in the order of the tables, none twice.
     pub modes: Vec<Mode>,
-    /// How often each run is repeated, 1 to [`MAX_REPEAT`].
+    /// The number of repetitions of each run, 1 to [`MAX_REPEAT`].
     pub repeat: u16,
-    /// Bytes of a piece for modes that take one; `None` leaves it to each program.
+    /// The piece length in bytes for modes that take one; `None` leaves it to each program.
     pub piece_length: Option<u32>,
-    /// From which files and orders are drawn.
+    /// The seed of files and orders.
     pub seed: u64,
-    /// When a run is given up; `None` leaves it to the runner.
+    /// The limit of a run; `None` leaves it to the runner.
     pub limit: Option<Duration>,
     /// The network.
     pub network: Network,
-    /// What is sent: each is a run of its own. Names differ.
+    /// The files to send, a run for each. Their names differ.
     pub files: Vec<FileSpec>,
-    /// What happens during a run, by time.
+    /// The events during a run, ascending by time.
     pub events: Vec<Event>,
 }
 
-/// The most receivers, and the most origins, of a scenario. Both together fit into a lab.
+/// The limit of receivers and of origins in a scenario. Both together fit into a lab.
 pub const MAX_USERS: u16 = 500;
-/// The most repetitions.
+/// The limit of repetitions.
 pub const MAX_REPEAT: u16 = 1000;
 
-/// A file that is sent.
+/// A file to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSpec {
-    /// Its name, as tables show it and as it is called on the disk: letters, digits, `.`, `-` and
-    /// `_`.
+    /// Its name in tables and on the disk: letters, digits, `.`, `-` and `_`.
     pub name: String,
-    /// Where its bytes come from.
+    /// The source of its bytes.
     pub content: Content,
 }
 
-/// The bytes of a file.
+/// The source of a file's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// Random bytes from the scenario's seed.
     Random {
-        /// How many.
+        /// The length.
         bytes: u64,
     },
-    /// Lines of words from the scenario's seed, which a compressor would make much shorter.
+    /// Lines of words from the scenario's seed, which can be compressed well.
     Text {
-        /// How many.
+        /// The length.
         bytes: u64,
     },
-    /// A file that is there. It is read when the scenario runs; relative paths were resolved.
+    /// An existing file, read when the scenario runs. A relative path is already resolved.
     Path(PathBuf),
 }
 
-/// Something that the experiment itself does to a receiver.
+/// An action of the experiment on a receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
-    /// When, counted from the start of the run.
+    /// The time since the start of the run.
     pub at: Duration,
-    /// Which receiver, from 1. Runs with fewer users pass over it.
+    /// The receiver, from 1. Runs with fewer users ignore the event.
     pub receiver: u16,
-    /// What is done.
+    /// The action.
     pub action: Action,
 }
 
-/// What can be done to a receiver.
+/// An action on a receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
     /// Its program is killed and never started again.
     Leave,
-    /// Its program is killed; a later [`Action::Start`] is sure to follow.
+    /// Its program is killed; an [`Action::Start`] always follows.
     Kill,
     /// Its program is started: for the first time, so that it joins late, or after
-    /// [`Action::Kill`], so that it goes on.
+    /// [`Action::Kill`], so that it resumes.
     Start,
 }
 
 impl Scenario {
-    /// The events of a run with this many users, by time.
+    /// The events of a run with this number of users, ascending by time.
     pub fn events_for(&self, users: u16) -> impl Iterator<Item = &Event> {
         self.events.iter().filter(move |event| event.receiver <= users)
     }
 
-    /// When a receiver (from 1) is first started: at once, unless its first event is a later start.
+    /// The time of a receiver's first start (receivers count from 1): zero, unless its first event
+    /// is a later start.
     pub fn first_start(&self, receiver: u16) -> Duration {
         match self.events.iter().find(|event| event.receiver == receiver) {
             Some(Event { at, action: Action::Start, .. }) => *at,
@@ -126,7 +125,7 @@ impl Scenario {
         }
     }
 
-    /// Every combination of origins and users, origins first: a lab each.
+    /// Every combination of origins and users, origins first.
     pub fn shapes(&self) -> impl Iterator<Item = Shape> {
         self.origins
             .iter()

@@ -1,20 +1,20 @@
-//! What can be compared: our own programs' modes and other programs, by the names that files,
-//! tables and the command line use.
+//! The modes that can be compared: those of `sow`, and programs of others. Their names are the same
+//! in files, in tables and on the command line. How they are run is decided by their adapters.
 
 use std::{fmt, str::FromStr};
 
 use crate::record::Model;
 
-/// A way to get a file from origins to receivers.
+/// A way to distribute a file from origins to receivers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
-    /// Document 1's client/server: the bytes of the file, then the end.
+    /// The raw protocol, client/server: the bytes of the file, then the end of the connection.
     Raw,
-    /// Document 2's client/server: a head, then the bytes.
+    /// The framed protocol, client/server: a header, then the bytes of the file.
     Framed,
-    /// Document 1's peer-to-peer.
+    /// The chunk protocol, peer-to-peer.
     Chunk,
-    /// Document 2's peer-to-peer.
+    /// The json-torrent protocol, peer-to-peer.
     JsonTorrent,
     /// `sow send` and `sow get`.
     Swarm,
@@ -30,16 +30,19 @@ pub enum Mode {
     NginxCurl,
 }
 
+/// The limit of an unknown name in an error.
+const MAX_SHOWN_NAME_CHARS: usize = 40;
+
 /// A name that is no mode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no mode `{name}`; there are {}", names())]
 pub struct UnknownMode {
-    /// What was given.
+    /// The name.
     pub name: String,
 }
 
 impl Mode {
-    /// All of them: our own, then others.
+    /// All modes: first those of `sow`, then the others.
     pub const ALL: [Self; 10] = [
         Self::Raw,
         Self::Framed,
@@ -69,7 +72,7 @@ impl Mode {
         }
     }
 
-    /// Whether receivers send, too.
+    /// Whether receivers upload, too.
     pub fn model(self) -> Model {
         match self {
             Self::Raw | Self::Framed | Self::NginxCurl => Model::ClientServer,
@@ -77,7 +80,7 @@ impl Mode {
         }
     }
 
-    /// Whether a run can have more than one origin; others are made with one only.
+    /// Whether a run can have more than one origin.
     pub fn takes_many_origins(self) -> bool {
         self.model() == Model::PeerToPeer
     }
@@ -94,7 +97,7 @@ impl FromStr for Mode {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mode = Self::ALL.into_iter().find(|mode| mode.name() == text);
-        mode.ok_or_else(|| UnknownMode { name: text.chars().take(40).collect() })
+        mode.ok_or_else(|| UnknownMode { name: text.chars().take(MAX_SHOWN_NAME_CHARS).collect() })
     }
 }
 

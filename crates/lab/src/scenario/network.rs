@@ -1,64 +1,64 @@
-//! The network of a scenario: the same for every number of users, with exceptions by role; and the
-//! hosts that a run of it has.
+//! The network of a scenario, with exceptions for some hosts, and the hosts of a run. The network
+//! that is built from it is in the module `network` of this crate.
 
 use std::fmt;
 
 use crate::network::{LabName, Link, Switches, Topology};
 
-/// How many hosts of which kind a run has. Origins are h1 and on, receivers come after them.
+/// The numbers of hosts of a run. Origins are h1 and on, receivers follow them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Shape {
-    /// How many have the file at the start.
+    /// The number of hosts that have the file at the start.
     pub origins: u16,
-    /// How many want it.
+    /// The number of receivers.
     pub users: u16,
 }
 
-/// Hosts round a switch, all with the same link but for some.
+/// Hosts around a switch with equal links, except for some.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
-    /// Every host's link, if nothing else is said.
+    /// The link of every host without an exception.
     pub link: Link,
-    /// The longest queue in front of a link, as the time that it takes to drain, in microseconds.
+    /// The limit of the queue in front of a link, as the time to drain it, in microseconds.
     pub queue_us: u64,
     /// TCP's congestion control on every host.
     pub congestion_control: String,
-    /// What the line between two switches carries each way, in bits per second, if there are two.
+    /// The rate of the link between two switches each way, in bits per second, if there are two.
     pub trunk: Option<u64>,
-    /// Who has another link; a later one wins where two speak of the same host.
+    /// The exceptions. If two apply to the same host, the later one wins.
     pub exceptions: Vec<LinkException>,
 }
 
-/// What differs about the links of some hosts.
+/// The deviating properties of some hosts' links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkException {
-    /// Whose.
-    pub part: HostPart,
-    /// What they can send, in bits per second.
+    /// The hosts.
+    pub hosts: HostSelector,
+    /// The rate from the host, in bits per second.
     pub up: Option<u64>,
-    /// What they can receive, in bits per second.
+    /// The rate to the host, in bits per second.
     pub down: Option<u64>,
-    /// Their link's delay, each way, in microseconds.
+    /// The delay each way, in microseconds.
     pub delay_us: Option<u64>,
 }
 
-/// Some of the hosts of a run. Numbers are from 1.
+/// Selects some of the hosts of a run. Numbers count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HostPart {
-    /// All that have the file at the start.
+pub enum HostSelector {
+    /// All origins.
     Origins,
-    /// All that want it.
+    /// All receivers.
     Receivers,
-    /// One that has it.
+    /// One origin.
     Origin(u16),
-    /// One that wants it.
+    /// One receiver.
     Receiver(u16),
-    /// The host of this number, whatever it does.
+    /// The host of this number, whatever its role.
     Host(u16),
 }
 
 impl Shape {
-    /// How many hosts there are.
+    /// The number of hosts.
     pub fn hosts(self) -> usize {
         usize::from(self.origins) + usize::from(self.users)
     }
@@ -83,31 +83,31 @@ impl Shape {
         (1..=self.users).map(|number| self.receiver(number)).collect()
     }
 
-    /// Whether there is such a host.
-    pub(super) fn includes(self, part: HostPart) -> bool {
-        match part {
-            HostPart::Origins | HostPart::Receivers => true,
-            HostPart::Origin(number) => number <= self.origins,
-            HostPart::Receiver(number) => number <= self.users,
-            HostPart::Host(number) => usize::from(number) <= self.hosts(),
+    /// Whether the selected hosts exist.
+    pub(super) fn includes(self, hosts: HostSelector) -> bool {
+        match hosts {
+            HostSelector::Origins | HostSelector::Receivers => true,
+            HostSelector::Origin(number) => number <= self.origins,
+            HostSelector::Receiver(number) => number <= self.users,
+            HostSelector::Host(number) => usize::from(number) <= self.hosts(),
         }
     }
 
-    /// Whether this part has the host of this place, from 0.
-    fn has(self, part: HostPart, place: usize) -> bool {
+    /// Whether the host with this index, from 0, is among the selected hosts.
+    fn is_selected(self, hosts: HostSelector, index: usize) -> bool {
         let origins = usize::from(self.origins);
-        match part {
-            HostPart::Origins => place < origins,
-            HostPart::Receivers => place >= origins,
-            HostPart::Origin(number) => place < origins && place + 1 == usize::from(number),
-            HostPart::Receiver(number) => place + 1 == origins + usize::from(number),
-            HostPart::Host(number) => place + 1 == usize::from(number),
+        match hosts {
+            HostSelector::Origins => index < origins,
+            HostSelector::Receivers => index >= origins,
+            HostSelector::Origin(number) => index < origins && index + 1 == usize::from(number),
+            HostSelector::Receiver(number) => index + 1 == origins + usize::from(number),
+            HostSelector::Host(number) => index + 1 == usize::from(number),
         }
     }
 }
 
-impl fmt::Display for HostPart {
-    /// As it stands in a scenario's file.
+impl fmt::Display for HostSelector {
+    /// The key in a scenario's file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Origins => f.write_str("origins"),
@@ -120,7 +120,7 @@ impl fmt::Display for HostPart {
 }
 
 impl LinkException {
-    /// What becomes of a link.
+    /// The link with this exception.
     pub(super) fn apply(&self, link: Link) -> Link {
         Link {
             up: self.up.unwrap_or(link.up),
@@ -131,14 +131,13 @@ impl LinkException {
 }
 
 impl Network {
-    /// The network for a run of this shape; it may yet be one that cannot be built
-    /// ([`Topology::check`]).
+    /// The network for a run of this shape. Whether it can be built is checked by
+    /// [`Topology::check`].
     pub fn topology(&self, name: LabName, shape: Shape) -> Topology {
         let mut topology = Topology::star(name, shape.hosts(), self.link);
-        for (place, link) in topology.links.iter_mut().enumerate() {
-            for exception in
-                self.exceptions.iter().filter(|exception| shape.has(exception.part, place))
-            {
+        for (index, link) in topology.links.iter_mut().enumerate() {
+            let exceptions = self.exceptions.iter();
+            for exception in exceptions.filter(|one| shape.is_selected(one.hosts, index)) {
                 *link = exception.apply(*link);
             }
         }
@@ -155,8 +154,8 @@ mod tests {
 
     const LINK: Link = Link { up: 10_000_000, down: 10_000_000, delay_us: 5000 };
 
-    fn exception(part: HostPart, up: u64) -> LinkException {
-        LinkException { part, up: Some(up), down: None, delay_us: None }
+    fn exception(hosts: HostSelector, up: u64) -> LinkException {
+        LinkException { hosts, up: Some(up), down: None, delay_us: None }
     }
 
     #[test]
@@ -168,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn exceptions_hold_for_their_part_and_the_later_wins() {
+    fn exceptions_apply_to_their_hosts_and_the_later_one_wins() {
         let exceptions = vec![
-            exception(HostPart::Origins, 1),
-            exception(HostPart::Receivers, 2),
-            exception(HostPart::Origin(2), 3),
-            exception(HostPart::Origin(3), 4),
-            exception(HostPart::Receiver(1), 5),
-            exception(HostPart::Host(5), 6),
+            exception(HostSelector::Origins, 1),
+            exception(HostSelector::Receivers, 2),
+            exception(HostSelector::Origin(2), 3),
+            exception(HostSelector::Origin(3), 4),
+            exception(HostSelector::Receiver(1), 5),
+            exception(HostSelector::Host(5), 6),
         ];
         let network = Network {
             link: LINK,

@@ -1,14 +1,20 @@
-//! Single values of a scenario's file: numbers, lists of numbers, amounts with units. All are
-//! bounded here.
+//! Reads single values of a scenario's file: numbers, lists of numbers, amounts with units. Each is
+//! checked against its range. How values fit together is checked by `check`.
 
 use std::{collections::BTreeSet, ops::RangeInclusive, path::Path, time::Duration};
 
 use toml::Value;
 
-use super::{MAX_USERS, ScenarioError, format::Leaf};
+use super::{MAX_USERS, ScenarioError, toml_tables::Leaf};
 
-/// The longest list of numbers of hosts, in bytes: a hundred ranges.
-const MAX_COUNTS: usize = 1000;
+/// The limit of a list of host numbers in bytes: a hundred ranges.
+const MAX_COUNTS_BYTES: usize = 1000;
+/// The limit of a text that people read, such as a title.
+const MAX_SENTENCE_CHARS: usize = 200;
+/// The limit of a wrong text in an error.
+const MAX_SHOWN_CHARS: usize = 40;
+/// The limit of delays and queues.
+const MAX_SHORT_TIME: Duration = Duration::from_secs(10);
 
 /// A text that is no list of numbers of hosts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,16 +23,15 @@ const MAX_COUNTS: usize = 1000;
 )]
 pub struct CountsError(String);
 
-/// Reads numbers of hosts as they are typed: `5`, `1-5`, `1,5,20`. They come back ascending, none
-/// twice.
+/// Parses numbers of hosts: `5`, `1-5`, `1,5,20`. The result is ascending, none twice.
 ///
 /// # Errors
-/// When it is none, or one is not from 1 to [`MAX_USERS`].
+/// When the text is invalid, or a number is not from 1 to [`MAX_USERS`].
 pub fn counts(text: &str) -> Result<Vec<u16>, CountsError> {
-    let wrong = || CountsError(short(text));
+    let wrong = || CountsError(shortened(text));
     let number =
         |text: &str| text.trim().parse().ok().filter(|number| (1..=MAX_USERS).contains(number));
-    if text.len() > MAX_COUNTS {
+    if text.len() > MAX_COUNTS_BYTES {
         return Err(wrong());
     }
     let mut found = BTreeSet::new();
@@ -41,7 +46,7 @@ pub fn counts(text: &str) -> Result<Vec<u16>, CountsError> {
     Ok(found.into_iter().collect())
 }
 
-/// Reads values of one file and says where a wrong one stands.
+/// Reads the values of one file. Errors have the position of the value.
 pub(super) struct Values<'a> {
     pub(super) path: &'a Path,
     pub(super) text: &'a str,
@@ -50,19 +55,18 @@ pub(super) struct Values<'a> {
 type Read<T> = Result<T, ScenarioError>;
 
 impl Values<'_> {
-    /// The line of a place in the text, from 1.
+    /// The line of a position in the text, from 1.
     pub(super) fn line(&self, at: usize) -> usize {
         1 + self.text.bytes().take(at).filter(|&byte| byte == b'\n').count()
     }
 
     /// The error for a value.
-    pub(super) fn wrong(&self, at: usize, key: &str, said: impl ToString) -> ScenarioError {
-        let said = said.to_string();
+    pub(super) fn wrong(&self, at: usize, key: &str, reason: impl ToString) -> ScenarioError {
         ScenarioError::Value {
             path: self.path.to_owned(),
             line: self.line(at),
             key: key.to_owned(),
-            said,
+            reason: reason.to_string(),
         }
     }
 
@@ -75,7 +79,8 @@ impl Values<'_> {
     /// A text of one line that people read.
     pub(super) fn sentence(&self, key: &str, leaf: &Leaf) -> Read<String> {
         let text = self.text(key, leaf, "How rarest first spreads a file")?;
-        if !(1..=200).contains(&text.chars().count()) || text.chars().any(char::is_control) {
+        let length = text.chars().count();
+        if !(1..=MAX_SENTENCE_CHARS).contains(&length) || text.chars().any(char::is_control) {
             return Err(self.refuse(key, leaf, "one line of 1 to 200 characters"));
         }
         Ok(text.to_owned())
@@ -116,7 +121,7 @@ impl Values<'_> {
         Ok(rate.0.saturating_mul(8))
     }
 
-    /// A time in microseconds. It has a unit, unless it is zero.
+    /// A time in microseconds. Only zero may lack a unit.
     pub(super) fn micros(&self, key: &str, leaf: &Leaf) -> Read<u64> {
         let text = match leaf.get_ref() {
             Value::Integer(number) => number.to_string(),
@@ -124,7 +129,7 @@ impl Values<'_> {
         };
         sow_quantity::short_time(&text)
             .map_err(|error| self.wrong(leaf.span().start, key, error))?;
-        let time = self.time(key, leaf, Duration::ZERO..=Duration::from_secs(10))?;
+        let time = self.time(key, leaf, Duration::ZERO..=MAX_SHORT_TIME)?;
         Ok(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
     }
 
@@ -164,7 +169,7 @@ impl Values<'_> {
         Ok(size.0)
     }
 
-    /// One of some words.
+    /// One word of a list.
     pub(super) fn word<T: Copy>(&self, key: &str, leaf: &Leaf, words: &[(&str, T)]) -> Read<T> {
         let text = leaf.get_ref().as_str().unwrap_or_default();
         let found = words.iter().find(|(word, _)| *word == text);
@@ -174,19 +179,19 @@ impl Values<'_> {
         })
     }
 
-    /// The error for a value that is not what was wanted.
+    /// The error for a value of a wrong kind or outside its range.
     pub(super) fn refuse(&self, key: &str, leaf: &Leaf, wanted: &str) -> ScenarioError {
         let span = leaf.span();
-        let written = self.text.get(span.clone()).unwrap_or_default();
-        self.wrong(span.start, key, format!("{} will not do; write {wanted}", short(written)))
+        let written = shortened(self.text.get(span.clone()).unwrap_or_default());
+        self.wrong(span.start, key, format!("{written} is not valid here; write {wanted}"))
     }
 }
 
-/// As much of a text as fits into a message.
-pub(super) fn short(text: &str) -> String {
+/// The beginning of a text, for an error of one line.
+pub(super) fn shortened(text: &str) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
-    let mut shown: String = text.chars().take(40).map(clean).collect();
-    if text.chars().nth(40).is_some() {
+    let mut shown: String = text.chars().take(MAX_SHOWN_CHARS).map(clean).collect();
+    if text.chars().nth(MAX_SHOWN_CHARS).is_some() {
         shown.push('…');
     }
     shown

@@ -1,4 +1,5 @@
-//! The options of `sow raw server|client` and `sow framed server|client`, and the plans that they describe.
+//! The options of `sow raw server|client` and `sow framed server|client`, and the plans that they
+//! describe.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 

@@ -12,6 +12,7 @@ use crate::{
     exit::{Exit, Failure},
     quantity::Size,
     report::Report,
+    runtime::blocking,
     stop_signal::StopSignal,
     torrent_file,
 };
@@ -28,7 +29,7 @@ pub(crate) async fn run(command: TorrentCommand, report: &Report) -> Result<Exit
         TorrentCommand::Show(args) => show(&args, &report),
         TorrentCommand::Check(args) => check(args, &report, &stop),
     };
-    crate::blocking(work).await
+    blocking(work).await
 }
 
 fn create(args: CreateArgs, report: &Report, stop: &StopSignal) -> Result<Exit, Failure> {
@@ -236,12 +237,13 @@ fn ranges(numbers: &[u32]) -> String {
 }
 
 fn check_json(metainfo: &Metainfo, verified: &Verified, bad: &[u32]) -> String {
+    let mismatched = verified.mismatched.iter().map(|path| path.to_string_lossy());
     serde_json::json!({
         "identical": verified.is_identical(),
         "pieces": verified.have.len(),
         "bad_pieces": bad,
         "bad_files": bad_files(metainfo, &verified.have).collect::<Vec<_>>(),
-        "misfits": verified.mismatched.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+        "misfits": mismatched.collect::<Vec<_>>(),
     })
     .to_string()
 }

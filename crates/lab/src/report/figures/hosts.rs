@@ -1,30 +1,33 @@
-//! Pictures of single hosts in one run: throughput over time, and who got how much from whom.
+//! Figures about the hosts of one run: throughput over time, and the bytes between each pair of
+//! hosts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    super::{
-        axis::Axis,
-        canvas::{Color, Dash},
-        chart::{Chart, Look, Panel, Point, Series},
-        matrix::Matrix,
-        summary::{Group, Spread, Summary},
-        tables::{natural, receivers_of},
-    },
-    Figure, Picture, numbered_look, slug,
+use super::super::{
+    axis::Axis,
+    canvas::{Color, Dash},
+    chart::{Chart, Panel, Point, Series},
+    figure::{Figure, Picture},
+    file_names::slug,
+    labels::{natural_key, receivers_label},
+    matrix::Matrix,
+    style::{SeriesStyle, numbered_style},
+    summary::{Group, Spread, Summary},
 };
 use crate::record::{Host, Run, SeriesPoint};
 
-/// Up to so many receivers have lines of their own; more are drawn alike, with their median.
-const RECEIVERS_TOLD_APART: usize = 6;
-/// The same of origins, which are told apart by their dashes.
-const ORIGINS_TOLD_APART: usize = 3;
-/// More rates than these are not links to compare with.
-const LIMITS: usize = 3;
-/// Steps over the length of a run.
-const STEPS: f64 = 60.0;
-const HEIGHT: f64 = 150.0;
+/// The limit of receivers with styles of their own. More are drawn in one style, with their median.
+const MAX_DISTINCT_RECEIVERS: usize = 6;
+/// The same for origins, which differ in their dashes.
+const MAX_DISTINCT_ORIGINS: usize = 3;
+/// The limit of link rates that are drawn. If there are more, none is drawn.
+const MAX_LINK_RATES: usize = 3;
+/// The limit of steps over the duration of a run.
+const MAX_TIME_STEPS: f64 = 60.0;
+/// The height of a panel in pixels.
+const PANEL_HEIGHT: f64 = 150.0;
 
+/// Selects one counter of a sample.
 type Counter = fn(&SeriesPoint) -> u64;
 
 /// Throughput of every host over the time of the typical run. `None` without samples.
@@ -55,14 +58,14 @@ pub(super) fn throughput(summary: &Summary<'_>, group: &Group<'_>) -> Option<Fig
     let mut legend = hosts.legend();
     match up.limits.len().max(down.limits.len()) {
         0 => {}
-        1 => legend.push(("rate of the link".into(), LIMIT)),
-        _ => legend.push(("rates of links".into(), LIMIT)),
+        1 => legend.push(("rate of the link".into(), LINK_RATE_STYLE)),
+        _ => legend.push(("rates of links".into(), LINK_RATE_STYLE)),
     }
     let (up, down) = (hosts.panel(&up, end), hosts.panel(&down, end));
     let title = format!("Throughput: {}, {}", group.mode, group.file.name);
     let chart = Chart {
         title: title.clone(),
-        subtitle: which(group, run),
+        subtitle: run_label(group, run),
         x: Axis::rounded("time since the start (s)", 0.0, end, 8),
         dividers: Vec::new(),
         panels: vec![up, down],
@@ -70,20 +73,27 @@ pub(super) fn throughput(summary: &Summary<'_>, group: &Group<'_>) -> Option<Fig
     };
     Some(Figure {
         name: format!("throughput-{}-{}", slug(&group.file.name), slug(group.mode)),
-        caption: format!("{title}. On the wire, at each host's interface, {}.", which(group, run)),
+        caption: format!(
+            "{title}. On the wire, at each host's interface, {}.",
+            run_label(group, run)
+        ),
         picture: Picture::Chart(chart),
     })
 }
 
-const LIMIT: Look = Look { color: Color::Muted, line: Some((1.2, Dash::Dotted)), marker: None };
-const CROWD: Look = Look { color: Color::Series(5), line: Some((0.8, Dash::Solid)), marker: None };
-const MEDIAN: Look = Look { color: Color::Series(0), line: Some((2.2, Dash::Solid)), marker: None };
+const LINK_RATE_STYLE: SeriesStyle =
+    SeriesStyle { color: Color::Muted, line: Some((1.2, Dash::Dotted)), marker: None };
+const RECEIVER_STYLE: SeriesStyle =
+    SeriesStyle { color: Color::Series(5), line: Some((0.8, Dash::Solid)), marker: None };
+const RECEIVER_MEDIAN_STYLE: SeriesStyle =
+    SeriesStyle { color: Color::Series(0), line: Some((2.2, Dash::Solid)), marker: None };
 
-const ORIGINS: Look = Look { color: Color::Muted, line: Some((0.8, Dash::Solid)), marker: None };
-const ORIGINS_MEDIAN: Look =
-    Look { color: Color::Ink, line: Some((2.2, Dash::Solid)), marker: None };
+const ORIGIN_STYLE: SeriesStyle =
+    SeriesStyle { color: Color::Muted, line: Some((0.8, Dash::Solid)), marker: None };
+const ORIGIN_MEDIAN_STYLE: SeriesStyle =
+    SeriesStyle { color: Color::Ink, line: Some((2.2, Dash::Solid)), marker: None };
 
-/// What a panel shows.
+/// The content of a panel.
 struct Counted {
     label: &'static str,
     counter: Counter,
@@ -102,19 +112,19 @@ impl<'a> Hosts<'a> {
         let find = |host: &'a str| series.get(host).map(|points| (host, points.as_slice()));
         let mut receivers: Vec<_> =
             run.receivers.iter().filter_map(|receiver| find(&receiver.host)).collect();
-        receivers.sort_by_key(|(host, _)| natural(host));
+        receivers.sort_by_key(|(host, _)| natural_key(host));
         Self {
             origins: run.origins.iter().filter_map(|origin| find(&origin.host)).collect(),
             receivers,
         }
     }
 
-    fn told_apart(&self) -> bool {
-        self.receivers.len() <= RECEIVERS_TOLD_APART
+    fn has_distinct_receivers(&self) -> bool {
+        self.receivers.len() <= MAX_DISTINCT_RECEIVERS
     }
 
-    fn origins_told_apart(&self) -> bool {
-        self.origins.len() <= ORIGINS_TOLD_APART
+    fn has_distinct_origins(&self) -> bool {
+        self.origins.len() <= MAX_DISTINCT_ORIGINS
     }
 
     fn panel(&self, counted: &Counted, end: f64) -> Panel {
@@ -123,18 +133,20 @@ impl<'a> Hosts<'a> {
         };
         let (receivers, origins) = (of(&self.receivers), of(&self.origins));
         let medians = [
-            (!self.told_apart()).then(|| Series { points: median(&receivers), look: MEDIAN }),
-            (!self.origins_told_apart())
-                .then(|| Series { points: median(&origins), look: ORIGINS_MEDIAN }),
+            (!self.has_distinct_receivers())
+                .then(|| Series { points: median(&receivers), style: RECEIVER_MEDIAN_STYLE }),
+            (!self.has_distinct_origins())
+                .then(|| Series { points: median(&origins), style: ORIGIN_MEDIAN_STYLE }),
         ];
-        let looks = (0..receivers.len()).map(|place| self.receiver_look(place));
-        let looks = looks.chain((0..origins.len()).map(|place| self.origin_look(place)));
-        let lines = receivers.into_iter().chain(origins).zip(looks);
-        let mut series: Vec<Series> = lines.map(|(points, look)| Series { points, look }).collect();
-        // Thin lines are behind what stands for them.
-        series.sort_by_key(|series| series.look != CROWD && series.look != ORIGINS);
+        let styles = (0..receivers.len()).map(|index| self.receiver_style(index));
+        let styles = styles.chain((0..origins.len()).map(|index| self.origin_style(index)));
+        let lines = receivers.into_iter().chain(origins).zip(styles);
+        let mut series: Vec<Series> =
+            lines.map(|(points, style)| Series { points, style }).collect();
+        // Thin lines are drawn behind their medians.
+        series.sort_by_key(|series| series.style != RECEIVER_STYLE && series.style != ORIGIN_STYLE);
         series.extend(medians.into_iter().flatten());
-        let most = series
+        let max = series
             .iter()
             .flat_map(|series| &series.points)
             .map(|point| point.y)
@@ -142,19 +154,19 @@ impl<'a> Hosts<'a> {
         let y = Axis::rounded(
             counted.label,
             0.0,
-            counted.limits.iter().copied().fold(most, f64::max),
+            counted.limits.iter().copied().fold(max, f64::max),
             6,
         );
         series.extend(counted.limits.iter().map(|&limit| Series {
             points: vec![Point::at(0.0, limit), Point::at(f64::MAX, limit)],
-            look: LIMIT,
+            style: LINK_RATE_STYLE,
         }));
-        Panel { y, height: HEIGHT, series }
+        Panel { y, height: PANEL_HEIGHT, series }
     }
 
-    /// The rates in Mbit/s that links in one direction have, ascending; none if there are too many.
-    /// Where they differ, only those of hosts that used a tenth of theirs at some time: the others'
-    /// would be far above all that there is to see.
+    /// The rates of links in one direction in Mbit/s, ascending; empty if there are too many. If
+    /// the rates differ, only those of hosts that used a tenth of their rate at some time: the
+    /// others would be far above all lines.
     fn limits(
         &self,
         links: &[Host],
@@ -167,7 +179,7 @@ impl<'a> Hosts<'a> {
         let all = self.origins.iter().chain(&self.receivers);
         let all: Option<Vec<_>> =
             all.map(|(name, points)| Some((rate_of(name)?, *points))).collect();
-        // A host without a limit may be above every line.
+        // A host without a limit can exceed every line, so no line is drawn then.
         let all = all.unwrap_or_default();
         let same = all.windows(2).all(|pair| pair[0].0 == pair[1].0);
         let is_used = |limit: f64, points: &[SeriesPoint]| {
@@ -180,63 +192,69 @@ impl<'a> Hosts<'a> {
             .collect();
         limits.sort_by(f64::total_cmp);
         limits.dedup();
-        if limits.len() > LIMITS { Vec::new() } else { limits }
+        if limits.len() > MAX_LINK_RATES { Vec::new() } else { limits }
     }
 
-    fn origin_look(&self, place: usize) -> Look {
-        if !self.origins_told_apart() {
-            return ORIGINS;
+    fn origin_style(&self, index: usize) -> SeriesStyle {
+        if !self.has_distinct_origins() {
+            return ORIGIN_STYLE;
         }
-        let dash = [Dash::Solid, Dash::Long, Dash::Short][place % ORIGINS_TOLD_APART];
-        Look { color: Color::Ink, line: Some((2.0, dash)), marker: None }
+        let dash = [Dash::Solid, Dash::Long, Dash::Short][index % MAX_DISTINCT_ORIGINS];
+        SeriesStyle { color: Color::Ink, line: Some((2.0, dash)), marker: None }
     }
 
-    fn receiver_look(&self, place: usize) -> Look {
-        if self.told_apart() { Look { marker: None, ..numbered_look(place, 0) } } else { CROWD }
+    fn receiver_style(&self, index: usize) -> SeriesStyle {
+        if self.has_distinct_receivers() {
+            SeriesStyle { marker: None, ..numbered_style(index, 0) }
+        } else {
+            RECEIVER_STYLE
+        }
     }
 
-    fn legend(&self) -> Vec<(String, Look)> {
+    fn legend(&self) -> Vec<(String, SeriesStyle)> {
         let origins = self.origins.iter().enumerate();
         let mut legend: Vec<_> = origins
-            .map(|(place, (host, _))| (format!("{host} (origin)"), self.origin_look(place)))
+            .map(|(index, (host, _))| (format!("{host} (origin)"), self.origin_style(index)))
             .collect();
-        if !self.origins_told_apart() {
+        if !self.has_distinct_origins() {
             legend = vec![
-                (format!("{} origins", self.origins.len()), ORIGINS),
-                ("median of origins".into(), ORIGINS_MEDIAN),
+                (format!("{} origins", self.origins.len()), ORIGIN_STYLE),
+                ("median of origins".into(), ORIGIN_MEDIAN_STYLE),
             ];
         }
-        if self.told_apart() {
+        if self.has_distinct_receivers() {
             let receivers = self.receivers.iter().enumerate();
             legend.extend(
-                receivers.map(|(place, (host, _))| ((*host).to_owned(), self.receiver_look(place))),
+                receivers
+                    .map(|(index, (host, _))| ((*host).to_owned(), self.receiver_style(index))),
             );
         } else {
-            legend.push((format!("{} receivers", self.receivers.len()), CROWD));
-            legend.push(("median of receivers".into(), MEDIAN));
+            legend.push((format!("{} receivers", self.receivers.len()), RECEIVER_STYLE));
+            legend.push(("median of receivers".into(), RECEIVER_MEDIAN_STYLE));
         }
         legend
     }
 }
 
-/// Mbit/s over even steps of time, from counters at any times.
+/// The rate in Mbit/s in equal steps of time, from counters at arbitrary times.
 fn rates(points: &[SeriesPoint], end: f64, counter: Counter) -> Vec<Point> {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return Vec::new() };
-    // A step shorter than the time between samples would show the sampling, not the traffic.
+    // Steps shorter than the sampling interval would show the sampling and not the traffic.
     let between = (last.t - first.t) / points.len().saturating_sub(1).max(1) as f64;
-    let steps = (end / (end / STEPS).max(2.0 * between)).floor().clamp(1.0, STEPS) as usize;
+    let steps = (end / (end / MAX_TIME_STEPS).max(2.0 * between)).floor().clamp(1.0, MAX_TIME_STEPS)
+        as usize;
     let step = end / steps as f64;
     let counted: Vec<f64> =
-        (0..=steps).map(|place| bytes_at(points, place as f64 * step, counter)).collect();
+        (0..=steps).map(|index| bytes_at(points, index as f64 * step, counter)).collect();
     let rate = |pair: &[f64]| (pair[1] - pair[0]).max(0.0) * 8.0 / 1e6 / step;
     counted
         .windows(2)
         .enumerate()
-        .map(|(place, pair)| Point::at((place as f64 + 0.5) * step, rate(pair)))
+        .map(|(index, pair)| Point::at((index as f64 + 0.5) * step, rate(pair)))
         .collect()
 }
 
-/// The counter at a time, on the straight line between two samples; from zero at the start.
+/// The counter at a time, interpolated between two samples; it is zero at the start.
 fn bytes_at(points: &[SeriesPoint], t: f64, counter: Counter) -> f64 {
     let after = points.partition_point(|point| point.t < t);
     let value = |point: &SeriesPoint| counter(point) as f64;
@@ -250,18 +268,19 @@ fn bytes_at(points: &[SeriesPoint], t: f64, counter: Counter) -> f64 {
     }
 }
 
-/// The median at each step, of lines with the same steps; lines that have others are left out.
+/// The median of lines at each step. Lines with other steps are left out.
 fn median(lines: &[Vec<Point>]) -> Vec<Point> {
     let Some(first) = lines.iter().max_by_key(|line| line.len()) else { return Vec::new() };
-    let alike: Vec<&Vec<Point>> = lines.iter().filter(|line| line.len() == first.len()).collect();
-    let middle = |place: usize| {
-        Spread::of(alike.iter().map(|line| line[place].y)).map(|spread| spread.median)
+    let same_steps: Vec<&Vec<Point>> =
+        lines.iter().filter(|line| line.len() == first.len()).collect();
+    let middle = |index: usize| {
+        Spread::of(same_steps.iter().map(|line| line[index].y)).map(|spread| spread.median)
     };
-    (0..first.len()).filter_map(|place| Some(Point::at(first[place].x, middle(place)?))).collect()
+    (0..first.len()).filter_map(|index| Some(Point::at(first[index].x, middle(index)?))).collect()
 }
 
-/// Who got how much from whom in the typical run. `None` if nobody could tell, or all came from
-/// one.
+/// The bytes between each pair of hosts in the typical run. `None` if the sources are unknown or
+/// there is only one.
 pub(super) fn shares(group: &Group<'_>) -> Option<Figure> {
     let run = group.typical()?;
     let mut rows: Vec<&str> = run.origins.iter().map(|origin| origin.host.as_str()).collect();
@@ -270,10 +289,10 @@ pub(super) fn shares(group: &Group<'_>) -> Option<Figure> {
     others.extend(
         run.receivers.iter().flat_map(|receiver| receiver.from_bytes.keys().map(String::as_str)),
     );
-    others.sort_by_key(|host| natural(host));
+    others.sort_by_key(|host| natural_key(host));
     let sources: BTreeSet<&String> =
         run.receivers.iter().flat_map(|receiver| receiver.from_bytes.keys()).collect();
-    // Only those that gave something, but for the receivers when some of them did.
+    // The rows are the origins and, if any receiver uploaded, all receivers.
     let from_peers =
         |host: &&str| run.receivers.iter().any(|receiver| receiver.from_bytes.contains_key(*host));
     let peers_gave = others.iter().any(|host| !rows.contains(host) && from_peers(host));
@@ -286,15 +305,15 @@ pub(super) fn shares(group: &Group<'_>) -> Option<Figure> {
         return None;
     }
     let mut receivers: Vec<_> = run.receivers.iter().collect();
-    receivers.sort_by_key(|receiver| natural(&receiver.host));
+    receivers.sort_by_key(|receiver| natural_key(&receiver.host));
     let cell = |from: &str, receiver: &crate::record::Receiver| {
         let bytes = receiver.from_bytes.get(from).copied().unwrap_or_default();
         (from != receiver.host).then_some(bytes as f64 / 1e6)
     };
-    let title = format!("Who got how much from whom: {}, {}", group.mode, group.file.name);
+    let title = format!("Bytes from each source: {}, {}", group.mode, group.file.name);
     let matrix = Matrix {
         title: title.clone(),
-        subtitle: which(group, run),
+        subtitle: run_label(group, run),
         row_label: "from".into(),
         column_label: "to".into(),
         unit: "payload (MB)".into(),
@@ -313,14 +332,15 @@ pub(super) fn shares(group: &Group<'_>) -> Option<Figure> {
     };
     Some(Figure {
         name: format!("shares-{}-{}", slug(&group.file.name), slug(group.mode)),
-        caption: format!("{title}, in MB of payload, {}.", which(group, run)),
+        caption: format!("{title}, in MB of payload, {}.", run_label(group, run)),
         picture: Picture::Matrix(matrix),
     })
 }
 
-fn which(group: &Group<'_>, run: &Run) -> String {
-    let of = if group.complete > 1 { ", the middle one of its repetitions" } else { "" };
-    format!("{}, run {}{of}", receivers_of(group.users), run.run)
+/// The number of receivers and of the run, for captions.
+fn run_label(group: &Group<'_>, run: &Run) -> String {
+    let of = if group.complete > 1 { ", the median of its repetitions" } else { "" };
+    format!("{}, run {}{of}", receivers_label(group.users), run.run)
 }
 
 #[cfg(test)]
@@ -335,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_are_read_between_samples() {
+    fn counters_are_interpolated_between_samples() {
         let series = points(&[(1.0, 100), (3.0, 300), (3.0, 400), (4.0, 400)]);
         let at = |t| bytes_at(&series, t, |point| point.up_bytes);
         assert_eq!(
@@ -348,7 +368,7 @@ mod tests {
     #[test]
     fn a_steady_link_is_a_level_line() {
         let samples: Vec<(f64, u64)> =
-            (0..=100).map(|place| (f64::from(place) * 0.1, place as u64 * 125_000)).collect();
+            (0..=100).map(|index| (f64::from(index) * 0.1, index as u64 * 125_000)).collect();
         let line = rates(&points(&samples), 10.0, |point| point.up_bytes);
         assert_eq!(line.len(), 50);
         assert!(line.iter().all(|point| (point.y - 10.0).abs() < 1e-6), "{line:?}");

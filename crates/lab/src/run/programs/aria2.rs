@@ -1,25 +1,20 @@
-//! aria2, with a tracker beside the first origin, since aria2 takes peers from nowhere else at the
-//! start.
+//! The adapter of aria2. A tracker runs beside the first origin, because aria2 has no other way to
+//! find its first peers.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::Path;
 
 use rustix::process::Signal;
 
 use super::{
-    CommandLine, Facts, Held, Process, Program, ProgramError, Receiver, Stage,
-    hook::hook,
-    installed,
-    torrent::{self, Tracker},
+    Adapter, CommandLine, ProgramContext, ProgramError, ProgramInfo, ReceiverProgram,
+    completion_hook::completion_hook, installed, torrent::TrackedSeeds,
 };
 use crate::{record::Missing, scenario::Mode};
 
 const PROGRAM: &str = "aria2c";
 
-/// No discovery that costs time; announces every 2 s; no limit below which it looks for more peers,
-/// so that it meets everybody.
+/// No discovery that takes time, announces every 2 s, and no speed below which it requests more
+/// peers, so that it connects to all of them.
 const SETTINGS: [&str; 14] = [
     "--no-conf=true",
     "--enable-dht=false",
@@ -37,68 +32,58 @@ const SETTINGS: [&str; 14] = [
     "--console-log-level=error",
 ];
 
-/// A tracker, and programs that know it.
+/// aria2 in one run.
 #[derive(Debug, Default)]
 pub(super) struct Aria2 {
-    tracker: Option<Tracker>,
-    seeds: Vec<Arc<Process>>,
-    torrent: PathBuf,
+    seeds: Option<TrackedSeeds>,
 }
 
-/// Whether it is installed, and what the tracker needs.
-pub(super) fn look(mode: Mode) -> Result<Facts, Missing> {
+/// The version of aria2, and how it is set up.
+pub(super) fn program_info(mode: Mode) -> Result<ProgramInfo, Missing> {
     let [program, _] = installed::find(mode, [(PROGRAM, "aria2"), ("python3", "python3")])?;
-    Ok(Facts {
+    Ok(ProgramInfo {
         version: installed::version(&program, &["--version"]),
         note: Some(
-            "aria2: a tracker beside the origin with announces every 2 s, peer exchange, no limit of speed below which it asks for more \
-             peers; its start counts."
+            "aria2: a tracker beside the origin with announces every 2 s, peer exchange, no limit \
+             of speed below which it requests more peers; its start counts."
                 .to_owned(),
         ),
     })
 }
 
-impl Aria2 {
-    fn line(&self, folder: &Path) -> CommandLine {
-        CommandLine::new(PROGRAM).args(SETTINGS).arg("--dir").arg(folder)
-    }
-}
-
-impl Program for Aria2 {
-    fn start_origins(&mut self, stage: &Stage<'_>) -> Result<(), ProgramError> {
-        let tracker = Tracker::start(stage)?;
-        self.torrent = torrent::create(stage, Some(&tracker.url))?;
-        let folder = stage.content.parent().unwrap_or(Path::new("/"));
-        for place in &stage.origins {
-            let seed = stage.start(
-                place,
-                &self.line(folder).arg("--check-integrity=true").arg(&self.torrent),
-            )?;
-            tracker.wait_for_seed(stage, place)?;
-            self.seeds.push(seed);
-        }
-        self.tracker = Some(tracker);
+impl Adapter for Aria2 {
+    fn start_origins(&mut self, context: &ProgramContext<'_>) -> Result<(), ProgramError> {
+        let folder = context.content_folder();
+        let seeds = TrackedSeeds::start(context, |_, torrent| {
+            Ok(base_line(folder).arg("--check-integrity=true").arg(torrent))
+        })?;
+        self.seeds = Some(seeds);
         Ok(())
     }
 
     fn prepare_receiver(
         &mut self,
-        stage: &Stage<'_>,
+        context: &ProgramContext<'_>,
         index: usize,
-    ) -> Result<Box<dyn Receiver>, ProgramError> {
-        let place = &stage.receivers[index];
-        let line = self
-            .line(&place.folder)
+    ) -> Result<ReceiverProgram, ProgramError> {
+        let host = &context.receivers[index];
+        let line = base_line(&host.folder)
             .arg("--on-bt-download-complete")
-            .arg(hook(stage)?)
+            .arg(completion_hook(context)?)
             .arg("--check-integrity=true")
-            .arg(&self.torrent);
-        Held::prepare(stage, place, &line, place.folder.join(stage.file_name()))
+            .args(self.seeds.iter().map(|seeds| &seeds.torrent));
+        let process = context.start_held(host, &line)?;
+        Ok(ReceiverProgram::with_event(process, host.folder.join(context.file_name())))
     }
 
-    fn payload_sent(&mut self, stage: &Stage<'_>) -> Vec<Option<u64>> {
-        // At SIGTERM it would not tell the tracker how much it has sent.
-        Process::end_in_order(&self.seeds, Signal::INT);
-        self.tracker.as_ref().map(|tracker| tracker.uploaded_by_origins(stage)).unwrap_or_default()
+    fn payload_sent(&mut self, context: &ProgramContext<'_>) -> Vec<Option<u64>> {
+        let Some(seeds) = &self.seeds else { return Vec::new() };
+        // On SIGTERM, aria2 does not send the tracker its final totals.
+        seeds.end(Signal::INT);
+        seeds.tracker.uploaded_by_origins(context)
     }
+}
+
+fn base_line(folder: &Path) -> CommandLine {
+    CommandLine::new(PROGRAM).args(SETTINGS).arg("--dir").arg(folder)
 }

@@ -1,4 +1,4 @@
-//! A program and its arguments, to be run on a host and to be shown to people.
+//! A program and its arguments, to be run on a host and to be shown in reports.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -37,14 +37,14 @@ impl CommandLine {
     }
 }
 
-/// As one would type it.
+/// The line as it is typed in a shell.
 impl fmt::Display for CommandLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, word) in self.words.iter().enumerate() {
-            let gap = if place == 0 { "" } else { " " };
+        for (index, word) in self.words.iter().enumerate() {
+            let gap = if index == 0 { "" } else { " " };
             let word = word.to_string_lossy();
-            let plain = |c: char| c.is_alphanumeric() || "-_./:=,+@%…".contains(c);
-            if !word.is_empty() && word.chars().all(plain) {
+            let is_plain = |c: char| c.is_alphanumeric() || "-_./:=,+@%…".contains(c);
+            if !word.is_empty() && word.chars().all(is_plain) {
                 write!(f, "{gap}{word}")?;
             } else {
                 write!(f, "{gap}'{}'", word.replace('\'', r"'\''"))?;
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_shown_as_it_would_be_typed() {
+    fn a_line_is_shown_as_it_is_typed() {
         let line = CommandLine::new("sow")
             .args(["get", "10.0.0.1:52000/6hx2"])
             .arg("a b")

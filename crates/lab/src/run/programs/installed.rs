@@ -1,4 +1,5 @@
-//! Which programs of others this machine has, and in which versions.
+//! Finds programs of others on this machine and their versions. How they are run is decided by
+//! their adapters.
 
 use std::{
     env,
@@ -9,30 +10,29 @@ use std::{
 
 use crate::{record::Missing, scenario::Mode};
 
-/// Where servers are that an ordinary user's PATH leaves out.
-const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
-/// Debian's Python, which has Debian's modules; another `python3` may come first in PATH.
+/// Folders with servers that an ordinary user's PATH does not include.
+const SYSTEM_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
+/// Debian's Python, which has Debian's modules; PATH may name another `python3` first.
 pub(super) const PYTHON: &str = "/usr/bin/python3";
-/// How long a program may take to say its version, in seconds.
-const PATIENCE: &str = "20";
-/// The longest version that is kept.
-const LONGEST: usize = 80;
+/// The time that a program gets to print its version, in seconds, as an argument of timeout(1).
+const VERSION_TIMEOUT_SECONDS: &str = "20";
+/// The limit of a version in characters.
+const MAX_VERSION_CHARS: usize = 80;
 
-/// The path of a program, or its bare name if it is not there.
+/// The path of a program, or its bare name if it is not installed.
 pub(super) fn path_of(program: &str) -> PathBuf {
-    located(program).unwrap_or_else(|| PathBuf::from(program))
+    locate(program).unwrap_or_else(|| PathBuf::from(program))
 }
 
-/// The paths of all programs that a mode needs, each given with the package of Debian's that has
-/// it.
+/// The paths of all programs that a mode needs. Each is given with its Debian package.
 ///
 /// # Errors
-/// Which are missing, and their packages.
+/// The missing programs and their packages.
 pub(super) fn find<const N: usize>(
     mode: Mode,
     wanted: [(&str, &str); N],
 ) -> Result<[PathBuf; N], Missing> {
-    let lacking: Vec<_> = wanted.iter().filter(|(program, _)| located(program).is_none()).collect();
+    let lacking: Vec<_> = wanted.iter().filter(|(program, _)| locate(program).is_none()).collect();
     if lacking.is_empty() {
         return Ok(wanted.map(|(program, _)| path_of(program)));
     }
@@ -41,13 +41,13 @@ pub(super) fn find<const N: usize>(
     Err(missing(mode, &programs.join(" + "), &packages.join(" ")))
 }
 
-fn located(program: &str) -> Option<PathBuf> {
+fn locate(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).chain(MORE_FOLDERS.map(PathBuf::from));
+    let folders = env::split_paths(&path).chain(SYSTEM_FOLDERS.map(PathBuf::from));
     folders.map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-/// That a mode cannot be had.
+/// The record of a mode whose program is not installed.
 pub(super) fn missing(mode: Mode, program: &str, package: &str) -> Missing {
     Missing {
         mode: mode.name().to_owned(),
@@ -56,13 +56,17 @@ pub(super) fn missing(mode: Mode, program: &str, package: &str) -> Missing {
     }
 }
 
-/// The first line of what a program says of its version, wherever it says it; `None` when it fails.
+/// The first line that a program prints about its version, on either output; `None` when it fails.
 pub(super) fn version(program: &Path, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new("timeout");
-    let output =
-        command.arg(PATIENCE).arg(program).args(arguments.iter().map(OsStr::new)).output().ok()?;
-    let said = [output.stdout, output.stderr].concat();
-    let line = String::from_utf8_lossy(&said)
+    let output = command
+        .arg(VERSION_TIMEOUT_SECONDS)
+        .arg(program)
+        .args(arguments.iter().map(OsStr::new))
+        .output()
+        .ok()?;
+    let text = [output.stdout, output.stderr].concat();
+    let line = String::from_utf8_lossy(&text)
         .lines()
         .map(str::trim)
         .find(|line| !line.is_empty())?
@@ -70,7 +74,7 @@ pub(super) fn version(program: &Path, arguments: &[&str]) -> Option<String> {
     output
         .status
         .success()
-        .then(|| line.chars().filter(|c| !c.is_control()).take(LONGEST).collect())
+        .then(|| line.chars().filter(|c| !c.is_control()).take(MAX_VERSION_CHARS).collect())
 }
 
 #[cfg(test)]
@@ -78,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_there_is_named_with_its_package() {
+    fn a_missing_program_is_named_with_its_package() {
         assert!(find(Mode::Aria2, [("sh", "dash")]).unwrap()[0].is_absolute());
         let missing =
             find(Mode::Aria2, [("no-such-program", "aria2"), ("sh", "dash")]).unwrap_err();
@@ -91,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_one_line_from_either_output() {
+    fn a_version_is_one_line_from_either_output() {
         let shell = Path::new("/bin/sh");
         assert_eq!(version(shell, &["-c", "echo; echo one 1.0 >&2; echo two"]).unwrap(), "two");
         assert_eq!(version(shell, &["-c", "echo one 1.0 >&2"]).unwrap(), "one 1.0");

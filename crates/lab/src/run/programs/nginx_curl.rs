@@ -1,90 +1,88 @@
-//! Client/server as everybody has it: nginx with `sendfile`, and a curl for each receiver.
+//! The adapter of nginx with `sendfile`, and a curl for each receiver: ordinary client/server.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+use std::{fs, path::PathBuf};
 
 use super::{
-    CommandLine, Facts, Place, Process, Program, ProgramError, Receiver, Stage, installed,
-    torrent::write,
+    Adapter, CommandLine, ProgramContext, ProgramError, ProgramInfo, ReceiverProgram, TestHost,
+    context::write_file, installed,
 };
 use crate::{record::Missing, scenario::Mode};
 
 const PORT: u16 = 8080;
-const PARTS: [&str; 5] = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+/// The modules of nginx that need a folder for temporary files.
+const TEMP_MODULES: [&str; 5] = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
 
-/// A server, and clients that come and go.
+/// nginx and curl in one run.
 #[derive(Debug, Default)]
 pub(super) struct NginxCurl {
     log: PathBuf,
 }
 
-/// Whether both are installed.
-pub(super) fn look(mode: Mode) -> Result<Facts, Missing> {
+/// The versions of both programs.
+pub(super) fn program_info(mode: Mode) -> Result<ProgramInfo, Missing> {
     let [nginx, curl] = installed::find(mode, [("nginx", "nginx-light"), ("curl", "curl")])?;
     let versions = [installed::version(&nginx, &["-v"]), installed::version(&curl, &["--version"])];
     let first_words = |line: &String| line.split(' ').take(3).collect::<Vec<_>>().join(" ");
-    Ok(Facts {
+    Ok(ProgramInfo {
         version: Some(versions.iter().flatten().map(first_words).collect::<Vec<_>>().join(", ")),
         note: None,
     })
 }
 
 impl NginxCurl {
-    fn settings(&self, stage: &Stage<'_>, place: &Place) -> String {
-        let work = stage.work.display();
-        let root = stage.content.parent().unwrap_or(Path::new("/")).display();
-        let parts =
-            PARTS.map(|part| format!("  {part}_temp_path \"{work}/nginx-{part}\";\n")).concat();
+    fn settings(&self, context: &ProgramContext<'_>, host: &TestHost) -> String {
+        let work = context.work.display();
+        let root = context.content_folder().display();
+        let temp_paths = TEMP_MODULES
+            .map(|module| format!("  {module}_temp_path \"{work}/nginx-{module}\";\n"))
+            .concat();
         format!(
-            "daemon off; worker_processes 2; pid \"{work}/nginx.pid\"; error_log stderr error; user root;\n\
+            "daemon off; worker_processes 2; pid \"{work}/nginx.pid\"; error_log stderr error; \
+             user root;\n\
              events {{ worker_connections 4096; }}\n\
              http {{\n\
-             {parts}\
+             {temp_paths}\
                log_format sent '$body_bytes_sent'; access_log \"{log}\" sent;\n\
                sendfile on; tcp_nopush on; default_type application/octet-stream;\n\
                server {{ listen {address}:{PORT}; root \"{root}\"; }}\n\
              }}\n",
             log = self.log.display(),
-            address = place.address,
+            address = host.address,
         )
     }
 }
 
-fn url(stage: &Stage<'_>, origin: &Place) -> String {
-    format!("http://{}:{PORT}/{}", origin.address, stage.file_name().to_string_lossy())
+fn url(context: &ProgramContext<'_>, origin: &TestHost) -> String {
+    format!("http://{}:{PORT}/{}", origin.address, context.file_name().to_string_lossy())
 }
 
-impl Program for NginxCurl {
-    fn start_origins(&mut self, stage: &Stage<'_>) -> Result<(), ProgramError> {
-        let [place] = &*stage.origins else {
-            return Err(ProgramError::Senseless {
+impl Adapter for NginxCurl {
+    fn start_origins(&mut self, context: &ProgramContext<'_>) -> Result<(), ProgramError> {
+        let [host] = &*context.origins else {
+            return Err(ProgramError::Unusable {
                 program: "nginx+curl".to_owned(),
-                said: "has one origin only".to_owned(),
+                reason: "has one origin only".to_owned(),
             });
         };
-        self.log = stage.work.join("nginx.log");
-        let settings = stage.work.join("nginx.conf");
-        write(&settings, &self.settings(stage, place))?;
+        self.log = context.work.join("nginx.log");
+        let settings = context.work.join("nginx.conf");
+        write_file(&settings, &self.settings(context, host))?;
         let line = CommandLine::new(installed::path_of("nginx"))
             .arg("-p")
-            .arg(stage.work)
+            .arg(context.work)
             .arg("-e")
             .arg("stderr")
             .arg("-c")
             .arg(settings);
-        let nginx = stage.start(place, &line)?;
+        let nginx = context.start(host, &line)?;
         let probe = ["-q", "-sfI", "--retry", "50", "--retry-connrefused", "--retry-delay", "1"];
-        let probed = stage.run(place, &CommandLine::new("curl").args(probe).arg(url(stage, place)));
-        // What nginx says of itself tells more than what curl says.
+        let probed =
+            context.run(host, &CommandLine::new("curl").args(probe).arg(url(context, host)));
+        // The output of nginx is more useful than that of curl.
         match nginx.ending() {
             Some(ending) => Err(ProgramError::Ended {
                 program: nginx.name().to_owned(),
-                said: format!("{}: {}", ending.how, nginx.last_lines()),
+                output: format!("{}: {}", ending.description, nginx.last_lines()),
             }),
             None => probed,
         }
@@ -92,54 +90,19 @@ impl Program for NginxCurl {
 
     fn prepare_receiver(
         &mut self,
-        stage: &Stage<'_>,
+        context: &ProgramContext<'_>,
         index: usize,
-    ) -> Result<Box<dyn Receiver>, ProgramError> {
-        let place = &stage.receivers[index];
-        let origin = &stage.origins[0];
-        let copy = place.folder.join(stage.file_name());
-        let line =
-            CommandLine::new("curl").args(["-q", "-sSf", "-o"]).arg(&copy).arg(url(stage, origin));
-        Ok(Box::new(Curl {
-            process: stage.hold(place, &line)?,
-            copy,
-            origin: origin.address.to_string(),
-        }))
+    ) -> Result<ReceiverProgram, ProgramError> {
+        let host = &context.receivers[index];
+        let origin = &context.origins[0];
+        let copy = host.folder.join(context.file_name());
+        let line = CommandLine::new("curl").args(["-q", "-sSf", "-o"]).arg(&copy);
+        let process = context.start_held(host, &line.arg(url(context, origin)))?;
+        Ok(ReceiverProgram::with_clean_exit(process, copy, origin.address.to_string()))
     }
 
-    fn payload_sent(&mut self, _stage: &Stage<'_>) -> Vec<Option<u64>> {
+    fn payload_sent(&mut self, _context: &ProgramContext<'_>) -> Vec<Option<u64>> {
         let sum = |log: String| log.lines().map(|line| line.trim().parse::<u64>().ok()).sum();
         vec![fs::read_to_string(&self.log).ok().and_then(sum)]
-    }
-}
-
-/// A client, which is complete when it has ended well.
-#[derive(Debug)]
-struct Curl {
-    process: Arc<Process>,
-    copy: PathBuf,
-    origin: String,
-}
-
-impl Receiver for Curl {
-    fn go(&mut self) -> Result<(), ProgramError> {
-        Stage::release(&self.process)
-    }
-
-    fn process(&self) -> &Arc<Process> {
-        &self.process
-    }
-
-    fn copy(&self) -> &Path {
-        &self.copy
-    }
-
-    fn completed(&self) -> Option<Instant> {
-        self.process.ended().filter(|_| self.process.ending().is_some_and(|ending| ending.well))
-    }
-
-    fn from(&self) -> BTreeMap<String, u64> {
-        let bytes = fs::metadata(&self.copy).map(|data| data.len()).ok();
-        bytes.into_iter().map(|bytes| (self.origin.clone(), bytes)).collect()
     }
 }

@@ -1,6 +1,7 @@
-//! What BitTorrent programs of others need beside themselves: a .torrent that none of them made,
-//! and a tracker for those that find peers in no other way. Both are Python scripts that are
-//! carried along; the interop tests use the same.
+//! What BitTorrent programs of others need beside themselves: a .torrent file that none of them
+//! made, a tracker for those that find peers in no other way, and seeds that have announced
+//! themselves. The tracker and the maker of the .torrent are Python scripts, embedded from the
+//! interop tests.
 
 use std::{
     fs,
@@ -10,9 +11,12 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::{CommandLine, Place, Process, ProgramError, Stage, installed::PYTHON};
+use super::{
+    CommandLine, Process, ProgramContext, ProgramError, TestHost, context::write_file,
+    installed::PYTHON,
+};
 
-/// libtorrent, steered and watched.
+/// The script that controls and observes libtorrent: its file name and its text.
 pub(super) const LIBTORRENT_PEER: (&str, &str) =
     ("libtorrent_peer.py", include_str!("../../../../../interop/libtorrent_peer.py"));
 const TRACKER: (&str, &str) = ("tracker.py", include_str!("../../../../../interop/tracker.py"));
@@ -20,107 +24,135 @@ const TORRENT_FILE: (&str, &str) =
     ("torrent_file.py", include_str!("../../../../../interop/torrent_file.py"));
 
 const TRACKER_PORT: u16 = 6969;
-/// What all BitTorrent programs take.
-const PIECES: std::ops::RangeInclusive<u64> = 16 << 10..=16 << 20;
-/// Enough pieces for a large crowd (50 × log2 N), and no more messages than that.
-const WANTED_PIECES: u64 = 256;
+/// The piece lengths that all BitTorrent programs accept.
+const PIECE_LENGTHS: std::ops::RangeInclusive<u64> = 16 << 10..=16 << 20;
+/// The targeted number of pieces: enough for a large crowd (50 × log2 N), without needless
+/// messages.
+const TARGET_PIECES: u64 = 256;
 
-/// Puts one of the scripts into the work folder.
+/// Writes one of the scripts into the working folder.
 ///
 /// # Errors
 /// When it cannot be written.
-pub(super) fn script(
-    stage: &Stage<'_>,
+pub(super) fn write_script(
+    context: &ProgramContext<'_>,
     (name, text): (&str, &str),
 ) -> Result<PathBuf, ProgramError> {
-    let path = stage.work.join(name);
-    write(&path, text)?;
+    let path = context.work.join(name);
+    write_file(&path, text)?;
     Ok(path)
 }
 
-/// Writes a small file of a run.
+/// Makes the .torrent file in the working folder.
 ///
 /// # Errors
-/// When that fails.
-pub(super) fn write(path: &Path, text: &str) -> Result<(), ProgramError> {
-    fs::write(path, text).map_err(|source| ProgramError::File { path: path.to_owned(), source })
-}
-
-/// Makes the .torrent in the work folder.
-///
-/// # Errors
-/// When the file cannot be read, or the .torrent not written.
-pub(super) fn create(stage: &Stage<'_>, tracker: Option<&str>) -> Result<PathBuf, ProgramError> {
-    let path = stage.work.join("content.torrent");
-    let bytes = fs::metadata(stage.content)
-        .map_err(|source| ProgramError::File { path: stage.content.to_owned(), source })?
+/// When the content cannot be read, or the .torrent file cannot be written.
+pub(super) fn create_torrent(
+    context: &ProgramContext<'_>,
+    tracker: Option<&str>,
+) -> Result<PathBuf, ProgramError> {
+    let path = context.work.join("content.torrent");
+    let bytes = fs::metadata(context.content)
+        .map_err(|source| ProgramError::File { path: context.content.to_owned(), source })?
         .len();
-    let length = stage.piece_length.map_or_else(|| piece_length(bytes), u64::from);
+    let length = context.piece_length.map_or_else(|| piece_length(bytes), u64::from);
     let line = CommandLine::new(PYTHON)
-        .arg(script(stage, TORRENT_FILE)?)
-        .arg(stage.content)
+        .arg(write_script(context, TORRENT_FILE)?)
+        .arg(context.content)
         .arg(&path)
         .args(["--piece-length", &length.to_string()])
         .args(tracker.into_iter().flat_map(|url| ["--tracker", url]));
-    stage.run(&stage.origins[0], &line)?;
+    context.run(&context.origins[0], &line)?;
     Ok(path)
 }
 
-/// A piece length that somebody who knows would choose for a file: a power of two.
+/// The piece length that an expert would choose for a file: a power of two.
 fn piece_length(bytes: u64) -> u64 {
-    (bytes / WANTED_PIECES).max(1).next_power_of_two().clamp(*PIECES.start(), *PIECES.end())
+    let length = (bytes / TARGET_PIECES).max(1).next_power_of_two();
+    length.clamp(*PIECE_LENGTHS.start(), *PIECE_LENGTHS.end())
+}
+
+/// A tracker, and a seed on every origin that has announced itself there.
+#[derive(Debug)]
+pub(super) struct TrackedSeeds {
+    /// The tracker.
+    pub(super) tracker: Tracker,
+    /// The .torrent file, which names the tracker.
+    pub(super) torrent: PathBuf,
+    seeds: Vec<Arc<Process>>,
+}
+
+impl TrackedSeeds {
+    /// Starts the tracker, makes the .torrent file, and starts a seed on each origin. `line` is the
+    /// seed's command line for a host and the .torrent file.
+    ///
+    /// # Errors
+    /// When a program cannot be started, or a seed does not announce itself in time.
+    pub(super) fn start(
+        context: &ProgramContext<'_>,
+        line: impl Fn(&TestHost, &Path) -> Result<CommandLine, ProgramError>,
+    ) -> Result<Self, ProgramError> {
+        let tracker = Tracker::start(context)?;
+        let torrent = create_torrent(context, Some(&tracker.url))?;
+        let mut seeds = Vec::new();
+        for host in &context.origins {
+            let seed = context.start(host, &line(host, &torrent)?)?;
+            tracker.wait_for_seed(context, host)?;
+            seeds.push(seed);
+        }
+        Ok(Self { tracker, torrent, seeds })
+    }
+
+    /// Asks the seeds to end, and waits for it.
+    pub(super) fn end(&self, signal: Signal) {
+        Process::end_all(&self.seeds, signal);
+    }
 }
 
 /// A tracker beside the first origin, with an interval of 2 seconds.
 #[derive(Debug)]
 pub(super) struct Tracker {
     process: Arc<Process>,
-    /// Where to announce.
-    pub(super) url: String,
+    url: String,
 }
 
 impl Tracker {
     /// Starts it and waits until it listens.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub(super) fn start(stage: &Stage<'_>) -> Result<Self, ProgramError> {
-        let place = &stage.origins[0];
-        script(stage, TORRENT_FILE)?;
-        let line = CommandLine::new(PYTHON).arg(script(stage, TRACKER)?).args([
+    fn start(context: &ProgramContext<'_>) -> Result<Self, ProgramError> {
+        let host = &context.origins[0];
+        write_script(context, TORRENT_FILE)?;
+        let line = CommandLine::new(PYTHON).arg(write_script(context, TRACKER)?).args([
             "--listen",
-            &place.address.to_string(),
+            &host.address.to_string(),
             "--port",
             &TRACKER_PORT.to_string(),
         ]);
-        let process = stage.start(place, &line)?;
-        stage.wait_for_event(&process, "listening")?;
-        Ok(Self { process, url: format!("http://{}:{TRACKER_PORT}/announce", place.address) })
+        let process = context.start(host, &line)?;
+        context.wait_for_event(&process, "listening")?;
+        Ok(Self { process, url: format!("http://{}:{TRACKER_PORT}/announce", host.address) })
     }
 
-    /// Waits until a program on this host has announced that it has everything.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub(super) fn wait_for_seed(
+    /// Waits until a program on this host has announced that it has the whole file.
+    fn wait_for_seed(
         &self,
-        stage: &Stage<'_>,
-        place: &Place,
+        context: &ProgramContext<'_>,
+        host: &TestHost,
     ) -> Result<(), ProgramError> {
-        stage.wait(&self.process, "announce of a seed", || {
-            let announce = self.process.latest("announce")?;
+        context.wait_for(&self.process, "announce of a seed", || {
+            let announce = self.process.latest_event("announce")?;
             let peer = announce["peer"].as_str()?;
-            (stage.host_of(peer) == Some(&place.host) && announce["left"] == "0").then_some(())
+            (context.host_of(peer) == Some(&host.name) && announce["left"] == "0").then_some(())
         })
     }
 
-    /// What the program on each origin said last that it has sent. Ends the tracker.
-    pub(super) fn uploaded_by_origins(&self, stage: &Stage<'_>) -> Vec<Option<u64>> {
-        Process::end_in_order(std::slice::from_ref(&self.process), Signal::TERM);
-        let totals = self.process.latest("totals").unwrap_or_default();
+    /// The bytes that the program on each origin last reported as sent. Ends the tracker.
+    pub(super) fn uploaded_by_origins(&self, context: &ProgramContext<'_>) -> Vec<Option<u64>> {
+        Process::end_all(std::slice::from_ref(&self.process), Signal::TERM);
+        let totals = self.process.latest_event("totals").unwrap_or_default();
         let peers: Vec<_> = totals["uploaded"].as_object().into_iter().flatten().collect();
-        let of_host = |host: &str| peers.iter().find(|(peer, _)| stage.host_of(peer) == Some(host));
-        stage.origins.iter().map(|place| of_host(&place.host)?.1.as_u64()).collect()
+        let of_host =
+            |host: &str| peers.iter().find(|(peer, _)| context.host_of(peer) == Some(host));
+        context.origins.iter().map(|host| of_host(&host.name)?.1.as_u64()).collect()
     }
 }
 
@@ -129,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_are_neither_few_nor_tiny() {
+    fn the_piece_length_gives_a_moderate_number_of_pieces() {
         for (bytes, length) in
             [(1, 16 << 10), (4 << 20, 16 << 10), (10 << 20, 64 << 10), (1 << 40, 16 << 20)]
         {

@@ -27,7 +27,7 @@ pub(crate) struct NewArgs {
         env = "SOW_FROM",
         value_name = "EXPERIMENT",
         default_value = "cs-vs-p2p",
-        value_parser = PossibleValuesParser::new(scenario::NAMES)
+        value_parser = PossibleValuesParser::new(scenario::BUILT_IN_NAMES)
     )]
     pub(crate) from: String,
     /// Write to this file; - is standard output.

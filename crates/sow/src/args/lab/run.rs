@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use sow_lab::{
     run::MAX_JOBS,
-    scenario::{self, MAX_REPEAT, Mode, NAMES, Scenario, ScenarioError, counts},
+    scenario::{self, BUILT_IN_NAMES, MAX_REPEAT, Mode, Scenario, ScenarioError, counts},
 };
 
 /// `sow lab run`.
@@ -22,7 +22,7 @@ Examples:
   sow lab run smoke
   sow lab run cs-vs-p2p --users 1-5 --repeat 1
   sow lab run engines --modes swarm,libtorrent,aria2 --users 5,20 --out results
-  sow lab run my-experiment.toml --jobs 2", NAMES.join(", ")))]
+  sow lab run my-experiment.toml --jobs 2", BUILT_IN_NAMES.join(", ")))]
 pub(crate) struct RunArgs {
     /// The name of an experiment, or a scenario file.
     #[arg(value_name = "EXPERIMENT|FILE.toml")]
@@ -70,7 +70,7 @@ impl RunArgs {
     /// # Errors
     /// When there is no such scenario, or it is invalid.
     pub(crate) fn scenario(&self) -> Result<Scenario, ScenarioError> {
-        let mut scenario = match NAMES.contains(&&*self.experiment) {
+        let mut scenario = match BUILT_IN_NAMES.contains(&&*self.experiment) {
             true => scenario::built_in(&self.experiment)?,
             // A text with the form of a path is a path; any other text is an unknown name.
             false

@@ -19,6 +19,7 @@ use crate::{
     quantity::Size,
     random_content::random_content,
     report::{Event, Report},
+    runtime::blocking,
     stop_signal::StopSignal,
 };
 
@@ -51,7 +52,7 @@ pub(super) async fn run(plan: ChunkServerPlan, report: &Report) -> Result<Exit, 
     })?;
     let (content, chunk_size) = (plan.content.clone(), plan.chunk_size);
     let (progress, stopped) = (report.clone(), stop.clone());
-    let opened = crate::blocking(move || open(&content, chunk_size, &progress, &stopped)).await?;
+    let opened = blocking(move || open(&content, chunk_size, &progress, &stopped)).await?;
     let Opened { info, store, monitored, md5 } = opened;
     let geometry = info.geometry;
     let mut config = engine_config::for_origin(Vec::new(), engine_config::choking(false));

@@ -30,6 +30,7 @@ use crate::{
     name_lookup::look_up,
     quantity::{Rate, Size, Span},
     report::{Event, Meter, Report},
+    runtime::blocking,
     stdout_stream,
     stop_signal::{Interrupted, StopSignal},
     target,
@@ -104,7 +105,7 @@ pub(crate) async fn receive(
         Err(cause) => return Err(interruption(cause, &label, &FetchStatus::default())),
     };
     let target = transfer.target.clone();
-    let store = crate::blocking(move || open(&target)).await?;
+    let store = blocking(move || open(&target)).await?;
     let handle = Arc::new(FetchHandle::default());
     let fetching = fetch_file(fetch_options(&transfer, addrs), store, Arc::clone(&handle));
     tokio::pin!(fetching);
@@ -142,12 +143,12 @@ fn fetch_options(transfer: &Transfer, addrs: Vec<SocketAddr>) -> FetchOptions {
         StreamTarget::Memory => memory_limit::half_of_available(),
         StreamTarget::Stdout | StreamTarget::File { .. } => u64::MAX,
     };
-    let settings = ClientConfig {
+    let config = ClientConfig {
         size: transfer.size,
         max_size: transfer.max_size.unwrap_or(default_max_size),
         ..ClientConfig::new(transfer.dialect)
     };
-    FetchOptions { addrs, bind: transfer.bind, down: transfer.down.clone(), settings }
+    FetchOptions { addrs, bind: transfer.bind, down: transfer.down.clone(), config }
 }
 
 fn open(target: &StreamTarget) -> Result<SequentialTarget, Failure> {
@@ -174,9 +175,7 @@ async fn report_complete(
     let seconds = took.as_secs_f64();
     let rate = Rate((bytes as f64 / seconds.max(1e-6)) as u64);
     let md5 = match store {
-        SequentialTarget::Memory(memory) => {
-            Some(crate::blocking(move || Ok(md5_of(&memory))).await?)
-        }
+        SequentialTarget::Memory(memory) => Some(blocking(move || Ok(md5_of(&memory))).await?),
         SequentialTarget::File(_) | SequentialTarget::Pipe(_) => None,
     };
     let path = match (&transfer.target, &placed) {
@@ -284,7 +283,7 @@ fn exit_and_tip(reason: &GiveUp, transfer: &Transfer) -> (Exit, &'static str) {
 
 /// The failure of an interrupted transfer.
 fn interruption(cause: Interrupted, label: &str, status: &FetchStatus) -> Failure {
-    let state = match (status.begun, status.total) {
+    let state = match (status.attempts, status.total) {
         (0, _) => format!("{label} has not answered"),
         (_, Some(total)) => {
             format!("{} of {} received from {label}", Size(status.received), Size(total))
@@ -330,9 +329,9 @@ impl<'a> TransferView<'a> {
             self.samples.remove(0);
         }
         let rate = self.rate();
-        let text = || match (status.begun, status.total) {
+        let text = || match (status.attempts, status.total) {
             (0, _) => "connecting to the server".to_owned(),
-            (_, _) if !status.connected && status.broken > 0 => {
+            (_, _) if !status.is_connected && status.interruptions > 0 => {
                 format!("lost the connection after {}; reconnecting", Size(status.received))
             }
             (_, Some(total)) => {
@@ -361,10 +360,10 @@ impl<'a> TransferView<'a> {
 
     /// Warns when the connection is lost, and reports when it is restored.
     fn report_interruptions(&mut self, status: &FetchStatus) {
-        if status.broken > self.broken {
-            let reason = status.broken_by.as_deref().unwrap_or("the connection was lost");
+        if status.interruptions > self.broken {
+            let reason = status.last_interruption.as_deref().unwrap_or("the connection was lost");
             self.report.warn(format_args!("{}: {reason}; reconnecting", self.label));
-            self.broken = status.broken;
+            self.broken = status.interruptions;
         }
         if status.attempts > self.begun {
             if self.begun > 0 {
@@ -401,7 +400,7 @@ mod tests {
             interruption(Interrupted::ByTimeout, "raw://h:1", status).message().to_owned()
         };
         assert_eq!(text(&status), "timeout: raw://h:1 has not answered");
-        (status.begun, status.received) = (1, 3 << 20);
+        (status.attempts, status.received) = (1, 3 << 20);
         assert_eq!(text(&status), "timeout: 3.0 MiB received from raw://h:1");
         status.total = Some(4 << 20);
         assert_eq!(text(&status), "timeout: 3.0 MiB of 4.0 MiB received from raw://h:1");

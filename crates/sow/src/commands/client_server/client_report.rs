@@ -52,17 +52,17 @@ impl ClientReport {
                     )),
                 }
             }
-            FileServerEvent::Begins { addr } => {
+            FileServerEvent::Started { addr } => {
                 self.active.push(*addr);
                 report.timestamped(format_args!("{addr} begin downloading file"));
                 self.emit_receiver(addr, 0, ReceiverState::Connected);
             }
-            FileServerEvent::Finished { addr, took, closed } => {
+            FileServerEvent::Finished { addr, duration, is_closed } => {
                 self.active.retain(|one| one != addr);
                 report.timestamped(format_args!("{addr} finished downloading"));
-                report.timestamped(format_args!("time used: {:.2} sec", took.as_secs_f64()));
-                if *closed {
-                    self.took.push(*took);
+                report.timestamped(format_args!("time used: {:.2} sec", duration.as_secs_f64()));
+                if *is_closed {
+                    self.took.push(*duration);
                     self.emit_receiver(addr, self.length, ReceiverState::Complete);
                 } else {
                     report.timestamped_warning(format_args!(

@@ -22,6 +22,7 @@ use crate::{
     quantity::Size,
     random_content::random_content,
     report::{Event, Report},
+    runtime::blocking,
     stop_signal::StopSignal,
 };
 
@@ -44,7 +45,7 @@ pub(crate) async fn run(plan: ServerPlan, report: &Report) -> Result<Exit, Failu
     let content = plan.content.clone();
     let up = RateLimit::new(plan.up_limit);
     let listener = FileServerListener::bind(options(plan.dialect, plan.bind, plan.port, up))?;
-    let (store, label) = crate::blocking(move || open(&content)).await?;
+    let (store, label) = blocking(move || open(&content)).await?;
     let (server, events) = listener.serve(Arc::clone(&store));
     report.timestamped(format_args!("server is bonded to port {}", server.port()));
     report.timestamped(format_args!("serving {label}"));
@@ -75,11 +76,11 @@ pub(crate) fn options(
     up: RateLimit,
 ) -> FileServerOptions {
     FileServerOptions {
-        framing: dialect,
+        dialect,
         bind,
         port,
         up,
-        places: AdmissionLimits::default(),
+        admission: AdmissionLimits::default(),
         stall: CLIENT_STALL_TIMEOUT,
     }
 }

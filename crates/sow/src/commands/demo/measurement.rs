@@ -17,6 +17,7 @@ use crate::{
     file_errors,
     quantity::{Rate, Size},
     report::{Event, Meter, Report},
+    runtime::blocking,
 };
 
 /// How long an origin may take to hash the file and become ready.
@@ -247,7 +248,7 @@ impl Copies {
     /// Compares all copies with the original, then removes them.
     async fn check(self, original: &Path) -> Result<(), Failure> {
         let (paths, original) = (Arc::clone(&self.paths), original.to_owned());
-        crate::blocking(move || {
+        blocking(move || {
             for path in paths.iter() {
                 if !is_same(path, &original)? {
                     return Err(copy_differs(path));

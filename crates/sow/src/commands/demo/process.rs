@@ -9,7 +9,10 @@ use tokio::{
 };
 
 use super::workspace::Workspace;
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    own_program::own_program,
+};
 
 /// The maximum number of bytes of standard error in a failure.
 const MAX_SHOWN_ERROR: u64 = 4096;
@@ -17,10 +20,7 @@ const MAX_SHOWN_ERROR: u64 = 4096;
 /// A command that runs this program with the limits of the demonstration, without the `SOW_*`
 /// variables of this environment.
 pub(super) fn sow_command(workspace: &Workspace) -> Result<Command, Failure> {
-    let program = std::env::current_exe().map_err(|error| {
-        Failure::new(Exit::Failed, format!("cannot find the file of this program: {error}"))
-    })?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(own_program()?);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SOW_") {
             command.env_remove(name);

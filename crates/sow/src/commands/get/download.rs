@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    DownloadContext, interruption,
+    context::{DownloadContext, interruption},
     preparation::{ContentDescription, PendingDownload, Preparation, prepare},
     progress_view::{DownloadView, report_already_complete},
 };
@@ -30,6 +30,7 @@ use crate::{
     quantity::Span,
     reachability::{Reachability, wait_until_unreachable},
     report::{Event as Json, Report, log_swarm_event},
+    runtime::blocking,
     stdout_stream::StdoutStream,
     swarm_source::SwarmSource,
     target::{self, Target},
@@ -115,7 +116,7 @@ pub(super) async fn download_swarm(
         report,
         peers: NamedPeers::new(source.dialect, addrs, source.trackers.is_empty()),
         source,
-        status: swarm.status(),
+        status: swarm.watch_status(),
         swarm: &swarm,
         events,
         reachability,
@@ -157,7 +158,7 @@ fn swarm_options(
         Dialect::JsonTorrent => AcceptedDialects::JSON_TORRENT,
     };
     let peers = addrs.into_iter().map(|addr| (addr, source.dialect)).collect();
-    SwarmOptions { info_hash: source.info_hash, content, config, answers, peers }
+    SwarmOptions { info_hash: source.info_hash, content, config, accepts, peers }
 }
 
 async fn prepare_blocking(
@@ -166,7 +167,7 @@ async fn prepare_blocking(
     report: &Report,
 ) -> Result<Preparation, Failure> {
     let (context, report) = (Arc::clone(context), report.clone());
-    crate::blocking(move || prepare(&context, &description, &report)).await
+    blocking(move || prepare(&context, &description, &report)).await
 }
 
 /// How a target became complete.
@@ -321,9 +322,9 @@ impl Download<'_> {
         }
         let (context, report) = (Arc::clone(self.context), self.report.clone());
         let file = path.clone();
-        let md5 = crate::blocking(move || md5_of_file(&file, &report, &context.stop)).await?;
+        let md5 = blocking(move || md5_of_file(&file, &report, &context.stop)).await?;
         for server in self.peers.addrs() {
-            match check_sum(*server, plan.bind, self.context.node.port(), md5).await {
+            match server_has_digest(*server, plan.bind, self.context.node.port(), md5).await {
                 Some(true) => return Ok(Some(path)),
                 Some(false) => return Err(target::exists_and_differs(&path)),
                 None => {}
@@ -363,22 +364,22 @@ impl Download<'_> {
                 () = self.context.stop.requested() => break,
             }
         }
-        self.view.on_served(&self.swarm.look().await);
+        self.view.on_served(&self.swarm.current_status().await);
         Ok(())
     }
 
-    /// Warns when all trackers fail, and reports when one answers again.
+    /// Warns when all trackers fail, and reports when one accepts again.
     fn report_tracker_outage(&self, is_outage: &mut bool) {
         let errors = self.reachability.borrow().tracker_errors(&self.source);
         match errors {
             Some(errors) if !*is_outage => {
                 let errors = printable(&errors);
                 self.report.warn(format_args!(
-                    "no tracker answers, so peers cannot find this machine ({errors}); retrying"
+                    "no tracker accepts, so peers cannot find this machine ({errors}); retrying"
                 ));
             }
             None if *is_outage => {
-                self.report.note("a tracker answers: peers can find this machine")
+                self.report.note("a tracker accepts: peers can find this machine")
             }
             _ => return,
         }
@@ -445,7 +446,7 @@ impl Download<'_> {
 
     /// Moves the complete content to its target, and reports it.
     async fn finish(&mut self, pending: &PendingDownload) -> Result<(), Failure> {
-        let status = self.swarm.look().await;
+        let status = self.swarm.current_status().await;
         self.view.update_peers(&status);
         // A peer that sent the last bytes may have disconnected before the first status update that
         // would contain it.
@@ -485,7 +486,7 @@ impl Download<'_> {
             // The download is complete, so this is not an interruption.
             () = context.stop.requested() => {}
         }
-        self.view.on_served(&self.swarm.look().await);
+        self.view.on_served(&self.swarm.current_status().await);
     }
 
     /// Handles an event of the swarm, and returns the engine's part of it.

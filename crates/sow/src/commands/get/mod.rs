@@ -2,6 +2,7 @@
 //! peer` use it too, with a source of their own.
 
 mod bytes_by_peer;
+mod context;
 mod download;
 mod original_pieces;
 mod preparation;
@@ -12,30 +13,19 @@ use std::sync::Arc;
 use sow_content::ticket::Address;
 use sow_engine::client_server::ClientServerDialect;
 use sow_node::{Node, NodeOptions};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::task::JoinSet;
 
+pub(crate) use self::context::DownloadContext;
+use self::context::interruption;
 use super::client_server::client::{Transfer, receive};
 use crate::{
-    args::{
-        client_server::StreamTarget,
-        get::{GetArgs, GetPlan},
-        source::SourceArg,
-    },
+    args::{client_server::StreamTarget, get::GetArgs, source::SourceArg},
     exit::{Exit, Failure},
     name_lookup::look_up_any,
     report::Report,
-    stop_signal::{Interrupted, StopSignal},
+    stop_signal::StopSignal,
     swarm_source::SwarmSource,
 };
-
-/// What all downloads of one command share.
-pub(crate) struct DownloadContext {
-    node: Node,
-    plan: GetPlan,
-    stop: StopSignal,
-    /// When to give up.
-    deadline: Option<Instant>,
-}
 
 /// Runs all downloads at the same time.
 ///
@@ -132,28 +122,5 @@ fn exit_of(ended: Result<(), Failure>, report: &Report) -> Exit {
             report.failure(&failure);
             failure.exit()
         }
-    }
-}
-
-/// The failure of an interrupted download; `state` says how far it is.
-fn interruption(cause: Interrupted, state: String) -> Failure {
-    match cause {
-        Interrupted::BySignal => Failure::new(Exit::Interrupted, format!("interrupted: {state}"))
-            .tip("run the same command again to continue"),
-        Interrupted::ByTimeout => Failure::new(Exit::Unfinished, format!("timeout: {state}"))
-            .tip("run the same command again to continue, with a longer --timeout"),
-    }
-}
-
-impl DownloadContext {
-    /// The context of downloads by `plan` that start now.
-    pub(crate) fn new(node: Node, plan: GetPlan, stop: StopSignal) -> Self {
-        let deadline = plan.timeout.map(|timeout| Instant::now() + timeout);
-        Self { node, plan, stop, deadline }
-    }
-
-    /// Runs `work` until it ends, the run is to stop, or the time of `--timeout` is over.
-    async fn interruptible<T>(&self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
-        self.stop.interruptible(self.deadline, work).await
     }
 }

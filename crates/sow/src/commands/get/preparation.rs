@@ -12,7 +12,7 @@ use sow_content::{Bitfield, Geometry, Info, InfoHash, Metainfo, hash::sha1};
 use sow_node::SwarmContent;
 use sow_store::{DiskStore, MemoryStore, ReceiveOptions, Store};
 
-use super::{DownloadContext, original_pieces};
+use super::{context::DownloadContext, original_pieces};
 use crate::{
     args::destination::Destination,
     exit::{Exit, Failure},

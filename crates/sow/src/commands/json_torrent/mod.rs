@@ -30,6 +30,7 @@ use crate::{
     exit::{Exit, Failure},
     quantity::Size,
     report::{Event, Report},
+    runtime::blocking,
     stop_signal::StopSignal,
     torrent_file::{self, Torrent},
 };
@@ -46,7 +47,7 @@ pub(crate) async fn run(command: JsonTorrentCommand, report: &Report) -> Result<
         JsonTorrentCommand::Create(args) => {
             let stop = StopSignal::listen(report)?;
             let report = report.clone();
-            crate::blocking(move || create(args, &report, &stop)).await
+            blocking(move || create(args, &report, &stop)).await
         }
         JsonTorrentCommand::Tracker(args) => run_tracker(&args, report).await,
         JsonTorrentCommand::Peer(args) => {

@@ -8,6 +8,7 @@ use crate::{
     commands::get::{DownloadContext, download_from},
     exit::{Exit, Failure},
     report::Report,
+    runtime::blocking,
     stop_signal::StopSignal,
     swarm_source::SwarmSource,
     torrent_file::{self, Torrent},
@@ -21,7 +22,7 @@ use crate::{
 pub(super) async fn run(plan: JsonPeerPlan, report: &Report) -> Result<Exit, Failure> {
     let stop = StopSignal::listen(report)?;
     let path = plan.torrent.clone();
-    let torrent = match crate::blocking(move || torrent_file::read_any(&path)).await? {
+    let torrent = match blocking(move || torrent_file::read_any(&path)).await? {
         Torrent::Json(torrent) => torrent,
         Torrent::BitTorrent(_) => {
             let path = plan.torrent.display();

@@ -5,7 +5,7 @@ mod new;
 mod report;
 mod run;
 
-use std::{env, ffi::OsString, os::unix::process::CommandExt as _, path::PathBuf};
+use std::{env, ffi::OsString, os::unix::process::CommandExt as _};
 
 use sow_lab::network::{
     self, Calibration, DelayMethod, Lab, LabName, LabStatus, Link, NetworkError, Switches,
@@ -15,7 +15,9 @@ use sow_lab::network::{
 use crate::{
     args::lab::{LabCommand, UpArgs},
     exit::{Exit, Failure},
+    own_program::own_program,
     report::{Event, Report},
+    runtime::{blocking, run_async},
     stop_signal::StopSignal,
 };
 
@@ -25,7 +27,7 @@ use crate::{
 /// When the command fails.
 pub(crate) fn run(command: LabCommand, report: &Report) -> Result<Exit, Failure> {
     match command {
-        LabCommand::Up(args) => crate::in_runtime(up(args, report)),
+        LabCommand::Up(args) => run_async(up(args, report)),
         LabCommand::Exec(args) => exec(&args.lab.name, &args.host, args.command),
         LabCommand::Shell(args) => {
             report.note(format_args!("starting a shell on {}; `exit` ends it", args.host));
@@ -34,12 +36,12 @@ pub(crate) fn run(command: LabCommand, report: &Report) -> Result<Exit, Failure>
         }
         LabCommand::Status(args) => status(args.name, report),
         LabCommand::Calibrate(args) => {
-            let calibration = Lab::open(&args.lab.name, &this_program()?)?.calibrate()?;
+            let calibration = Lab::open(&args.lab.name, &own_program()?)?.calibrate()?;
             report_calibration(&calibration, report);
             Ok(if calibration.is_good() { Exit::Done } else { Exit::Failed })
         }
         LabCommand::Down(args) => down(&args.lab.name, args.all, report),
-        LabCommand::Run(args) => crate::in_runtime(run::run(args, report)),
+        LabCommand::Run(args) => run_async(run::run(args, report)),
         LabCommand::New(args) => new::run(&args, report),
         LabCommand::Report(args) => report::run(&args.dir, args.out.as_deref(), report),
         LabCommand::Helper { role, lab: _ } => match run_helper(&role) {
@@ -53,8 +55,8 @@ async fn up(args: UpArgs, report: &Report) -> Result<Exit, Failure> {
     let topology = args.topology()?;
     let stop = StopSignal::listen(report)?;
     let report = report.clone();
-    crate::blocking(move || {
-        let lab = match Lab::up(&topology, &this_program()?, stop.flag()) {
+    blocking(move || {
+        let lab = match Lab::up(&topology, &own_program()?, stop.flag()) {
             // Ctrl-C also ends the processes that build the lab.
             Err(_) if stop.flag().load(std::sync::atomic::Ordering::Relaxed) => {
                 return Ok(Exit::Interrupted);
@@ -81,7 +83,7 @@ fn exec(name: &LabName, host: &str, command: Vec<OsString>) -> Result<Exit, Fail
     let Some(program) = words.next() else {
         return Err(Failure::usage("no program is named"));
     };
-    let lab = Lab::open(name, &this_program()?)?;
+    let lab = Lab::open(name, &own_program()?)?;
     let error = lab.foreground_command(host, program)?.args(words).exec();
     Err(Failure::new(Exit::Failed, format!("nsenter (package util-linux): {error}")))
 }
@@ -252,12 +254,6 @@ fn method_text(delay: DelayMethod) -> &'static str {
         DelayMethod::Netem => "delay by the kernel's netem",
         DelayMethod::Relay => "delay by a relay process",
     }
-}
-
-fn this_program() -> Result<PathBuf, Failure> {
-    env::current_exe().map_err(|error| {
-        Failure::new(Exit::Failed, format!("cannot find the file of this program: {error}"))
-    })
 }
 
 impl From<NetworkError> for Failure {

@@ -5,16 +5,18 @@ use std::time::Duration;
 use sow_lab::{
     record::{Missing, Run},
     report,
-    run::{self, LedgerError, News, Outcome, Plan, RunError, Setup},
+    run::{self, LedgerError, Outcome, Plan, Progress, RunError, Setup},
     scenario::ScenarioError,
 };
 
-use super::{report::failure_of, this_program};
+use super::report::failure_of;
 use crate::{
     args::lab::run::RunArgs,
     exit::{Exit, Failure, chain},
+    own_program::own_program,
     quantity::Span,
     report::{Event, Report},
+    runtime::blocking,
     stop_signal::StopSignal,
 };
 
@@ -27,7 +29,7 @@ pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure>
     let scenario = args.scenario()?;
     let stop = StopSignal::listen(report)?;
     let setup = Setup {
-        sow: this_program()?,
+        sow: own_program()?,
         version: format!("sow {}", env!("CARGO_PKG_VERSION")),
         command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
         date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
@@ -35,10 +37,11 @@ pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure>
         jobs: args.jobs,
     };
     let report = report.clone();
-    crate::blocking(move || {
-        let mut progress = Progress { report: &report, done: 0, all: 0 };
-        let outcome =
-            run::run(&scenario, &setup, stop.flag(), &mut |news| progress.on_event(&news))?;
+    blocking(move || {
+        let mut reporter = ProgressReporter { report: &report, done: 0, all: 0 };
+        let outcome = run::run(&scenario, &setup, stop.flag(), &mut |progress| {
+            reporter.on_progress(&progress)
+        })?;
         write_report(&setup, outcome, &report)
     })
     .await
@@ -84,18 +87,18 @@ fn write_report(setup: &Setup, outcome: Outcome, report: &Report) -> Result<Exit
 }
 
 /// Reports the progress of an experiment.
-struct Progress<'a> {
+struct ProgressReporter<'a> {
     report: &'a Report,
     done: usize,
     all: usize,
 }
 
-impl Progress<'_> {
-    fn on_event(&mut self, news: &News<'_>) {
-        match news {
-            News::Planned(plan) => self.planned(plan),
-            News::Missing(missing) => self.missing(missing),
-            News::Calibrated(calibration) => {
+impl ProgressReporter<'_> {
+    fn on_progress(&mut self, progress: &Progress<'_>) {
+        match progress {
+            Progress::Planned(plan) => self.planned(plan),
+            Progress::Missing(missing) => self.missing(missing),
+            Progress::Calibrated(calibration) => {
                 self.report.event(&Event::Calibration(calibration));
                 self.report.note(calibration.to_string().trim_end());
                 if !calibration.is_good() {
@@ -105,8 +108,8 @@ impl Progress<'_> {
                     );
                 }
             }
-            News::Made { run, bound } => self.made(run, *bound),
-            News::Failed(failure) => {
+            Progress::Finished { run, bound } => self.made(run, *bound),
+            Progress::Failed(failure) => {
                 self.done += 1;
                 self.report.event(&Event::Failure(failure));
                 let label = self.label(&failure.mode, failure.users, &failure.file);
@@ -185,7 +188,7 @@ impl From<RunError> for Failure {
             RunError::Interrupted => {
                 Self::new(Exit::Interrupted, "interrupted before the first run")
             }
-            RunError::Misfit(error) => Self::new(Exit::Usage, chain(&error)),
+            RunError::Conflict(error) => Self::new(Exit::Usage, chain(&error)),
             RunError::Ledger(error @ (LedgerError::Other { .. } | LedgerError::Build { .. })) => {
                 Self::new(Exit::Differs, error)
                     .tip("name another folder with --out, or remove that one")
@@ -194,7 +197,9 @@ impl From<RunError> for Failure {
                 .tip("wait until it ends, or name another folder with --out"),
             RunError::Ledger(error @ LedgerError::Write { .. }) => Self::new(Exit::Disk, error),
             RunError::Ledger(error) => Self::new(Exit::Failed, error),
-            error @ (RunError::File { .. } | RunError::Place(_)) => Self::new(Exit::Disk, error),
+            error @ (RunError::File { .. } | RunError::Workspace(_)) => {
+                Self::new(Exit::Disk, error)
+            }
         }
     }
 }

@@ -71,7 +71,7 @@ impl ExtraDialects {
     }
 
     /// The dialects that the main port accepts.
-    pub(super) fn answers(&self) -> AcceptedDialects {
+    pub(super) fn accepted(&self) -> AcceptedDialects {
         AcceptedDialects { bittorrent: true, chunk: self.chunk, json_torrent: self.json_torrent }
     }
 

@@ -30,6 +30,7 @@ use crate::{
     exit::{Exit, Failure},
     quantity::Size,
     report::{Event, Report},
+    runtime::blocking,
     stop_signal::StopSignal,
     torrent_file,
 };
@@ -74,7 +75,7 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
         info_hash: offer.metainfo.info_hash,
         content: Some(content),
         config,
-        answers: dialects.answers(),
+        accepts: dialects.accepted(),
         peers: Vec::new(),
     })?;
     offer.announce(node.port(), report);
@@ -113,8 +114,7 @@ async fn hash_path(
     stop: &StopSignal,
 ) -> Result<(ContentPlan, Metainfo), Failure> {
     let (path, report, stop) = (args.path.clone(), report.clone(), stop.clone());
-    let hashed =
-        crate::blocking(move || metainfo_of(&path, HashOptions::default(), &report, &stop)).await;
+    let hashed = blocking(move || metainfo_of(&path, HashOptions::default(), &report, &stop)).await;
     match (hashed, args.expected()) {
         (Err(failure), Some(_)) if failure.exit() == Exit::Interrupted => Err(Failure::new(
             Exit::Incomplete,

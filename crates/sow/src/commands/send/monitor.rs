@@ -109,7 +109,7 @@ impl<'a> OriginMonitor<'a> {
         mut events: UnboundedReceiver<SwarmEvent>,
         stop: &StopSignal,
     ) -> Result<Exit, Failure> {
-        let mut status = swarm.status();
+        let mut status = swarm.watch_status();
         let plan = match &self.content {
             MonitoredContent::Files(plan) => Some(Arc::clone(plan)),
             MonitoredContent::Random => None,
@@ -140,7 +140,7 @@ impl<'a> OriginMonitor<'a> {
                     self.report_file_change(&error);
                 }
                 () = stop.requested() => {
-                    self.emit_progress(&swarm.look().await);
+                    self.emit_progress(&swarm.current_status().await);
                     return self.end_stopped();
                 }
             }

@@ -1,5 +1,5 @@
-//! `sow raw` and `sow framed` as clients of servers that stop, send slowly, announce too much, or do
-//! not exist; and as servers of misbehaving clients.
+//! `sow raw` and `sow framed` as clients of servers that stop, send slowly, announce too much, or
+//! do not exist; and as servers of misbehaving clients.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -95,7 +95,7 @@ fn a_server_that_does_not_exist_is_an_error() {
     }
 }
 
-/// Clients that read nothing, and clients that send something although the protocol has no requests.
+/// Clients that read nothing, and clients that send bytes although the protocol has no requests.
 #[test]
 fn misbehaving_clients_do_not_delay_others() {
     let shared = SharedFile::file(10 * MIB);

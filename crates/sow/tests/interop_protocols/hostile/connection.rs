@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The bound of a wait for an answer, or for the end of a connection. It is longer than the timeouts
-/// of `sow` after which a silent connection is closed.
+/// The bound of a wait for an answer, or for the end of a connection. It is longer than the
+/// timeouts of `sow` after which a silent connection is closed.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// A connection of the test to or from a program of `sow`.

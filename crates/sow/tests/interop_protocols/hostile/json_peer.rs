@@ -1,5 +1,5 @@
-//! `sow json-torrent peer` and misbehaving peers: as peers that connect to a seed, and as seeds that
-//! a peer connects to.
+//! `sow json-torrent peer` and misbehaving peers: as peers that connect to a seed, and as seeds
+//! that a peer connects to.
 
 use std::{path::PathBuf, thread, time::Duration};
 
@@ -160,8 +160,8 @@ fn a_peer_that_violates_the_protocol_is_disconnected() {
         "a bitfield that does not fit the content",
         "a second bitfield",
         "a piece index that does not exist",
-        "what it sent cannot be understood: ",
-        "it says that it ends",
+        "a malformed message: ",
+        "it says that it stops",
     ] {
         seed.wait_line(&["peer disconnected", "127.0.0.1:", cause]);
     }
@@ -177,8 +177,8 @@ fn request(index: i32) -> Vec<u8> {
     message(REQUEST, &index.to_be_bytes())
 }
 
-/// The first piece that the seed sends to a peer that sends `bytes`, and then becomes interested and
-/// requests the piece [`VALID`]; `None` when the seed ends the connection. The seed answers in
+/// The first piece that the seed sends to a peer that sends `bytes`, and then becomes interested
+/// and requests the piece [`VALID`]; `None` when the seed ends the connection. The seed answers in
 /// order: when it sends [`VALID`] first, it ignored every request before that.
 fn first_piece(port: u16, bytes: &[u8]) -> Option<i32> {
     let mut peer = TestConnection::open(port);

@@ -119,7 +119,7 @@ fn an_ipv4_address_is_logged_as_ipv4() {
     let mut tracker = sow::here("json-torrent tracker -p 0 --json -v");
     let port = tracker.wait_event("ready")["port"].as_u64().and_then(|port| port.try_into().ok());
     ask_bytes(port.expect("a port"), b"{}").expect("a reply");
-    tracker.wait_line(&["a request is refused", "addr=127.0.0.1:"]);
+    tracker.wait_line(&["addr=127.0.0.1:", "reason="]);
 }
 
 #[test]

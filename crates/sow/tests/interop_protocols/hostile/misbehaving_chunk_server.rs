@@ -67,7 +67,7 @@ fn assert_reported(mut client: Process, port: u16, code: i32, fault: &str) {
 #[test]
 fn a_server_that_sends_less_than_requested_is_reported() {
     let (client, port) = run_client(|file, op, chunk| (op == "DREQ").then(|| data(file, chunk, 1)));
-    assert_reported(client, port, 3, "not all of what was asked for");
+    assert_reported(client, port, 3, "not all of what was requested");
 }
 
 #[test]

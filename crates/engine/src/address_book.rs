@@ -110,7 +110,7 @@ impl AddressBook {
         self.known.get(&addr).is_some_and(|entry| entry.source == PeerSource::Named)
     }
 
-    /// The address to dial now: the most trusted source first, ties at random. It counts as busy
+    /// The address to dial now: by trust in its source, ties at random. It counts as busy
     /// from here on.
     pub(crate) fn next(
         &mut self,

@@ -12,7 +12,7 @@ pub enum Choking {
     /// Peers that co-operate: an interested peer is unchoked at once, up to
     /// [`Config::upload_slots`].
     Cooperative,
-    /// BEP 3's tit-for-tat: four slots for the peers that send the most, one at random.
+    /// BEP 3's tit-for-tat: four slots for the peers with the highest rates, one at random.
     TitForTat,
 }
 

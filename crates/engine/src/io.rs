@@ -102,7 +102,7 @@ pub enum StoreMode {
     WriteIfDifferent,
 }
 
-/// Where an address of a peer came from, the most trusted source first.
+/// Where an address of a peer came from, from the most trusted source to the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PeerSource {
     /// The user named it (a ticket, `x.pe`).

@@ -8,8 +8,8 @@
 //!
 //! The caller owns the IO and the time, and calls in this order:
 //!
-//! 1. [`Engine::handle`] with what happened, or [`Engine::block_arrived`] with a block, whose answer
-//!    says which part of the payload to keep;
+//! 1. [`Engine::handle`] with what happened, or [`Engine::block_arrived`] with a block, which
+//!    returns the part of the payload to keep;
 //! 2. [`Engine::poll`] until it returns `None`, carrying out each output in this order; what comes
 //!    of an output, such as [`Input::Stored`] of an [`Output::Store`], is another input;
 //! 3. [`Engine::next_wake`], and [`Input::Tick`] at that time if nothing else happens before.
@@ -64,9 +64,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Inside, the engine owns parts: connections, each with a session that is the state machine of its
-//! dialect; downloads; uploads; the announcer. `engine/dispatch` applies what the sessions report to
-//! the parts.
+//! Inside, the engine owns parts: connections, each with a session that is the state machine of
+//! its dialect; downloads; uploads; the announcer. `engine/dispatch` applies what the sessions
+//! report to the parts.
 
 mod address_book;
 mod announcer;

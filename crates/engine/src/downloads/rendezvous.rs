@@ -146,14 +146,14 @@ impl Queue {
 /// The owner of each piece. No machine owns more than a quarter above its part, so that a machine
 /// that joins or leaves moves few pieces.
 fn owners(machines: impl Iterator<Item = Machine>, pieces: u32) -> Vec<Machine> {
-    let mut taken: BTreeMap<Machine, u32> = machines.map(|name| (name, 0)).collect();
+    let mut taken: BTreeMap<Machine, u32> = machines.map(|machine| (machine, 0)).collect();
     let part = pieces.div_ceil(taken.len() as u32);
     let most = part + part.div_ceil(SLACK_FRACTION);
     let owner = |piece| {
         let open = taken.iter_mut().filter(|(_, taken)| **taken < most);
-        let (name, taken) = open.max_by_key(|(name, _)| weight(**name, piece))?;
+        let (machine, taken) = open.max_by_key(|(machine, _)| weight(**machine, piece))?;
         *taken += 1;
-        Some(*name)
+        Some(*machine)
     };
     (0..pieces).map_while(owner).collect()
 }
@@ -169,8 +169,8 @@ impl Machine {
     }
 }
 
-fn weight(name: Machine, piece: u32) -> u64 {
-    mix(name.0 ^ mix(u64::from(piece)))
+fn weight(machine: Machine, piece: u32) -> u64 {
+    mix(machine.0 ^ mix(u64::from(piece)))
 }
 
 /// The finalizer of SplitMix64 (Steele, Lea, Flood 2014).
@@ -190,7 +190,7 @@ mod tests {
     }
 
     fn share(all: &[Machine], at: usize, pieces: u32) -> Rendezvous {
-        let others = all.iter().copied().filter(|name| *name != all[at]).collect();
+        let others = all.iter().copied().filter(|machine| *machine != all[at]).collect();
         Rendezvous::new(all[at], others, pieces).unwrap()
     }
 

@@ -100,7 +100,7 @@ fn a_server_answers_every_question() {
     let (second, _) = scene.connect_chunk(Direction::Accepted, 3);
     let outputs = scene.chunk(second, Chunk::Hello { port: 51001 });
     assert_eq!(sent(second, &outputs), [hello(vec!["10.0.0.2:51000".parse().unwrap()])]);
-    // Asked again, the list is as it is now, without the one who asks.
+    // A second answer lists the clients of now, without the one that asks.
     let outputs = scene.chunk(first, Chunk::Hello { port: 51000 });
     assert_eq!(sent(first, &outputs), [hello(vec!["10.0.0.3:51001".parse().unwrap()])]);
     assert_eq!(sent_blocks(&scene.chunk(first, Chunk::Request(3))), 1);
@@ -195,7 +195,8 @@ fn a_list_without_news_is_held_back_and_one_with_news_is_not() {
     assert_eq!(sent(conn, &scene.wait(1500)), [Chunk::List(vec![id as u32])], "a second is enough");
 }
 
-/// A client that has fetched everything, one chunk of it from a peer; and whether its sum fits.
+/// A client that has fetched everything, one chunk of it from a peer: the scene, the server, the
+/// peer and the chunk.
 fn gathered() -> (Scene, ConnId, ConnId, u32) {
     let mut scene = Scene::client();
     let (peer, _) = scene.connect_chunk(Direction::Dialed, 3);
@@ -208,7 +209,7 @@ fn gathered() -> (Scene, ConnId, ConnId, u32) {
         .chunk(server, Chunk::ServerHello { file_size: 4000, chunk_size: 1000, peers: vec![] });
     for left in (0..3).rev() {
         if sent(server, &outputs).is_empty() {
-            // What is the peer's to fetch is left to it for a while.
+            // What the peer is to fetch is left to it for a while.
             outputs = scene.wait(1000);
         }
         let [Chunk::Request(id)] = sent(server, &outputs)[..] else { panic!("{outputs:?}") };
@@ -247,7 +248,7 @@ fn a_wrong_chunk_is_fetched_again_from_the_server_and_its_source_is_banned() {
     }));
     assert!(outputs.contains(&Output::Disconnect { conn: peer, reason: DisconnectReason::Banned }));
     assert!(outputs.contains(&Output::DigestFile));
-    // The server has named its sum, so it need not be asked again.
+    // The server has named its MD5, so that it need not be asked again.
     let outputs = scene.input(Input::FileDigest { md5: MD5 });
     assert!(outputs.contains(&Output::Event(Event::Complete)));
 }
@@ -271,7 +272,7 @@ fn a_file_that_is_never_right_is_given_up_after_all_of_it_was_fetched_twice() {
             _ => panic!("{outputs:?}"),
         };
     }
-    panic!("it goes on for ever");
+    panic!("the MD5 is taken without end");
 }
 
 #[test]

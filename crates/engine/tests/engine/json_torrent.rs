@@ -51,7 +51,7 @@ fn both_state_machines_answer_each_other() {
     let outputs = scene.piece(conn, second, StoreOutcome::Verified { digests: vec![] });
     let said = sent(conn, &outputs);
     assert_eq!(said.last(), Some(&Json::NotInterested), "{said:?}");
-    // The other way round: every Interested is answered, and nothing is sent before it.
+    // In the other direction every Interested is answered, and nothing is sent before it.
     let outputs = scene.json(conn, Json::Interested);
     assert_eq!(sent(conn, &outputs), [Json::Unchoke]);
     assert_eq!(sent_blocks(&scene.json(conn, Json::Request(first))), 1);
@@ -108,12 +108,14 @@ fn a_message_that_violates_the_protocol_ends_the_connection() {
 #[test]
 fn a_corrupt_piece_bans_its_source_and_is_requested_of_another() {
     let mut scene = with_pieces(Bitfield::new(PIECES));
-    let (liar, _) = connect(&mut scene, Direction::Dialed, 1);
-    scene.json(liar, Json::Bitfield(Bytes::from_static(&[1; 4])));
-    let outputs = scene.json(liar, Json::Unchoke);
-    let [Json::Request(piece)] = sent(liar, &outputs)[..] else { panic!("{outputs:?}") };
-    let outputs = scene.piece(liar, piece, StoreOutcome::Corrupt { digests: vec![[0; 20]] });
-    assert!(outputs.contains(&Output::Disconnect { conn: liar, reason: DisconnectReason::Banned }));
+    let (corrupter, _) = connect(&mut scene, Direction::Dialed, 1);
+    scene.json(corrupter, Json::Bitfield(Bytes::from_static(&[1; 4])));
+    let outputs = scene.json(corrupter, Json::Unchoke);
+    let [Json::Request(piece)] = sent(corrupter, &outputs)[..] else { panic!("{outputs:?}") };
+    let outputs = scene.piece(corrupter, piece, StoreOutcome::Corrupt { digests: vec![[0; 20]] });
+    assert!(
+        outputs.contains(&Output::Disconnect { conn: corrupter, reason: DisconnectReason::Banned })
+    );
     let (honest, _) = connect(&mut scene, Direction::Dialed, 2);
     scene.json(honest, Json::Bitfield(Bytes::from_static(&[1; 4])));
     let mut outputs = scene.json(honest, Json::Unchoke);

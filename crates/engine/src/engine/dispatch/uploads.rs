@@ -54,7 +54,7 @@ impl Engine {
     pub(in crate::engine) fn rechoke_tit_for_tat(&mut self, now: Time, draw: bool) {
         let is_complete = self.is_complete();
         let downloads = &self.downloads;
-        // A seed prefers the peers that take the most.
+        // A seed prefers the peers with the highest upload rates.
         let rate = |conn, upload: &Rate| match is_complete {
             true => upload.per_second(now),
             false => downloads.peer_rate(conn).map_or(0, |rate| rate.per_second(now)),

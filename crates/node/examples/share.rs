@@ -1,5 +1,5 @@
-//! Shares a file in a BitTorrent swarm until it is interrupted, and prints the ticket that `sow get`
-//! takes: `cargo run -p sow-node --example share -- FILE`.
+//! Shares a file in a BitTorrent swarm until it is interrupted, and prints the ticket that `sow
+//! get` takes: `cargo run -p sow-node --example share -- FILE`.
 
 use std::{error::Error, path::Path, sync::Arc, sync::atomic::AtomicBool};
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::{MAX_FILES, MAX_METAINFO};
+use super::limits::{MAX_FILES, MAX_METAINFO};
 use crate::{bencode::BencodeError, geometry::GeometryError, path::PathError};
 
 /// Why a torrent is rejected.
@@ -123,4 +123,11 @@ pub(super) fn field<T, E: Into<MetainfoError>>(
         MetainfoError::Bencode(source) => MetainfoError::Field { field: name.to_string(), source },
         error => error,
     })
+}
+
+pub(super) fn check_length(bytes: &[u8]) -> Result<(), MetainfoError> {
+    match bytes.len() {
+        length if length > MAX_METAINFO => Err(MetainfoError::TooLong { length }),
+        _ => Ok(()),
+    }
 }

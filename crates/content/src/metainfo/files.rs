@@ -3,14 +3,11 @@
 
 use std::cmp::Ordering;
 
-use super::{MetainfoError, error::field};
+use super::{MAX_FILES, MetainfoError, error::field};
 use crate::{
     bencode::{BencodeError, Encoder, Reader},
     path::{MAX_PATH, PathError, SafePath},
 };
-
-/// The largest accepted number of files.
-pub const MAX_FILES: usize = 1_000_000;
 
 /// One file, or a folder of files.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,11 @@
 //! its exact bytes, so a dictionary that was received is never encoded again; `mod.rs` keeps the
 //! bytes.
 
-use super::{FileSpan, Files, MetainfoError, check_length, error::field, files};
+use super::{
+    FileSpan, Files, MetainfoError,
+    error::{check_length, field},
+    files,
+};
 use crate::{
     Geometry,
     bencode::{Encoder, Limits, Reader},

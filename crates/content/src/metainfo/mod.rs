@@ -6,28 +6,21 @@
 mod error;
 mod files;
 mod info;
+mod limits;
 
 use bytes::Bytes;
 
 pub use error::MetainfoError;
-pub use files::{FileEntry, FileSpan, Files, MAX_FILES};
+pub use files::{FileEntry, FileSpan, Files};
 pub use info::Info;
+pub use limits::{MAX_FILES, MAX_METAINFO, MAX_TRACKER_URL, MAX_TRACKERS};
 
 use crate::{
     InfoHash,
     bencode::{BencodeError, Encoder, Limits, Reader},
     hash::sha1,
 };
-use error::field;
-
-/// The largest accepted `.torrent`, and the largest accepted info dictionary, in bytes.
-pub const MAX_METAINFO: usize = 64 * 1024 * 1024;
-
-/// The number of tracker URLs that are kept; later ones are ignored.
-pub const MAX_TRACKERS: usize = 256;
-
-/// The longest tracker URL that is kept, in bytes.
-pub const MAX_TRACKER_URL: usize = 2048;
+use error::{check_length, field};
 
 /// A `.torrent`: the description of the content, and the trackers of its swarm.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,13 +138,6 @@ impl Metainfo {
             created_by: None,
             creation_date: None,
         }
-    }
-}
-
-fn check_length(bytes: &[u8]) -> Result<(), MetainfoError> {
-    match bytes.len() {
-        length if length > MAX_METAINFO => Err(MetainfoError::TooLong { length }),
-        _ => Ok(()),
     }
 }
 

@@ -44,7 +44,8 @@ impl FetchHandle {
         FetchStatus { received: self.received.load(Ordering::Relaxed), ..status }
     }
 
-    /// Cancels the fetch. [`fetch_file`](crate::fetch_file) then removes what it has written and returns soon.
+    /// Cancels the fetch. [`fetch_file`](crate::fetch_file) then removes what it has written and
+    /// returns soon.
     pub fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
         self.cancel.notify_waiters();

@@ -37,7 +37,7 @@ pub(crate) struct Picker {
     suspects: BTreeSet<u32>,
     /// The lowest piece that may be missing, for [`PickOrder::InOrder`].
     lowest: u32,
-    /// How often a piece that was partial_piece became free again.
+    /// How often an open piece became free again.
     reopened_count: u64,
 }
 
@@ -202,12 +202,12 @@ impl Picker {
         Some(Pick { block, evicted })
     }
 
-    /// Whether a piece is neither here nor partial_piece.
+    /// Whether a piece is neither stored nor open.
     pub(crate) fn is_free(&self, piece: u32) -> bool {
         self.availability.is_listed(piece)
     }
 
-    /// How often a piece that was partial_piece became free again.
+    /// How often an open piece became free again.
     pub(crate) fn reopened_count(&self) -> u64 {
         self.reopened_count
     }

@@ -42,14 +42,16 @@ fn tables_have_the_numbers_of_the_records() {
     let markdown = text(&out, "report.md");
     for row in [
         "| mode | users | last (s) | bound (s) | last ÷ bound | last ÷ P2P bound | mean (s) | \
-         course report: mean (s) | speed (MB/s) | course report: speed (MB/s) | \
-         origin sent (files) | wire ÷ wanted | runs |",
+         course report: mean (s) | speed (MB/s) | course report: speed (MB/s) |",
+        "| mode | users | origin sent (files) | wire ÷ wanted | runs |",
         "| raw | 5 | 44.32 (44.24–44.41) | 43.85 | 1.011 (1.009–1.013) | 5.053 (5.043–5.063) | \
-         43.26 (43.17–43.35) | 38.2 | 0.242 (0.242–0.243) | 0.289 | 5.00 | 1.068 | 2 |",
+         43.26 (43.17–43.35) | 38.2 | 0.242 (0.242–0.243) | 0.289 |",
+        "| raw | 5 | 5.00 | 1.068 | 2 |",
         "| swarm | 5 | 9.22 (9.19–9.24) | 8.77 | 1.051 (1.048–1.054) | 1.051 (1.048–1.054) | \
-         9.11 (9.08–9.13) | 11.6 | 1.151 (1.148–1.155) | 0.876 | 1.03 | 1.078 | 2 |",
-        "| raw | 5 | 66.90 | 65.79 | 1.017 | 5.085 | 65.56 | 58.2 | 0.240 | 0.270 | 5.00 | 1.068 | \
-         1 |",
+         9.11 (9.08–9.13) | 11.6 | 1.151 (1.148–1.155) | 0.876 |",
+        "| swarm | 5 | 1.03 | 1.078 | 2 |",
+        "| raw | 5 | 66.90 | 65.79 | 1.017 | 5.085 | 65.56 | 58.2 | 0.240 | 0.270 |",
+        "| raw | 5 | 5.00 | 1.068 | 1 |",
         "| aria2 | – | aria2c is not installed: apt-get install aria2 |",
         "| json-torrent | testfile.txt, 5 users, repetition 0 | the tracker did not answer within \
          10 s |",

@@ -137,7 +137,7 @@ async fn malformed_answers_of_trackers_are_errors() {
         (b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec(), "HTTP 404 Not Found"),
         (
             b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n<h".to_vec(),
-            "the tracker's answer cannot be read",
+            "the tracker's response is not valid",
         ),
         (endless, "the tracker's answer is longer than 1048576 bytes"),
         (Vec::new(), "connection closed"),

@@ -204,7 +204,7 @@ fn a_malformed_torrent_is_an_error() {
             "truncated",
         ),
         ([b"d4:info".to_vec(), vec![b'l'; 100_000]].concat(), "info"),
-        (info(&format!("6:lengthi-5e4:name1:a12:piece lengthi16384e{piece}")), "below zero"),
+        (info(&format!("6:lengthi-5e4:name1:a12:piece lengthi16384e{piece}")), "negative"),
         (
             info(&format!("6:lengthi9223372036854775807e4:name1:a12:piece lengthi1e{piece}")),
             "pieces",

@@ -6,15 +6,16 @@
 
 pub(crate) mod bittorrent;
 pub(crate) mod chunk;
+mod decision;
 mod event;
 pub(crate) mod json_torrent;
 mod peer_pieces;
 
-use sow_content::{Bitfield, Block};
+use sow_content::Bitfield;
 use sow_wire::dialect::Message;
 
 use self::{bittorrent::BitTorrentSession, chunk::ChunkSession, json_torrent::JsonTorrentSession};
-pub(crate) use self::{event::SessionEvent, peer_pieces::PeerPieces};
+pub(crate) use self::{decision::Decision, event::SessionEvent, peer_pieces::PeerPieces};
 use crate::{
     disconnect::{DisconnectReason, Misbehavior},
     io::{Dialect, Direction, PeerHandshake, Time},
@@ -26,23 +27,6 @@ pub(crate) enum Session {
     BitTorrent(Box<BitTorrentSession>),
     JsonTorrent(JsonTorrentSession),
     Chunk(ChunkSession),
-}
-
-/// What the engine decides to say. A dialect that has no message for a decision sends none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Decision {
-    KeepAlive,
-    Choke,
-    Unchoke,
-    Interested,
-    NotInterested,
-    Have(u32),
-    Request(Block),
-    Cancel(Block),
-    /// Refuse a request of the peer (BEP 6).
-    Reject(Block),
-    /// Allow a piece to be requested while the peer is choked (BEP 6).
-    AllowFast(u32),
 }
 
 impl Session {
@@ -218,6 +202,7 @@ impl Session {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
+    use sow_content::Block;
     use sow_wire::{chunk, json_torrent};
 
     use super::*;

@@ -1,17 +1,18 @@
-//! The extension protocol (BEP 10): both handshakes, and which extended message is which.
+//! The extension protocol (BEP 10): both handshakes, and the numbers of extended messages.
 
-use bytes::Bytes;
-use sow_wire::bittorrent::{ExtensionHandshake, MetadataMessage, PexMessage};
-
-use super::{BitTorrentSession, MAX_QUEUED_REQUESTS, SessionEvent};
-use crate::{disconnect::Misbehavior, io::Time};
+use sow_wire::bittorrent::ExtensionHandshake;
 
 /// The number of the extension handshake.
 pub(super) const HANDSHAKE_ID: u8 = 0;
 
-/// Our own numbers of extended messages.
-const UT_METADATA_ID: u8 = 1;
-const UT_PEX_ID: u8 = 2;
+/// Our own number of `ut_metadata` (BEP 9).
+pub(super) const UT_METADATA_ID: u8 = 1;
+
+/// Our own number of `ut_pex` (BEP 11).
+pub(super) const UT_PEX_ID: u8 = 2;
+
+/// Requests that are queued for one peer; we advertise it as `reqq` (BEP 10).
+pub(crate) const MAX_QUEUED_REQUESTS: usize = 2048;
 
 /// Requests that are sent ahead to a peer that does not say how many it queues.
 const DEFAULT_REQUEST_QUEUE: u32 = 250;
@@ -97,62 +98,16 @@ impl Extension {
     }
 
     /// One connection has one address: what a second handshake says of it is ignored.
-    fn on_handshake(&mut self, handshake: ExtensionHandshake) {
+    pub(super) fn on_handshake(&mut self, handshake: ExtensionHandshake) {
         let listen_port = self.listen_port().or(handshake.listen_port);
         self.handshake = Some(ExtensionHandshake { listen_port, ..handshake });
     }
 
     /// The peer has no metadata after all.
-    fn on_metadata_reject(&mut self) {
+    pub(super) fn on_metadata_reject(&mut self) {
         if let Some(handshake) = &mut self.handshake {
             handshake.metadata_size = None;
         }
-    }
-}
-
-impl BitTorrentSession {
-    pub(super) fn on_extended(
-        &mut self,
-        now: Time,
-        id: u8,
-        payload: &Bytes,
-    ) -> Result<Option<SessionEvent>, Misbehavior> {
-        if !self.is_extended {
-            return Err(Misbehavior::ExtensionNotNegotiated);
-        }
-        match id {
-            HANDSHAKE_ID => {
-                self.extension.on_handshake(ExtensionHandshake::decode(payload)?);
-                self.peer_exchange.on_handshake(now);
-                Ok(Some(SessionEvent::ExtensionHandshake))
-            }
-            UT_METADATA_ID => self.on_metadata_message(MetadataMessage::decode(payload)?).map(Some),
-            UT_PEX_ID => {
-                let message = PexMessage::decode(payload)?;
-                let listens = self.peer_exchange.on_message(now);
-                Ok(listens.then_some(SessionEvent::PeersFound(message.added)))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn on_metadata_message(
-        &mut self,
-        message: MetadataMessage,
-    ) -> Result<SessionEvent, Misbehavior> {
-        if self.extension.metadata_id().is_none() {
-            return Err(Misbehavior::ExtensionNotNegotiated);
-        }
-        Ok(match message {
-            MetadataMessage::Request { piece } => SessionEvent::MetadataRequested(piece),
-            MetadataMessage::Data { piece, data, .. } => {
-                SessionEvent::MetadataReceived { piece, data }
-            }
-            MetadataMessage::Reject { .. } => {
-                self.extension.on_metadata_reject();
-                SessionEvent::MetadataRefused
-            }
-        })
     }
 }
 

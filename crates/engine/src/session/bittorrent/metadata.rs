@@ -1,9 +1,7 @@
-//! Metadata on one connection (BEP 9): our requests for it, and our answers to the peer's.
+//! Metadata on one connection (BEP 9): our answers to the peer's requests.
 
 use bytes::Bytes;
-use sow_wire::bittorrent::{Message, MetadataMessage};
-
-use super::BitTorrentSession;
+use sow_wire::bittorrent::MetadataMessage;
 
 /// Metadata is sent in pieces of this many bytes (BEP 9).
 pub(crate) const METADATA_PIECE_LENGTH: u32 = 16 * 1024;
@@ -22,7 +20,7 @@ pub(super) struct MetadataServer {
 
 impl MetadataServer {
     /// The answer to a request. `metadata`: all of it, once it is here.
-    fn answer(&mut self, piece: u32, metadata: Option<&Bytes>) -> MetadataMessage {
+    pub(super) fn answer(&mut self, piece: u32, metadata: Option<&Bytes>) -> MetadataMessage {
         self.requests += 1;
         let Some(metadata) = metadata else { return MetadataMessage::Reject { piece } };
         let size = metadata.len() as u32;
@@ -34,26 +32,6 @@ impl MetadataServer {
         let end = (start + u64::from(METADATA_PIECE_LENGTH)).min(u64::from(size));
         let data = metadata.slice(start as usize..end as usize);
         MetadataMessage::Data { piece, total_size: size, data }
-    }
-}
-
-impl BitTorrentSession {
-    /// The answer to a request for metadata, if the peer has a number for it.
-    pub(crate) fn metadata_answer(
-        &mut self,
-        piece: u32,
-        metadata: Option<&Bytes>,
-    ) -> Option<Message> {
-        let id = self.extension.metadata_id()?;
-        let answer = self.metadata.answer(piece, metadata);
-        Some(Message::Extended { id, payload: answer.encode().into() })
-    }
-
-    /// A request for a piece of the metadata, if the peer has a number for it.
-    pub(crate) fn metadata_request(&self, piece: u32) -> Option<Message> {
-        let id = self.extension.metadata_id()?;
-        let payload = MetadataMessage::Request { piece }.encode().into();
-        Some(Message::Extended { id, payload })
     }
 }
 

@@ -5,19 +5,24 @@ mod extension;
 mod metadata;
 mod peer_exchange;
 
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use bytes::Bytes;
 use sow_content::{BLOCK_LENGTH, Bitfield};
-use sow_wire::bittorrent::{BlockRequest, Handshake, Message};
+use sow_wire::bittorrent::{
+    BlockRequest, ExtensionHandshake, Handshake, Message, MetadataMessage, PexMessage,
+};
 
 use self::{extension::Extension, metadata::MetadataServer, peer_exchange::PeerExchange};
-pub(crate) use self::{extension::LocalPeer, metadata::METADATA_PIECE_LENGTH};
+pub(crate) use self::{
+    extension::{LocalPeer, MAX_QUEUED_REQUESTS},
+    metadata::METADATA_PIECE_LENGTH,
+};
 use super::{Decision, PeerPieces, SessionEvent, peer_pieces::PieceStatement};
 use crate::{
     disconnect::{DisconnectReason, Misbehavior},
     io::Time,
 };
-
-/// Requests that are queued for one peer; we advertise it as `reqq` (BEP 10).
-pub(crate) const MAX_QUEUED_REQUESTS: usize = 2048;
 
 /// The state of one BitTorrent connection.
 #[derive(Debug)]
@@ -140,6 +145,86 @@ impl BitTorrentSession {
             let payload = local.extension_handshake().encode().into();
             Message::Extended { id: extension::HANDSHAKE_ID, payload }
         })
+    }
+
+    fn on_extended(
+        &mut self,
+        now: Time,
+        id: u8,
+        payload: &Bytes,
+    ) -> Result<Option<SessionEvent>, Misbehavior> {
+        if !self.is_extended {
+            return Err(Misbehavior::ExtensionNotNegotiated);
+        }
+        match id {
+            extension::HANDSHAKE_ID => {
+                self.extension.on_handshake(ExtensionHandshake::decode(payload)?);
+                self.peer_exchange.on_handshake(now);
+                Ok(Some(SessionEvent::ExtensionHandshake))
+            }
+            extension::UT_METADATA_ID => {
+                self.on_metadata_message(MetadataMessage::decode(payload)?).map(Some)
+            }
+            extension::UT_PEX_ID => {
+                let message = PexMessage::decode(payload)?;
+                let listens = self.peer_exchange.on_message(now);
+                Ok(listens.then_some(SessionEvent::PeersFound(message.added)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn on_metadata_message(
+        &mut self,
+        message: MetadataMessage,
+    ) -> Result<SessionEvent, Misbehavior> {
+        if self.extension.metadata_id().is_none() {
+            return Err(Misbehavior::ExtensionNotNegotiated);
+        }
+        Ok(match message {
+            MetadataMessage::Request { piece } => SessionEvent::MetadataRequested(piece),
+            MetadataMessage::Data { piece, data, .. } => {
+                SessionEvent::MetadataReceived { piece, data }
+            }
+            MetadataMessage::Reject { .. } => {
+                self.extension.on_metadata_reject();
+                SessionEvent::MetadataRefused
+            }
+        })
+    }
+
+    /// The answer to a request for metadata, if the peer has a number for it.
+    pub(crate) fn metadata_answer(
+        &mut self,
+        piece: u32,
+        metadata: Option<&Bytes>,
+    ) -> Option<Message> {
+        let id = self.extension.metadata_id()?;
+        let answer = self.metadata.answer(piece, metadata);
+        Some(Message::Extended { id, payload: answer.encode().into() })
+    }
+
+    /// A request for a piece of the metadata, if the peer has a number for it.
+    pub(crate) fn metadata_request(&self, piece: u32) -> Option<Message> {
+        let id = self.extension.metadata_id()?;
+        let payload = MetadataMessage::Request { piece }.encode().into();
+        Some(Message::Extended { id, payload })
+    }
+
+    /// Whether it is time to exchange peers, and the peer takes part.
+    pub(crate) fn is_pex_due(&self, now: Time) -> bool {
+        self.peer_exchange.is_due(now) && self.extension.pex_id().is_some()
+    }
+
+    /// Tells the peer of the other peers, `current`, as far as they changed.
+    pub(crate) fn pex_update(
+        &mut self,
+        now: Time,
+        current: &BTreeSet<SocketAddr>,
+    ) -> Option<Message> {
+        let id = self.extension.pex_id()?;
+        let update = self.peer_exchange.update(now, current)?;
+        Some(Message::Extended { id, payload: update.encode().into() })
     }
 }
 

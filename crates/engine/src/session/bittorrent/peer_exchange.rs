@@ -2,9 +2,8 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
-use sow_wire::bittorrent::{Message, PexMessage};
+use sow_wire::bittorrent::PexMessage;
 
-use super::BitTorrentSession;
 use crate::io::Time;
 
 /// The interval between two messages to one peer (BEP 11); the first one is sent at once.
@@ -31,6 +30,10 @@ impl PeerExchange {
         Self { sent: BTreeSet::new(), due_at: now, received_at: None }
     }
 
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        now >= self.due_at
+    }
+
     /// The peer sent its extension handshake, so a first message can be sent.
     pub(super) fn on_handshake(&mut self, now: Time) {
         if self.sent.is_empty() {
@@ -48,7 +51,11 @@ impl PeerExchange {
     }
 
     /// The difference between `current` and what the peer knows; `None` when there is none.
-    fn update(&mut self, now: Time, current: &BTreeSet<SocketAddr>) -> Option<PexMessage> {
+    pub(super) fn update(
+        &mut self,
+        now: Time,
+        current: &BTreeSet<SocketAddr>,
+    ) -> Option<PexMessage> {
         self.due_at = now + PEX_INTERVAL;
         let added: Vec<SocketAddr> =
             current.difference(&self.sent).copied().take(MAX_PEX_ADDRESSES).collect();
@@ -60,24 +67,6 @@ impl PeerExchange {
         self.sent.extend(added.iter().copied());
         dropped.iter().for_each(|addr| _ = self.sent.remove(addr));
         Some(PexMessage { added, dropped })
-    }
-}
-
-impl BitTorrentSession {
-    /// Whether it is time to exchange peers, and the peer takes part.
-    pub(crate) fn is_pex_due(&self, now: Time) -> bool {
-        now >= self.peer_exchange.due_at && self.extension.pex_id().is_some()
-    }
-
-    /// Tells the peer of the other peers, `current`, as far as they changed.
-    pub(crate) fn pex_update(
-        &mut self,
-        now: Time,
-        current: &BTreeSet<SocketAddr>,
-    ) -> Option<Message> {
-        let id = self.extension.pex_id()?;
-        let update = self.peer_exchange.update(now, current)?;
-        Some(Message::Extended { id, payload: update.encode().into() })
     }
 }
 

@@ -368,18 +368,18 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// Warns when all trackers fail, and reports when one accepts again.
+    /// Warns when all trackers fail, and reports when one answers again.
     fn report_tracker_outage(&self, is_outage: &mut bool) {
         let errors = self.reachability.borrow().tracker_errors(&self.source);
         match errors {
             Some(errors) if !*is_outage => {
                 let errors = printable(&errors);
                 self.report.warn(format_args!(
-                    "no tracker accepts, so peers cannot find this machine ({errors}); retrying"
+                    "no tracker answers, so peers cannot find this machine ({errors}); retrying"
                 ));
             }
             None if *is_outage => {
-                self.report.note("a tracker accepts: peers can find this machine")
+                self.report.note("a tracker answers: peers can find this machine")
             }
             _ => return,
         }

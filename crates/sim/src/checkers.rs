@@ -1,21 +1,63 @@
 //! What must hold in a simulated world, whatever faults it has. A checker only reads the world and
 //! describes the first violation it finds.
 
+use std::{collections::BTreeSet, net::SocketAddr};
+
 use crate::{host::HostId, world::World};
+
+/// What a checker found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// A running host does not have all pieces.
+    #[error("host {host} has {have} of {pieces} pieces")]
+    Incomplete {
+        /// The host.
+        host: HostId,
+        /// The pieces that it has.
+        have: u32,
+        /// All pieces.
+        pieces: u32,
+    },
+    /// A host completed with wrong bytes.
+    #[error("host {host} completed with corrupt pieces: {pieces:?}")]
+    CorruptCopy {
+        /// The host.
+        host: HostId,
+        /// The pieces that are corrupt.
+        pieces: BTreeSet<u32>,
+    },
+    /// A host downloaded a piece that it had.
+    #[error("host {host} stored piece {piece} twice")]
+    StoredTwice {
+        /// The host.
+        host: HostId,
+        /// The piece.
+        piece: u32,
+    },
+    /// A host banned one that sent no corrupt block.
+    #[error("host {host} banned {banned}, which sent no corrupt block")]
+    WrongBan {
+        /// The host.
+        host: HostId,
+        /// The address that it banned.
+        banned: SocketAddr,
+    },
+}
 
 impl World {
     /// Every running host has all pieces, and every host that completed has the right bytes.
     ///
     /// # Errors
     /// The error names the first host for which this does not hold.
-    pub fn check_complete(&self) -> Result<(), String> {
+    pub fn check_complete(&self) -> Result<(), Violation> {
         for (id, host) in self.hosts.iter().enumerate() {
             if host.engine.is_some() && !host.have.is_full() {
-                return Err(format!("host {id} has {:?} at {:?}", host.have, self.now()));
+                let (have, pieces) = (host.have.count(), host.have.len());
+                return Err(Violation::Incomplete { host: id, have, pieces });
             }
             if host.completed_at.is_some() && !host.corrupt_pieces.is_empty() {
-                let pieces = &host.corrupt_pieces;
-                return Err(format!("host {id} completed with corrupt pieces: {pieces:?}"));
+                let pieces = host.corrupt_pieces.clone();
+                return Err(Violation::CorruptCopy { host: id, pieces });
             }
         }
         Ok(())
@@ -26,11 +68,11 @@ impl World {
     ///
     /// # Errors
     /// The error names the first host and piece.
-    pub fn check_no_piece_stored_twice(&self) -> Result<(), String> {
+    pub fn check_no_piece_stored_twice(&self) -> Result<(), Violation> {
         for (id, host) in self.hosts.iter().enumerate() {
-            let mut seen = std::collections::BTreeSet::new();
+            let mut seen = BTreeSet::new();
             if let Some(piece) = host.stored_pieces.iter().find(|&&piece| !seen.insert(piece)) {
-                return Err(format!("host {id} stored piece {piece} twice"));
+                return Err(Violation::StoredTwice { host: id, piece: *piece });
             }
         }
         Ok(())
@@ -40,11 +82,11 @@ impl World {
     ///
     /// # Errors
     /// The error names the first host that banned another one, and the banned address.
-    pub fn check_bans(&self, corrupting: &[HostId]) -> Result<(), String> {
+    pub fn check_bans(&self, corrupting: &[HostId]) -> Result<(), Violation> {
         for (id, host) in self.hosts.iter().enumerate() {
             for banned in &host.banned {
                 if !corrupting.iter().any(|&host| self.hosts[host].addr.ip() == banned.ip()) {
-                    return Err(format!("host {id} banned {banned}, which sent no corrupt block"));
+                    return Err(Violation::WrongBan { host: id, banned: *banned });
                 }
             }
         }

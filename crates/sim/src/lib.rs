@@ -48,6 +48,7 @@ mod host_link;
 mod message_length;
 mod world;
 
+pub use checkers::Violation;
 pub use faults::{Fault, Faults};
 pub use host::HostId;
 pub use host_link::LinkConfig;

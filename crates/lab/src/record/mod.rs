@@ -28,6 +28,7 @@
 //! know, so additions do not change the version. A change of meaning does, and an older reader
 //! refuses the newer version.
 
+mod line_error;
 mod reader;
 mod writer;
 
@@ -36,6 +37,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    line_error::LineError,
     reader::{READ_LIMITS, ReadLimits, RecordError, Records, Series, SeriesPoint, read, read_with},
     writer::Writer,
 };

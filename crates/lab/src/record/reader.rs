@@ -10,7 +10,10 @@ use std::{
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{FILE_NAME, Failure, Header, Missing, Run, Sample, VERSION};
+use super::{
+    FILE_NAME, Failure, Header, Missing, Run, Sample, VERSION,
+    line_error::{LineError, MAX_NAME_CHARS, quoted},
+};
 
 /// The limits of what is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,15 +32,11 @@ pub struct ReadLimits {
 pub const READ_LIMITS: ReadLimits =
     ReadLimits { line_bytes: 16 << 20, records: 100_000, samples: 10_000_000, hosts: 10_000 };
 
-/// The limit of a name of a host, a mode or a file.
-const MAX_NAME_CHARS: usize = 120;
 /// The limit of a file's length: above it, a double does not hold every whole number.
 const MAX_FILE_BYTES: u64 = 1 << 53;
 /// The limit of unknown kinds of records that are named, so that a wrong file does not give a long
 /// list of warnings.
 const MAX_UNKNOWN_KINDS: usize = 8;
-/// The limit of characters of a wrong text in an error.
-const MAX_QUOTED_CHARS: usize = 40;
 
 /// Why records cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -51,14 +50,14 @@ pub enum RecordError {
         source: io::Error,
     },
     /// A line is invalid.
-    #[error("{}, line {line}: {reason}", path.display())]
+    #[error("{}, line {line}: {source}", path.display())]
     Line {
         /// The file.
         path: PathBuf,
         /// Its number, from 1.
         line: usize,
         /// What is wrong with it.
-        reason: String,
+        source: LineError,
     },
 }
 
@@ -151,7 +150,7 @@ pub fn read_with(
         }
         let is_whole = text.last() == Some(&b'\n');
         let outcome = if length > limits.line_bytes {
-            Err(format!("longer than {} bytes", limits.line_bytes))
+            Err(LineError::TooLong(limits.line_bytes))
         } else {
             reader.read_line(&text)
         };
@@ -163,10 +162,10 @@ pub fn read_with(
                     .warnings
                     .push(format!("Line {line}, the last one, is cut off and was ignored."));
             }
-            Err(reason) => return Err(RecordError::Line { path: path.to_owned(), line, reason }),
+            Err(source) => return Err(RecordError::Line { path: path.to_owned(), line, source }),
         }
     }
-    reader.finish().map_err(|reason| RecordError::Line { path: path.to_owned(), line: 1, reason })
+    reader.finish().map_err(|source| RecordError::Line { path: path.to_owned(), line: 1, source })
 }
 
 /// The records read so far.
@@ -196,13 +195,13 @@ struct Kind {
 }
 
 impl Reader {
-    fn read_line(&mut self, text: &[u8]) -> Result<(), String> {
+    fn read_line(&mut self, text: &[u8]) -> Result<(), LineError> {
         if text.trim_ascii().is_empty() {
             return Ok(());
         }
         let Kind { record } = parse(text)?;
         if self.header.is_none() && record != "header" {
-            return Err(format!("the first record must be the header, not {}", quoted(&record)));
+            return Err(LineError::NotHeader(record));
         }
         match record.as_str() {
             "header" => self.add_header(parse(text)?),
@@ -232,15 +231,12 @@ impl Reader {
         }
     }
 
-    fn add_header(&mut self, header: Header) -> Result<(), String> {
+    fn add_header(&mut self, header: Header) -> Result<(), LineError> {
         if self.header.is_some() {
-            return Err("a second header; each experiment needs a directory of its own".to_owned());
+            return Err(LineError::SecondHeader);
         }
         if header.version > VERSION {
-            return Err(format!(
-                "written in version {} of the format; this program knows versions up to {VERSION}",
-                header.version
-            ));
+            return Err(LineError::UnknownVersion(header.version));
         }
         check_name(&header.experiment)?;
         self.check_host_count("hosts", header.topology.hosts.len())?;
@@ -260,17 +256,17 @@ impl Reader {
         Ok(())
     }
 
-    fn add_run(&mut self, run: Run) -> Result<(), String> {
+    fn add_run(&mut self, run: Run) -> Result<(), LineError> {
         self.check_count()?;
         check_name(&run.mode)?;
         check_name(&run.file.name)?;
         if run.file.bytes == 0 || run.file.bytes > MAX_FILE_BYTES {
-            return Err(format!("a file of {} bytes", run.file.bytes));
+            return Err(LineError::InvalidFileLength(run.file.bytes));
         }
         self.check_host_count("receivers", run.receivers.len().max(run.users as usize))?;
         self.check_host_count("origins", run.origins.len())?;
         if run.users == 0 || run.origins.is_empty() {
-            return Err("a run needs an origin and a user".to_owned());
+            return Err(LineError::EmptyRun);
         }
         run.origins.iter().try_for_each(|origin| check_name(&origin.host))?;
         for receiver in &run.receivers {
@@ -281,22 +277,22 @@ impl Reader {
             check_number("cpu_seconds", receiver.cpu_seconds)?;
             if receiver.finished_seconds.is_some_and(|finished| finished < receiver.started_seconds)
             {
-                return Err(format!("{} finished before it started", receiver.host));
+                return Err(LineError::FinishedBeforeStart(receiver.host.clone()));
             }
             self.check_host_count("sources", receiver.from_bytes.len())?;
             receiver.from_bytes.keys().try_for_each(|host| check_name(host))?;
         }
         if !self.numbers.insert(run.run) {
-            return Err(format!("a second run with the number {}", run.run));
+            return Err(LineError::RepeatedRun(run.run));
         }
         self.runs.push(run);
         Ok(())
     }
 
-    fn add_sample(&mut self, sample: Sample) -> Result<(), String> {
+    fn add_sample(&mut self, sample: Sample) -> Result<(), LineError> {
         self.samples += 1;
         if self.samples > self.limits.samples {
-            return Err(format!("more than {} samples", self.limits.samples));
+            return Err(LineError::TooManySamples(self.limits.samples));
         }
         check_name(&sample.host)?;
         check_number("t", Some(sample.t))?;
@@ -306,23 +302,23 @@ impl Reader {
         Ok(())
     }
 
-    fn check_count(&self) -> Result<(), String> {
+    fn check_count(&self) -> Result<(), LineError> {
         let records = self.runs.len() + self.failures.len() + self.missing.len();
         if records < self.limits.records {
             return Ok(());
         }
-        Err(format!("more than {} records", self.limits.records))
+        Err(LineError::TooManyRecords(self.limits.records))
     }
 
-    fn check_host_count(&self, what: &str, count: usize) -> Result<(), String> {
+    fn check_host_count(&self, what: &'static str, count: usize) -> Result<(), LineError> {
         if count <= self.limits.hosts {
             return Ok(());
         }
-        Err(format!("{count} {what}; the limit is {}", self.limits.hosts))
+        Err(LineError::TooManyHosts { what, count, limit: self.limits.hosts })
     }
 
-    fn finish(mut self) -> Result<Records, String> {
-        let header = self.header.ok_or("there is no header; is this a file of records?")?;
+    fn finish(mut self) -> Result<Records, LineError> {
+        let header = self.header.ok_or(LineError::NoHeader)?;
         for (kind, count) in &self.unknown {
             self.warnings
                 .push(format!("Records of an unknown kind were ignored: {count} of {kind}."));
@@ -341,38 +337,31 @@ impl Reader {
     }
 }
 
-fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, LineError> {
     serde_json::from_slice(text).map_err(|error| {
         // The parser's "line 1" could be mistaken for a line of the file.
         let text = error.to_string();
-        match text.split_once(" at line 1 column ") {
+        LineError::Malformed(match text.split_once(" at line 1 column ") {
             Some((reason, column)) => format!("{reason} (column {column})"),
             None => text,
-        }
+        })
     })
 }
 
-fn check_name(text: &str) -> Result<(), String> {
+fn check_name(text: &str) -> Result<(), LineError> {
     let fits = !text.trim().is_empty() && text.chars().nth(MAX_NAME_CHARS).is_none();
     if fits && !text.chars().any(char::is_control) {
         return Ok(());
     }
-    Err(format!("{} is no name: 1 to {MAX_NAME_CHARS} printable characters", quoted(text)))
-}
-
-/// The beginning of a text in quotes.
-fn quoted(text: &str) -> String {
-    let mut start: String = text.chars().take(MAX_QUOTED_CHARS).collect();
-    if start.len() < text.len() {
-        start.push('…');
-    }
-    format!("{start:?}")
+    Err(LineError::InvalidName(text.to_owned()))
 }
 
 /// Checks that a number is finite and not negative.
-fn check_number(field: &str, value: Option<f64>) -> Result<(), String> {
+fn check_number(field: &'static str, value: Option<f64>) -> Result<(), LineError> {
     match value {
-        Some(value) if !(0.0..1e15).contains(&value) => Err(format!("{field} is {value}")),
+        Some(value) if !(0.0..1e15).contains(&value) => {
+            Err(LineError::InvalidNumber { field, value })
+        }
         _ => Ok(()),
     }
 }

@@ -28,6 +28,8 @@ mod summary;
 mod table;
 mod tables;
 
+pub use self::raster::DrawError;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -58,12 +60,12 @@ pub enum ReportError {
         source: io::Error,
     },
     /// A plot cannot be rendered.
-    #[error("cannot draw {name}: {reason}")]
+    #[error("cannot draw {name}: {source}")]
     Draw {
         /// The plot.
         name: String,
         /// The cause.
-        reason: String,
+        source: DrawError,
     },
 }
 
@@ -114,7 +116,7 @@ pub fn write(dir: &Path, out: &Path) -> Result<Written, ReportError> {
         let svg = figure.svg(Medium::Paper);
         write_file(&format!("{}.svg", figure.name), svg.as_bytes())?;
         let png = raster::png(&svg)
-            .map_err(|reason| ReportError::Draw { name: figure.name.clone(), reason })?;
+            .map_err(|source| ReportError::Draw { name: figure.name.clone(), source })?;
         write_file(&format!("{}.png", figure.name), &png)?;
     }
     let main: Vec<_> = tables::short(&summary).iter().map(Table::text).collect();

@@ -4,8 +4,8 @@
 use std::{error::Error, path::Path, sync::Arc, sync::atomic::AtomicBool};
 
 use sow_content::{Bitfield, Geometry, Info, Metainfo, Ticket, geometry::piece_length_for};
-use sow_engine::{Config, Event};
-use sow_node::{AcceptedDialects, Node, NodeOptions, SwarmContent, SwarmEvent, SwarmOptions};
+use sow_engine::Config;
+use sow_node::{AcceptedDialects, Node, NodeOptions, SwarmContent, SwarmOptions};
 use sow_store::{DiskStore, hash_content, scan};
 use sow_wire::bittorrent::PeerId;
 
@@ -33,18 +33,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         peers: Vec::new(),
     })?;
     println!("{}", Ticket { host: "127.0.0.1".to_owned(), port: node.port(), info_hash });
-    loop {
-        tokio::select! {
-            event = events.recv() => match event {
-                Some(SwarmEvent::Engine(Event::PeerComplete { addr, .. })) => {
-                    println!("{addr} has the whole file");
-                }
-                Some(_) => {}
-                None => return Err("the swarm has ended".into()),
-            },
-            _ = tokio::signal::ctrl_c() => break,
-        }
-    }
+    tokio::spawn(async move { while events.recv().await.is_some() {} });
+    tokio::signal::ctrl_c().await?;
     swarm.stop().await;
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use sow_content::ticket::Address;
-use sow_engine::{AnnounceError, Dialect, Event};
+use sow_engine::{Dialect, Event};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -229,6 +229,7 @@ fn reason_of(failure: &Failure) -> &str {
 #[cfg(test)]
 mod tests {
     use sow_content::InfoHash;
+    use sow_engine::AnnounceError;
 
     use super::*;
 

@@ -6,7 +6,7 @@ pub(crate) mod client_server;
 pub(crate) mod demo;
 pub(crate) mod destination;
 pub(crate) mod get;
-mod groups;
+pub(crate) mod groups;
 pub(crate) mod json_torrent;
 pub(crate) mod lab;
 pub(crate) mod send;
@@ -22,7 +22,7 @@ use clap::{
 };
 use clap_complete::Shell;
 
-pub(crate) use self::groups::ReportArgs;
+use self::groups::ReportArgs;
 use crate::exit;
 
 /// Parses the command line of this process. On wrong usage, and for `--help`, it prints a message

@@ -23,7 +23,7 @@ pub(crate) use self::{
     log::{start as start_log, swarm_event as log_swarm_event},
     meter::{Meter, percent},
 };
-use crate::{args::ReportArgs, exit::Failure};
+use crate::{args::groups::ReportArgs, exit::Failure};
 
 /// The output of one run. Clones share it.
 #[derive(Clone)]

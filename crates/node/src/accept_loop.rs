@@ -21,9 +21,10 @@ use tokio::{
 use crate::{
     context::NodeContext,
     handshake::respond,
-    http::connection::{ConnectionAddrs, serve_connection},
+    http::connection::{ConnectionAddrs, MAX_HTTP, serve_connection},
     json_tracker,
     listener::canonical,
+    places::Places,
     sniff::{Protocol, sniff},
     swarm::events::{DriverEvent, NewConnection},
 };
@@ -31,12 +32,6 @@ use crate::{
 /// The maximum number of connections whose protocol is not known yet. Above it the oldest one is
 /// rejected: an honest peer needs only a moment, but a flash crowd arrives all at once.
 const MAX_UNDECIDED: usize = 1024;
-
-/// The maximum number of HTTP connections that are served at the same time.
-const MAX_HTTP: usize = 256;
-
-/// The maximum number of HTTP connections that wait to be served. Above it they are closed.
-const MAX_HTTP_WAITING: usize = 1024;
 
 /// The pause after a failed accept, for instance when file descriptors run out.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -50,7 +45,7 @@ type HttpConnection = (TcpStream, Vec<u8>, SocketAddr);
 /// Accepts connections until the task is aborted.
 pub(crate) async fn accept_all(listener: TcpListener, node: Arc<NodeContext>) {
     let (mut undecided, mut order) = (JoinSet::new(), VecDeque::new());
-    let (mut http, mut waiting) = (JoinSet::new(), VecDeque::new());
+    let mut http = Places::new(MAX_HTTP);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -66,16 +61,11 @@ pub(crate) async fn accept_all(listener: TcpListener, node: Arc<NodeContext>) {
                 }
             },
             Some(dispatched) = undecided.join_next() => {
-                if let Ok(Some(connection)) = dispatched && waiting.len() < MAX_HTTP_WAITING {
-                    waiting.push_back(connection);
+                if let Ok(Some(connection)) = dispatched {
+                    serve_http(connection, &node, &mut http);
                 }
             }
-            Some(_) = http.join_next() => {}
-        }
-        while http.len() < MAX_HTTP
-            && let Some(connection) = waiting.pop_front()
-        {
-            serve_http(connection, &node, &mut http);
+            Some(()) = http.ended() => {}
         }
     }
 }
@@ -205,19 +195,17 @@ async fn admit(
     let _ = events.send(DriverEvent::Connected(Box::new(connection))).await;
 }
 
-fn serve_http((stream, first, remote): HttpConnection, node: &NodeContext, http: &mut JoinSet<()>) {
+fn serve_http((stream, first, remote): HttpConnection, node: &NodeContext, http: &mut Places) {
     // A connection without a local address is closed already.
     let Ok(local) = stream.local_addr().map(canonical) else { return };
     let Some(router) = node.router() else {
         return reject(remote, "it speaks HTTP, which this node does not serve");
     };
-    http.spawn(serve_connection(
-        stream,
-        first,
-        ConnectionAddrs { remote, local },
-        router,
-        node.options.timeouts.handshake,
-    ));
+    let addrs = ConnectionAddrs { remote, local };
+    let head_timeout = node.options.timeouts.handshake;
+    http.serve(remote, |activity| {
+        serve_connection((stream, first), addrs, router, head_timeout, activity)
+    });
 }
 
 #[cfg(test)]

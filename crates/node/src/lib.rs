@@ -74,6 +74,7 @@ mod listener;
 mod node;
 mod options;
 mod outbound;
+mod places;
 mod port_owner;
 mod sniff;
 mod swarm;
@@ -92,6 +93,7 @@ pub use http::{
     client::{http_client, http_error},
     connection::ConnectionAddrs,
     index,
+    own_names::CLIENT_HEADER,
     tracker::TrackerService,
 };
 pub use json_tracker::{JsonTracker, JsonTrackerService, announce_json};

@@ -4,7 +4,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use reqwest::{StatusCode, Url};
-use sow_node::{http_client, http_error};
+use sow_node::{CLIENT_HEADER, http_client, http_error};
 use tokio::time::timeout;
 
 use crate::exit::{Exit, Failure};
@@ -40,7 +40,12 @@ pub(crate) async fn download(url: &str, request: Request<'_>) -> Result<Vec<u8>,
     };
     let unreachable = |error: reqwest::Error| failed(&http_error(&error));
     let client = http_client(&parsed, request.bind, REQUEST_TIMEOUT).map_err(unreachable)?;
-    let sending = client.get(parsed).header(reqwest::header::ACCEPT, request.accept).send();
+    let sending = client
+        .get(parsed)
+        .header(reqwest::header::ACCEPT, request.accept)
+        // An origin answers us under any name: see `sow_node::CLIENT_HEADER`.
+        .header(CLIENT_HEADER, env!("CARGO_PKG_VERSION"))
+        .send();
     let answer = timeout(request.answer_timeout, sending).await;
     let mut response = answer.map_err(|_| failed("no answer in time"))?.map_err(unreachable)?;
     check_status(url, response.status())?;

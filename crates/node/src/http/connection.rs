@@ -1,19 +1,35 @@
 //! HTTP on one accepted connection. What is answered is the router's decision.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Extension, Router, extract::ConnectInfo};
+use axum::{Extension, Router, extract::ConnectInfo, middleware};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
-use crate::sniff::Rewound;
+use super::{
+    protection::{RequestCount, protect},
+    stream::HttpStream,
+};
+use crate::places::Activity;
+
+/// The maximum number of HTTP connections of one node. Above it a newcomer replaces another one.
+pub(crate) const MAX_HTTP: usize = 512;
 
 /// The time limit for one connection: enough for a large `.torrent` on a slow line.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long a client may take nothing of an answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often that is checked.
+const WRITE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The maximum size of a request's head, in bytes: an announce has a few hundred.
 const MAX_HEAD_SIZE: usize = 16 * 1024;
@@ -28,28 +44,46 @@ pub struct ConnectionAddrs {
     pub local: SocketAddr,
 }
 
-/// Answers the requests of one connection until it ends. `first` is what was read of it already;
-/// `head_timeout` is the time limit for the head of each request, and for the pause before it.
+/// Answers the requests of one connection until it ends: `socket` is its stream and what was read
+/// of it already. `head_timeout` is the time limit for the head of each request, and for the pause
+/// before it.
 pub(crate) async fn serve_connection(
-    stream: TcpStream,
-    first: Vec<u8>,
+    (stream, first): (TcpStream, Vec<u8>),
     addrs: ConnectionAddrs,
     router: Router,
     head_timeout: Duration,
+    activity: Arc<Activity>,
 ) {
     // Answers are small and written whole.
     let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(router.layer(Extension(ConnectInfo(addrs))));
+    let router = router
+        .layer(middleware::from_fn(protect))
+        .layer(Extension(ConnectInfo(addrs)))
+        .layer(Extension(RequestCount::default()));
+    let stream = HttpStream::new(first, stream, Arc::clone(&activity));
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
         .max_buf_size(MAX_HEAD_SIZE)
-        .serve_connection(TokioIo::new(Rewound::new(first, stream)), service);
-    match timeout(CONNECTION_TIMEOUT, serving).await {
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let ended = tokio::select! {
+        ended = timeout(CONNECTION_TIMEOUT, serving) => ended,
+        () = write_timeout(&activity) => {
+            return tracing::debug!(addr = %addrs.remote, "an HTTP client takes no answer");
+        }
+    };
+    match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             tracing::debug!(addr = %addrs.remote, %error, "an HTTP connection failed")
         }
         Err(_) => tracing::debug!(addr = %addrs.remote, "an HTTP connection lasted too long"),
+    }
+}
+
+/// Returns when an answer has waited too long for the client.
+async fn write_timeout(activity: &Activity) {
+    while activity.blocked_for().is_none_or(|time| time < WRITE_TIMEOUT) {
+        sleep(WRITE_CHECK_INTERVAL).await;
     }
 }

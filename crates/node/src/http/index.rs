@@ -7,12 +7,15 @@ use axum::{
     Router,
     extract::{Path, State},
     http::{HeaderMap, StatusCode, header},
+    middleware,
     response::{Html, IntoResponse, Json, Response},
     routing::get,
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
 use sow_content::InfoHash;
+
+use super::own_names::require_own_name;
 
 /// One entry of the index: content that is shared.
 #[derive(Debug, Clone)]
@@ -38,8 +41,16 @@ pub struct SharedContent {
 /// Answers `GET /` with the list (a page for browsers, JSON for other clients), and
 /// `GET /NAME.torrent` or `GET /INFO-HASH.torrent`. The torrent file of `json-torrent` is under
 /// `/NAME.json.torrent`. If there is only one entry, it has any name.
+///
+/// A browser gets an answer only under a name of this machine: see
+/// [`CLIENT_HEADER`](crate::CLIENT_HEADER). Requests must carry a
+/// `ConnectInfo<`[`ConnectionAddrs`](crate::ConnectionAddrs)`>`.
 pub fn index(shared: Vec<SharedContent>) -> Router {
-    Router::new().route("/", get(list)).route("/{name}", get(torrent)).with_state(Arc::from(shared))
+    Router::new()
+        .route("/", get(list))
+        .route("/{name}", get(torrent))
+        .route_layer(middleware::from_fn(require_own_name))
+        .with_state(Arc::from(shared))
 }
 
 async fn list(State(shared): State<Arc<[SharedContent]>>, headers: HeaderMap) -> Response {

@@ -4,4 +4,7 @@
 pub(crate) mod client;
 pub(crate) mod connection;
 pub mod index;
+pub(crate) mod own_names;
+pub(crate) mod protection;
+mod stream;
 pub(crate) mod tracker;

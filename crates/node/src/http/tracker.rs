@@ -9,7 +9,7 @@ use std::{
 use axum::{
     Router,
     extract::{ConnectInfo, RawQuery, State},
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -19,7 +19,7 @@ use sow_wire::tracker_http::{
     Announce, encode_announce, encode_failure, encode_scrape, parse_scrape,
 };
 
-use super::connection::ConnectionAddrs;
+use super::{connection::ConnectionAddrs, own_names::is_from_page};
 use crate::clock::Clock;
 
 /// A tracker that any number of connections use at the same time.
@@ -69,8 +69,13 @@ impl TrackerService {
 async fn announce(
     State(tracker): State<TrackerService>,
     ConnectInfo(addrs): ConnectInfo<ConnectionAddrs>,
+    headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
+    // A page could otherwise list its visitors as peers.
+    if is_from_page(&headers) {
+        return bencoded(encode_failure("this tracker takes no announces from web pages"));
+    }
     let announce = match Announce::parse(&query.unwrap_or_default()) {
         Ok(announce) => announce,
         Err(error) => return bencoded(encode_failure(&error.to_string())),

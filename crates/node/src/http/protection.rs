@@ -1,0 +1,65 @@
+//! What protects a node from web pages and from greedy clients, on every answer: headers for
+//! browsers, no request bodies, a bounded number of requests on one connection.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use axum::{
+    Extension,
+    extract::Request,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+/// After this many requests a connection is closed, so that one client cannot be served without
+/// end.
+const MAX_REQUESTS: usize = 1000;
+
+/// What browsers may do with our answers: no other site may frame or embed them (Fetch standard),
+/// and our page runs no scripts.
+const HEADERS: [(header::HeaderName, &str); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'",
+    ),
+    (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// The number of requests on one connection.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RequestCount(Arc<AtomicUsize>);
+
+/// Answers a request through the handlers behind it, unless it has a body: no handler reads one.
+pub(super) async fn protect(
+    Extension(RequestCount(count)): Extension<RequestCount>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_last = count.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_REQUESTS;
+    let has_body = has_body(request.headers());
+    let mut response = if has_body {
+        (StatusCode::PAYLOAD_TOO_LARGE, "requests have no body here\n").into_response()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if has_body || is_last {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    let length = headers.get(header::CONTENT_LENGTH);
+    headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
+}

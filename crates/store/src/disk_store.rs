@@ -4,26 +4,37 @@
 //! Safety depends on the order: a piece is written, then journaled; the pieces that a
 //! `Record::Synced` covers are synced before the record is written; the part is renamed after all
 //! of it was synced. How a store is opened and what counts after an interruption is in `receive`.
+//!
+//! The journal gets a stamp of the files when nothing is being written: after a sync, and when the
+//! store is dropped. When the disk fails, the stamp says so instead.
 
 use std::{
     collections::BTreeSet,
     ops::Range,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use sow_content::{Bitfield, Geometry, Info, geometry::MAX_PIECES};
 
 use crate::{
-    error::{Operation, StoreError},
+    content_stamp::ContentStamp,
+    error::{Operation, StoreError, StoreErrorKind},
     file_set::{Access, FileSet},
-    journal::{self, Journal, Record, inode_tag},
+    journal::{self, Journal, Record, Stamp, inode_tag},
     layout::Layout,
     segment::Segment,
     staging::{Staging, check_free_space},
 };
+
+/// With more files than this, their state is recorded only when the store is dropped: reading it
+/// takes some microseconds for each.
+const MAX_STAMPED_FILES: usize = 4096;
 
 /// Content in files, for reading or for receiving. Used through [`Store`](crate::Store).
 #[derive(Debug)]
@@ -42,6 +53,8 @@ struct Receiving {
     journaled: Mutex<JournaledPieces>,
     /// Entries that were written to since they were last synced.
     dirty: Mutex<BTreeSet<usize>>,
+    /// A write failed for lack of space, so the next run hashes what is there.
+    is_unproven: AtomicBool,
     /// Locked during a whole sync or commit.
     phase: Mutex<Phase>,
 }
@@ -69,7 +82,8 @@ pub(crate) struct JournaledPieces {
 #[derive(Debug)]
 enum Phase {
     Receiving,
-    /// A sync failed. A later sync may succeed although bytes are lost, so none is trusted.
+    /// A write or a sync failed. A later sync may succeed although bytes are lost, so none is
+    /// trusted.
     Unreliable,
     Committed,
 }
@@ -131,6 +145,7 @@ impl DiskStore {
             destination,
             journaled: Mutex::new(journaled),
             dirty: Mutex::new(dirty),
+            is_unproven: AtomicBool::new(false),
             phase: Mutex::new(Phase::Receiving),
         };
         Self { files, geometry, receiving: Some(Box::new(receiving)) }
@@ -142,7 +157,10 @@ impl DiskStore {
 
     pub(crate) fn write_piece(&self, piece: u32, blocks: &[Bytes]) -> Result<(), StoreError> {
         let receiving = self.writable()?;
-        let touched = self.files.write(piece, self.geometry.range_of(piece).start, blocks)?;
+        let touched = self
+            .files
+            .write(piece, self.geometry.range_of(piece).start, blocks)
+            .inspect_err(|error| self.on_write_failed(receiving, error))?;
         let entries = self.files.layout().entries();
         lock(&receiving.dirty).extend(touched.filter(|&entry| !entries[entry].padding));
         Ok(())
@@ -161,9 +179,14 @@ impl DiskStore {
     }
 
     pub(crate) fn journal(&self, piece: u32) -> Result<(), StoreError> {
-        let mut journaled = lock(&self.writable()?.journaled);
+        let receiving = self.writable()?;
+        let mut journaled = lock(&receiving.journaled);
         if let Some(journal) = &mut journaled.journal {
-            journal.append(Record::Verified(piece))?;
+            if let Err(error) = journal.append(Record::Verified(piece)) {
+                drop(journaled);
+                self.on_write_failed(receiving, &error);
+                return Err(error);
+            }
             journaled.unsynced += 1;
         }
         journaled.pieces.set(piece);
@@ -174,7 +197,13 @@ impl DiskStore {
         let Some(receiving) = &self.receiving else { return Ok(()) };
         let mut phase = lock(&receiving.phase);
         match *phase {
-            Phase::Receiving => self.sync_data(receiving, &mut phase),
+            Phase::Receiving => {
+                self.sync_data(receiving, &mut phase)?;
+                if self.files.layout().entries().len() <= MAX_STAMPED_FILES {
+                    self.write_stamp(receiving)?;
+                }
+                Ok(())
+            }
             Phase::Unreliable => Err(self.unreliable()),
             Phase::Committed => Ok(()),
         }
@@ -203,7 +232,7 @@ impl DiskStore {
         // Other programs may have changed the part during a long download.
         self.files.check_lengths()?;
         self.sync_data(receiving, &mut phase)?;
-        self.files.sync_names()?;
+        self.files.sync_names().inspect_err(|_| self.on_disk_failed(receiving, &mut phase))?;
         self.commit(receiving, destination, &mut phase)?;
         Ok(receiving.target_path())
     }
@@ -222,7 +251,7 @@ impl DiskStore {
         }
         let dirty = std::mem::take(&mut *lock(&receiving.dirty));
         if let Err(error) = self.files.sync(&dirty) {
-            *phase = Phase::Unreliable;
+            self.on_disk_failed(receiving, phase);
             return Err(error);
         }
         let (journal, path) = {
@@ -232,7 +261,47 @@ impl DiskStore {
             journal.append(Record::Synced(covered))?;
             (journal.file(), journal.path().to_owned())
         };
-        journal::sync(&journal, &path)
+        journal::sync(&journal, &path).inspect_err(|_| self.on_disk_failed(receiving, phase))
+    }
+
+    /// Records in the journal that the files are as this store has left them, unless they are being
+    /// written to.
+    fn write_stamp(&self, receiving: &Receiving) -> Result<(), StoreError> {
+        let Some(stamp) = ContentStamp::settled(&self.files)? else { return Ok(()) };
+        let journaled = lock(&receiving.journaled);
+        let Some(journal) = &journaled.journal else { return Ok(()) };
+        if journaled.pieces.is_empty() || receiving.is_unproven.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        journal.write_stamp(Stamp::Files(stamp.digest))
+    }
+
+    /// A write failed. Without space, what was written before is still there, and the next run
+    /// hashes it. After any other failure nothing that was written is trusted.
+    fn on_write_failed(&self, receiving: &Receiving, error: &StoreError) {
+        match (error, error.kind()) {
+            (StoreError::Io { .. }, StoreErrorKind::DiskFull | StoreErrorKind::Unsuitable) => {
+                receiving.is_unproven.store(true, Ordering::Relaxed);
+            }
+            (StoreError::Io { .. }, _) => {
+                let mut phase = lock(&receiving.phase);
+                if matches!(*phase, Phase::Receiving) {
+                    self.on_disk_failed(receiving, &mut phase);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The disk has failed, so the journal must not be believed any more, not even by the next
+    /// process. The page cache is dropped: after a failed sync it holds bytes as clean that are not
+    /// on the disk.
+    fn on_disk_failed(&self, receiving: &Receiving, phase: &mut Phase) {
+        *phase = Phase::Unreliable;
+        if let Some(journal) = &lock(&receiving.journaled).journal {
+            journal.mark_failed();
+        }
+        self.files.drop_page_cache();
     }
 
     /// Renames the part to the target and removes the old target and the journal.
@@ -270,12 +339,30 @@ impl DiskStore {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(crate) fn fail_as_the_disk_would(&self) {
+        let Some(receiving) = &self.receiving else { return };
+        self.on_disk_failed(receiving, &mut lock(&receiving.phase));
+    }
+
     fn writable(&self) -> Result<&Receiving, StoreError> {
         self.receiving.as_deref().ok_or_else(|| StoreError::NotWritable { path: self.files.path() })
     }
 
     fn unreliable(&self) -> StoreError {
         StoreError::Unreliable { path: self.files.path() }
+    }
+}
+
+impl Drop for DiskStore {
+    fn drop(&mut self) {
+        // No thread writes any more. Without the stamp the next run hashes the pieces, so an error
+        // does no harm.
+        if let Some(receiving) = &self.receiving
+            && matches!(*lock(&receiving.phase), Phase::Receiving)
+        {
+            let _ = self.write_stamp(receiving);
+        }
     }
 }
 

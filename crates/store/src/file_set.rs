@@ -13,10 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use rustix::{
-    fs::{
-        Advice, AtFlags, FileType, Mode, OFlags, fadvise, fdatasync, fstat, fsync, openat, statat,
-        syncfs,
-    },
+    fs::{Advice, AtFlags, FileType, Mode, OFlags, fadvise, fstat, fsync, openat, statat, syncfs},
     io::{Errno, pwritev, retry_on_intr},
 };
 
@@ -204,14 +201,25 @@ impl FileSet {
         }
     }
 
-    /// Waits until the data of these entries is on the disk.
+    /// Drops what the page cache holds of the files, so that the next read comes from the disk.
+    /// Bytes that are not written back yet stay. Errors are ignored.
+    pub(crate) fn drop_page_cache(&self) {
+        for (at, _) in self.layout.on_disk() {
+            if let Ok(file) = self.file(at) {
+                let _ = fadvise(&file, 0, None, Advice::DontNeed);
+            }
+        }
+    }
+
+    /// Waits until the data of these entries is on the disk, with their times, so that these prove
+    /// after a power failure that nothing was written later.
     pub(crate) fn sync(&self, entries: &BTreeSet<usize>) -> Result<(), StoreError> {
         if entries.len() > MAX_FILE_SYNCS {
             return syncfs(self.root())
                 .map_err(|e| StoreError::io(Operation::Sync, &self.path(), e));
         }
         for &entry in entries {
-            fdatasync(self.file(entry)?)
+            fsync(self.file(entry)?)
                 .map_err(|e| StoreError::io(Operation::Sync, &self.path_of(entry), e))?;
         }
         Ok(())

@@ -40,6 +40,7 @@
 //! # }
 //! ```
 
+mod content_stamp;
 mod disk_store;
 mod error;
 mod file_set;
@@ -50,6 +51,7 @@ mod memory_store;
 mod part_state;
 mod piece_hashing;
 mod receive;
+mod rewrite;
 mod scan;
 mod segment;
 mod sequential;

@@ -1,19 +1,26 @@
-//! The bytes of a resume journal: a header of 64 bytes, then records of 8 bytes. This module
-//! encodes and decodes them and replays a journal; it touches no file.
+//! The bytes of a resume journal: a header of 64 bytes, a stamp of 32 bytes, then records of 8
+//! bytes. This module encodes and decodes them and replays a journal; it touches no file.
 //!
 //! ```text
 //! header: magic 8 | info-hash 20 | total 8 | piece length 4 | boot id 16 | check 8
+//! stamp:  kind 4 | digest 20 | check 8
 //! record: kind 2 bits, value 30 bits | check 4
 //! ```
 //!
 //! Numbers are little-endian. A check is the beginning of a SHA-1 over the bytes before it. The
 //! check of a record covers the info-hash and the index of the record too, so a record is valid
-//! only where it was written.
+//! only where it was written; the check of the stamp covers the info-hash.
 
 use sow_content::{Bitfield, Geometry, InfoHash, hash::sha1};
 
-/// The length of the header.
+/// The length of the header, and the offset of the stamp.
 pub(crate) const HEADER_BYTES: usize = 64;
+
+/// The length of the stamp.
+pub(crate) const STAMP_BYTES: usize = 32;
+
+/// The offset of the first record.
+pub(crate) const RECORDS_OFFSET: usize = HEADER_BYTES + STAMP_BYTES;
 
 /// The length of a record.
 pub(crate) const RECORD_BYTES: usize = 8;
@@ -21,7 +28,7 @@ pub(crate) const RECORD_BYTES: usize = 8;
 /// A journal has fewer records than this, since the value of a record has 30 bits.
 pub(crate) const MAX_RECORDS: u32 = 1 << 30;
 
-const MAGIC: &[u8; 8] = b"sowjrnl1";
+const MAGIC: &[u8; 8] = b"sowjrnl2";
 /// The bits of a record's first word that hold its value.
 const VALUE_MASK: u32 = MAX_RECORDS - 1;
 
@@ -36,6 +43,19 @@ pub(crate) struct Identity {
 /// written still exists, at least in the page cache, even if the process was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BootId([u8; 16]);
+
+/// What proves that the files are as the journal's process left them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stamp {
+    /// Nothing: only hashing shows what the files hold.
+    Unknown,
+    /// The digest of the state of all files (lengths, times, inode numbers). While the files are in
+    /// this state, no program has written to them, so the records are true.
+    Files([u8; 20]),
+    /// A write or a sync failed. The page cache may hold bytes that the disk lost, so not even
+    /// hashing shows what is on the disk.
+    Failed,
+}
 
 /// One change of the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +138,38 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Option<(Identity, BootId)> {
         geometry: Geometry::new(total, piece_length.into()).ok()?,
     };
     Some((identity, BootId(header[40..56].try_into().ok()?)))
+}
+
+impl Stamp {
+    /// Encodes the stamp of a journal.
+    pub(crate) fn encode(self, info_hash: &InfoHash) -> [u8; STAMP_BYTES] {
+        let (kind, digest) = match self {
+            Self::Unknown => (0u32, [0; 20]),
+            Self::Files(digest) => (1, digest),
+            Self::Failed => (2, [0; 20]),
+        };
+        let mut stamp = [0; STAMP_BYTES];
+        stamp[..4].copy_from_slice(&kind.to_le_bytes());
+        stamp[4..24].copy_from_slice(&digest);
+        let check = stamp_check(&stamp, info_hash);
+        stamp[24..].copy_from_slice(&check);
+        stamp
+    }
+
+    /// Decodes a stamp. A damaged or truncated one proves nothing.
+    pub(crate) fn decode(bytes: &[u8], info_hash: &InfoHash) -> Self {
+        let Some(stamp) = bytes.first_chunk::<STAMP_BYTES>() else { return Self::Unknown };
+        let mut digest = [0; 20];
+        digest.copy_from_slice(&stamp[4..24]);
+        if stamp[24..] != stamp_check(stamp, info_hash) {
+            return Self::Unknown;
+        }
+        match stamp[0] {
+            1 => Self::Files(digest),
+            2 => Self::Failed,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 impl Record {
@@ -203,6 +255,14 @@ fn apply(set: &mut Bitfield, record: Record) {
         Record::Lost(piece) => set.unset(piece),
         Record::Synced(_) | Record::Committing(_) => false,
     };
+}
+
+fn stamp_check(stamp: &[u8; STAMP_BYTES], info_hash: &InfoHash) -> [u8; 8] {
+    let mut bytes = [0; 44];
+    bytes[..20].copy_from_slice(&info_hash.0);
+    bytes[20..].copy_from_slice(&stamp[..24]);
+    let [a, b, c, d, e, f, g, h, ..] = sha1(&bytes);
+    [a, b, c, d, e, f, g, h]
 }
 
 fn check(word: [u8; 4], index: u32, info_hash: &InfoHash) -> [u8; 4] {
@@ -299,6 +359,23 @@ mod tests {
             assert_eq!(decode_header(&damaged), None, "bit {bit}");
         }
         assert_eq!(decode_header(&header[..HEADER_BYTES - 1]), None);
+    }
+
+    #[test]
+    fn a_damaged_stamp_proves_nothing() {
+        let hash = identity(5).info_hash;
+        for stamp in [Stamp::Unknown, Stamp::Files([5; 20]), Stamp::Failed] {
+            let bytes = stamp.encode(&hash);
+            assert_eq!(Stamp::decode(&bytes, &hash), stamp);
+            assert_eq!(Stamp::decode(&bytes, &InfoHash([8; 20])), Stamp::Unknown);
+            for bit in 0..STAMP_BYTES * 8 {
+                let mut damaged = bytes;
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(Stamp::decode(&damaged, &hash), Stamp::Unknown, "bit {bit}");
+            }
+            assert_eq!(Stamp::decode(&bytes[..STAMP_BYTES - 1], &hash), Stamp::Unknown);
+        }
+        assert_eq!(Stamp::decode(&[0; STAMP_BYTES], &hash), Stamp::Unknown);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The file of a resume journal: reading, appending, syncing. The meaning of its bytes is in
 //! [`format`].
 //!
-//! The file only grows: no record is ever changed, and in the header only the boot id changes. So
-//! the intact records at its beginning are true at every moment.
+//! The file only grows: no record is ever changed. In the header the boot id changes, and the
+//! [`Stamp`] says whether the records may be believed without hashing.
 
 mod format;
 
@@ -15,7 +15,7 @@ use std::{
 
 use rustix::io::Errno;
 
-pub(crate) use format::{BootId, Identity, Record, Replay, inode_tag};
+pub(crate) use format::{BootId, Identity, Record, Replay, Stamp, inode_tag};
 
 use crate::{
     error::{Operation, StoreError},
@@ -46,6 +46,8 @@ pub(crate) enum JournalContents {
     ThisContent {
         /// The boot of the system that wrote it.
         boot: BootId,
+        /// Whether its records may be believed.
+        stamp: Stamp,
         /// The meaning of its records.
         replay: Replay,
     },
@@ -64,12 +66,16 @@ pub(crate) fn read(
     }
     let mut bytes = vec![0; length as usize];
     file.read_exact_at(&mut bytes, 0).map_err(failed)?;
+    let Some(records) = bytes.get(format::RECORDS_OFFSET..) else {
+        return Ok(JournalContents::Empty);
+    };
     Ok(match format::decode_header(&bytes) {
         None => JournalContents::Empty,
         Some((found, _)) if found != *identity => JournalContents::OtherContent,
         Some((_, boot)) => JournalContents::ThisContent {
             boot,
-            replay: format::replay(&bytes[format::HEADER_BYTES..], identity),
+            stamp: Stamp::decode(&bytes[format::HEADER_BYTES..], &identity.info_hash),
+            replay: format::replay(records, identity),
         },
     })
 }
@@ -87,6 +93,7 @@ impl Journal {
         let mut journal = Self { file, path: path.to_owned(), identity, records: 0 };
         // The header is written last, which makes all records valid at once.
         journal.append_all(records)?;
+        journal.write_stamp(Stamp::Unknown)?;
         journal.write_header(boot)?;
         Ok(journal)
     }
@@ -157,8 +164,22 @@ impl Journal {
         self.sync()
     }
 
+    /// Writes the stamp. Does not wait for the disk.
+    pub(crate) fn write_stamp(&self, stamp: Stamp) -> Result<(), StoreError> {
+        self.file
+            .write_all_at(&stamp.encode(&self.identity.info_hash), format::HEADER_BYTES as u64)
+            .map_err(|e| StoreError::io(Operation::Write, &self.path, e))
+    }
+
+    /// Records that the disk has failed, as durably as it can be. Errors are ignored: the failure
+    /// itself is reported, and a stamp from before it does not fit the files any more.
+    pub(crate) fn mark_failed(&self) {
+        let _ = self.write_stamp(Stamp::Failed);
+        let _ = self.sync();
+    }
+
     fn end(&self) -> u64 {
-        format::HEADER_BYTES as u64 + u64::from(self.records) * format::RECORD_BYTES as u64
+        format::RECORDS_OFFSET as u64 + u64::from(self.records) * format::RECORD_BYTES as u64
     }
 }
 
@@ -187,22 +208,26 @@ mod tests {
         journal.append_all(&[Record::Verified(5), Record::Synced(2)]).unwrap();
         file.write_all_at(&[1, 2, 3], journal.end()).unwrap();
 
-        let JournalContents::ThisContent { boot, replay } =
+        let JournalContents::ThisContent { boot, stamp, replay } =
             read(&file, path, &identity(1)).unwrap()
         else {
             panic!()
         };
         assert_eq!((boot, replay.records), (BootId::of(3), 3));
+        assert_eq!(stamp, Stamp::Unknown);
         assert_eq!(replay.synced.iter().collect::<Vec<_>>(), [4, 5]);
         assert!(matches!(read(&file, path, &identity(2)).unwrap(), JournalContents::OtherContent));
 
         let mut journal = Journal::resume(clone(), path, identity(1), replay.records).unwrap();
         assert_eq!(file.metadata().unwrap().len(), journal.end());
         journal.append(Record::Lost(4)).unwrap();
-        let JournalContents::ThisContent { replay, .. } = read(&file, path, &identity(1)).unwrap()
+        journal.write_stamp(Stamp::Files([8; 20])).unwrap();
+        let JournalContents::ThisContent { stamp, replay, .. } =
+            read(&file, path, &identity(1)).unwrap()
         else {
             panic!()
         };
+        assert_eq!(stamp, Stamp::Files([8; 20]));
         assert_eq!(replay.synced.iter().collect::<Vec<_>>(), [5]);
     }
 }

@@ -1,10 +1,12 @@
 //! Opening content to be received, from nothing or from what an earlier run left. This module
 //! decides which pieces count; it does not write content.
 //!
-//! A piece counts if its bytes exist. After a `kill -9` every written byte exists (in the page
-//! cache), so every record counts. After a power failure only the synced pieces exist for certain;
-//! the others are read and hashed. A missing or short file loses its pieces. The journal is true
-//! after each step, so an interruption between two steps does no harm.
+//! The records of a journal are believed only while the files are in the state of its stamp: then
+//! no program has written to them since. After a power failure even then only the synced pieces
+//! exist for certain, and the others are hashed. Without that proof, as after a `kill -9` in the
+//! middle of writing, every piece of the journal is hashed. After a failed sync nothing is believed
+//! that only the page cache may hold; see `rewrite`. A missing or short file loses its pieces. The
+//! journal is true after each step, so an interruption between two steps does no harm.
 
 use std::{
     collections::BTreeSet,
@@ -17,13 +19,15 @@ use rustix::fs::{FileType, Mode, OFlags, openat};
 use sow_content::{Bitfield, Info, InfoHash};
 
 use crate::{
+    content_stamp::ContentStamp,
     disk_store::{Destination, DiskStore, JournaledPieces},
     error::{Operation, StoreError},
     file_set::{Access, FileSet},
-    journal::{self, BootId, Identity, Journal, JournalContents, Record, inode_tag},
+    journal::{self, BootId, Identity, Journal, JournalContents, Record, Stamp, inode_tag},
     layout::Layout,
     part_state::PartState,
     piece_hashing::HashControl,
+    rewrite::rewrite_pieces,
     staging::{LockedFile, Staging, create_folder, describe_type},
     verify::verify_pieces,
 };
@@ -181,6 +185,8 @@ struct Leftovers {
     records: Option<u32>,
     /// The journal was written since the system started.
     same_boot: bool,
+    /// What proves the records.
+    stamp: Stamp,
     was_committing: bool,
 }
 
@@ -205,27 +211,65 @@ impl Resume<'_> {
         let files = FileSet::with_root(layout, part, &staging.part_path(), Access::ReadWrite);
         let state = PartState::examine(&files, &self.info.geometry)?;
         let before = union(&leftovers.trusted, &leftovers.unverified);
+        let stamp = ContentStamp::of(&files)?;
+        let is_proven = leftovers.stamp == Stamp::Files(stamp.digest);
+        if !is_proven {
+            self.distrust(&mut leftovers);
+        }
         intersect(&mut leftovers.trusted, &state.possible);
         intersect(&mut leftovers.unverified, &state.possible);
         self.check_free_space(staging, &leftovers, &state)?;
 
+        let verified = self.verify(&files, &leftovers)?;
+        if ContentStamp::of(&files)? != stamp && leftovers.stamp != Stamp::Failed {
+            // Another program writes to the files, so the hashes are worth nothing.
+            let expected = self.info.geometry.total();
+            return Err(StoreError::Changed { path: staging.part_path(), expected });
+        }
+        let have = union(&leftovers.trusted, &verified);
+        if !is_proven && !have.is_empty() {
+            files.sync(&entries_of(&files, &have, self.info))?;
+        }
+        let journal = match journal {
+            Some(journal) => self.update_journal(journal, &leftovers, &before, &have)?,
+            None => self.begin_journal(lock.clone(), &path, &have)?,
+        };
+        // Only now, since a file that grows to its full length has bytes that are not content.
+        create_files(&files, &state)?;
+        if !have.is_empty() {
+            let stamp = ContentStamp::of(&files)?;
+            let proof =
+                if stamp.is_settled() { Stamp::Files(stamp.digest) } else { Stamp::Unknown };
+            journal.write_stamp(proof)?;
+        }
+        let mut unsynced = leftovers.unsynced;
+        intersect(&mut unsynced, &have);
+        let was_committing = leftovers.was_committing;
+        Ok(Resumed { files, journal, have, unsynced, was_committing })
+    }
+
+    /// Nothing proves the records: their pieces must be hashed. Pieces without hashes count until
+    /// the digest of the whole content is compared, unless the disk has failed.
+    fn distrust(&self, leftovers: &mut Leftovers) {
+        if self.info.has_hashes() {
+            leftovers.unverified = union(&leftovers.trusted, &leftovers.unverified);
+        } else if leftovers.stamp != Stamp::Failed {
+            return;
+        }
+        leftovers.trusted = Bitfield::new(self.info.geometry.pieces());
+    }
+
+    /// The pieces of `unverified` that are there.
+    fn verify(&self, files: &FileSet, leftovers: &Leftovers) -> Result<Bitfield, StoreError> {
         let control = HashControl {
             threads: self.options.threads,
             progress: self.options.progress,
             cancel: self.options.cancel,
         };
-        let verified = verify_pieces(&files, self.info, &leftovers.unverified, control)?;
-        let have = union(&leftovers.trusted, &verified);
-        let journal = match journal {
-            Some(journal) => self.update_journal(journal, &leftovers, &before, &have)?,
-            None => self.begin_journal(&files, lock.clone(), &path, &have)?,
-        };
-        // Only now, since a file that grows to its full length has bytes that are not content.
-        create_files(&files, &state)?;
-        let mut unsynced = leftovers.unsynced;
-        intersect(&mut unsynced, &have);
-        let was_committing = leftovers.was_committing;
-        Ok(Resumed { files, journal, have, unsynced, was_committing })
+        if leftovers.stamp == Stamp::Failed {
+            return rewrite_pieces(files, self.info, &leftovers.unverified, control);
+        }
+        verify_pieces(files, self.info, &leftovers.unverified, control)
     }
 
     /// Examines what an earlier run left, and removes what cannot be used.
@@ -242,6 +286,7 @@ impl Resume<'_> {
             unsynced: Bitfield::new(pieces),
             records: None,
             same_boot: true,
+            stamp: Stamp::Unknown,
             was_committing: false,
         };
         match journal::read(lock, &staging.journal_path(), &self.identity)? {
@@ -256,7 +301,8 @@ impl Resume<'_> {
                 lock.set_len(0)
                     .map_err(|e| StoreError::io(Operation::Resize, &staging.journal_path(), e))?;
             }
-            JournalContents::ThisContent { boot, replay } => {
+            JournalContents::ThisContent { boot, stamp, replay } => {
+                leftovers.stamp = stamp;
                 leftovers.records = Some(replay.records);
                 leftovers.same_boot = boot.is_same(self.boot);
                 leftovers.was_committing = replay.committing.is_some();
@@ -338,7 +384,7 @@ impl Resume<'_> {
             journal.sync()?;
         }
         if !leftovers.same_boot {
-            // Every piece that counts was synced before, or was read since the system started.
+            // Every piece that counts was synced, before or just now.
             journal.append(Record::Synced(journal.records()))?;
             journal.sync()?;
             journal.write_header(self.boot)?;
@@ -349,12 +395,10 @@ impl Resume<'_> {
     /// Begins a journal for a part that had none.
     fn begin_journal(
         &self,
-        files: &FileSet,
         lock: Arc<LockedFile>,
         path: &Path,
         have: &Bitfield,
     ) -> Result<Journal, StoreError> {
-        files.sync(&entries_of(files, have, self.info))?;
         let mut records: Vec<_> = have.iter().map(Record::Verified).collect();
         records.push(Record::Synced(have.count()));
         Journal::begin(lock, path, self.identity, self.boot, &records)

@@ -64,6 +64,10 @@ impl Download {
             .unwrap();
     }
 
+    fn journal(&self) -> PathBuf {
+        self.folder.path().join("content.sow-part.journal")
+    }
+
     fn part(&self) -> PathBuf {
         self.folder.path().join("content.sow-part")
     }
@@ -76,8 +80,9 @@ fn synced_pieces_count_and_the_others_are_hashed() {
     [5, 1, 8].into_iter().for_each(|piece| download.write_and_journal(&store, piece));
     store.sync().unwrap();
     [2, 9, 0].into_iter().for_each(|piece| download.write_and_journal(&store, piece));
-    drop(store);
+    // What a power failure loses leaves the times as they are.
     download.damage(9);
+    drop(store);
 
     let (store, have, hashed) = download.open(SECOND_BOOT);
     assert_eq!(have, [0, 1, 2, 5, 8]);
@@ -90,6 +95,76 @@ fn synced_pieces_count_and_the_others_are_hashed() {
     let (store, have, hashed) = download.open(FIRST_BOOT);
     assert_eq!((have, hashed), (vec![0, 1, 2, 3, 4, 5, 8], 2 * PIECE_BYTES));
     [6, 7, 9].into_iter().for_each(|piece| download.write_and_journal(&store, piece));
+    store.finish().unwrap();
+    assert!(fs::read(download.target()).unwrap() == download.bytes);
+}
+
+#[test]
+fn files_that_changed_since_the_journal_was_closed_are_hashed() {
+    for boot in [FIRST_BOOT, SECOND_BOOT] {
+        let download = Download::new(10);
+        let (store, ..) = download.open(FIRST_BOOT);
+        [5, 1, 8].into_iter().for_each(|piece| download.write_and_journal(&store, piece));
+        store.sync().unwrap();
+        drop(store);
+        let (store, have, hashed) = download.open(FIRST_BOOT);
+        assert_eq!((have, hashed), (vec![1, 5, 8], 0), "nothing has changed");
+        drop(store);
+        download.damage(1);
+        let (store, have, hashed) = download.open(boot);
+        assert_eq!((have, hashed), (vec![5, 8], 3 * PIECE_BYTES), "a byte has changed");
+        drop(store);
+        let bytes = fs::read(download.part()).unwrap();
+        fs::remove_file(download.part()).unwrap();
+        fs::write(download.part(), &bytes).unwrap();
+        let (store, have, hashed) = download.open(boot);
+        assert_eq!((have, hashed), (vec![5, 8], 2 * PIECE_BYTES), "the file was replaced");
+        drop(store);
+        let (_store, have, hashed) = download.open(boot);
+        assert_eq!((have, hashed), (vec![5, 8], 0), "hashed only once");
+    }
+}
+
+#[test]
+fn after_a_kill_during_a_write_every_piece_is_hashed_and_after_a_sync_none() {
+    let download = Download::new(10);
+    let (store, ..) = download.open(FIRST_BOOT);
+    [5, 1].into_iter().for_each(|piece| download.write_and_journal(&store, piece));
+    store.sync().unwrap();
+    let journal = fs::read(download.journal()).unwrap();
+    drop(store);
+    // The journal as a kill at that moment would leave it.
+    fs::write(download.journal(), journal).unwrap();
+    let (store, have, hashed) = download.open(FIRST_BOOT);
+    assert_eq!((have, hashed), (vec![1, 5], 0), "nothing was written after the sync");
+    download.write_and_journal(&store, 7);
+    let journal = fs::read(download.journal()).unwrap();
+    drop(store);
+    fs::write(download.journal(), journal).unwrap();
+    let (_store, have, hashed) = download.open(FIRST_BOOT);
+    assert_eq!((have, hashed), (vec![1, 5, 7], 3 * PIECE_BYTES));
+}
+
+#[test]
+fn after_the_disk_failed_nothing_counts_that_is_not_hashed_and_written_again() {
+    let download = Download::new(6);
+    let (store, ..) = download.open(FIRST_BOOT);
+    (0..5).for_each(|piece| download.write_and_journal(&store, piece));
+    store.sync().unwrap();
+    store.fail_as_the_disk_would();
+    assert!(matches!(store.sync(), Err(StoreError::Unreliable { .. })));
+    assert!(matches!(store.finish(), Err(StoreError::Unreliable { .. })));
+    drop(store);
+    download.damage(3);
+    let before = fs::metadata(download.part()).unwrap().modified().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let (store, have, hashed) = download.open(FIRST_BOOT);
+    assert_eq!((have, hashed), (vec![0, 1, 2, 4], 5 * PIECE_BYTES));
+    assert!(fs::metadata(download.part()).unwrap().modified().unwrap() > before, "written again");
+    drop(store);
+    let (store, have, hashed) = download.open(FIRST_BOOT);
+    assert_eq!((have, hashed), (vec![0, 1, 2, 4], 0), "the disk is well again");
+    [3, 5].into_iter().for_each(|piece| download.write_and_journal(&store, piece));
     store.finish().unwrap();
     assert!(fs::read(download.target()).unwrap() == download.bytes);
 }

@@ -13,9 +13,9 @@ use crate::sample::{Sample, copy, names_in, read_tree};
 use sow_content::Bitfield;
 use sow_store::{DiskStore, ReceiveOptions, Store, StoreErrorKind};
 
-/// The lengths of the header and of a record. The format of the journal is a contract with earlier
+/// The lengths of the header with its stamp and of a record. The format of the journal is a contract with earlier
 /// versions.
-const HEADER_BYTES: u64 = 64;
+const HEADER_BYTES: u64 = 96;
 const RECORD_BYTES: u64 = 8;
 
 /// The bound of every wait in these tests.

@@ -13,8 +13,8 @@ use crate::sample::{Sample, copy, names_in, read_tree};
 use sow_content::Bitfield;
 use sow_store::{DiskStore, ReceiveOptions, Store, StoreErrorKind};
 
-/// The lengths of the header with its stamp and of a record. The format of the journal is a contract with earlier
-/// versions.
+/// The lengths of the header with its stamp, and of a record. The format of the journal is a
+/// contract with earlier versions.
 const HEADER_BYTES: u64 = 96;
 const RECORD_BYTES: u64 = 8;
 

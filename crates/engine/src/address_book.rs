@@ -105,6 +105,12 @@ impl AddressBook {
         worst.map(|addr| self.known.remove(&addr));
     }
 
+    /// How many addresses and identities are remembered.
+    pub(crate) fn len(&self) -> usize {
+        let banned = self.banned.len() + self.banned_identities.len() + self.bans_of_host.len();
+        self.known.len() + self.ours.len() + banned
+    }
+
     /// Whether the user named an address.
     pub(crate) fn is_named(&self, addr: SocketAddr) -> bool {
         self.known.get(&addr).is_some_and(|entry| entry.source == PeerSource::Named)

@@ -96,4 +96,4 @@ pub use io::{
     Announce, AnnounceError, AnnounceEvent, AnnounceReply, ConnId, Dialect, Direction, Event,
     Input, Message, Output, PeerHandshake, PeerSource, StoreMode, StoreOutcome, Time,
 };
-pub use status::{PeerStatus, Status};
+pub use status::{PeerStatus, StateSize, Status};

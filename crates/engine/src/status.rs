@@ -46,6 +46,22 @@ pub struct Status {
     pub tracker_incomplete: Option<u32>,
 }
 
+/// How much an engine holds at the moment, in numbers of entries: what its memory depends on beside
+/// the content. Each is bounded, whatever peers and trackers send.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StateSize {
+    /// Open connections.
+    pub connections: usize,
+    /// Addresses and peer ids that are known, in use, or banned.
+    pub addresses: usize,
+    /// Pieces of which blocks are requested or here, and that are not stored yet.
+    pub open_pieces: usize,
+    /// Our requests that are not answered yet, on all connections.
+    pub requests: usize,
+    /// Requests of peers that are not answered yet, on all connections.
+    pub uploads: usize,
+}
+
 /// The state of a connected peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerStatus {

@@ -3,7 +3,18 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
+use sow_engine::Misbehavior;
+
 use crate::{host::HostId, world::World};
+
+/// The limits of what an engine with the settings of `Config::new` holds.
+const MAX_CONNECTIONS: usize = 200;
+const MAX_ADDRESSES: usize = 10_000;
+const MAX_OPEN_PIECES: usize = 6144;
+
+/// The limits for each connection.
+const MAX_REQUESTS: usize = 2048;
+const MAX_UPLOADS: usize = 2048 + 64;
 
 /// What a checker found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +52,28 @@ pub enum Violation {
         host: HostId,
         /// The address that it banned.
         banned: SocketAddr,
+    },
+    /// A host disconnected an honest one as misbehaving.
+    #[error("host {host} disconnected host {other}, which is honest: {misbehavior}")]
+    WrongBlame {
+        /// The host.
+        host: HostId,
+        /// The other one.
+        other: HostId,
+        /// What it was blamed for.
+        misbehavior: Misbehavior,
+    },
+    /// An engine held more of something than it may.
+    #[error("host {host} held {held} {what}; the limit is {limit}")]
+    TooLarge {
+        /// The host.
+        host: HostId,
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        held: usize,
+        /// The limit.
+        limit: usize,
     },
 }
 
@@ -87,6 +120,44 @@ impl World {
             for banned in &host.banned {
                 if !corrupting.iter().any(|&host| self.hosts[host].addr.ip() == banned.ip()) {
                     return Err(Violation::WrongBan { host: id, banned: *banned });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// No engine took an honest host for a misbehaving one. Not for worlds in which hosts corrupt
+    /// what they upload.
+    ///
+    /// # Errors
+    /// The error names the first two hosts.
+    pub fn check_blames(&self) -> Result<(), Violation> {
+        match self.wrong_blames.first() {
+            Some((host, other, misbehavior)) => Err(Violation::WrongBlame {
+                host: *host,
+                other: *other,
+                misbehavior: misbehavior.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// No engine held more than it may at any time.
+    ///
+    /// # Errors
+    /// The error names the first host, and what it held.
+    pub fn check_sizes(&self) -> Result<(), Violation> {
+        for (host, peak) in self.hosts.iter().map(|host| host.peak).enumerate() {
+            let limits = [
+                ("connections", peak.connections, MAX_CONNECTIONS),
+                ("addresses", peak.addresses, MAX_ADDRESSES),
+                ("requests", peak.requests, peak.connections * MAX_REQUESTS),
+                ("uploads", peak.uploads, peak.connections * MAX_UPLOADS),
+                ("open pieces", peak.open_pieces, MAX_OPEN_PIECES),
+            ];
+            for (what, held, limit) in limits {
+                if held > limit {
+                    return Err(Violation::TooLarge { host, what, held, limit });
                 }
             }
         }

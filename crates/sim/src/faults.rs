@@ -54,6 +54,11 @@ impl Faults {
         faults
     }
 
+    /// Whether nothing is scheduled.
+    pub fn is_empty(&self) -> bool {
+        self.schedule.is_empty()
+    }
+
     pub(crate) fn schedule(&self) -> &[(Time, Fault)] {
         &self.schedule
     }

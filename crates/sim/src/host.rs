@@ -7,10 +7,13 @@ use std::{
 };
 
 use sow_content::{BLOCK_LENGTH, Bitfield, Block, Geometry};
-use sow_engine::{Engine, Message, StoreMode, StoreOutcome, Time};
+use sow_engine::{Engine, Message, StateSize, StoreMode, StoreOutcome, Time};
 use sow_wire::bittorrent::PeerId;
 
-use crate::host_link::{HostLink, LinkConfig};
+use crate::{
+    host_link::{HostLink, LinkConfig},
+    hostile::HostilePeer,
+};
 
 /// The number of a host. The origin is number 0.
 pub type HostId = usize;
@@ -40,8 +43,10 @@ struct BufferedBlock {
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) addr: SocketAddr,
-    /// `None` while the host is down.
+    /// `None` while the host is down, and on a misbehaving host.
     pub(crate) engine: Option<Engine>,
+    /// What runs on a misbehaving host in place of an engine.
+    pub(crate) hostile: Option<HostilePeer>,
     pub(crate) link: HostLink<Item>,
     /// The pieces in the store. They survive a restart.
     pub(crate) have: Bitfield,
@@ -50,7 +55,11 @@ pub(crate) struct Host {
     pub(crate) corrupts_uploads: bool,
     /// How often the host was started. It tells events of an earlier run from those of this one.
     pub(crate) starts: u32,
+    /// When it was started first.
+    pub(crate) joined_at: Time,
     pub(crate) completed_at: Option<Time>,
+    /// The most that its engine held at once, over all starts, each number by itself.
+    pub(crate) peak: StateSize,
     /// The earliest tick in the event queue.
     pub(crate) next_tick: Option<Time>,
     /// The addresses that the host banned.
@@ -73,12 +82,15 @@ impl Host {
         Self {
             addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::from(0x0a00_0001 + index)), 52000),
             engine: None,
+            hostile: None,
             link: HostLink::new(config),
             have,
             is_origin,
             corrupts_uploads: false,
             starts: 0,
+            joined_at: Time(0),
             completed_at: None,
+            peak: StateSize::default(),
             next_tick: None,
             banned: BTreeSet::new(),
             corrupt_pieces: BTreeSet::new(),
@@ -87,6 +99,23 @@ impl Host {
             uploaded: 0,
             piece_buffers: BTreeMap::new(),
         }
+    }
+
+    /// Whether an engine or a misbehaving peer runs on it.
+    pub(crate) fn is_running(&self) -> bool {
+        self.engine.is_some() || self.hostile.is_some()
+    }
+
+    /// Notes how much the engine holds.
+    pub(crate) fn note_size(&mut self) {
+        let Some(size) = self.engine.as_ref().map(Engine::state_size) else { return };
+        self.peak = StateSize {
+            connections: self.peak.connections.max(size.connections),
+            addresses: self.peak.addresses.max(size.addresses),
+            open_pieces: self.peak.open_pieces.max(size.open_pieces),
+            requests: self.peak.requests.max(size.requests),
+            uploads: self.peak.uploads.max(size.uploads),
+        };
     }
 
     /// The peer id, which differs at each start.
@@ -112,6 +141,7 @@ impl Host {
     /// Stops the host. What is not in the store is lost.
     pub(crate) fn kill(&mut self) {
         self.engine = None;
+        self.hostile = None;
         self.next_tick = None;
         self.piece_buffers.clear();
         self.link = HostLink::new(self.link.config());

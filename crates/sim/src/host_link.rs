@@ -92,6 +92,11 @@ impl<T> HostLink<T> {
         queue.items.push_back((bytes + overhead, item));
     }
 
+    /// How many items wait on a connection.
+    pub(crate) fn queued(&self, conn: ConnId) -> usize {
+        self.send_queues.get(&conn).map_or(0, |queue| queue.items.len())
+    }
+
     /// Begins to send the next quantum if the uplink is free. Connections take turns.
     pub(crate) fn send_quantum(&mut self, now: Time) -> Option<Quantum<T>> {
         if self.is_sending {

@@ -15,7 +15,7 @@
 //! use std::time::Duration;
 //!
 //! use sow_engine::Dialect;
-//! use sow_sim::{Fault, Faults, LinkConfig, Scenario, World};
+//! use sow_sim::{Fault, Faults, HostileKind, LinkConfig, Scenario, World};
 //!
 //! let link = LinkConfig {
 //!     upload_rate: 1_000_000,
@@ -33,6 +33,8 @@
 //!     faults: Faults::default()
 //!         .at(Duration::from_millis(500), Fault::Kill(2))
 //!         .at(Duration::from_millis(900), Fault::Restart(2)),
+//!     hostile: vec![(HostileKind::Starve, link)],
+//!     flood_rate: 100,
 //!     adjust: |_, _| {},
 //! });
 //! assert!(world.run(Duration::from_secs(60)), "every receiver completes within a minute");
@@ -45,11 +47,15 @@ mod checkers;
 mod faults;
 mod host;
 mod host_link;
+mod hostile;
 mod message_length;
+mod random_swarm;
 mod world;
 
 pub use checkers::Violation;
 pub use faults::{Fault, Faults};
 pub use host::HostId;
 pub use host_link::LinkConfig;
+pub use hostile::HostileKind;
+pub use random_swarm::{Failure, check_random_swarm, random_swarm};
 pub use world::{Scenario, World};

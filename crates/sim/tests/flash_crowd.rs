@@ -32,6 +32,8 @@ fn crowd_with_piece_length(
         metadata_known: false,
         seed,
         faults: Faults::default(),
+        hostile: Vec::new(),
+        flood_rate: 0,
         adjust: |_, _| {},
     })
 }

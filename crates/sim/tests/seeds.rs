@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sow_engine::{Choking, Dialect, PickOrder};
-use sow_sim::{Fault, Faults, LinkConfig, Scenario, World};
+use sow_sim::{Failure, Fault, Faults, LinkConfig, Scenario, World, check_random_swarm};
 
 fn scenario(dialect: Dialect, seed: u64) -> Scenario {
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -23,6 +23,8 @@ fn scenario(dialect: Dialect, seed: u64) -> Scenario {
         metadata_known: rng.bool(),
         seed,
         faults: Faults::default(),
+        hostile: Vec::new(),
+        flood_rate: 0,
         adjust: match seed % 4 {
             0 => |_, _| {},
             1 => |_, config| config.spread = false,
@@ -155,5 +157,19 @@ fn a_single_client_continues_after_its_connection_broke_during_any_request() {
             scenario.faults = scenario.faults.at(when, Fault::BreakConnection(rng.usize(..2)));
         }
         run(seed, scenario);
+    }
+}
+
+#[test]
+fn whatever_hosts_do_no_honest_one_is_banned_and_no_engine_grows_without_bound() {
+    for seed in 0..200 {
+        match check_random_swarm(seed) {
+            Ok(()) | Err(Failure::Stuck | Failure::Slow { .. }) => {}
+            Err(Failure::Violated(violation)) => panic!(
+                "{violation}; again: \
+                 cargo run --release -p sow-sim --example swarms -- {seed} {}",
+                seed + 1
+            ),
+        }
     }
 }

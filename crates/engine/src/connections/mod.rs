@@ -102,6 +102,11 @@ impl Connections {
         speaking.map(Connection::conn).collect()
     }
 
+    /// How many addresses and identities are remembered.
+    pub(crate) fn remembered(&self) -> usize {
+        self.address_book.len() + self.identities.len() + self.second_dials.len()
+    }
+
     /// The connections that we dialed to an address, in a dialect.
     pub(crate) fn dialed_to(
         &self,

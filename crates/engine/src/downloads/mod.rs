@@ -132,6 +132,16 @@ impl Downloads {
         self.picker.have()
     }
 
+    /// How many pieces are requested or here in parts.
+    pub(crate) fn open_pieces(&self) -> usize {
+        self.picker.open_pieces()
+    }
+
+    /// How many requests are not answered yet.
+    pub(crate) fn outstanding_requests(&self) -> usize {
+        self.peers.values().map(PeerDownload::outstanding_count).sum()
+    }
+
     /// How many connected peers have a piece.
     pub(crate) fn availability(&self, piece: u32) -> u16 {
         self.picker.count(piece)

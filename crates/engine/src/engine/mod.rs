@@ -19,7 +19,7 @@ use crate::{
         Output, PeerSource, Time,
     },
     metadata_fetch::MetadataFetch,
-    status::{PeerStatus, Status},
+    status::{PeerStatus, StateSize, Status},
     uploads::Uploads,
 };
 
@@ -174,6 +174,17 @@ impl Engine {
             unverified: !self.downloads.is_verified(),
             md5: self.downloads.verified_md5(),
             tracker_incomplete: self.tracker_incomplete,
+        }
+    }
+
+    /// How much is held at the moment, for tests of its bounds.
+    pub fn state_size(&self) -> StateSize {
+        StateSize {
+            connections: self.connections.iter().count(),
+            addresses: self.connections.remembered(),
+            open_pieces: self.downloads.open_pieces(),
+            requests: self.downloads.outstanding_requests(),
+            uploads: self.uploads.queued_requests(),
         }
     }
 

@@ -91,6 +91,11 @@ impl Picker {
         &self.have
     }
 
+    /// How many pieces are open.
+    pub(crate) fn open_pieces(&self) -> usize {
+        self.open.len()
+    }
+
     /// How many connected peers have a piece.
     pub(crate) fn count(&self, piece: u32) -> u16 {
         self.availability.count(piece)

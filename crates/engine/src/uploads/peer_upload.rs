@@ -1,7 +1,7 @@
 //! What is uploaded on one connection: the requests of the peer, and the blocks that are with the
 //! socket. No choice among peers.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use sow_content::Block;
 
@@ -13,6 +13,9 @@ const MAX_SENDING_BYTES: u64 = 512 * 1024;
 
 /// Blocks of one connection that may be with the socket at once, however short they are.
 const MAX_SENDING_BLOCKS: usize = 64;
+
+/// A request may arrive for this long after the choke that it crossed.
+const CHOKE_CROSSING_TIME: Duration = Duration::from_secs(10);
 
 /// The upload side of one connection.
 #[derive(Debug)]
@@ -44,6 +47,22 @@ pub(super) struct PeerUpload {
 pub(super) struct UploadRequest {
     pub(super) block: Block,
     pub(super) since: Time,
+}
+
+impl super::Uploads {
+    /// How many requests of peers wait or are with the sockets.
+    pub(crate) fn queued_requests(&self) -> usize {
+        self.peers.values().map(|peer| peer.queue.len() + peer.sending.len()).sum()
+    }
+
+    /// Whether a peer was unchoked and then choked so lately that it may not know yet.
+    pub(crate) fn was_choked_lately(&self, now: Time, connection: &Connection) -> bool {
+        self.peers.get(&connection.conn()).is_some_and(|peer| {
+            peer.is_choked
+                && peer.choke_since > connection.connected_at()
+                && now.since(peer.choke_since) < CHOKE_CROSSING_TIME
+        })
+    }
 }
 
 impl PeerUpload {

@@ -27,6 +27,11 @@ impl Engine {
             return Err(Misbehavior::RequestOutOfRange.into());
         }
         let block = self.downloads.whole_piece(piece).ok_or(Misbehavior::PieceIndexOutOfRange)?;
+        let connection = self.connections.get(conn);
+        if connection.is_some_and(|connection| self.uploads.was_choked_lately(now, connection)) {
+            // The choke and the request crossed; the peer asks again when it is unchoked.
+            return Ok(());
+        }
         if self.uploads.is_choked(conn) {
             return Err(Misbehavior::unexpected("Request while it is choked".to_owned()).into());
         }

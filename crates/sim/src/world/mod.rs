@@ -1,9 +1,12 @@
 //! The world: hosts, connections, a tracker and the queue of future events. It executes the outputs
 //! of the engines and turns their completions into inputs. It judges nothing.
 
+mod connecting;
+mod population;
+
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    collections::{BTreeMap, BinaryHeap},
     net::SocketAddr,
     time::Duration,
 };
@@ -11,23 +14,21 @@ use std::{
 use bytes::Bytes;
 use sow_content::{Bitfield, Geometry, InfoHash};
 use sow_engine::{
-    AnnounceEvent, AnnounceReply, Config, ConnId, Content, Dialect, Direction, Engine, Event,
-    Input, Integrity, JSON_TRACKER, Output, PeerHandshake, PeerSource, StoreMode, Time,
+    AnnounceReply, Config, ConnId, Content, Dialect, Engine, Event, Input, Integrity, JSON_TRACKER,
+    Misbehavior, Output, PeerSource, StoreMode, Time,
 };
-use sow_wire::bittorrent::{BlockRequest, Handshake};
+use sow_wire::bittorrent::BlockRequest;
 
 use crate::{
     faults::{Fault, Faults},
     host::{Host, HostId, Item},
     host_link::{LinkConfig, Quantum},
+    hostile::HostileKind,
     message_length::{BLOCK_HEADER_BYTES, message_length},
 };
 
 /// The SHA-1 of these bytes is the info-hash of the swarm.
 const INFO_DICTIONARY: &[u8] = b"the info dictionary of the simulated swarm";
-
-/// The interval that the tracker tells announcing peers.
-const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long a dial takes in addition to the delays of the links.
 const DIAL_TIME: Duration = Duration::from_millis(1);
@@ -60,6 +61,10 @@ pub struct Scenario {
     pub seed: u64,
     /// The faults.
     pub faults: Faults,
+    /// Hosts that misbehave, and their links. They are there from the start.
+    pub hostile: Vec<(HostileKind, LinkConfig)>,
+    /// Messages a second in the floods of misbehaving hosts, on each connection.
+    pub flood_rate: u32,
     /// Changes the configuration of each engine, the origin's included, before it starts.
     pub adjust: fn(HostId, &mut Config),
 }
@@ -73,9 +78,17 @@ pub struct World {
     events: BTreeMap<u64, SimEvent>,
     last_serial: u64,
     pub(crate) hosts: Vec<Host>,
+    /// The host at each address that was ever in use.
+    host_at: BTreeMap<SocketAddr, HostId>,
+    /// Places of hosts that left for good.
+    vacant: Vec<HostId>,
+    /// The number of the next host's address.
+    next_address: u32,
     connections: BTreeMap<ConnId, Connection>,
-    /// The peers that announced to the tracker.
-    tracked: BTreeSet<SocketAddr>,
+    /// The peers that announced to the tracker, and when they did last.
+    tracked: BTreeMap<SocketAddr, Time>,
+    /// Engines that disconnected an honest host as misbehaving.
+    pub(crate) wrong_blames: Vec<(HostId, HostId, Misbehavior)>,
     geometry: Geometry,
     scenario: Scenario,
     rng: fastrand::Rng,
@@ -91,14 +104,28 @@ struct Connection {
 #[derive(Debug)]
 enum SimEvent {
     Tick(HostId),
+    HostileTick {
+        host: HostId,
+        start: u32,
+    },
     /// A quantum left the uplink of a host.
-    Sent(HostId, Quantum<Item>),
+    Sent {
+        from: HostId,
+        start: u32,
+        quantum: Quantum<Item>,
+    },
     /// A quantum reached the downlink of its receiver.
     AtDownlink(Delivery),
     /// A quantum left the downlink of its receiver.
     Delivered(Delivery),
     /// A dial succeeds or fails.
     Dialed {
+        from: HostId,
+        addr: SocketAddr,
+        start: u32,
+    },
+    /// A dial to an address at which nothing answers.
+    DialTimedOut {
         from: HostId,
         addr: SocketAddr,
         start: u32,
@@ -149,17 +176,19 @@ impl World {
         };
         let pieces = geometry.pieces();
         let origin = Host::new(0, scenario.origin, Bitfield::full(pieces), true);
-        let receivers = scenario.receivers.iter().zip(1..);
-        let receivers =
-            receivers.map(|(&config, at)| Host::new(at, config, Bitfield::new(pieces), false));
+        let (receivers, hostile) = (scenario.receivers.clone(), scenario.hostile.clone());
         let mut world = Self {
             now: Time(0),
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
             last_serial: 0,
-            hosts: std::iter::once(origin).chain(receivers).collect(),
+            host_at: BTreeMap::from([(origin.addr, 0)]),
+            vacant: Vec::new(),
+            next_address: 1,
+            hosts: vec![origin],
             connections: BTreeMap::new(),
-            tracked: BTreeSet::new(),
+            tracked: BTreeMap::new(),
+            wrong_blames: Vec::new(),
             geometry,
             rng: fastrand::Rng::with_seed(scenario.seed),
             scenario,
@@ -167,7 +196,13 @@ impl World {
         for (at, fault) in world.scenario.faults.schedule().to_vec() {
             world.schedule_at(at, SimEvent::Fault(fault));
         }
+        for link in receivers {
+            world.new_host(link);
+        }
         (0..world.hosts.len()).for_each(|host| world.start_host(host));
+        for (kind, link) in hostile {
+            world.add_hostile(kind, link);
+        }
         world
     }
 
@@ -185,13 +220,27 @@ impl World {
             if at > end {
                 return false;
             }
-            self.queue.pop();
-            self.now = at;
-            if let Some(event) = self.events.remove(&serial) {
-                self.handle_event(event);
-            }
+            self.handle_next(at, serial);
         }
         true
+    }
+
+    /// Runs until `end`; receivers need not be complete.
+    pub fn run_until(&mut self, end: Time) {
+        while let Some(&Reverse((at, serial))) = self.queue.peek()
+            && at <= end
+        {
+            self.handle_next(at, serial);
+        }
+        self.now = self.now.max(end);
+    }
+
+    fn handle_next(&mut self, at: Time, serial: u64) {
+        self.queue.pop();
+        self.now = at;
+        if let Some(event) = self.events.remove(&serial) {
+            self.handle_event(event);
+        }
     }
 
     /// When the last receiver completed, in seconds; `None` when one has not.
@@ -288,10 +337,16 @@ impl World {
             SimEvent::Tick(host) => {
                 if self.hosts[host].next_tick == Some(self.now) {
                     self.hosts[host].next_tick = None;
+                    self.hosts[host].note_size();
                     self.input(host, Input::Tick);
                 }
             }
-            SimEvent::Sent(from, quantum) => self.on_quantum_sent(from, quantum),
+            SimEvent::HostileTick { host, start } if self.is_current(host, start) => {
+                self.on_hostile_tick(host);
+            }
+            SimEvent::Sent { from, start, quantum } if self.hosts[from].starts == start => {
+                self.on_quantum_sent(from, quantum);
+            }
             SimEvent::AtDownlink(delivery) => {
                 let link = &mut self.hosts[delivery.to].link;
                 let delivered_at = link.receive(self.now, delivery.bytes);
@@ -301,7 +356,10 @@ impl World {
             SimEvent::Dialed { from, addr, start } if self.is_current(from, start) => {
                 self.on_dialed(from, addr);
             }
-            SimEvent::Closed(host, conn) => self.input(host, Input::Closed { conn }),
+            SimEvent::DialTimedOut { from, addr, start } if self.is_current(from, start) => {
+                self.input(from, Input::DialFailed { addr });
+            }
+            SimEvent::Closed(host, conn) => self.on_closed(host, conn),
             SimEvent::Stored { host, start, piece, mode } if self.is_current(host, start) => {
                 let outcome = self.hosts[host].store(piece, self.geometry, mode);
                 self.input(host, Input::Stored { piece, outcome });
@@ -321,7 +379,10 @@ impl World {
                 let content = self.content(host);
                 self.input(host, Input::ContentReady(Box::new(content)));
             }
-            SimEvent::Dialed { .. }
+            SimEvent::HostileTick { .. }
+            | SimEvent::Sent { .. }
+            | SimEvent::Dialed { .. }
+            | SimEvent::DialTimedOut { .. }
             | SimEvent::Stored { .. }
             | SimEvent::Announced { .. }
             | SimEvent::FileDigested { .. }
@@ -332,7 +393,7 @@ impl World {
 
     /// Whether the host runs, and has not been started again since the event was scheduled.
     fn is_current(&self, host: HostId, start: u32) -> bool {
-        self.hosts[host].engine.is_some() && self.hosts[host].starts == start
+        self.hosts[host].is_running() && self.hosts[host].starts == start
     }
 
     fn input(&mut self, id: HostId, input: Input) {
@@ -353,6 +414,9 @@ impl World {
 
     fn deliver_item(&mut self, from: HostId, to: HostId, conn: ConnId, item: Item) {
         match item {
+            Item::Message(message) if self.hosts[to].hostile.is_some() => {
+                self.hostile_act(to, |peer| peer.on_message(conn, &message));
+            }
             Item::Message(message) => self.input(to, Input::Message { conn, message }),
             Item::Block { block, corrupt } => {
                 let request =
@@ -386,7 +450,8 @@ impl World {
 
     fn send_quantum(&mut self, id: HostId) {
         if let Some(quantum) = self.hosts[id].link.send_quantum(self.now) {
-            self.schedule_at(quantum.sent_at, SimEvent::Sent(id, quantum));
+            let start = self.hosts[id].starts;
+            self.schedule_at(quantum.sent_at, SimEvent::Sent { from: id, start, quantum });
         }
     }
 
@@ -426,7 +491,10 @@ impl World {
                 let bytes = u64::from(block.length) + BLOCK_HEADER_BYTES;
                 host.link.push(self.now, conn, bytes, Item::Block { block, corrupt });
             }
-            Output::Disconnect { conn, .. } => self.close_connection(id, conn),
+            Output::Disconnect { conn, reason } => {
+                self.note_blame(id, conn, &reason);
+                self.close_connection(id, conn);
+            }
             Output::Store { piece, mode, .. } => {
                 let stored = SimEvent::Stored { host: id, start, piece, mode };
                 self.schedule_after(STORE_TIME, stored);
@@ -444,19 +512,6 @@ impl World {
         }
     }
 
-    /// The tracker's part of an announce.
-    fn track(&mut self, id: HostId, event: AnnounceEvent, numwant: usize) -> AnnounceReply {
-        let addr = self.hosts[id].addr;
-        let others = self.tracked.iter().copied().filter(|&other| other != addr);
-        let peers = others.take(numwant).collect();
-        if event == AnnounceEvent::Stopped {
-            self.tracked.remove(&addr);
-        } else {
-            self.tracked.insert(addr);
-        }
-        AnnounceReply { interval: ANNOUNCE_INTERVAL, peers, complete: None, incomplete: None }
-    }
-
     fn on_engine_event(&mut self, id: HostId, event: Event) {
         let prepared = SimEvent::StorePrepared { host: id, start: self.hosts[id].starts };
         match event {
@@ -471,78 +526,6 @@ impl World {
             Event::Complete => self.hosts[id].completed_at = Some(self.now),
             Event::Banned { addr, .. } => _ = self.hosts[id].banned.insert(addr),
             _ => {}
-        }
-    }
-
-    fn on_dialed(&mut self, from: HostId, addr: SocketAddr) {
-        let to = self.hosts.iter().position(|host| host.addr == addr && host.engine.is_some());
-        let Some(to) = to else {
-            return self.input(from, Input::DialFailed { addr });
-        };
-        if to == from {
-            return self.input(from, Input::DialedOurselves { addr });
-        }
-        self.last_serial += 1;
-        let conn = ConnId(self.last_serial);
-        self.connections.insert(conn, Connection { ends: [from, to] });
-        let port = 40_000 + (conn.0 % 20_000) as u16;
-        let ephemeral = SocketAddr::new(self.hosts[from].addr.ip(), port);
-        for (host, other, addr, direction) in
-            [(to, from, ephemeral, Direction::Accepted), (from, to, addr, Direction::Dialed)]
-        {
-            let info_hash = InfoHash(sow_content::hash::sha1(INFO_DICTIONARY));
-            let peer_id = self.hosts[other].peer_id();
-            let handshake = match self.scenario.dialect {
-                Dialect::BitTorrent => PeerHandshake::BitTorrent(Handshake {
-                    info_hash,
-                    peer_id,
-                    fast: true,
-                    extended: true,
-                }),
-                Dialect::Chunk => PeerHandshake::Chunk { local: self.hosts[host].addr.ip() },
-                Dialect::JsonTorrent => {
-                    PeerHandshake::JsonTorrent { local: self.hosts[host].addr.ip() }
-                }
-            };
-            self.input(host, Input::Connected { conn, addr, direction, handshake });
-        }
-    }
-
-    /// Closes a connection; the other end learns it after the delay between the two.
-    fn close_connection(&mut self, closed_by: HostId, conn: ConnId) {
-        let Some(closed) = self.connections.remove(&conn) else { return };
-        for host in closed.ends {
-            self.hosts[host].link.close(conn);
-            if host != closed_by {
-                let delay = self.delay(closed_by, host);
-                self.schedule_after(delay, SimEvent::Closed(host, conn));
-            }
-        }
-    }
-
-    fn inject_fault(&mut self, fault: Fault) {
-        match fault {
-            Fault::Kill(host) => {
-                let open = self.connections.iter().filter(|(_, open)| open.ends.contains(&host));
-                let open: Vec<ConnId> = open.map(|(&conn, _)| conn).collect();
-                self.hosts[host].kill();
-                open.into_iter().for_each(|conn| self.close_connection(host, conn));
-            }
-            Fault::Restart(host) => {
-                if self.hosts[host].engine.is_none() {
-                    self.start_host(host);
-                }
-            }
-            Fault::CorruptUploads(host) => self.hosts[host].corrupts_uploads = true,
-            Fault::BreakConnection(number) => {
-                let count = self.connections.len().max(1);
-                if let Some((&conn, open)) = self.connections.iter().nth(number % count) {
-                    let [a, b] = open.ends;
-                    self.close_connection(a, conn);
-                    self.schedule_after(Duration::ZERO, SimEvent::Closed(a, conn));
-                    debug_assert_ne!(a, b);
-                }
-            }
         }
     }
 }

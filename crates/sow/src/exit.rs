@@ -54,6 +54,12 @@ impl Exit {
         if self.rank() >= other.rank() { self } else { other }
     }
 
+    /// The code of a run whose results could not be written: the run was stopped for that, so an
+    /// interruption is no news.
+    pub(crate) fn after_output_failure(self) -> Exit {
+        if self == Exit::Interrupted { Exit::Disk } else { self.worst(Exit::Disk) }
+    }
+
     fn rank(self) -> u8 {
         match self {
             Exit::Done => 0,

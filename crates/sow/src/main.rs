@@ -22,6 +22,7 @@ mod reachability;
 mod receivers;
 mod report;
 mod runtime;
+mod stdout;
 mod stdout_stream;
 mod stop_signal;
 mod swarm_source;
@@ -48,7 +49,13 @@ fn main() -> ExitCode {
         report.failure(&failure);
         failure.exit()
     });
-    exit.into()
+    match report.stdout_failure() {
+        Some(failure) => {
+            report.failure(&failure);
+            exit.after_output_failure().into()
+        }
+        None => exit.into(),
+    }
 }
 
 fn run_command(command: Command, report: &Report) -> Result<Exit, Failure> {

@@ -12,7 +12,7 @@ use sow_content::{Bitfield, Geometry};
 use sow_store::Store;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::exit::{Exit, Failure, chain};
+use crate::{exit::Failure, stdout};
 
 /// The number of bytes that are copied at a time.
 const COPY_SIZE: u64 = 256 * 1024;
@@ -63,22 +63,6 @@ impl StdoutStream {
     }
 }
 
-/// Why standard output cannot be written to.
-pub(crate) fn write_failure(error: &io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::new(
-            Exit::Failed,
-            "the reader of standard output has closed it before the download was complete",
-        ),
-        io::ErrorKind::StorageFull => {
-            Failure::new(Exit::Disk, "the disk that standard output is written to is full")
-        }
-        _ => {
-            Failure::new(Exit::Failed, format!("cannot write to standard output: {}", chain(error)))
-        }
-    }
-}
-
 /// Copies up to each received end, until everything is copied or the sender is dropped.
 fn copy(store: &Store, ends: &Receiver<u64>, out: &mut impl Write) -> Result<(), Failure> {
     let total = store.geometry().total();
@@ -90,11 +74,11 @@ fn copy(store: &Store, ends: &Receiver<u64>, out: &mut impl Write) -> Result<(),
             let next = (at + COPY_SIZE).min(end);
             let bytes = &mut buffer[..(next - at) as usize];
             store.read(at..next, bytes)?;
-            out.write_all(bytes).map_err(|error| write_failure(&error))?;
+            out.write_all(bytes).map_err(|error| stdout::failure(&error))?;
             at = next;
         }
     }
-    out.flush().map_err(|error| write_failure(&error))
+    out.flush().map_err(|error| stdout::failure(&error))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The request to stop: Ctrl-C, SIGTERM, or a closed standard output.
+//! The request to stop: Ctrl-C, SIGTERM, SIGHUP (the terminal is gone), or a standard output that
+//! is closed or full.
 
 use std::{
     io,
@@ -36,7 +37,7 @@ pub(crate) enum Interrupted {
 }
 
 impl StopSignal {
-    /// Listens from now on. A second signal ends the process at once.
+    /// Listens from now on. A second Ctrl-C or SIGTERM ends the process at once.
     ///
     /// # Errors
     /// When the system cannot install a signal handler.
@@ -51,12 +52,12 @@ impl StopSignal {
             async move {
                 tokio::select! {
                     () = signals.next() => {}
-                    () = report.stdout_closed() => {}
+                    () = report.stdout_ended() => {}
                 }
                 flag.store(true, Ordering::Relaxed);
                 // All receivers may be gone.
                 let _ = sender.send(true);
-                signals.next().await;
+                signals.next_insistent().await;
                 std::process::exit(Exit::Interrupted.code().into());
             }
         });
@@ -99,6 +100,8 @@ impl StopSignal {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// `None` where it is ignored, as `nohup` arranges.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
@@ -106,13 +109,59 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: if is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
         })
     }
 
     async fn next(&mut self) {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            () = received(self.hangup.as_mut()) => {}
+            () = Self::either(&mut self.interrupt, &mut self.terminate) => {}
         }
+    }
+
+    /// The next signal that a user or a service manager sends. A terminal that goes away may send
+    /// SIGHUP twice: the kernel and the shell each do.
+    async fn next_insistent(&mut self) {
+        Self::either(&mut self.interrupt, &mut self.terminate).await;
+    }
+
+    async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+}
+
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether this process was started with SIGHUP ignored. It must be asked before a handler is
+/// installed.
+fn is_hangup_ignored() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status))
+}
+
+/// Whether the mask `SigIgn` in `/proc/self/status` (proc(5)) contains SIGHUP, its lowest bit.
+fn ignores_hangup(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_bit_of_the_mask_is_the_hangup() {
+        assert!(ignores_hangup("Name:\tsow\nSigIgn:\t0000000000001001\nSigCgt:\t0\n"));
+        assert!(!ignores_hangup("SigBlk:\t0000000000000001\nSigIgn:\t0000000000001000\n"));
+        assert!(!ignores_hangup(""));
     }
 }

@@ -15,7 +15,10 @@ pub(crate) mod source;
 pub(crate) mod torrent;
 pub(crate) mod tracker;
 
-use std::path::PathBuf;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use clap::{
     ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource,
@@ -23,14 +26,14 @@ use clap::{
 use clap_complete::Shell;
 
 use self::groups::ReportArgs;
-use crate::exit;
+use crate::{exit, stdout};
 
 /// Parses the command line of this process. On wrong usage, and for `--help`, it prints a message
 /// and exits.
 pub(crate) fn parse() -> Cli {
     let line = chunk::expand_server_port(std::env::args_os());
-    let matches = Cli::command().get_matches_from(line);
-    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let matches = Cli::command().try_get_matches_from(line).unwrap_or_else(|error| end(&error));
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| end(&error));
     if let Some((no_seed, matches)) = no_seed_option(&mut cli.command, &matches) {
         // --seed-for on the command line has precedence over SOW_NO_SEED in the environment.
         let is_typed = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
@@ -39,6 +42,21 @@ pub(crate) fn parse() -> Cli {
         }
     }
     cli
+}
+
+/// Prints help or what is wrong with the command line, and exits.
+fn end(error: &clap::Error) -> ! {
+    if error.use_stderr() {
+        error.exit()
+    }
+    match error.print().and_then(|()| io::stdout().flush()) {
+        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
+            let failure = stdout::failure(&cause);
+            eprintln!("{failure}");
+            std::process::exit(failure.exit().code().into())
+        }
+        _ => std::process::exit(error.exit_code()),
+    }
 }
 
 /// `--no-seed` of a command that has it, and the matches of that command.

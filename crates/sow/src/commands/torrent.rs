@@ -1,6 +1,6 @@
 //! `sow torrent create|show|check`: .torrent files of BitTorrent.
 
-use std::{fmt::Write as _, io::Write as _, path::PathBuf, time::Duration};
+use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 use sow_content::{Bitfield, Metainfo, metainfo::Files, path::printable};
@@ -13,6 +13,7 @@ use crate::{
     quantity::Size,
     report::Report,
     runtime::blocking,
+    stdout,
     stop_signal::StopSignal,
     torrent_file,
 };
@@ -42,13 +43,7 @@ fn create(args: CreateArgs, report: &Report, stop: &StopSignal) -> Result<Exit, 
     let default = || PathBuf::from(format!("{}.torrent", metainfo.info.name));
     let out = args.output.out.unwrap_or_else(default);
     if out.as_os_str() == "-" {
-        let mut stdout = std::io::stdout().lock();
-        return match stdout.write_all(&metainfo.encode()).and_then(|()| stdout.flush()) {
-            Ok(()) => Ok(Exit::Done),
-            Err(error) => {
-                Err(Failure::new(Exit::Failed, format!("cannot write to standard output: {error}")))
-            }
-        };
+        return stdout::write(&metainfo.encode()).map(|()| Exit::Done);
     }
     torrent_file::write(&out, &metainfo, args.output.overwrite)?;
     if report.is_json() {

@@ -10,7 +10,7 @@ mod timestamped;
 use std::{
     fmt,
     io::{self, IsTerminal, Write},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 
@@ -23,7 +23,7 @@ pub(crate) use self::{
     log::{start as start_log, swarm_event as log_swarm_event},
     meter::{Meter, percent},
 };
-use crate::{args::groups::ReportArgs, exit::Failure};
+use crate::{args::groups::ReportArgs, exit::Failure, stdout};
 
 /// The output of one run. Clones share it.
 #[derive(Clone)]
@@ -38,7 +38,10 @@ struct Inner {
     json: bool,
     quiet: bool,
     view: View,
-    stdout_closed: Notify,
+    /// Standard output was closed or cannot be written to.
+    stdout_ended: Notify,
+    /// The first failed write to standard output; a closed pipe is none.
+    stdout_failure: OnceLock<Failure>,
 }
 
 /// How progress is displayed.
@@ -68,7 +71,8 @@ impl Report {
             json: args.json,
             quiet: args.quiet,
             view,
-            stdout_closed: Notify::new(),
+            stdout_ended: Notify::new(),
+            stdout_failure: OnceLock::new(),
         };
         Self { inner: Arc::new(inner), what: None }
     }
@@ -120,15 +124,23 @@ impl Report {
 
     /// A result on standard output, followed by a newline.
     pub(crate) fn out(&self, text: impl fmt::Display) {
-        let mut stdout = io::stdout().lock();
-        if writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_err() {
-            self.inner.stdout_closed.notify_one();
+        if let Err(error) = stdout::try_write(format!("{text}\n").as_bytes()) {
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.inner.stdout_failure.get_or_init(|| stdout::failure(&error));
+            }
+            self.inner.stdout_ended.notify_one();
         }
     }
 
-    /// Returns when the reader of standard output has closed it.
-    pub(crate) async fn stdout_closed(&self) {
-        self.inner.stdout_closed.notified().await;
+    /// Returns when standard output is closed or cannot be written to.
+    pub(crate) async fn stdout_ended(&self) {
+        self.inner.stdout_ended.notified().await;
+    }
+
+    /// Why results could not be written to standard output. A reader that has closed it is no
+    /// failure.
+    pub(crate) fn stdout_failure(&self) -> Option<Failure> {
+        self.inner.stdout_failure.get().cloned()
     }
 
     /// A progress display: a bar on a terminal, a line every few seconds elsewhere.

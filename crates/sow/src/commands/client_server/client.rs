@@ -31,7 +31,7 @@ use crate::{
     quantity::{Rate, Size, Span},
     report::{Event, Meter, Report},
     runtime::blocking,
-    stdout_stream,
+    stdout,
     stop_signal::{Interrupted, StopSignal},
     target,
 };
@@ -241,7 +241,7 @@ fn fetch_failure(error: FetchError, transfer: &Transfer, label: &str) -> Failure
         FetchError::Store(StoreError::Io { source, .. })
             if transfer.target == StreamTarget::Stdout =>
         {
-            stdout_stream::write_failure(&source)
+            stdout::failure(&source)
         }
         FetchError::Store(error) if error.kind() == StoreErrorKind::DiskFull => {
             Failure::new(file_errors::exit_of(error.kind()), chain(&error)).tip(

@@ -4,7 +4,6 @@ mod peer;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -31,6 +30,7 @@ use crate::{
     quantity::Size,
     report::{Event, Report},
     runtime::blocking,
+    stdout,
     stop_signal::StopSignal,
     torrent_file::{self, Torrent},
 };
@@ -76,13 +76,7 @@ fn create(args: JsonCreateArgs, report: &Report, stop: &StopSignal) -> Result<Ex
         .tip("choose longer pieces with --piece-length"));
     }
     if to_stdout {
-        let mut stdout = std::io::stdout().lock();
-        return match stdout.write_all(&bytes).and_then(|()| stdout.flush()) {
-            Ok(()) => Ok(Exit::Done),
-            Err(error) => {
-                Err(Failure::new(Exit::Failed, format!("cannot write to standard output: {error}")))
-            }
-        };
+        return stdout::write(&bytes).map(|()| Exit::Done);
     }
     let out =
         args.output.out.unwrap_or_else(|| PathBuf::from(format!("{}.torrent", torrent.file_name)));

@@ -1,5 +1,5 @@
 //! The rules of CONTRIBUTING.md that a program can check: line width, words, headers, lengths,
-//! circles of imports.
+//! clocks, circles of imports.
 //!
 //! This file lists the files and runs the rules; each rule is a file of its own and takes plain
 //! text.
@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 mod circles;
+mod clocks;
 mod lengths;
 mod source;
 mod width;
@@ -39,6 +40,7 @@ pub(crate) fn check() -> Result<Report> {
         findings.extend(words.check(file));
         if file.path.ends_with(".rs") {
             findings.extend(lengths::check(file)?);
+            findings.extend(clocks::check(file));
         }
     }
     findings.extend(words.unused_exceptions());

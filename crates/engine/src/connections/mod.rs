@@ -37,6 +37,10 @@ const MAX_CONNECTIONS_PER_PEER: usize = 2;
 /// With more dialed peers than this each gets one connection only: they keep each other busy.
 const MAX_PEERS_WITH_SECOND_CONNECTION: usize = 16;
 
+/// A peer that sent nothing for this long may have lost the connection without notice, so a new one
+/// of the same identity is let in.
+const STALE_AFTER: Duration = Duration::from_secs(3);
+
 /// A connection that makes room for another one, and why.
 pub(crate) type Replaced = (ConnId, DisconnectReason);
 
@@ -247,7 +251,7 @@ impl Connections {
         if direction == Direction::Dialed {
             self.dialing = self.dialing.saturating_sub(1);
         }
-        let replaced = self.check_admission(addr, direction, handshake, is_complete);
+        let replaced = self.check_admission(now, addr, direction, handshake, is_complete);
         if let (Err(reason), Direction::Dialed) = (&replaced, direction) {
             let is_reached = self.iter().any(|other| other.listen_addr() == Some(addr));
             match reason {
@@ -262,6 +266,7 @@ impl Connections {
 
     fn check_admission(
         &self,
+        now: Time,
         addr: SocketAddr,
         direction: Direction,
         handshake: PeerHandshake,
@@ -275,7 +280,7 @@ impl Connections {
             return Err(DisconnectReason::Banned);
         }
         if handshake.dialect() == Dialect::BitTorrent
-            && let Some(other) = self.check_duplicate(addr, direction, peer_id)?
+            && let Some(other) = self.check_duplicate(now, addr, direction, peer_id)?
         {
             return Ok(Some((other, DisconnectReason::DuplicateConnection)));
         }
@@ -295,6 +300,7 @@ impl Connections {
     /// Other dialects have no identities by which that could be known.
     fn check_duplicate(
         &self,
+        now: Time,
         addr: SocketAddr,
         direction: Direction,
         peer_id: PeerId,
@@ -305,11 +311,17 @@ impl Connections {
             other.peer_id() == peer_id
                 && (direction == Direction::Accepted || other.addr().ip() == addr.ip())
         };
-        let Some(same) = self.iter().find(is_same) else { return Ok(None) };
+        let same = self.iter().filter(is_same).max_by_key(|other| other.last_received());
+        let Some(same) = same else { return Ok(None) };
+        let is_elsewhere = same.addr().ip() != addr.ip();
+        // The path may be dead, or the peer may have a new address. At another address the identity
+        // may be claimed, so the other connection stays until it ends by itself.
+        if now.since(same.last_received()) >= STALE_AFTER {
+            return Ok((!is_elsewhere).then_some(same.conn()));
+        }
         // When both dial at the same time, both keep the connection that the lower identity
         // dialed.
         let kept = if self.peer_id < peer_id { Direction::Dialed } else { Direction::Accepted };
-        let is_elsewhere = same.addr().ip() != addr.ip();
         if is_elsewhere || same.direction() == kept || direction != kept {
             return Err(DisconnectReason::DuplicateConnection);
         }
@@ -367,6 +379,9 @@ impl Connections {
                     self.address_book.released(now, addr, REFUSED_DELAY)
                 }
                 Some(_) if is_persistent && !is_dialed => {
+                    self.address_book.released(now, addr, REFUSED_DELAY);
+                }
+                Some(DisconnectReason::PeerWithdrew) => {
                     self.address_book.released(now, addr, REFUSED_DELAY);
                 }
                 _ => self.address_book.released(now, addr, RECONNECT_DELAY),
@@ -467,6 +482,23 @@ mod tests {
         let claimed = ours.admit(NOW, addr(3), Direction::Accepted, bittorrent(2), false);
         assert_eq!(claimed, Err(DisconnectReason::DuplicateConnection));
         assert_eq!(ours.admit(NOW, addr(3), Direction::Dialed, bittorrent(2), false), Ok(None));
+    }
+
+    #[test]
+    fn a_new_connection_of_a_peer_that_is_silent_is_let_in() {
+        let later = NOW + STALE_AFTER;
+        let mut ours = connections();
+        assert_eq!(connect(&mut ours, 1, 2, Direction::Accepted), Ok(None));
+        let admit = |ours: &mut Connections, now, host| {
+            ours.admit(now, addr(host), Direction::Accepted, bittorrent(2), false)
+        };
+        let refused = Err(DisconnectReason::DuplicateConnection);
+        assert_eq!(admit(&mut ours, NOW, 2), refused);
+        let replaced = Some((ConnId(1), DisconnectReason::DuplicateConnection));
+        assert_eq!(admit(&mut ours, later, 2), Ok(replaced));
+        assert_eq!(admit(&mut ours, later, 3), Ok(None), "its address may have changed");
+        ours.get_mut(ConnId(1)).unwrap().on_received(later);
+        assert_eq!(admit(&mut ours, later, 2), refused);
     }
 
     #[test]

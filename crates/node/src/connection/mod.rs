@@ -4,15 +4,15 @@
 
 pub(crate) mod block_reader;
 pub(crate) mod codec;
+pub(crate) mod liveness;
 pub(crate) mod sendfile;
 pub(crate) mod slab_pool;
 pub(crate) mod writer;
 
 mod reader;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
-use socket2::SockRef;
 use sow_engine::{ConnId, Dialect};
 use sow_wire::bittorrent::message::MAX_CONTROL_LENGTH;
 use tokio::{
@@ -24,12 +24,15 @@ use tokio::{
 
 use self::{
     block_reader::BlockReader,
+    liveness::probe_when_idle,
     reader::Reader,
     sendfile::PayloadSender,
     slab_pool::LARGEST_SLAB,
     writer::{CodecOptions, MAX_QUEUED_BYTES, Outbox, Outgoing},
 };
-use crate::{context::NodeContext, options::CLOSE_TIMEOUT, swarm::events::EventSender};
+use crate::{
+    context::NodeContext, listener::canonical, options::CLOSE_TIMEOUT, swarm::events::EventSender,
+};
 
 /// The maximum memory of one connection, in bytes: what arrives, and the messages that the peer
 /// does not take. Blocks that a swarm keeps are counted there (`Config::open_bytes`), and the
@@ -43,6 +46,8 @@ pub(crate) struct Connection {
     outbox: Option<Outbox>,
     reader: AbortHandle,
     writer: AbortHandle,
+    /// The address at this end; `None` when the connection was over before it was asked for.
+    local: Option<SocketAddr>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -57,9 +62,10 @@ impl Connection {
         events: &EventSender,
         tasks: &mut JoinSet<()>,
     ) -> Self {
-        // If these two options cannot be set, the connection is slower, and no more.
+        // If this option cannot be set, the connection is slower, and no more.
         let _ = stream.set_nodelay(true);
-        let _ = SockRef::from(&stream).set_keepalive(true);
+        probe_when_idle(&stream);
+        let local = stream.local_addr().ok().map(canonical);
         let timeouts = node.options.timeouts;
         let quick_ack = codec.dialect != Dialect::BitTorrent;
         let (half, write_half) = stream.into_split();
@@ -78,8 +84,14 @@ impl Connection {
             outbox: Some(outbox),
             reader: tasks.spawn(reader.run()),
             writer: tasks.spawn(writer.run()),
+            local,
             _permit: permit,
         }
+    }
+
+    /// The address at this end.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.local
     }
 
     /// Queues a message or a block for the peer. False: the queue is full or closed, and the

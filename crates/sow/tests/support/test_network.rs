@@ -61,6 +61,19 @@ impl TestNetwork {
         Ipv4Addr::new(10, 66, 0, host)
     }
 
+    /// Runs a command on a host until it exits with 0.
+    pub(crate) fn run_on(&self, host: u8, command: &[&str]) {
+        self.start(host, command[0], command).wait_success();
+    }
+
+    /// Runs a command between the hosts, where `port1`, `port2`, … are the ports of `bridge`, until
+    /// it exits with 0.
+    pub(crate) fn run(&self, command: &[&str]) {
+        let mut line: Vec<&str> = self.enter.iter().map(String::as_str).collect();
+        line.extend(command);
+        Process::start(command[0], &line).wait_success();
+    }
+
     /// Starts a program on a host. Paths among its arguments must be absolute.
     pub(crate) fn start(&self, host: u8, name: &str, command: &[&str]) -> Process {
         let inside = format!("h{host}");

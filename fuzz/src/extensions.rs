@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use sow_wire::{
     bittorrent::{
-        ExtensionHandshake, MetadataMessage, PexMessage,
-        extension::{MAX_CLIENT_NAME, MAX_METADATA_SIZE, MAX_PEX_PEERS, METADATA_PIECE_LENGTH},
+        ExtensionHandshake, MetadataMessage, PexMessage, Withdrawal,
+        extension::{MAX_CLIENT_NAME, MAX_METADATA_SIZE, MAX_PEX_PEERS, MAX_WITHDRAWAL_REASON,
+            METADATA_PIECE_LENGTH},
     },
     compact::is_dialable,
 };
@@ -23,8 +24,13 @@ pub fn extensions(data: &[u8]) {
         let client = handshake.client.as_deref().unwrap_or_default();
         assert!(client.chars().count() <= MAX_CLIENT_NAME);
         assert!(handshake.metadata_size.is_none_or(|size| (1..=MAX_METADATA_SIZE).contains(&size)));
-        assert!(![handshake.ut_metadata, handshake.ut_pex].contains(&Some(0)));
+        assert!(![handshake.ut_metadata, handshake.ut_pex, handshake.sow_withdraw].contains(&Some(0)));
         assert_eq!(ExtensionHandshake::decode(&handshake.encode()), Ok(handshake));
+    }
+
+    if let Ok(message) = memory::within(MAX_MEMORY, || Withdrawal::decode(data)) {
+        assert!(message.reason.len() <= MAX_WITHDRAWAL_REASON);
+        assert_eq!(Withdrawal::decode(&message.encode()), Ok(message));
     }
 
     let body = Bytes::copy_from_slice(data);

@@ -35,6 +35,12 @@ pub enum DisconnectReason {
     /// Neither side has requested anything for a while.
     #[error("neither side wants anything at the moment")]
     Idle,
+    /// The content is no longer right here, so nothing is served.
+    #[error("the content is no longer shared from here")]
+    ContentWithdrawn,
+    /// The peer no longer has the content, as it says.
+    #[error("it no longer has the content")]
+    PeerWithdrew,
     /// Nothing was received for too long.
     #[error("silent for too long")]
     PeerTimeout,
@@ -112,11 +118,12 @@ impl DisconnectReason {
     pub fn is_answered(&self) -> bool {
         matches!(
             self,
-            Self::Misbehaved(
-                Misbehavior::UnexpectedMessage(_)
-                    | Misbehavior::TooManyErrors
-                    | Misbehavior::MalformedMessage(_)
-            )
+            Self::ContentWithdrawn
+                | Self::Misbehaved(
+                    Misbehavior::UnexpectedMessage(_)
+                        | Misbehavior::TooManyErrors
+                        | Misbehavior::MalformedMessage(_)
+                )
         )
     }
 }

@@ -271,6 +271,12 @@ pub enum Input {
     /// A store was made for what [`Event::Metadata`] or [`Event::GeometryLearned`] reported: here
     /// is the content.
     ContentReady(Box<Content>),
+    /// The content is no longer right: nothing of it is served from now on, and the peers are told
+    /// the reason, a short text for people.
+    Withdraw {
+        /// Why.
+        reason: String,
+    },
     /// The time that `Engine::next_wake` named has come.
     Tick,
     /// Stop: tell the trackers, and disconnect every peer.
@@ -440,6 +446,13 @@ pub enum Event {
         asked: String,
         /// The name of the error.
         answer: &'static str,
+    },
+    /// A peer that the user named no longer has the content.
+    OriginWithdrew {
+        /// Its address.
+        addr: SocketAddr,
+        /// Why, as it says: bounded, without control characters.
+        reason: String,
     },
     /// Every piece is verified, or a server confirmed the MD5 of the file.
     Complete,

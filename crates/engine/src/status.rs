@@ -22,6 +22,8 @@ pub struct Status {
     pub bytes_verified: u64,
     /// Bytes that were received and are not verified yet.
     pub bytes_pending: u64,
+    /// Missing pieces that no connected peer has, or offers at the moment.
+    pub unavailable: u32,
     /// Bytes in all; 0 while the metadata is not known.
     pub bytes_total: u64,
     /// Payload bytes that were received, useful or not.

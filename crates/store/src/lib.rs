@@ -64,7 +64,7 @@ pub use error::{Operation, StoreError, StoreErrorKind};
 pub use memory_store::MemoryStore;
 pub use piece_hashing::hash_content;
 pub use receive::{ReceiveOptions, clear_leftovers};
-pub use scan::{ContentPlan, scan};
+pub use scan::{ContentPlan, FileStamps, scan};
 pub use segment::Segment;
 pub use sequential::{
     Placement, SequentialFile, SequentialMemory, SequentialPipe, SequentialTarget,

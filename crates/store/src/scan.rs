@@ -28,15 +28,23 @@ pub struct ContentPlan {
     name: String,
     files: Files,
     layout: Layout,
-    stamps: Vec<FileStamp>,
+    stamps: FileStamps,
     empty_folders: Vec<PathBuf>,
 }
+
+/// The state of all files at one time, by which a change is noticed. `None`: there is no file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FileStamps(Vec<Option<FileStamp>>);
 
 /// The state of a file, by which a change is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileStamp {
     length: u64,
     modified: (i64, i64),
+    /// The last change of the inode (`ctime`), which no program can set.
+    changed: (i64, i64),
+    /// The device and the inode.
+    identity: (u64, u64),
 }
 
 /// Finds a file, or all files in a folder.
@@ -57,7 +65,7 @@ pub fn scan(path: &Path) -> Result<ContentPlan, StoreError> {
             name,
             files: Files::Single,
             layout: Layout::single(metadata.len()),
-            stamps: vec![FileStamp::of(&metadata)],
+            stamps: FileStamps(vec![Some(FileStamp::of(&metadata))]),
             empty_folders: Vec::new(),
         });
     }
@@ -127,26 +135,66 @@ impl ContentPlan {
     /// # Errors
     /// The error names the first file that has changed or is missing.
     pub fn check_unchanged(&self) -> Result<(), StoreError> {
-        let paths: Vec<PathBuf> = match &self.files {
-            Files::Single => vec![self.path.clone()],
-            Files::Multi(entries) => {
-                entries.iter().map(|entry| self.path.join(entry.path.as_path())).collect()
-            }
-        };
-        for (path, stamp) in paths.into_iter().zip(&self.stamps) {
+        for (path, stamp) in self.paths().into_iter().zip(self.stamps.0.iter().flatten()) {
             let metadata =
                 fs::metadata(&path).map_err(|e| StoreError::io(Operation::Examine, &path, e))?;
-            if FileStamp::of(&metadata) != *stamp {
+            if !FileStamp::of(&metadata).has_same_content(stamp) {
                 return Err(StoreError::Changed { path, expected: stamp.length });
             }
         }
         Ok(())
     }
+
+    /// The state of the files when they were found.
+    pub fn stamps(&self) -> &FileStamps {
+        &self.stamps
+    }
+
+    /// The state of the files now. It opens none.
+    pub fn examine(&self) -> FileStamps {
+        let stamp = |path: PathBuf| fs::metadata(path).ok().map(|found| FileStamp::of(&found));
+        FileStamps(self.paths().into_iter().map(stamp).collect())
+    }
+
+    /// The path of the first file that differs between two states, and what happened to it, such as
+    /// "was removed".
+    pub fn first_difference(
+        &self,
+        before: &FileStamps,
+        after: &FileStamps,
+    ) -> Option<(PathBuf, &'static str)> {
+        let at = before.0.iter().zip(&after.0).position(|(before, after)| before != after)?;
+        let change = match (before.0[at], after.0[at]) {
+            (_, None) => "was removed",
+            (Some(before), Some(after)) if before.identity != after.identity => "was replaced",
+            _ => "was changed",
+        };
+        Some((self.paths().swap_remove(at), change))
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        match &self.files {
+            Files::Single => vec![self.path.clone()],
+            Files::Multi(entries) => {
+                entries.iter().map(|entry| self.path.join(entry.path.as_path())).collect()
+            }
+        }
+    }
 }
 
 impl FileStamp {
     fn of(metadata: &Metadata) -> Self {
-        Self { length: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()) }
+        Self {
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            identity: (metadata.dev(), metadata.ino()),
+        }
+    }
+
+    /// Whether nothing was written to the file, as far as its length and times tell.
+    fn has_same_content(&self, other: &Self) -> bool {
+        (self.length, self.modified) == (other.length, other.modified)
     }
 }
 
@@ -163,7 +211,7 @@ struct FolderWalk<'a> {
 #[derive(Default)]
 struct FoundFiles {
     entries: Vec<FileEntry>,
-    stamps: Vec<FileStamp>,
+    stamps: FileStamps,
     empty_folders: Vec<PathBuf>,
 }
 
@@ -221,7 +269,7 @@ impl FolderWalk<'_> {
         let relative = relative.map_err(|error| bad_name(path, error))?;
         let entry = FileEntry { path: relative, length: metadata.len(), padding: false };
         self.found.entries.push(entry);
-        self.found.stamps.push(FileStamp::of(metadata));
+        self.found.stamps.0.push(Some(FileStamp::of(metadata)));
         Ok(())
     }
 

@@ -93,6 +93,13 @@ impl Downloads {
         self.availability(piece) < COMMON_AVAILABILITY
     }
 
+    /// Missing pieces that no connected peer has.
+    pub(crate) fn unavailable_pieces(&self) -> u32 {
+        let is_unavailable =
+            |piece: &u32| !self.have().get(*piece) && self.availability(*piece) == 0;
+        (0..self.geometry.pieces()).filter(is_unavailable).count() as u32
+    }
+
     /// A whole piece as a block; `None` when there is no such piece.
     pub(crate) fn whole_piece(&self, piece: u32) -> Option<Block> {
         let length = self.geometry.length_of(piece);

@@ -45,6 +45,8 @@ pub struct Engine {
     was_tracked: bool,
     out: VecDeque<Output>,
     next_housekeeping: Time,
+    /// Why the content is no longer served.
+    withdrawn: Option<String>,
     is_stopped: bool,
 }
 
@@ -81,6 +83,7 @@ impl Engine {
             was_tracked: false,
             out: VecDeque::new(),
             next_housekeeping: now,
+            withdrawn: None,
             is_stopped: false,
         };
         if let Some(content) = content {
@@ -119,6 +122,7 @@ impl Engine {
             Input::FileDigest { md5 } => self.on_file_digest(now, md5),
             Input::Announced { url, reply } => self.on_announced(now, url, reply),
             Input::ContentReady(content) => self.on_content_ready(now, *content),
+            Input::Withdraw { reason } => self.withdraw(now, reason),
             Input::Tick => self.on_tick(now),
             Input::Stop => self.stop(now),
         }
@@ -135,7 +139,8 @@ impl Engine {
             return None;
         }
         let housekeeping = (!self.connections.is_empty()).then_some(self.next_housekeeping);
-        let due = [housekeeping, self.connections.next_dial_due(), self.announcer.next_due()];
+        let dial = self.connections.next_dial_due().filter(|_| self.withdrawn.is_none());
+        let due = [housekeeping, dial, self.announcer.next_due()];
         due.into_iter().flatten().min()
     }
 
@@ -163,6 +168,7 @@ impl Engine {
             pieces: geometry.pieces(),
             bytes_verified: geometry.total() - self.downloads.missing_bytes(),
             bytes_pending: self.downloads.pending_bytes(),
+            unavailable: self.downloads.unavailable_pieces(),
             bytes_total: geometry.total(),
             downloaded: down.total(),
             uploaded: up.total(),
@@ -247,7 +253,9 @@ impl Engine {
 
     /// Dials addresses while connections are allowed.
     fn dial(&mut self, now: Time) {
-        while let Some((addr, dialect)) = self.connections.next_dial(now, &mut self.rng) {
+        while self.withdrawn.is_none()
+            && let Some((addr, dialect)) = self.connections.next_dial(now, &mut self.rng)
+        {
             self.out.push_back(Output::Dial { addr, dialect });
         }
     }

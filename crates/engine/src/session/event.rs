@@ -42,6 +42,8 @@ pub(crate) enum SessionEvent {
     MetadataRefused,
     /// The peer named other peers (BEP 11).
     PeersFound(Vec<SocketAddr>),
+    /// The peer no longer has the content (`sow_withdraw`).
+    Withdrawn { reason: String },
 
     /// json-torrent: the peer requests a whole piece.
     PieceRequested(u32),

@@ -6,3 +6,4 @@ mod chunk_misbehavior;
 mod json_torrent;
 mod random_operations;
 mod scene;
+mod withdrawal;

@@ -106,6 +106,7 @@ fn any_message(rng: &mut fastrand::Rng) -> Message {
             let handshake = ExtensionHandshake {
                 ut_metadata: Some(rng.u8(..)),
                 ut_pex: Some(rng.u8(..)),
+                sow_withdraw: Some(rng.u8(..)),
                 listen_port: Some(rng.u16(..)),
                 metadata_size: Some(rng.u32(..100_000)),
                 max_block: Some(rng.u32(..)),

@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     io,
     net::{IpAddr, SocketAddr},
     sync::{
@@ -20,7 +21,7 @@ use sow_engine::{
     ConnId,
     client_server::{Admission, AdmissionLimits, AdmissionQueue, ClientServerDialect},
 };
-use sow_store::{Store, StoreError};
+use sow_store::{Segment, Store, StoreError};
 use sow_wire::framing;
 use tokio::{
     io::AsyncReadExt,
@@ -31,7 +32,7 @@ use tokio::{
 };
 
 use crate::{
-    connection::sendfile::PayloadSender,
+    connection::sendfile::{PayloadSender, SentBlock},
     error::NodeError,
     listener::{canonical, listen},
     throttle::RateLimit,
@@ -137,6 +138,8 @@ enum ServeError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("the file was changed while it was served")]
+    FileChanged,
 }
 
 impl FileServerListener {
@@ -261,14 +264,21 @@ async fn send_file(
         ClientServerDialect::Raw => Vec::new(),
         ClientServerDialect::Framed => framing::head(total).to_vec(),
     };
-    let mut head = head.as_slice();
+    let (mut head, mut watched) = (head.as_slice(), None);
     while *sent < total {
         let end = total.min(*sent + SEND_SIZE);
         let segments = store.segments(*sent..end)?;
+        watched = watched.or_else(|| WatchedFile::of(&segments));
         if connection.sender.is_cold() && end < total {
             store.prefetch(end..total.min(end + PREFETCH_SIZE));
         }
-        connection.sender.send_block(head, segments).await?;
+        if let SentBlock::CutShort { .. } = connection.sender.send_block(head, segments).await? {
+            return Err(ServeError::FileChanged);
+        }
+        // Without hashes nothing else tells the client of a mixture of old and new bytes.
+        if watched.as_ref().is_some_and(WatchedFile::has_changed) {
+            return Err(ServeError::FileChanged);
+        }
         head = &[];
         context.sent.fetch_add(end - *sent, Ordering::Relaxed);
         *sent = end;
@@ -276,6 +286,34 @@ async fn send_file(
     connection.sender.send(head, false).await?;
     connection.finish();
     Ok((receiving, connection))
+}
+
+/// A file as it was when its transfer began.
+struct WatchedFile {
+    file: Arc<File>,
+    began_as: (i64, i64, i64),
+}
+
+impl WatchedFile {
+    fn of(segments: &[Segment]) -> Option<Self> {
+        segments.iter().find_map(|segment| match segment {
+            Segment::File { file, .. } => {
+                Some(Self { file: Arc::clone(file), began_as: content_stamp(file)? })
+            }
+            Segment::Bytes(_) | Segment::Zeros(_) => None,
+        })
+    }
+
+    /// Whether something was written to the file since then.
+    fn has_changed(&self) -> bool {
+        content_stamp(&self.file) != Some(self.began_as)
+    }
+}
+
+/// The length of a file and the time of its last modification.
+fn content_stamp(file: &File) -> Option<(i64, i64, i64)> {
+    let stat = rustix::fs::fstat(file).ok()?;
+    Some((stat.st_size, stat.st_mtime as i64, stat.st_mtime_nsec as i64))
 }
 
 /// Waits until the client closes the connection. To close it with unread bytes in it would reset

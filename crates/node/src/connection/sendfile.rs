@@ -79,7 +79,7 @@ impl PayloadSender {
         &mut self,
         head: &[u8],
         segments: Vec<Segment>,
-    ) -> io::Result<()> {
+    ) -> io::Result<SentBlock> {
         let mut left: u64 = segments.iter().map(Segment::length).sum();
         // The limit is asked first: a header that waits alone in the kernel would hold up the bytes
         // before it.
@@ -91,10 +91,27 @@ impl PayloadSender {
                 if grant == 0 {
                     grant = self.grant(left).await?;
                 }
-                let sent = self.send_some(&mut remaining, grant).await?;
-                grant -= sent;
-                left -= sent;
+                match self.send_some(&mut remaining, grant).await {
+                    Ok(sent) => {
+                        grant -= sent;
+                        left -= sent;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                        return Ok(SentBlock::CutShort { missing: left });
+                    }
+                    Err(error) => return Err(error),
+                }
             }
+        }
+        Ok(SentBlock::Whole)
+    }
+
+    /// Sends zeros in place of payload that is no longer in the file, so that messages may follow.
+    pub(crate) async fn send_zeros(&self, mut count: u64) -> io::Result<()> {
+        while count > 0 {
+            let now = count.min(ZEROS.len() as u64);
+            self.send(&ZEROS[..now as usize], false).await?;
+            count -= now;
         }
         Ok(())
     }
@@ -196,6 +213,18 @@ impl PayloadSender {
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing")),
         }
     }
+}
+
+/// How much of a block was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SentBlock {
+    /// All of it.
+    Whole,
+    /// The file has become shorter: the last bytes do not exist any more.
+    CutShort {
+        /// How many bytes were not sent.
+        missing: u64,
+    },
 }
 
 /// What is left to send of a segment.
@@ -319,14 +348,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_became_shorter_is_an_error() {
+    async fn a_file_that_became_shorter_is_noticed() {
         for refused in [false, true] {
             let (_, file) = content();
             let (mut sender, _peer) = pair(None, Duration::from_secs(20)).await;
             sender.is_sendfile_refused = refused;
             let segment = Segment::File { file, offset: 699_000, length: 2000 };
-            let error = sender.send_block(&[], vec![segment]).await.unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+            let sent = sender.send_block(&[], vec![segment]).await.unwrap();
+            assert!(matches!(sent, SentBlock::CutShort { missing: 1000 | 2000 }), "{sent:?}");
         }
     }
 

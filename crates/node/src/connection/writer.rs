@@ -11,6 +11,7 @@ use std::{
     collections::VecDeque,
     io,
     ops::RangeInclusive,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -22,13 +23,13 @@ use bytes::BytesMut;
 use socket2::SockRef;
 use sow_content::Block;
 use sow_engine::{ConnId, Dialect, Message};
-use sow_store::{Store, StoreError};
+use sow_store::{Store, StoreError, StoreErrorKind};
 use sow_wire::{bittorrent, chunk::Spelling};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     codec::{body_size, encode, encode_block_header},
-    sendfile::PayloadSender,
+    sendfile::{PayloadSender, SentBlock},
 };
 use crate::swarm::events::{DriverEvent, EventSender};
 
@@ -87,6 +88,7 @@ pub(crate) struct Writer {
     events: EventSender,
     queue: mpsc::UnboundedReceiver<Outgoing>,
     queued_bytes: Arc<AtomicUsize>,
+    payload: Payload,
     /// Encoded messages that are sent next.
     messages: BytesMut,
     /// Blocks, and messages that must not overtake them.
@@ -101,6 +103,14 @@ pub(crate) struct Writer {
 enum SendError {
     Io(io::Error),
     Store(StoreError),
+}
+
+/// Whether payload can still be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Payload {
+    Served,
+    /// A file is no longer what it was. Messages are still sent: one says so to the peer.
+    Lost,
 }
 
 impl Outbox {
@@ -121,6 +131,7 @@ impl Outbox {
             events,
             queue,
             queued_bytes,
+            payload: Payload::Served,
             messages: BytesMut::new(),
             waiting: VecDeque::new(),
             unsent_limit: 0,
@@ -147,17 +158,19 @@ impl Writer {
             Err(error) => {
                 self.sender.abort();
                 match error {
-                    SendError::Store(error) => {
-                        let event = DriverEvent::BlockReadFailed(self.conn, Arc::new(error));
-                        // A swarm that has ended needs no event.
-                        let _ = self.events.send(event).await;
-                    }
+                    SendError::Store(error) => self.report_read_failure(error).await,
                     SendError::Io(error) => {
                         tracing::debug!(conn = %self.conn, %error, "cannot send to a peer")
                     }
                 }
             }
         }
+    }
+
+    async fn report_read_failure(&self, error: StoreError) {
+        let event = DriverEvent::BlockReadFailed(self.conn, Arc::new(error));
+        // A swarm that has ended needs no event.
+        let _ = self.events.send(event).await;
     }
 
     async fn send_all(&mut self) -> Result<(), SendError> {
@@ -172,6 +185,7 @@ impl Writer {
                 return Ok(());
             }
             match self.waiting.pop_front() {
+                Some(Outgoing::Block(..)) if self.payload == Payload::Lost => {}
                 Some(Outgoing::Block(block, store)) => self.send_block(block, &store).await?,
                 Some(Outgoing::Message(message)) => {
                     encode(&message, self.codec.spelling, &mut self.messages);
@@ -244,17 +258,30 @@ impl Writer {
     }
 
     async fn send_block(&mut self, block: Block, store: &Store) -> Result<(), SendError> {
-        let segments =
-            store.segments(store.geometry().range_of_block(block)).map_err(SendError::Store)?;
+        let segments = match store.segments(store.geometry().range_of_block(block)) {
+            Ok(segments) => segments,
+            Err(error) if is_content_lost(&error) => return self.on_payload_lost(error).await,
+            Err(error) => return Err(SendError::Store(error)),
+        };
         if self.sender.is_limited() {
             self.flush().await?;
         }
         encode_block_header(self.codec.dialect, block, store.geometry(), &mut self.messages);
         let head = self.messages.split();
-        self.sender.send_block(&head, segments).await?;
+        if let SentBlock::CutShort { missing } = self.sender.send_block(&head, segments).await? {
+            self.sender.send_zeros(missing).await?;
+            return self.on_payload_lost(cut_short(block, store)).await;
+        }
         self.adapt_unsent_limit(block.length);
         // A swarm that has ended needs no event.
         let _ = self.events.send(DriverEvent::BlockSent(self.conn, block)).await;
+        Ok(())
+    }
+
+    /// The content is not what it was: no more of it is sent, and the swarm decides what follows.
+    async fn on_payload_lost(&mut self, error: StoreError) -> Result<(), SendError> {
+        self.payload = Payload::Lost;
+        self.report_read_failure(error).await;
         Ok(())
     }
 
@@ -285,6 +312,22 @@ impl From<io::Error> for SendError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
+}
+
+/// Whether an error says that a file is no longer what it was when it was hashed.
+pub(crate) fn is_content_lost(error: &StoreError) -> bool {
+    matches!(error.kind(), StoreErrorKind::Changed | StoreErrorKind::Missing)
+}
+
+/// The error of a file that ends before the end of a block: another attempt names the file.
+fn cut_short(block: Block, store: &Store) -> StoreError {
+    let range = store.geometry().range_of_block(block);
+    let mut bytes = vec![0; block.length as usize];
+    let expected = store.geometry().total();
+    store
+        .read(range, &mut bytes)
+        .err()
+        .unwrap_or(StoreError::Changed { path: PathBuf::from("the content"), expected })
 }
 
 fn cost_of(outgoing: &Outgoing) -> usize {

@@ -89,6 +89,7 @@ pub struct Swarm {
 pub(crate) enum Command {
     AddPeers(PeerSource, Dialect, Vec<SocketAddr>),
     ContentReady(Box<SwarmContent>),
+    Withdraw(String),
     Finish(oneshot::Sender<Result<Option<PathBuf>, StoreError>>),
     /// The status has a new receiver: publish it at once.
     PublishStatus,
@@ -148,6 +149,12 @@ impl Swarm {
     /// fetched.
     pub fn content_ready(&self, content: SwarmContent) {
         self.send(Command::ContentReady(Box::new(content)));
+    }
+
+    /// The content is no longer right. Nothing is served from now on, and connected peers and those
+    /// that connect later are told the reason, a short text for people.
+    pub fn withdraw(&self, reason: String) {
+        self.send(Command::Withdraw(reason));
     }
 
     /// Puts the complete content in its final place ([`Store::finish`]), on a blocking thread.

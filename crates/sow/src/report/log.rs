@@ -65,6 +65,9 @@ pub(crate) fn swarm_event(event: &Event) {
         }
         Event::PieceCorrupt { piece } => tracing::warn!(piece, "piece does not verify"),
         Event::Banned { addr, piece } => tracing::warn!(%addr, piece, "peer banned"),
+        Event::OriginWithdrew { addr, reason } => {
+            tracing::warn!(%addr, reason, "the origin no longer has the content")
+        }
         Event::RequestRefused { addr, asked, answer } => {
             tracing::info!(%addr, asked, answer, "request answered with ERROR")
         }

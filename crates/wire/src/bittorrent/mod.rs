@@ -6,6 +6,6 @@ pub mod extension;
 pub mod handshake;
 pub mod message;
 
-pub use extension::{ExtensionError, ExtensionHandshake, MetadataMessage, PexMessage};
+pub use extension::{ExtensionError, ExtensionHandshake, MetadataMessage, PexMessage, Withdrawal};
 pub use handshake::{Handshake, PeerId};
 pub use message::{BlockRequest, Decoded, Decoder, Message, WireError};

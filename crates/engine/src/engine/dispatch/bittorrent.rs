@@ -46,6 +46,10 @@ impl Engine {
         conn: ConnId,
     ) -> Result<(), DisconnectReason> {
         self.connections.on_listen_addr_known(now, conn)?;
+        if self.withdrawn.is_some() {
+            self.send_withdrawal(now, conn);
+            return Err(DisconnectReason::ContentWithdrawn);
+        }
         self.fetch_metadata(now);
         self.exchange_peers(now, conn);
         // Its blocks may be longer from now on.

@@ -61,6 +61,14 @@ impl Engine {
     /// Sends the first messages on a connection.
     fn open_session(&mut self, now: Time, conn: ConnId) {
         let Some(connection) = self.connections.get_mut(conn) else { return };
+        if self.withdrawn.is_some() {
+            // The reason follows once the peer has said how it takes it.
+            match connection.session().bittorrent().is_some_and(|session| session.is_extended()) {
+                true => self.send_extension_handshake(now, conn),
+                false => self.disconnect(now, conn, DisconnectReason::ContentWithdrawn),
+            }
+            return;
+        }
         match (connection.dialect(), connection.direction()) {
             (Dialect::BitTorrent, _) => self.open_bittorrent_session(now, conn),
             (Dialect::JsonTorrent, _) if self.is_content_ready() => {

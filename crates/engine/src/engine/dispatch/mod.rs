@@ -9,6 +9,7 @@ mod downloads;
 mod json_torrent;
 mod uploads;
 mod verification;
+mod withdrawal;
 
 use sow_wire::dialect::Message;
 
@@ -62,6 +63,7 @@ impl Engine {
             }
             SessionEvent::MetadataRefused => self.on_metadata_source_gone(now, conn),
             SessionEvent::PeersFound(addrs) => self.on_peer_exchange(now, addrs),
+            SessionEvent::Withdrawn { reason } => return self.on_withdrawal(conn, reason),
 
             SessionEvent::PieceRequested(piece) => {
                 return self.on_piece_requested(now, conn, piece);

@@ -72,7 +72,7 @@ impl Engine {
         let max_block = self.config.max_block.max(BLOCK_LENGTH);
         let block = self.downloads.block(request).filter(|block| block.length <= max_block);
         let block = block.ok_or(Misbehavior::RequestOutOfRange)?;
-        let have = self.downloads.have().get(block.piece);
+        let have = self.withdrawn.is_none() && self.downloads.have().get(block.piece);
         let Some(connection) = self.connections.get_mut(conn) else { return Ok(()) };
         if self.uploads.on_request(now, connection, block, have, &mut self.out)? {
             if self.uploads.on_offer_used(conn, block.piece) {

@@ -11,6 +11,9 @@ pub(super) const UT_METADATA_ID: u8 = 1;
 /// Our own number of `ut_pex` (BEP 11).
 pub(super) const UT_PEX_ID: u8 = 2;
 
+/// Our own number of `sow_withdraw`.
+pub(super) const SOW_WITHDRAW_ID: u8 = 3;
+
 /// Requests that are queued for one peer; we advertise it as `reqq` (BEP 10).
 pub(crate) const MAX_QUEUED_REQUESTS: usize = 2048;
 
@@ -44,6 +47,7 @@ impl LocalPeer {
         ExtensionHandshake {
             ut_metadata: Some(UT_METADATA_ID),
             ut_pex: (!self.is_private).then_some(UT_PEX_ID),
+            sow_withdraw: Some(SOW_WITHDRAW_ID),
             listen_port: (self.listen_port != 0).then_some(self.listen_port),
             client: Some(concat!("sow ", env!("CARGO_PKG_VERSION")).to_owned()),
             request_queue: Some(MAX_QUEUED_REQUESTS as u32),
@@ -95,6 +99,11 @@ impl Extension {
     /// The peer's number of `ut_pex`.
     pub(super) fn pex_id(&self) -> Option<u8> {
         self.handshake()?.ut_pex
+    }
+
+    /// The peer's number of `sow_withdraw`.
+    pub(super) fn withdraw_id(&self) -> Option<u8> {
+        self.handshake()?.sow_withdraw
     }
 
     /// One connection has one address: what a second handshake says of it is ignored.

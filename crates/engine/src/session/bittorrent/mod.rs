@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 use bytes::Bytes;
 use sow_content::{BLOCK_LENGTH, Bitfield};
 use sow_wire::bittorrent::{
-    BlockRequest, ExtensionHandshake, Handshake, Message, MetadataMessage, PexMessage,
+    BlockRequest, ExtensionHandshake, Handshake, Message, MetadataMessage, PexMessage, Withdrawal,
 };
 
 use self::{extension::Extension, metadata::MetadataServer, peer_exchange::PeerExchange};
@@ -170,6 +170,10 @@ impl BitTorrentSession {
                 let listens = self.peer_exchange.on_message(now);
                 Ok(listens.then_some(SessionEvent::PeersFound(message.added)))
             }
+            extension::SOW_WITHDRAW_ID => {
+                let Withdrawal { reason } = Withdrawal::decode(payload)?;
+                Ok(Some(SessionEvent::Withdrawn { reason }))
+            }
             _ => Ok(None),
         }
     }
@@ -209,6 +213,17 @@ impl BitTorrentSession {
         let id = self.extension.metadata_id()?;
         let payload = MetadataMessage::Request { piece }.encode().into();
         Some(Message::Extended { id, payload })
+    }
+
+    /// The message that the content is no longer here, if the peer has a number for it.
+    pub(crate) fn withdrawal(&self, reason: &str) -> Option<Message> {
+        let id = self.extension.withdraw_id()?;
+        Some(Message::Extended { id, payload: Withdrawal::new(reason).encode().into() })
+    }
+
+    /// Whether the peer understands the extension protocol.
+    pub(crate) fn is_extended(&self) -> bool {
+        self.is_extended
     }
 
     /// Whether it is time to exchange peers, and the peer takes part.

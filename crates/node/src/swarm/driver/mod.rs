@@ -4,13 +4,16 @@
 mod outputs;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
 
-use sow_engine::{ConnId, Content, Engine, Input, Integrity, PeerSource, StoreOutcome, Time};
-use sow_store::StoreError;
+use sow_engine::{
+    ConnId, Content, Direction, Engine, Input, Integrity, PeerSource, StoreOutcome, Time,
+};
+use sow_store::{StoreError, StoreErrorKind};
 use sow_wire::chunk::Spelling;
 use tokio::{
     sync::mpsc,
@@ -23,7 +26,8 @@ use crate::{
         Connection,
         block_reader::{BlockReader, Received},
         codec::{CodecLimits, Decoder},
-        writer::CodecOptions,
+        liveness::{expect_acknowledgements, lost_addresses},
+        writer::{CodecOptions, is_content_lost},
     },
     context::NodeContext,
     options::CLOSE_TIMEOUT,
@@ -42,6 +46,9 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(250);
 /// The time from the first unsynced write to the next sync of the store.
 const SYNC_DELAY: Duration = Duration::from_secs(5);
 
+/// How often the addresses of this machine are compared with those of the connections.
+const ADDRESS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The time limit for the last announces and the pieces that are being written.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -52,6 +59,8 @@ const EVENT_BATCH: usize = 64;
 pub(crate) struct Driver {
     node: Arc<NodeContext>,
     identity: AnnounceIdentity,
+    /// The addresses that the user named.
+    named: BTreeSet<SocketAddr>,
     engine: Engine,
     codec_limits: CodecLimits,
     spelling: Spelling,
@@ -73,6 +82,7 @@ pub(crate) struct Driver {
     /// How many pieces are with the hash pool.
     pieces_in_pool: usize,
     next_status: Instant,
+    next_address_check: Instant,
     /// When the store is synced next; `None` if nothing was written since the last time.
     next_sync: Option<Instant>,
     is_syncing: bool,
@@ -96,6 +106,7 @@ impl Driver {
             key: node.key,
         };
         let mut engine = Engine::new(config, info_hash, content.as_ref().map(engine_content), now);
+        let named = peers.iter().map(|(addr, _)| *addr).collect();
         for (addr, dialect) in peers {
             engine.handle(
                 now,
@@ -105,6 +116,7 @@ impl Driver {
         Self {
             node,
             identity,
+            named,
             engine,
             codec_limits,
             spelling,
@@ -121,6 +133,7 @@ impl Driver {
             stop_announces: JoinSet::new(),
             pieces_in_pool: 0,
             next_status: Instant::now(),
+            next_address_check: Instant::now() + ADDRESS_CHECK_INTERVAL,
             next_sync: None,
             is_syncing: false,
         }
@@ -162,7 +175,8 @@ impl Driver {
         let engine = self.engine.next_wake().map(|time| self.node.clock.instant(time));
         let status = self.is_watched().then_some(self.next_status);
         let sync = if self.is_syncing { None } else { self.next_sync };
-        [engine, status, sync].into_iter().flatten().min()
+        let addresses = (!self.connections.is_empty()).then_some(self.next_address_check);
+        [engine, status, sync, addresses].into_iter().flatten().min()
     }
 
     /// Does what has become due, and reaps tasks that have ended.
@@ -176,6 +190,10 @@ impl Driver {
         if self.is_watched() && instant >= self.next_status {
             self.publish_status(now);
             self.next_status = instant + STATUS_INTERVAL;
+        }
+        if instant >= self.next_address_check {
+            self.close_connections_without_address();
+            self.next_address_check = instant + ADDRESS_CHECK_INTERVAL;
         }
         if !self.is_syncing && self.next_sync.is_some_and(|due| due <= instant) {
             self.sync_store();
@@ -201,6 +219,7 @@ impl Driver {
                 // The caller may have dropped its receiver.
                 let _ = reply.send(self.engine.status(self.node.clock.now()));
             }
+            Command::Withdraw(reason) => self.handle_input(Input::Withdraw { reason }),
             Command::PublishStatus => self.next_status = Instant::now(),
         }
     }
@@ -237,8 +256,13 @@ impl Driver {
                 self.handle_input(Input::BlockSent { conn, block })
             }
             DriverEvent::BlockReadFailed(conn, error) => {
-                self.report(SwarmEvent::StoreFailed(error));
-                self.close(conn);
+                self.report(SwarmEvent::StoreFailed(Arc::clone(&error)));
+                match is_content_lost(&error) {
+                    true => {
+                        self.handle_input(Input::Withdraw { reason: withdrawal_reason(&error) })
+                    }
+                    false => self.close(conn),
+                }
             }
             DriverEvent::PieceStored { piece, verdict, error } => {
                 self.on_stored(piece, verdict, error)
@@ -262,6 +286,9 @@ impl Driver {
     fn on_connected(&mut self, new: NewConnection) {
         let NewConnection { stream, addr, direction, introduction, first, permit } = new;
         let conn = self.node.next_conn();
+        if direction == Direction::Dialed && self.named.contains(&addr) {
+            expect_acknowledgements(&stream);
+        }
         let dialect = introduction.dialect();
         let blocks = BlockReader::new(
             Decoder::new(dialect, direction, &self.codec_limits),
@@ -319,6 +346,23 @@ impl Driver {
         self.handle_input(Input::Stored { piece, outcome: verdict });
         if self.is_verified_by_digest() {
             self.advance_digest();
+        }
+    }
+
+    /// Closes the connections from addresses that this machine no longer has, so that peers are
+    /// dialed from the new one at once.
+    fn close_connections_without_address(&mut self) {
+        let lost = lost_addresses(self.connections.values().filter_map(Connection::local));
+        if lost.is_empty() {
+            return;
+        }
+        tracing::info!(?lost, "an address of this machine is gone");
+        let is_dead = |connection: &Connection| {
+            connection.local().is_some_and(|local| lost.contains(&local.ip()))
+        };
+        let dead = self.connections.iter().filter(|(_, connection)| is_dead(connection));
+        for conn in dead.map(|(conn, _)| *conn).collect::<Vec<_>>() {
+            self.close(conn);
         }
     }
 
@@ -418,6 +462,20 @@ impl Driver {
         }
         self.publish_status(self.node.clock.now());
     }
+}
+
+/// What peers are told of a file that is no longer what it was: its name, but not where it is.
+fn withdrawal_reason(error: &StoreError) -> String {
+    let path = match error {
+        StoreError::Changed { path, .. } | StoreError::Io { path, .. } => Some(path),
+        _ => None,
+    };
+    let name = path.and_then(|path| path.file_name()).map(|name| name.to_string_lossy());
+    let change = match error.kind() {
+        StoreErrorKind::Missing => "was removed",
+        _ => "was changed",
+    };
+    format!("{} {change} while it was shared", name.as_deref().unwrap_or("a file"))
 }
 
 fn engine_content(content: &SwarmContent) -> Content {

@@ -12,7 +12,7 @@ use sow_store::{DiskStore, Store, scan};
 use crate::{
     advertised_address::advertised_address,
     args::{chunk::ChunkServerPlan, served_content::ServedContent},
-    commands::send::{MonitoredContent, OriginMonitor},
+    commands::send::{MonitoredContent, OriginMonitor, SharedFiles},
     content_hashing::md5_of_file,
     engine_config,
     exit::{Exit, Failure, chain},
@@ -58,7 +58,6 @@ pub(super) async fn run(plan: ChunkServerPlan, report: &Report) -> Result<Exit, 
     let mut config = engine_config::for_origin(Vec::new(), engine_config::choking(false));
     config.chunk = ChunkConfig { server: true, spelling: plan.spelling };
     let have = Bitfield::full(geometry.pieces());
-    let (info, store) = (Arc::new(info), Arc::new(store));
     let content = SwarmContent { info, metadata: Bytes::new(), store, have, md5: Some(md5) };
     let address = advertised_address(plan.bind, node.port());
     let info_hash = InfoHash(sha1(format!("chunk://{address}").as_bytes()));
@@ -90,8 +89,8 @@ pub(super) async fn run(plan: ChunkServerPlan, report: &Report) -> Result<Exit, 
 
 /// The content that is served.
 struct Opened {
-    info: Info,
-    store: Store,
+    info: Arc<Info>,
+    store: Arc<Store>,
     monitored: MonitoredContent,
     md5: [u8; 16],
 }
@@ -121,15 +120,21 @@ fn open(
                 .tip("pack it into one file (tar), or use `sow send`"));
             }
             let plan = scan(path)?;
-            let info = info_of(geometry_for(plan.total())?)?;
-            let store = Store::from(DiskStore::serve(&info, plan.path())?);
+            let info = Arc::new(info_of(geometry_for(plan.total())?)?);
+            let store = Arc::new(Store::from(DiskStore::serve(&info, plan.path())?));
             let md5 = md5_of_file(path, report, stop)?;
-            Ok(Opened { info, store, monitored: MonitoredContent::Files(Arc::new(plan)), md5 })
+            let monitored = MonitoredContent::Files(SharedFiles {
+                plan: Arc::new(plan),
+                store: Arc::clone(&store),
+                info: Arc::clone(&info),
+                md5: Some(md5),
+            });
+            Ok(Opened { info, store, monitored, md5 })
         }
         ServedContent::Random(length) => {
             let (store, md5) = random_content(*length, geometry_for)?;
-            let info = info_of(*store.geometry())?;
-            Ok(Opened { info, store, monitored: MonitoredContent::Random, md5 })
+            let info = Arc::new(info_of(*store.geometry())?);
+            Ok(Opened { info, store: Arc::new(store), monitored: MonitoredContent::Random, md5 })
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     context::{DownloadContext, interruption},
+    lost_origin::LostOrigin,
     preparation::{ContentDescription, PendingDownload, Preparation, prepare},
     progress_view::{DownloadView, report_already_complete},
 };
@@ -42,10 +43,6 @@ const JSON_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The longest time to seed: longer than any run; `sleep` cannot take `Duration::MAX`.
 const MAX_SEED_TIME: Duration = Duration::from_secs(100 * 365 * 86_400);
-
-/// How long no bytes may arrive after a peer was banned for a corrupt piece before the download
-/// fails.
-const STALL_AFTER_BAN: Duration = Duration::from_secs(15);
 
 /// Downloads what a WHAT names; `text` is that WHAT.
 ///
@@ -121,7 +118,7 @@ pub(super) async fn download_swarm(
         events,
         reachability,
         started: Instant::now(),
-        banned: None,
+        lost_origin: LostOrigin::default(),
         warnings: ProtocolWarnings::default(),
         last_growth: (0, Instant::now()),
     };
@@ -192,8 +189,7 @@ struct Download<'a> {
     reachability: watch::Sender<Reachability>,
     view: DownloadView,
     started: Instant,
-    /// The last peer that was banned, and the corrupt piece.
-    banned: Option<(SocketAddr, u32)>,
+    lost_origin: LostOrigin,
     warnings: ProtocolWarnings,
     /// The number of verified bytes when it last grew, and that time.
     last_growth: (u64, Instant),
@@ -505,6 +501,7 @@ impl Download<'_> {
         };
         report_event(self.report, &mut self.warnings, &event);
         self.peers.on_event(&event).into_iter().for_each(|warning| self.report.warn(warning));
+        self.lost_origin.on_event(&event, self.report);
         Reachability::on_event(&self.reachability, self.source.dialect, &event);
         match event {
             // Blocks of a peer that has disconnected may still be on their way to the disk.
@@ -515,12 +512,6 @@ impl Download<'_> {
             }
             Event::PieceVerified { ref from, .. } => {
                 from.iter().for_each(|&(conn, bytes)| self.view.add_bytes(conn, bytes));
-            }
-            Event::Banned { addr, piece } => {
-                self.report.warn(format_args!(
-                    "{addr} sent data that does not verify; no more is requested from it"
-                ));
-                self.banned = Some((addr, piece));
             }
             _ => {}
         }
@@ -541,24 +532,7 @@ impl Download<'_> {
         {
             return Err(failure);
         }
-        match self.banned {
-            // Without piece hashes the servers replace corrupt data.
-            Some((addr, piece))
-                if self.source.dialect != Dialect::Chunk
-                    && idle > STALL_AFTER_BAN
-                    && !status.peers.iter().any(|peer| peer.complete) =>
-            {
-                Err(Failure::new(
-                    Exit::Unverified,
-                    format!("piece {piece} from {addr} does not verify, and no other peer has it"),
-                )
-                .tip(
-                    "the file at the origin may have changed since it was hashed: run `sow send` \
-                     there again",
-                ))
-            }
-            _ => Ok(()),
-        }
+        self.lost_origin.failure(&status, self.source.dialect, idle).map_or(Ok(()), Err)
     }
 
     /// Emits the event that others can download from here.

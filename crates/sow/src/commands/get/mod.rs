@@ -4,6 +4,7 @@
 mod bytes_by_peer;
 mod context;
 mod download;
+mod lost_origin;
 mod original_pieces;
 mod preparation;
 mod progress_view;

@@ -1,6 +1,7 @@
 //! `sow send`: hashes content, shares it, and shows the receivers.
 
 mod extra_dialects;
+mod file_watch;
 mod monitor;
 
 use std::sync::Arc;
@@ -21,7 +22,10 @@ use sow_store::{ContentPlan, DiskStore, Store};
 use sow_tracker::{JsonLimits, Limits, Mode};
 
 use self::extra_dialects::ExtraDialects;
-pub(crate) use self::monitor::{MonitoredContent, OriginMonitor};
+pub(crate) use self::{
+    file_watch::SharedFiles,
+    monitor::{MonitoredContent, OriginMonitor},
+};
 use crate::{
     advertised_address::advertised_address,
     args::send::SendArgs,
@@ -80,11 +84,12 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
     })?;
     offer.announce(node.port(), report);
     dialects.print_commands(&host, &info.name, report);
-    let _servers = dialects.serve(&store, report);
-    let content = MonitoredContent::Files(Arc::new(plan));
+    let servers = dialects.serve(&store, report);
+    let (plan, shared) = (Arc::new(plan), Arc::new(info.clone()));
+    let content = MonitoredContent::Files(SharedFiles { plan, store, info: shared, md5: None });
     let monitor =
         OriginMonitor::new(report, content, info.geometry, args.expected(), Some(tracker));
-    let ended = monitor.run(&swarm, events, &stop).await;
+    let ended = monitor.beside(servers).run(&swarm, events, &stop).await;
     swarm.stop().await;
     ended
 }

@@ -5,16 +5,19 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     net::SocketAddr,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use sow_content::Geometry;
 use sow_engine::{Event, Status};
 use sow_node::{Swarm, SwarmEvent, TrackerService};
-use sow_store::ContentPlan;
-use tokio::{sync::mpsc::UnboundedReceiver, task::spawn_blocking, time::sleep};
+use sow_store::StoreErrorKind;
+use tokio::{sync::mpsc::UnboundedReceiver, time::sleep};
 
+use super::{
+    extra_dialects::ExtraServers,
+    file_watch::{ContentLost, SharedFiles},
+};
 use crate::{
     exit::{Exit, Failure, chain},
     protocol_warnings::ProtocolWarnings,
@@ -27,19 +30,18 @@ use crate::{
 /// The interval between two progress events.
 const PROGRESS_EVENT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The minimum interval between two checks whether the files have changed.
-const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-
-/// The minimum ratio of the interval between two checks to the duration of a check.
-const FILE_CHECK_COST: u32 = 50;
+/// How long an origin whose content is lost tells receivers so before it ends, those too that
+/// connect again because their connection broke in the middle of a block.
+const WITHDRAWAL_TIME: Duration = Duration::from_secs(3);
 
 /// The number of receivers with a bar of their own on a terminal.
 const MAX_ROWS: usize = 10;
 
 /// The content that is shared.
+#[derive(Clone)]
 pub(crate) enum MonitoredContent {
     /// Files on disk, which must not change.
-    Files(Arc<ContentPlan>),
+    Files(SharedFiles),
     /// Random bytes in memory.
     Random,
 }
@@ -47,15 +49,23 @@ pub(crate) enum MonitoredContent {
 impl MonitoredContent {
     fn name(&self) -> &str {
         match self {
-            Self::Files(plan) => plan.name(),
+            Self::Files(files) => files.plan.name(),
             Self::Random => "random bytes",
         }
     }
 
     fn path(&self) -> Cow<'_, str> {
         match self {
-            Self::Files(plan) => plan.path().to_string_lossy(),
+            Self::Files(files) => files.plan.path().to_string_lossy(),
             Self::Random => Cow::Borrowed(""),
+        }
+    }
+
+    /// Returns when the content is no longer what was hashed.
+    async fn lost(self, report: &Report) -> ContentLost {
+        match self {
+            Self::Files(files) => files.lost(report).await,
+            Self::Random => std::future::pending().await,
         }
     }
 }
@@ -74,6 +84,9 @@ pub(crate) struct OriginMonitor<'a> {
     last_event: Option<Instant>,
     started: Instant,
     warnings: ProtocolWarnings,
+    /// Servers of the same files beside the swarm. They end when the content is lost.
+    servers: Option<ExtraServers>,
+    lost: Option<ContentLost>,
 }
 
 impl<'a> OriginMonitor<'a> {
@@ -96,13 +109,23 @@ impl<'a> OriginMonitor<'a> {
             last_event: None,
             started: Instant::now(),
             warnings: ProtocolWarnings::default(),
+            servers: None,
+            lost: None,
         }
+    }
+
+    /// The same for an origin with servers beside its swarm.
+    #[must_use]
+    pub(super) fn beside(mut self, servers: ExtraServers) -> Self {
+        self.servers = Some(servers);
+        self
     }
 
     /// Runs until the expected number of receivers is complete, or the run is to stop.
     ///
     /// # Errors
-    /// When the run is to stop before the expected number of receivers is complete.
+    /// When the run is to stop before the expected number of receivers is complete, or the content
+    /// is no longer what was hashed.
     pub(crate) async fn run(
         mut self,
         swarm: &Swarm,
@@ -110,18 +133,9 @@ impl<'a> OriginMonitor<'a> {
         stop: &StopSignal,
     ) -> Result<Exit, Failure> {
         let mut status = swarm.watch_status();
-        let plan = match &self.content {
-            MonitoredContent::Files(plan) => Some(Arc::clone(plan)),
-            MonitoredContent::Random => None,
-        };
-        let file_change = async {
-            match plan {
-                Some(plan) => wait_for_file_change(plan).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::pin!(file_change);
-        let mut are_files_unchanged = true;
+        let lost = self.content.clone().lost(self.report);
+        tokio::pin!(lost);
+        let mut withdrawn_at = None;
         loop {
             tokio::select! {
                 event = events.recv() => match event {
@@ -135,14 +149,16 @@ impl<'a> OriginMonitor<'a> {
                     let status = status.borrow_and_update().clone();
                     self.update(&status);
                 }
-                error = &mut file_change, if are_files_unchanged => {
-                    are_files_unchanged = false;
-                    self.report_file_change(&error);
-                }
+                lost = &mut lost, if self.lost.is_none() => self.on_lost(lost),
+                () = linger(withdrawn_at) => return Err(self.end_lost()),
                 () = stop.requested() => {
                     self.emit_progress(&swarm.current_status().await);
                     return self.end_stopped();
                 }
+            }
+            if let Some(lost) = self.lost.as_ref().filter(|_| withdrawn_at.is_none()) {
+                swarm.withdraw(lost.reason.clone());
+                withdrawn_at = Some(Instant::now());
             }
             if self.expect.is_some_and(|expected| self.complete_count() >= expected) {
                 self.report_done();
@@ -177,7 +193,12 @@ impl<'a> OriginMonitor<'a> {
                     _ => {}
                 }
             }
-            SwarmEvent::StoreFailed(error) => self.report.warn(chain(&*error)),
+            SwarmEvent::StoreFailed(error) => match error.kind() {
+                StoreErrorKind::Changed | StoreErrorKind::Missing => {
+                    self.on_lost(ContentLost::unreadable(&error));
+                }
+                _ => self.report.warn(chain(&*error)),
+            },
         }
     }
 
@@ -241,11 +262,26 @@ impl<'a> OriginMonitor<'a> {
         }
     }
 
-    fn report_file_change(&self, error: &str) {
-        let tip =
-            "receivers reject changed data; stop this and run it again to share the new files";
-        self.report.warn(format_args!("{error}\n  tip: {tip}"));
-        self.report.event(&Json::Error { code: Exit::Unverified.code(), message: error });
+    /// The content is lost: the servers beside the swarm end at once, and receivers are told.
+    fn on_lost(&mut self, lost: ContentLost) {
+        if self.lost.is_none() {
+            self.report.warn(format_args!("{}; telling the receivers", lost.message));
+            self.servers = None;
+            self.lost = Some(lost);
+        }
+    }
+
+    /// The end of a run whose content is lost.
+    fn end_lost(&self) -> Failure {
+        let lost = self.lost.as_ref().map_or("the content was changed", |lost| &lost.message);
+        let tip = "wait until no program writes to it, then run the same command again to share \
+                   what is there";
+        let message = format!("{lost}, so it is no longer shared");
+        match self.missing_receivers() {
+            Some(missing) => Failure::new(Exit::Incomplete, format!("{message}; {missing}")),
+            None => Failure::new(Exit::Failed, message),
+        }
+        .tip(tip)
     }
 
     fn report_done(&self) {
@@ -261,11 +297,17 @@ impl<'a> OriginMonitor<'a> {
     }
 
     fn end_stopped(&self) -> Result<Exit, Failure> {
-        let complete = self.complete_count();
-        let Some(expected) = self.expect else {
-            self.report.note(format_args!("stopped; {}", copies(complete)));
+        let Some(missing) = self.missing_receivers() else {
+            self.report.note(format_args!("stopped; {}", copies(self.complete_count())));
             return Ok(Exit::Interrupted);
         };
+        Err(Failure::new(Exit::Incomplete, format!("stopped when {missing}"))
+            .tip("run the same command again: receivers continue from what they have"))
+    }
+
+    /// The expected receivers that are not complete; `None` when none are expected.
+    fn missing_receivers(&self) -> Option<String> {
+        let (expected, complete) = (self.expect?, self.complete_count());
         let mut missing: Vec<String> = self
             .receivers
             .all()
@@ -284,31 +326,16 @@ impl<'a> OriginMonitor<'a> {
         if unseen > 0 {
             missing.push(format!("{unseen} not connected"));
         }
-        Err(Failure::new(
-            Exit::Incomplete,
-            format!(
-                "stopped when {complete} of {expected} receivers were complete; not complete: {}",
-                missing.join(", ")
-            ),
-        )
-        .tip("run the same command again: receivers continue from what they have"))
+        let missing = missing.join(", ");
+        Some(format!("{complete} of {expected} receivers were complete; not complete: {missing}"))
     }
 }
 
-/// Returns the message when a file has changed.
-async fn wait_for_file_change(plan: Arc<ContentPlan>) -> String {
-    let mut interval = FILE_CHECK_INTERVAL;
-    loop {
-        sleep(interval).await;
-        let began = Instant::now();
-        let plan = Arc::clone(&plan);
-        match spawn_blocking(move || plan.check_unchanged()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return chain(&error),
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        }
-        // Checking a million files takes long.
-        interval = FILE_CHECK_INTERVAL.max(began.elapsed() * FILE_CHECK_COST);
+/// Returns when receivers had the time to learn that the content is lost.
+async fn linger(withdrawn_at: Option<Instant>) {
+    match withdrawn_at {
+        Some(since) => sleep(WITHDRAWAL_TIME.saturating_sub(since.elapsed())).await,
+        None => std::future::pending().await,
     }
 }
 

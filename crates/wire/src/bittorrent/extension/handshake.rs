@@ -16,6 +16,8 @@ pub struct ExtensionHandshake {
     pub ut_metadata: Option<u8>,
     /// The sender's id for `ut_pex` messages, never 0.
     pub ut_pex: Option<u8>,
+    /// The sender's id for `sow_withdraw` messages, an extension of this project; never 0.
+    pub sow_withdraw: Option<u8>,
     /// The port that the sender listens on (`p`), never 0.
     pub listen_port: Option<u16>,
     /// The sender's name and version (`v`), without control characters, at most
@@ -51,6 +53,7 @@ impl ExtensionHandshake {
         Ok(Self {
             ut_metadata: extension_id(b"ut_metadata"),
             ut_pex: extension_id(b"ut_pex"),
+            sow_withdraw: extension_id(b"sow_withdraw"),
             listen_port: int(b"p")
                 .and_then(|port| u16::try_from(port).ok())
                 .filter(|&port| port != 0),
@@ -69,9 +72,11 @@ impl ExtensionHandshake {
         encoder.dict(|dict| {
             dict.entry(b"m", |encoder| {
                 encoder.dict(|dict| {
-                    for (key, id) in
-                        [(&b"ut_metadata"[..], self.ut_metadata), (b"ut_pex", self.ut_pex)]
-                    {
+                    for (key, id) in [
+                        (&b"sow_withdraw"[..], self.sow_withdraw),
+                        (b"ut_metadata", self.ut_metadata),
+                        (b"ut_pex", self.ut_pex),
+                    ] {
                         id.inspect(|&id| dict.int(key, id.into()));
                     }
                 });

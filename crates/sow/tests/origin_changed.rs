@@ -1,0 +1,133 @@
+//! The files of an origin are changed while they are shared: the origin says so and ends, and its
+//! receivers end with exit code 4 and the reason, or complete each other.
+
+mod support;
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Seek, SeekFrom, Write},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use support::{Ended, Origin, Running, noise, noise_file, sow, text};
+
+const SIZE: usize = 4_000_000;
+
+/// At this rate a download of [`SIZE`] bytes lasts longer than its test.
+const SLOW: &str = "1MB/s";
+
+/// The origin notices within a second or two, and its receivers end within two more.
+const END: Duration = Duration::from_secs(15);
+
+/// Runs a download from an origin of `path`, and `change` in its midst. How both ended.
+fn change_while_shared(path: &Path, more: &[&str], change: impl Fn()) -> (Ended, Ended, PathBuf) {
+    let folder = path.parent().unwrap();
+    let copy = folder.join("copy");
+    let more = [&["--up-limit", SLOW], more].concat();
+    let origin = Origin::start(path, &more);
+    let line = ["get", &origin.ticket, "-o", text(&copy), "--no-seed", "--json"];
+    let mut get = Running::start(&mut sow(line));
+    get.progress_beyond(0);
+    change();
+    (origin.running.wait_within(END), get.wait_within(END), copy)
+}
+
+#[test]
+fn a_file_that_is_cut_ends_the_origin_and_its_receivers_with_the_reason() {
+    for length in [500_000, 0] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = noise_file(folder.path(), "big.iso", SIZE);
+        let cut = || OpenOptions::new().write(true).open(&file).unwrap().set_len(length).unwrap();
+        let (send, get, copy) = change_while_shared(&file, &["--json"], cut);
+        let send = send.expect(1).says(&["big.iso", "no longer shared"]);
+        assert!(send.stdout.contains(r#""event":"error","code":1"#), "{}", send.stdout);
+        let get = get.expect(4).says(&["big.iso was changed while it was shared"]);
+        assert!(get.stdout.contains(r#""event":"error","code":4"#), "{}", get.stdout);
+        assert!(!copy.exists());
+    }
+}
+
+#[test]
+fn a_file_that_is_overwritten_in_place_ends_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = noise_file(folder.path(), "big.iso", SIZE);
+    let write = || {
+        let open = OpenOptions::new().write(true).open(&file).unwrap();
+        open.write_all_at(&noise(SIZE, 7), 0).unwrap();
+    };
+    let (send, get, _) = change_while_shared(&file, &["--expect", "2"], write);
+    send.expect(7).says(&["big.iso was changed", "0 of 2 receivers"]);
+    get.expect(4);
+}
+
+#[test]
+fn a_file_of_a_folder_that_is_removed_or_grows_is_named() {
+    for (grow, change) in [(false, "was removed"), (true, "was changed")] {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = folder.path().join("shared");
+        fs::create_dir(&shared).unwrap();
+        noise_file(&shared, "a", SIZE);
+        let b = noise_file(&shared, "b", 1_000_000);
+        let change_b = || {
+            if grow {
+                let mut open = OpenOptions::new().write(true).open(&b).unwrap();
+                open.seek(SeekFrom::Start(0)).unwrap();
+                open.write_all(&noise(1_100_000, 3)).unwrap();
+            } else {
+                fs::remove_file(&b).unwrap();
+                // What the origin has open is still right, so it is not open here.
+                fs::write(&b, noise(1000, 1)).unwrap();
+                fs::remove_file(&b).unwrap();
+            }
+        };
+        let (send, get, _) = change_while_shared(&shared, &[], change_b);
+        if send.code() == 130 || get.code() == 0 {
+            panic!("{change}: {send:?} {get:?}");
+        }
+        send.expect(1).says(&["b was"]);
+        get.expect(4).says(&["b was"]);
+    }
+}
+
+#[test]
+fn a_file_that_is_replaced_removed_or_touched_is_served_from_the_open_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = noise_file(folder.path(), "big.iso", SIZE);
+    let bytes = fs::read(&file).unwrap();
+    let (copy, other) = (folder.path().join("copy"), folder.path().join("other"));
+    let origin = Origin::start(&file, &["--up-limit", SLOW, "--expect", "1"]);
+    let line = ["get", &origin.ticket, "-o", text(&copy), "--no-seed", "--json"];
+    let mut get = Running::start(&mut sow(line));
+    get.progress_beyond(0);
+    File::open(&file).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    fs::write(&other, b"other").unwrap();
+    fs::rename(&other, &file).unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    fs::remove_file(&file).unwrap();
+    get.wait_within(END).expect(0);
+    origin.running.wait_within(END).expect(0).says(&["was replaced", "sharing continues"]);
+    assert_eq!(fs::read(copy).unwrap(), bytes);
+}
+
+#[test]
+fn receivers_that_have_everything_together_complete_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = noise_file(folder.path(), "big.iso", SIZE);
+    let bytes = fs::read(&file).unwrap();
+    let origin = Origin::start(&file, &[]);
+    let first = folder.path().join("first");
+    let line = ["get", &origin.ticket, "-o", text(&first), "--seed-for", "20s", "--json"];
+    let mut seeder = Running::start(&mut sow(line));
+    seeder.event(|event| event["event"] == "complete");
+    let second = folder.path().join("second");
+    let line = ["get", &origin.ticket, "-o", text(&second), "--no-seed", "--json"];
+    let mut get = Running::start(sow(line).args(["--down-limit", "500kB/s"]));
+    get.progress_beyond(0);
+    OpenOptions::new().write(true).open(&file).unwrap().set_len(1000).unwrap();
+    get.wait_within(Duration::from_secs(20)).expect(0);
+    assert_eq!(fs::read(second).unwrap(), bytes);
+    origin.running.wait_within(END).expect(1);
+    seeder.interrupt();
+}

@@ -24,7 +24,8 @@ pub fn extensions(data: &[u8]) {
         let client = handshake.client.as_deref().unwrap_or_default();
         assert!(client.chars().count() <= MAX_CLIENT_NAME);
         assert!(handshake.metadata_size.is_none_or(|size| (1..=MAX_METADATA_SIZE).contains(&size)));
-        assert!(![handshake.ut_metadata, handshake.ut_pex, handshake.sow_withdraw].contains(&Some(0)));
+        let ids = [handshake.ut_metadata, handshake.ut_pex, handshake.sow_withdraw];
+        assert!(!ids.contains(&Some(0)));
         assert_eq!(ExtensionHandshake::decode(&handshake.encode()), Ok(handshake));
     }
 

@@ -24,8 +24,9 @@ pub(crate) fn socket(to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpSock
     Ok(socket)
 }
 
-/// How long one attempt of [`connect`] lasts. The kernel sends its first packet again after 1 s, then
-/// at intervals that double; a new attempt keeps them short, for links that were down for a while.
+/// How long one attempt of [`connect`] lasts. The kernel sends its first packet again after 1 s,
+/// then at intervals that double; a new attempt keeps them short, for links that were down for a
+/// while.
 const ATTEMPT_TIMES: [Duration; 2] = [Duration::from_secs(3); 2];
 
 /// Connects to `to`, from `from` unless that is the unspecified address. The caller's time limit is

@@ -54,7 +54,7 @@ fn a_full_standard_output_ends_every_command_with_5_and_its_name() {
         &["json-torrent", "create", file, "--announce", "127.0.0.1", "-o", "-"],
         &["man"],
         &["completions", "bash"],
-        &["lab", "new", "probe", "-o", "-"],
+        &["lab", "new", "-o", "-"],
         &["--help"],
         &["get", "--help"],
         &["--version"],

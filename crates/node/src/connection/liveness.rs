@@ -36,8 +36,8 @@ pub(crate) fn probe_when_idle(stream: &TcpStream) {
 }
 
 /// Lets the kernel end the connection when what we send is not acknowledged for that long. Only for
-/// peers to which we send little, as an origin: a peer that takes no payload for a while, because of
-/// a limit or a slow disk, acknowledges none.
+/// peers to which we send little, as an origin: a peer that takes no payload for a while, because
+/// of a limit or a slow disk, acknowledges none.
 pub(crate) fn expect_acknowledgements(stream: &TcpStream) {
     // Without it a dead path is noticed later, and no more.
     let _ = SockRef::from(stream).set_tcp_user_timeout(Some(ACKNOWLEDGEMENT_TIMEOUT));

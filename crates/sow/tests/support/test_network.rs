@@ -66,8 +66,8 @@ impl TestNetwork {
         self.start(host, command[0], command).wait_success();
     }
 
-    /// Runs a command between the hosts, where `port1`, `port2`, … are the ports of `bridge`, until
-    /// it exits with 0.
+    /// Runs a command between the hosts until it exits with 0; `port1`, `port2` and so on are the
+    /// ports of `bridge` there.
     pub(crate) fn run(&self, command: &[&str]) {
         let mut line: Vec<&str> = self.enter.iter().map(String::as_str).collect();
         line.extend(command);

@@ -328,6 +328,9 @@ pub fn judge_churn(with: &Records, without: &Records, span: Duration) -> Vec<Chu
     failures
 }
 
+/// A figure of a sample: its name, the figure, and by how much it may vary.
+type Figure = (&'static str, fn(&Sample) -> usize, usize);
+
 /// What grew from the second quarter of the samples to the last.
 fn growth(samples: &[Sample]) -> Vec<ChurnFailure> {
     let quarter = samples.len() / 4;
@@ -335,7 +338,7 @@ fn growth(samples: &[Sample]) -> Vec<ChurnFailure> {
         return Vec::new();
     }
     let (early, late) = (&samples[quarter..2 * quarter], &samples[samples.len() - quarter..]);
-    let figures: [(&'static str, fn(&Sample) -> usize, usize); 6] = [
+    let figures: [Figure; 6] = [
         ("connections of the origin", |it| it.origin.connections, 40),
         ("addresses of the origin", |it| it.origin.addresses, 5000),
         ("uploads of the origin", |it| it.origin.uploads, 4096),

@@ -6,4 +6,5 @@ mod chunk_misbehavior;
 mod json_torrent;
 mod random_operations;
 mod scene;
+mod starvation;
 mod withdrawal;

@@ -36,6 +36,18 @@ impl From<StoreError> for Failure {
 /// The failure of an operation of a store.
 pub(crate) fn store_failure(error: &StoreError) -> Failure {
     let tip = match error {
+        StoreError::SpecialTarget { path, .. } => {
+            let tip = format!("to write into it: sow get … -o - > {}", path.display());
+            return Failure::new(exit_of(error.kind()), chain(error)).tip(tip);
+        }
+        StoreError::DanglingLink { .. } => Some("remove the link, or choose another name with -o"),
+        StoreError::Unsafe { .. } => {
+            Some("remove it, or choose a folder that only you can write to, with -o")
+        }
+        StoreError::FileSizeLimit { .. } => Some("raise the limit (ulimit -f unlimited)"),
+        StoreError::Corrupt { .. } => {
+            Some("run the same command again to fetch them anew, and check the disk")
+        }
         StoreError::Locked { .. } => Some("wait until it ends, or choose another name with -o"),
         StoreError::LinkLeaves { .. } => {
             Some("share the folder that the link points to, or remove the link")
@@ -80,6 +92,7 @@ pub(crate) fn exit_of(kind: StoreErrorKind) -> Exit {
         | StoreErrorKind::Unsuitable
         | StoreErrorKind::Changed
         | StoreErrorKind::Misuse => Exit::Failed,
+        StoreErrorKind::Corrupt => Exit::Unverified,
     }
 }
 

@@ -2,7 +2,12 @@
 
 use std::num::NonZero;
 
-use tokio::{runtime::Builder, task::spawn_blocking};
+use rustix::process::Signal;
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+    task::spawn_blocking,
+};
 
 use crate::exit::{Exit, Failure};
 
@@ -23,7 +28,12 @@ pub(crate) fn run_async_with(
         Builder::new_multi_thread().worker_threads(threads).enable_all().build().map_err(
             |error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")),
         )?;
-    let ended = runtime.block_on(command);
+    let ended = runtime.block_on(async {
+        // While a signal is handled, a write beyond the file size limit is an error (EFBIG) instead
+        // of the end of the process. No value is ever awaited.
+        let _handled = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
+        command.await
+    });
     runtime.shutdown_background();
     ended
 }

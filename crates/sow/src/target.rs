@@ -7,7 +7,7 @@ use std::{
 };
 
 use sow_content::{Info, InfoHash, metainfo::Files, path::printable};
-use sow_store::{StoreError, StoreErrorKind, clear_leftovers, verify};
+use sow_store::{StoreError, StoreErrorKind, check_target, clear_leftovers, verify};
 
 use crate::{
     args::destination::Destination,
@@ -86,6 +86,7 @@ pub(crate) fn inspect(
     if fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         return Ok(Existing::Nothing);
     }
+    check_target(path)?;
     let total = info.geometry.total();
     let progress = report.read_progress(format!("checking {}", path.display()), total);
     let verified = match verify(info, path, 0, &|done| progress.set(done), stop.flag()) {
@@ -102,8 +103,11 @@ pub(crate) fn inspect(
     Ok(Existing::Identical)
 }
 
-/// The failure because a different target exists.
+/// The failure because a different target exists, or something that no download replaces.
 pub(crate) fn exists_and_differs(path: &Path) -> Failure {
+    if let Err(error) = check_target(path) {
+        return error.into();
+    }
     Failure::new(Exit::Differs, format!("{} exists and differs", path.display()))
         .tip("replace it with --overwrite, or choose another name with -o")
 }

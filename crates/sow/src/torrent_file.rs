@@ -9,6 +9,8 @@ use sow_content::{
     metainfo::MAX_METAINFO,
 };
 
+use sow_store::check_target;
+
 use crate::{
     exit::{Exit, Failure, chain},
     file_errors,
@@ -96,6 +98,7 @@ pub(crate) fn write_bytes(path: &Path, bytes: &[u8], replace: bool) -> Result<()
         Failure::new(Exit::Differs, format!("{} exists and names other content", path.display()))
             .tip("replace it with --overwrite, or choose another name")
     };
+    check_target(path)?;
     if !replace && path.symlink_metadata().is_ok() {
         return Err(exists());
     }

@@ -24,12 +24,15 @@ use sow_content::{Bitfield, Geometry, Info, geometry::MAX_PIECES};
 
 use crate::{
     content_stamp::ContentStamp,
+    create::check_size_limit,
     error::{Operation, StoreError, StoreErrorKind},
     file_set::{Access, FileSet},
     journal::{self, Journal, Record, Stamp, inode_tag},
     layout::Layout,
+    piece_hashing::HashControl,
     segment::Segment,
     staging::{Staging, check_free_space},
+    verify::verify_pieces,
 };
 
 /// With more files than this, their state is recorded only when the store is dropped: reading it
@@ -67,6 +70,8 @@ pub(crate) struct Destination {
     pub(crate) overwrite: bool,
     /// An earlier run was interrupted during the commit and may have left a backup.
     pub(crate) was_committing: bool,
+    /// Hashes to compare the content with before it becomes the target.
+    pub(crate) read_back: Option<Box<Info>>,
 }
 
 /// The pieces that count.
@@ -123,10 +128,11 @@ impl DiskStore {
     /// When the file cannot be created or the disk has too little space.
     pub fn receive_unnamed(info: &Info, folder: &Path) -> Result<Self, StoreError> {
         let failed = |operation| move |error| StoreError::io(operation, folder, error);
+        let layout = Layout::single(info.geometry.total());
+        check_size_limit(&layout, folder)?;
         let file = tempfile::tempfile_in(folder).map_err(failed(Operation::Create))?;
         check_free_space(&file, info.geometry.total(), folder)?;
         file.set_len(info.geometry.total()).map_err(failed(Operation::Resize))?;
-        let layout = Layout::single(info.geometry.total());
         let files = FileSet::with_root(layout, file, folder, Access::ReadWrite);
         let pieces = Bitfield::new(info.geometry.pieces());
         let journaled = JournaledPieces { pieces, journal: None, unsynced: 0 };
@@ -233,6 +239,9 @@ impl DiskStore {
         self.files.check_lengths()?;
         self.sync_data(receiving, &mut phase)?;
         self.files.sync_names().inspect_err(|_| self.on_disk_failed(receiving, &mut phase))?;
+        if let Some(info) = &destination.read_back {
+            self.read_back(receiving, info)?;
+        }
         self.commit(receiving, destination, &mut phase)?;
         Ok(receiving.target_path())
     }
@@ -302,6 +311,30 @@ impl DiskStore {
             journal.mark_failed();
         }
         self.files.drop_page_cache();
+    }
+
+    /// Reads everything from the disk and compares it with its hashes. Pieces that do not match do
+    /// not count any more.
+    fn read_back(&self, receiving: &Receiving, info: &Info) -> Result<(), StoreError> {
+        self.files.drop_page_cache();
+        let all = Bitfield::full(self.geometry.pieces());
+        let control =
+            HashControl { threads: 0, progress: &|_| {}, cancel: &AtomicBool::new(false) };
+        let right = verify_pieces(&self.files, info, &all, control)?;
+        let wrong: Vec<u32> = all.iter().filter(|piece| !right.get(*piece)).collect();
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let mut journaled = lock(&receiving.journaled);
+        for &piece in &wrong {
+            journaled.pieces.unset(piece);
+        }
+        if let Some(journal) = &mut journaled.journal {
+            let lost: Vec<_> = wrong.iter().copied().map(Record::Lost).collect();
+            journal.append_all(&lost)?;
+            journal.sync()?;
+        }
+        Err(StoreError::Corrupt { path: self.files.path(), pieces: wrong.len() as u32 })
     }
 
     /// Renames the part to the target and removes the old target and the journal.

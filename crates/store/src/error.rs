@@ -57,6 +57,48 @@ pub enum StoreError {
         /// The actual type.
         found: &'static str,
     },
+    /// The target is a pipe, a device or a socket, or a link to one. A download would replace it.
+    #[error("{} is {found}, not a file", path.display())]
+    SpecialTarget {
+        /// The target.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// The target is a link to nothing.
+    #[error("{} is a link to {}, which does not exist", path.display(), to.display())]
+    DanglingLink {
+        /// The target.
+        path: PathBuf,
+        /// What the link points to.
+        to: PathBuf,
+    },
+    /// A file next to the target may be under the control of another user.
+    #[error("{} {reason}, and cannot be moved aside", path.display())]
+    Unsafe {
+        /// The file.
+        path: PathBuf,
+        /// Why it is not used.
+        reason: &'static str,
+    },
+    /// The file would be longer than this process may write (RLIMIT_FSIZE).
+    #[error("{} has {length} bytes, and the file size limit is {limit}", path.display())]
+    FileSizeLimit {
+        /// The file.
+        path: PathBuf,
+        /// Its length, in bytes.
+        length: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// The content on the disk does not match its hashes, although every write and sync succeeded.
+    #[error("{} was read back, and {pieces} pieces do not match their hash", path.display())]
+    Corrupt {
+        /// The content.
+        path: PathBuf,
+        /// How many pieces are wrong.
+        pieces: u32,
+    },
     /// The name cannot be a target or cannot be shared.
     #[error("{}: {reason}", path.display())]
     BadName {
@@ -167,6 +209,8 @@ pub enum StoreErrorKind {
     Unsuitable,
     /// A file has changed or has wrong content.
     Changed,
+    /// The disk returned other bytes than were written.
+    Corrupt,
     /// The disk or the file system failed in another way.
     Failing,
     /// The caller cancelled the operation.
@@ -205,12 +249,23 @@ impl StoreError {
     pub fn kind(&self) -> StoreErrorKind {
         use StoreErrorKind as Kind;
         match self {
+            // The file system, not the name, limits the length.
+            Self::Io { operation: Operation::Write | Operation::Resize, source, .. }
+                if source.kind() == io::ErrorKind::FileTooLarge =>
+            {
+                Kind::Failing
+            }
             Self::Io { source, .. } => kind_of(source),
+            Self::Unsafe { .. } => Kind::Permission,
+            Self::FileSizeLimit { .. } => Kind::Failing,
+            Self::Corrupt { .. } => Kind::Corrupt,
             Self::NoSpace { .. } => Kind::DiskFull,
             Self::Locked { .. } => Kind::Locked,
             Self::TargetExists { .. } => Kind::Exists,
             Self::NoFolder { .. } => Kind::Missing,
             Self::WrongKind { .. }
+            | Self::SpecialTarget { .. }
+            | Self::DanglingLink { .. }
             | Self::BadName { .. }
             | Self::EmptyFolder { .. }
             | Self::LinkLeaves { .. }

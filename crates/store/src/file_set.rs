@@ -13,11 +13,15 @@ use std::{
 
 use bytes::Bytes;
 use rustix::{
-    fs::{Advice, AtFlags, FileType, Mode, OFlags, fadvise, fstat, fsync, openat, statat, syncfs},
+    fs::{
+        Advice, AtFlags, FileType, Mode, OFlags, Stat, fadvise, fstat, fsync, openat, statat,
+        syncfs,
+    },
     io::{Errno, pwritev, retry_on_intr},
 };
 
 use crate::{
+    beneath::open_beneath,
     error::{Operation, StoreError},
     handle_cache::HandleCache,
     layout::{Layout, Span},
@@ -29,6 +33,12 @@ const MAX_WRITE_SLICES: usize = 1024;
 
 /// For more files than this, one `syncfs` is cheaper than one sync per file.
 const MAX_FILE_SYNCS: usize = 64;
+
+/// A range with more files than this keeps only those open of which it has [`MIN_OPEN_SPAN`].
+const MAX_OPEN_SPANS: usize = 4;
+
+/// The length from which a part of a file is worth an open file, in bytes.
+const MIN_OPEN_SPAN: u64 = 64 << 10;
 
 /// The files of some content, opened.
 #[derive(Debug)]
@@ -171,20 +181,38 @@ impl FileSet {
         Ok(())
     }
 
-    /// The locations of the bytes of a range.
+    /// The locations of the bytes of a range. Where many small files are in it, they are read into
+    /// memory, so that a range keeps few files open.
     pub(crate) fn segments(&self, range: Range<u64>) -> Result<Vec<Segment>, StoreError> {
-        let segment = |span: Span| {
-            Ok(if span.padding {
-                Segment::Zeros(span.length)
-            } else {
-                Segment::File {
-                    file: self.file(span.entry)?,
-                    offset: span.offset,
-                    length: span.length,
-                }
-            })
-        };
-        self.layout.spans(range).map(segment).collect()
+        let spans: Vec<Span> = self.layout.spans(range.clone()).collect();
+        let joined = spans.len() > MAX_OPEN_SPANS;
+        let mut segments = Vec::with_capacity(spans.len().min(MAX_OPEN_SPANS));
+        // The beginning of the small files that are not in a segment yet.
+        let (mut at, mut begin) = (range.start, range.start);
+        for span in spans {
+            if !joined || span.length >= MIN_OPEN_SPAN {
+                self.push_bytes(begin..at, &mut segments)?;
+                segments.push(if span.padding {
+                    Segment::Zeros(span.length)
+                } else {
+                    let file = self.file(span.entry)?;
+                    Segment::File { file, offset: span.offset, length: span.length }
+                });
+                begin = at + span.length;
+            }
+            at += span.length;
+        }
+        self.push_bytes(begin..at, &mut segments)?;
+        Ok(segments)
+    }
+
+    fn push_bytes(&self, range: Range<u64>, segments: &mut Vec<Segment>) -> Result<(), StoreError> {
+        if !range.is_empty() {
+            let mut bytes = vec![0; (range.end - range.start) as usize];
+            self.read(range.start, &mut bytes)?;
+            segments.push(Segment::Bytes(bytes.into()));
+        }
+        Ok(())
     }
 
     /// Advises the kernel to read a range into the page cache. Errors are ignored.
@@ -245,25 +273,27 @@ impl FileSet {
 
     /// Examines the file of an entry without opening it.
     pub(crate) fn examine(&self, entry: usize) -> Result<FileStatus, StoreError> {
+        let path = self.layout.entries()[entry].path();
         let stat = match &self.root {
             Root::File(file) => fstat(file),
+            Root::Folder { folder, .. } if self.access == Access::Read => {
+                statat(folder, path, AtFlags::empty())
+            }
             Root::Folder { folder, .. } => {
-                let links = if self.access == Access::Read {
-                    AtFlags::empty()
-                } else {
-                    AtFlags::SYMLINK_NOFOLLOW
-                };
-                statat(folder, self.layout.entries()[entry].path(), links)
+                open_beneath(folder, path, OFlags::PATH, Mode::empty()).and_then(fstat)
             }
         };
         match stat {
+            Ok(stat) if self.access == Access::ReadWrite && !is_own_file(&stat) => {
+                Ok(FileStatus::Missing)
+            }
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
                 Ok(FileStatus::File {
                     length: stat.st_size as u64,
                     allocated: stat.st_blocks as u64 * 512,
                 })
             }
-            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(FileStatus::Missing),
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(FileStatus::Missing),
             Err(error) => Err(StoreError::io(Operation::Examine, &self.path_of(entry), error)),
         }
     }
@@ -292,13 +322,16 @@ impl FileSet {
         match &self.root {
             Root::File(file) => Ok(file.clone()),
             Root::Folder { folder, handles } => {
-                let flags = match self.access {
-                    Access::Read => OFlags::RDONLY | OFlags::CLOEXEC,
-                    Access::ReadWrite => OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-                };
                 let path = self.layout.entries()[entry].path();
+                let open = || match self.access {
+                    Access::Read => {
+                        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                        Ok(openat(folder, path, flags, Mode::empty())?.into())
+                    }
+                    Access::ReadWrite => Ok(open_own_file(folder, path)?),
+                };
                 handles
-                    .get(entry, || Ok(openat(folder, path, flags, Mode::empty())?.into()))
+                    .get(entry, open)
                     .map_err(|error| StoreError::io(Operation::Open, &self.path_of(entry), error))
             }
         }
@@ -313,6 +346,18 @@ impl FileSet {
             _ => StoreError::io(Operation::Read, &path, error),
         }
     }
+}
+
+/// Whether this is a file with one name. The folder around it belongs to this user, so this user
+/// created it.
+fn is_own_file(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink <= 1
+}
+
+/// Opens a file below the folder of a part. Anything else is `ELOOP`, as a link is.
+pub(crate) fn open_own_file(folder: &File, path: &Path) -> Result<File, Errno> {
+    let file = open_beneath(folder, path, OFlags::RDWR | OFlags::NONBLOCK, Mode::empty())?;
+    if is_own_file(&fstat(&file)?) { Ok(file.into()) } else { Err(Errno::LOOP) }
 }
 
 /// A position in consecutive blocks.

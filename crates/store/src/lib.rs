@@ -40,7 +40,9 @@
 //! # }
 //! ```
 
+mod beneath;
 mod content_stamp;
+mod create;
 mod disk_store;
 mod error;
 mod file_set;
@@ -69,5 +71,6 @@ pub use segment::Segment;
 pub use sequential::{
     Placement, SequentialFile, SequentialMemory, SequentialPipe, SequentialTarget,
 };
+pub use staging::check_target;
 pub use store::Store;
-pub use verify::{Verified, verify};
+pub use verify::{Verified, drop_page_cache, verify};

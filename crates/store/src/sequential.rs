@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    create::check_length,
     error::{Operation, StoreError},
     staging::{LockedFile, Staging},
 };
@@ -157,6 +158,7 @@ impl SequentialFile {
         self.is_foreign_journal = false;
         self.state = FileState::Idle;
         self.staging.remove_part()?;
+        check_length(length.unwrap_or(0), &self.staging.target_path())?;
         self.staging.check_free_space(length.unwrap_or(0))?;
         self.state = FileState::Writing(self.staging.open_part(false)?);
         Ok(())
@@ -178,6 +180,8 @@ impl SequentialFile {
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         match &mut self.state {
             FileState::Writing(file) => {
+                let end = self.position + bytes.len() as u64;
+                check_length(end, &self.staging.target_path())?;
                 file.write_all(bytes)
                     .map_err(|e| StoreError::io(Operation::Write, &self.staging.part_path(), e))?;
             }

@@ -57,6 +57,14 @@ pub fn verify(
     Ok(Verified { have, mismatched })
 }
 
+/// Drops what the page cache holds of the files at `path`, as far as it is on the disk, so that
+/// [`verify`] reads them from the disk. Errors are ignored.
+pub fn drop_page_cache(info: &Info, path: &Path) {
+    if let Ok(files) = FileSet::open(Layout::of(info), path) {
+        files.drop_page_cache();
+    }
+}
+
 /// The pieces of `wanted` that match their hash on the disk.
 pub(crate) fn verify_pieces(
     files: &FileSet,

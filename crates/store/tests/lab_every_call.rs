@@ -21,8 +21,9 @@ use sow_content::{Bitfield, hash::sha1};
 use sow_store::{DiskStore, ReceiveOptions, Store, clear_leftovers};
 
 /// The system calls that change something on the disk or write to standard output.
-const SYSTEM_CALLS: [&str; 11] = [
+const SYSTEM_CALLS: [&str; 12] = [
     "openat",
+    "openat2",
     "mkdirat",
     "flock",
     "ftruncate",

@@ -63,6 +63,15 @@ pub(crate) struct GetArgs {
         value_parser = FalseyValueParser::new()
     )]
     only_origin: bool,
+    /// Before the target appears, read everything back from the disk and hash it; an existing
+    /// target is read from the disk, too.
+    #[arg(
+        long,
+        env = "SOW_VERIFY",
+        action = ArgAction::SetTrue,
+        value_parser = FalseyValueParser::new()
+    )]
+    verify: bool,
 }
 
 /// What `sow get` is to do.
@@ -74,6 +83,8 @@ pub(crate) struct GetPlan {
     pub(crate) destination: Destination,
     /// Replace a target that differs.
     pub(crate) overwrite: bool,
+    /// Read the content back from the disk before it becomes the target.
+    pub(crate) verify: bool,
     /// How long to serve others at most after completion.
     pub(crate) seed_for: Duration,
     /// How long the download may take.
@@ -119,6 +130,7 @@ impl GetArgs {
             sources,
             destination,
             overwrite: self.output.overwrite,
+            verify: self.verify,
             seed_for: self.seeding.seed_for().unwrap_or_default(),
             timeout,
             up_limit: self.up.up_limit(),

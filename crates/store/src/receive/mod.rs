@@ -15,11 +15,12 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use rustix::fs::{FileType, Mode, OFlags, openat};
+use rustix::fs::FileType;
 use sow_content::{Bitfield, Info, InfoHash};
 
 use crate::{
     content_stamp::ContentStamp,
+    create::{check_size_limit, create_files},
     disk_store::{Destination, DiskStore, JournaledPieces},
     error::{Operation, StoreError},
     file_set::{Access, FileSet},
@@ -28,7 +29,7 @@ use crate::{
     part_state::PartState,
     piece_hashing::HashControl,
     rewrite::rewrite_pieces,
-    staging::{LockedFile, Staging, create_folder, describe_type},
+    staging::{LockedFile, Staging, describe_type},
     verify::verify_pieces,
 };
 
@@ -38,6 +39,8 @@ pub struct ReceiveOptions<'a> {
     /// Replace an existing target when the content is complete. Otherwise an existing target is an
     /// error.
     pub overwrite: bool,
+    /// Read all content back from the disk and hash it before it becomes the target.
+    pub read_back: bool,
     /// The number of threads that hash pieces of an earlier run which may be damaged; 0 for one per
     /// core.
     pub threads: usize,
@@ -50,7 +53,13 @@ pub struct ReceiveOptions<'a> {
 impl Default for ReceiveOptions<'_> {
     fn default() -> Self {
         static NOT_CANCELLED: AtomicBool = AtomicBool::new(false);
-        Self { overwrite: false, threads: 0, progress: &|_| {}, cancel: &NOT_CANCELLED }
+        Self {
+            overwrite: false,
+            read_back: false,
+            threads: 0,
+            progress: &|_| {},
+            cancel: &NOT_CANCELLED,
+        }
     }
 }
 
@@ -130,7 +139,9 @@ fn receive_in_boot(
     match checked.and_then(|()| resume.open(&staging, layout, &lock)) {
         Ok(Resumed { files, journal, have, unsynced, was_committing }) => {
             let overwrite = options.overwrite;
-            let destination = Destination { staging, overwrite, was_committing };
+            let read_back =
+                (options.read_back && info.has_hashes()).then(|| Box::new(info.clone()));
+            let destination = Destination { staging, overwrite, was_committing, read_back };
             let journaled = JournaledPieces {
                 pieces: have.clone(),
                 journal: Some(journal),
@@ -198,6 +209,8 @@ impl Resume<'_> {
         lock: &Arc<LockedFile>,
     ) -> Result<Resumed, StoreError> {
         let folder = layout.is_folder();
+        check_size_limit(&layout, &staging.target_path())?;
+        staging.set_strange_part_aside(folder)?;
         let mut leftovers = self.examine_leftovers(staging, lock, folder)?;
         let path = staging.journal_path();
         let journal = match leftovers.records {
@@ -403,34 +416,6 @@ impl Resume<'_> {
         records.push(Record::Synced(have.count()));
         Journal::begin(lock, path, self.identity, self.boot, &records)
     }
-}
-
-/// Creates missing files and folders and sets the length of every file.
-fn create_files(files: &FileSet, state: &PartState) -> Result<(), StoreError> {
-    let set_length = |file: &File, entry: usize| {
-        let length = files.layout().entries()[entry].length;
-        file.set_len(length)
-            .map_err(|e| StoreError::io(Operation::Resize, &files.path_of(entry), e))
-    };
-    let wrong = state.short.iter().chain(&state.long);
-    if !files.layout().is_folder() {
-        return wrong.copied().try_for_each(|entry| set_length(files.root(), entry));
-    }
-    if !state.short.is_empty() {
-        for folder in files.layout().folders() {
-            create_folder(files.root(), folder)
-                .map_err(|e| StoreError::io(Operation::Create, &files.path().join(folder), e))?;
-        }
-    }
-    let flags =
-        OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    for &entry in wrong {
-        let path = files.layout().entries()[entry].path();
-        let file = openat(files.root(), path, flags, Mode::from_raw_mode(0o666))
-            .map_err(|e| StoreError::io(Operation::Create, &files.path_of(entry), e))?;
-        set_length(&file.into(), entry)?;
-    }
-    Ok(())
 }
 
 /// The entries on the disk that overlap one of these pieces.

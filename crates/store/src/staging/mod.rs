@@ -11,7 +11,10 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstatvfs, openat, statat, unlinkat},
+    fs::{
+        AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, fstatvfs, mkdirat, openat, statat,
+        unlinkat,
+    },
     io::Errno,
 };
 use sow_content::{hash::sha1, path::MAX_NAME};
@@ -19,9 +22,12 @@ use sow_content::{hash::sha1, path::MAX_NAME};
 use crate::error::{Operation, StoreError};
 
 mod commit;
+mod ownership;
 
 const PART_SUFFIX: &str = ".sow-part";
 const JOURNAL_SUFFIX: &str = ".sow-part.journal";
+/// How often a journal is opened that is removed or set aside meanwhile.
+const MAX_LOCK_ATTEMPTS: u32 = 1000;
 /// For an old target on a file system that cannot exchange two folders.
 const BACKUP_SUFFIX: &str = ".sow-old";
 
@@ -31,6 +37,7 @@ const BACKUP_SUFFIX: &str = ".sow-old";
 pub(crate) struct Staging {
     folder: File,
     folder_path: PathBuf,
+    stem: OsString,
     target: OsString,
     part: OsString,
     journal: OsString,
@@ -86,19 +93,19 @@ impl Staging {
             error => StoreError::io(Operation::Open, parent, error),
         })?;
         let stem = stem_of(name);
-        let with_suffix = |suffix: &str| {
-            let mut name = stem.clone();
-            name.push(suffix);
-            name
-        };
         Ok(Self {
             folder: folder.into(),
             folder_path: parent.to_owned(),
             target: name.to_owned(),
-            part: with_suffix(PART_SUFFIX),
-            journal: with_suffix(JOURNAL_SUFFIX),
-            backup: with_suffix(BACKUP_SUFFIX),
+            part: with_suffix(&stem, PART_SUFFIX),
+            journal: with_suffix(&stem, JOURNAL_SUFFIX),
+            backup: with_suffix(&stem, BACKUP_SUFFIX),
+            stem,
         })
+    }
+
+    fn with_suffix(&self, suffix: &str) -> OsString {
+        with_suffix(&self.stem, suffix)
     }
 
     pub(crate) fn target_path(&self) -> PathBuf {
@@ -117,9 +124,9 @@ impl Staging {
     /// (or a folder).
     pub(crate) fn check_target(&self, folder: bool, overwrite: bool) -> Result<(), StoreError> {
         let path = self.target_path();
+        check_target(&path)?;
         match self.kind_of(&self.target)? {
             None => Ok(()),
-            // This includes devices and pipes: nothing replaces /dev/null.
             Some(kind) if !is_replaceable(kind, folder) => {
                 let expected = if folder { "a folder" } else { "a file" };
                 Err(StoreError::WrongKind { path, expected, found: describe_type(kind) })
@@ -139,30 +146,32 @@ impl Staging {
         Ok(self.stat(&self.target)?.is_some())
     }
 
-    /// Opens and locks the file of the journal, and creates it when it is missing.
+    /// Opens and locks the file of the journal, and creates it when it is missing. A file that this
+    /// user did not create is set aside.
     pub(crate) fn lock(&self) -> Result<LockedFile, StoreError> {
-        loop {
-            if let Some(file) = self.try_lock(OFlags::CREATE)? {
+        for _ in 0..MAX_LOCK_ATTEMPTS {
+            if let Some(file) = self.try_lock(true)? {
                 return Ok(file);
             }
         }
+        Err(StoreError::Locked { path: self.target_path() })
     }
 
-    /// Like [`Staging::lock`], but does not create a missing file.
+    /// Like [`Staging::lock`], but does not create a missing file, and sets none aside.
     pub(crate) fn lock_existing(&self) -> Result<Option<LockedFile>, StoreError> {
-        self.try_lock(OFlags::empty())
+        self.try_lock(false)
     }
 
-    /// `None` when there is no file, or the locked file was removed in the meantime.
-    fn try_lock(&self, create: OFlags) -> Result<Option<LockedFile>, StoreError> {
+    /// `None` when there is no file of this user, or it was removed in the meantime.
+    fn try_lock(&self, create: bool) -> Result<Option<LockedFile>, StoreError> {
         let path = self.journal_path();
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | create;
-        let file: File =
-            match openat(&self.folder, &self.journal, flags, Mode::from_raw_mode(0o666)) {
-                Ok(file) => file.into(),
-                Err(Errno::NOENT) if create.is_empty() => return Ok(None),
-                Err(error) => return Err(StoreError::io(Operation::Create, &path, error)),
-            };
+        let Some(file) = self.open_journal(create)? else { return Ok(None) };
+        let stat = fstat(&file).map_err(|e| StoreError::io(Operation::Examine, &path, e))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind != FileType::RegularFile {
+            let found = describe_type(kind);
+            return Err(StoreError::WrongKind { path, expected: "a file", found });
+        }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -174,10 +183,55 @@ impl Staging {
                 return Err(StoreError::io(Operation::Lock, &path, error));
             }
         }
-        // The previous holder of the lock may have finished and removed the open file.
-        let ours = file.metadata().map_err(|e| StoreError::io(Operation::Examine, &path, e))?.ino();
         let lock = LockedFile(file);
-        Ok(self.stat(&self.journal)?.is_some_and(|stat| stat.st_ino == ours).then_some(lock))
+        // The previous holder of the lock may have finished and removed the open file.
+        if self.stat(&self.journal)?.is_none_or(|named| named.st_ino != stat.st_ino) {
+            return Ok(None);
+        }
+        match self.distrust(&stat)? {
+            Some(reason) if create => {
+                self.set_aside(&self.journal, &stat, reason)?;
+                Ok(None)
+            }
+            Some(_) => Ok(None),
+            None => Ok(Some(lock)),
+        }
+    }
+
+    /// `None` when there is no file, or another user's that cannot be opened was set aside.
+    fn open_journal(&self, create: bool) -> Result<Option<File>, StoreError> {
+        let path = self.journal_path();
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match openat(&self.folder, &self.journal, flags, Mode::empty()) {
+            Ok(file) => return Ok(Some(file.into())),
+            Err(Errno::NOENT) => {}
+            Err(Errno::ACCESS) => {
+                if let Some(stat) = self.stat(&self.journal)?
+                    && let Some(reason) = self.distrust(&stat)?
+                {
+                    if create {
+                        self.set_aside(&self.journal, &stat, reason)?;
+                    }
+                    return Ok(None);
+                }
+                return Err(StoreError::io(Operation::Open, &path, Errno::ACCESS));
+            }
+            Err(Errno::LOOP) => {
+                let found = describe_type(FileType::Symlink);
+                return Err(StoreError::WrongKind { path, expected: "a file", found });
+            }
+            Err(error) => return Err(StoreError::io(Operation::Open, &path, error)),
+        }
+        if !create {
+            return Ok(None);
+        }
+        let flags = flags | OFlags::CREATE | OFlags::EXCL;
+        match openat(&self.folder, &self.journal, flags, Mode::from_raw_mode(0o666)) {
+            Ok(file) => Ok(Some(file.into())),
+            // Another process was faster.
+            Err(Errno::EXIST) => Ok(None),
+            Err(error) => Err(StoreError::io(Operation::Create, &path, error)),
+        }
     }
 
     /// The type and the inode number of the part.
@@ -186,19 +240,47 @@ impl Staging {
         Ok(stat.map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_ino)))
     }
 
+    /// Sets a part aside that this user did not create. Something of another type is left alone.
+    pub(crate) fn set_strange_part_aside(&self, folder: bool) -> Result<(), StoreError> {
+        let expected = if folder { FileType::Directory } else { FileType::RegularFile };
+        if let Some(stat) = self.stat(&self.part)?
+            && FileType::from_raw_mode(stat.st_mode) == expected
+            && let Some(reason) = self.distrust(&stat)?
+        {
+            self.set_aside(&self.part, &stat, reason)?;
+        }
+        Ok(())
+    }
+
     /// Opens the part, a file or a folder, and creates it when it is missing.
     pub(crate) fn open_part(&self, folder: bool) -> Result<File, StoreError> {
         let path = self.part_path();
+        let failed = |error| StoreError::io(Operation::Create, &path, error);
+        let is_new = self.stat(&self.part)?.is_none();
         let common = OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = if folder {
-            create_folder(&self.folder, Path::new(&self.part)).and_then(|()| {
-                openat(&self.folder, &self.part, common | OFlags::DIRECTORY, Mode::empty())
-            })
+            if is_new {
+                mkdirat(&self.folder, &self.part, Mode::from_raw_mode(0o777)).map_err(failed)?;
+            }
+            openat(&self.folder, &self.part, common | OFlags::DIRECTORY, Mode::empty())
         } else {
-            let flags = common | OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK;
-            openat(&self.folder, &self.part, flags, Mode::from_raw_mode(0o666))
+            let mut flags = common | OFlags::RDWR | OFlags::NONBLOCK;
+            let mut mode = Mode::empty();
+            if is_new {
+                flags |= OFlags::CREATE | OFlags::EXCL;
+                mode = Mode::from_raw_mode(0o666);
+            }
+            openat(&self.folder, &self.part, flags, mode)
         };
-        opened.map(File::from).map_err(|error| StoreError::io(Operation::Create, &path, error))
+        let file: File = opened.map_err(failed)?.into();
+        if !is_new {
+            // It may have been exchanged since it was examined.
+            let stat = fstat(&file).map_err(failed)?;
+            if let Some(reason) = self.distrust(&stat)? {
+                return Err(StoreError::Unsafe { path, reason });
+            }
+        }
+        Ok(file)
     }
 
     /// Removes the part, whatever its type.
@@ -258,15 +340,42 @@ pub(crate) fn check_free_space(on: &File, needed: u64, path: &Path) -> Result<()
     Ok(())
 }
 
-/// Creates a folder below an open one. An existing folder is no error, anything else is.
-pub(crate) fn create_folder(below: &File, path: &Path) -> Result<(), Errno> {
-    match rustix::fs::mkdirat(below, path, Mode::from_raw_mode(0o777)) {
-        Err(Errno::EXIST) => match statat(below, path, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Ok(()),
-            Ok(_) => Err(Errno::NOTDIR),
-            Err(error) => Err(error),
-        },
-        done => done,
+/// An error when something is at the path of a target that no download replaces: a pipe, a device,
+/// a link to one of them or to nothing, or a name of an open file such as `/dev/stdout`.
+///
+/// # Errors
+/// Says what it is.
+pub fn check_target(path: &Path) -> Result<(), StoreError> {
+    let path = path.to_owned();
+    let Ok(link) = fs::symlink_metadata(&path) else { return Ok(()) };
+    let describe = |metadata: &fs::Metadata| {
+        let kind = FileType::from_raw_mode(metadata.mode());
+        let is_special = !matches!(kind, FileType::RegularFile | FileType::Directory);
+        is_special.then(|| describe_type(kind))
+    };
+    if !link.is_symlink() {
+        let found = describe(&link);
+        return found.map_or(Ok(()), |found| Err(StoreError::SpecialTarget { path, found }));
+    }
+    match fs::metadata(&path) {
+        Ok(metadata) => {
+            let is_open_file = path.starts_with("/dev") || path.starts_with("/proc");
+            match describe(&metadata) {
+                Some("a pipe") => {
+                    Err(StoreError::SpecialTarget { path, found: "a link to a pipe" })
+                }
+                Some(_) => Err(StoreError::SpecialTarget { path, found: "a link to a device" }),
+                None if is_open_file => {
+                    Err(StoreError::SpecialTarget { path, found: "a link of the system" })
+                }
+                None => Ok(()),
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let to = fs::read_link(&path).unwrap_or_default();
+            Err(StoreError::DanglingLink { path, to })
+        }
+        Err(error) => Err(StoreError::io(Operation::Examine, &path, error)),
     }
 }
 
@@ -281,6 +390,12 @@ pub(crate) fn describe_type(kind: FileType) -> &'static str {
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
         FileType::Unknown => "something unknown",
     }
+}
+
+fn with_suffix(stem: &OsStr, suffix: &str) -> OsString {
+    let mut name = stem.to_owned();
+    name.push(suffix);
+    name
 }
 
 /// The name that the suffixes are appended to. It is the name of the target; of a very long name it

@@ -1,7 +1,9 @@
-//! The store with a full disk, a read-only file system, and few file descriptors.
+//! The store with a full disk, a read-only file system, few file descriptors, and a file size
+//! limit.
 
 use std::{
     env, fs,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -9,8 +11,8 @@ use std::{
 use crate::sample::{Sample, names_in, read_tree};
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use sow_store::{
-    DiskStore, ReceiveOptions, Segment, Store, StoreError, StoreErrorKind, hash_content, scan,
-    verify,
+    DiskStore, ReceiveOptions, Segment, SequentialFile, SequentialTarget, Store, StoreError,
+    StoreErrorKind, hash_content, scan, verify,
 };
 
 /// Set in the process that runs a test by itself, to a folder that it may use.
@@ -182,6 +184,15 @@ fn receive_and_share_thousands_of_files() {
     let held: Vec<_> =
         (0..25).map(|at| store.segments(at * 100_000..at * 100_000 + 1).unwrap()).collect();
     assert!(held.iter().flatten().all(|segment| matches!(segment, Segment::File { .. })));
+    // A block of 20 small files keeps none open, so hundreds of blocks can wait to be sent.
+    let blocks: Vec<_> = (0..150u64).map(|at| at * 16_384..(at + 1) * 16_384).collect();
+    let waiting: Vec<_> =
+        blocks.iter().map(|range| store.segments(range.clone()).unwrap()).collect();
+    for (range, segments) in blocks.iter().zip(&waiting) {
+        let bytes: Vec<u8> = segments.iter().flat_map(bytes_of).collect();
+        assert!(bytes == sample.bytes[range.start as usize..range.end as usize], "{range:?}");
+    }
+    drop(waiting);
     let mut bytes = vec![0; sample.bytes.len()];
     store.read(0..sample.bytes.len() as u64, &mut bytes).unwrap();
     assert!(bytes == sample.bytes);
@@ -192,4 +203,42 @@ fn receive_and_share_thousands_of_files() {
     let plan = scan(&target).unwrap();
     let hashes = hash_content(&plan, 16_384, 4, &|_| {}, &false.into()).unwrap();
     assert_eq!(hashes.len(), pieces as usize);
+}
+
+fn bytes_of(segment: &Segment) -> Vec<u8> {
+    let mut bytes = vec![0; segment.length() as usize];
+    match segment {
+        Segment::File { file, offset, .. } => file.read_exact_at(&mut bytes, *offset).unwrap(),
+        Segment::Bytes(found) => bytes.copy_from_slice(found),
+        Segment::Zeros(_) => {}
+    }
+    bytes
+}
+
+/// A file that is longer than the process may write (`ulimit -f`) is an error before anything is
+/// written, which would be a signal.
+#[test]
+fn the_file_size_limit_is_an_error() {
+    let command = Command::new(env::current_exe().unwrap());
+    run_again(command, "the_file_size_limit_is_an_error", || {
+        let folder = tempfile::tempdir().unwrap();
+        let hard = getrlimit(Resource::Fsize).maximum;
+        setrlimit(Resource::Fsize, Rlimit { current: Some(50_000), maximum: hard }).unwrap();
+        let files = [("a", 30_000, false), ("b", 40_000, false)];
+        receive(&Sample::folder(&files, 16_384, 1), &folder.path().join("small")).unwrap();
+        let single = Sample::file(60_000, 16_384, 1);
+        let large = Sample::folder(&[("a", 10, false), ("b", 60_000, false)], 16_384, 1);
+        for sample in [&single, &large] {
+            let error = receive(sample, &folder.path().join("large")).unwrap_err();
+            assert!(matches!(error, StoreError::FileSizeLimit { limit: 50_000, .. }), "{error}");
+        }
+        let error = DiskStore::receive_unnamed(&single.info, folder.path()).unwrap_err();
+        assert!(matches!(error, StoreError::FileSizeLimit { .. }), "{error}");
+        let stream = SequentialFile::claim(&folder.path().join("stream"), false).unwrap();
+        let mut stream = SequentialTarget::File(stream);
+        assert!(matches!(stream.begin(Some(50_001)), Err(StoreError::FileSizeLimit { .. })));
+        stream.begin(None).unwrap();
+        stream.write(&[0; 50_000]).unwrap();
+        assert!(matches!(stream.write(&[0]), Err(StoreError::FileSizeLimit { .. })));
+    });
 }

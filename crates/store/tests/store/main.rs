@@ -7,4 +7,5 @@ mod kill;
 mod limits;
 mod sample;
 mod sharing;
+mod strangers;
 mod target;

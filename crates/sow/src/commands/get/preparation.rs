@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use sow_content::{Bitfield, Geometry, Info, InfoHash, Metainfo, hash::sha1};
 use sow_node::SwarmContent;
-use sow_store::{DiskStore, MemoryStore, ReceiveOptions, Store};
+use sow_store::{DiskStore, MemoryStore, ReceiveOptions, Store, drop_page_cache};
 
 use super::{context::DownloadContext, original_pieces};
 use crate::{
@@ -98,6 +98,9 @@ pub(super) fn prepare(
         }
         Target::Memory => (in_memory(info.geometry)?, Bitfield::new(info.geometry.pieces())),
         Target::Path(path) => {
+            if context.plan.verify {
+                drop_page_cache(info, path);
+            }
             match target::inspect(path, info, description.identity, report, &context.stop)? {
                 Existing::Nothing => {}
                 Existing::Identical
@@ -113,6 +116,7 @@ pub(super) fn prepare(
             let progress = report.read_progress(label, info.geometry.total());
             let options = ReceiveOptions {
                 overwrite: context.plan.overwrite,
+                read_back: context.plan.verify,
                 threads: 0,
                 progress: &|done| progress.set(done),
                 cancel: context.stop.flag(),

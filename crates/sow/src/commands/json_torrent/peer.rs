@@ -47,6 +47,7 @@ pub(super) async fn run(plan: JsonPeerPlan, report: &Report) -> Result<Exit, Fai
         sources: Vec::new(),
         destination: plan.destination,
         overwrite: plan.overwrite,
+        verify: false,
         seed_for: plan.seed_for,
         seed_whole_for: Some(plan.seed_whole_for),
         timeout: plan.timeout,

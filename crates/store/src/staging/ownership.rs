@@ -1,0 +1,93 @@
+//! Whether a file next to a target is one that an earlier run of this user created. In a folder
+//! that others can write to, such as `/tmp`, another user can put a file, a link or a second name
+//! of a precious file there. None of these is filled, followed or overwritten: it is moved aside,
+//! and a new one is created.
+
+use std::ffi::{OsStr, OsString};
+
+use rustix::{
+    fs::{
+        AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, fstat, openat, renameat_with, unlinkat,
+    },
+    io::Errno,
+    process::{geteuid, getpid},
+};
+
+use super::Staging;
+use crate::error::{Operation, StoreError};
+
+/// Where files that are not of this user are moved to.
+const ASIDE_SUFFIX: &str = ".sow-aside";
+const MAX_FILES_ASIDE: u32 = 100;
+
+/// The permission of a group and of all others to write.
+const WRITABLE_BY_GROUP: u32 = 0o020;
+const WRITABLE_BY_OTHERS: u32 = 0o002;
+
+impl Staging {
+    /// Why a file or folder next to the target is not used; `None` for one that this user created.
+    pub(super) fn distrust(&self, stat: &Stat) -> Result<Option<&'static str>, StoreError> {
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if is_file && stat.st_nlink > 1 {
+            return Ok(Some("has other names (hard links)"));
+        }
+        let writable = stat.st_mode & (WRITABLE_BY_GROUP | WRITABLE_BY_OTHERS);
+        if stat.st_uid == geteuid().as_raw() && writable == 0 {
+            return Ok(None);
+        }
+        // Some file systems have no owners and modes of their own, and a umask or the folder may
+        // allow others to write. What a new file gets is right for an old one, too.
+        let new = self.stat_of_new_file()?;
+        Ok(if stat.st_uid != new.st_uid {
+            Some("belongs to another user")
+        } else if writable & WRITABLE_BY_OTHERS & !new.st_mode != 0 {
+            Some("can be written to by all users")
+        } else {
+            None
+        })
+    }
+
+    /// Makes way for a new file: removes an empty file or one of several names of a file, and moves
+    /// anything else to a name of its own. Its content is not touched.
+    pub(super) fn set_aside(
+        &self,
+        name: &OsStr,
+        stat: &Stat,
+        reason: &'static str,
+    ) -> Result<(), StoreError> {
+        let failed = |error| match error {
+            Errno::PERM | Errno::ACCESS => {
+                StoreError::Unsafe { path: self.folder_path.join(name), reason }
+            }
+            error => StoreError::io(Operation::Rename, &self.folder_path.join(name), error),
+        };
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if is_file && (stat.st_nlink > 1 || stat.st_size == 0) {
+            return match unlinkat(&self.folder, name, AtFlags::empty()) {
+                Err(Errno::NOENT) => Ok(()),
+                done => done.map_err(failed),
+            };
+        }
+        for number in 1..=MAX_FILES_ASIDE {
+            let aside = self.with_suffix(&format!("{ASIDE_SUFFIX}{number}"));
+            match renameat_with(&self.folder, name, &self.folder, &aside, RenameFlags::NOREPLACE) {
+                Err(Errno::EXIST) => {}
+                Err(Errno::NOENT) => return Ok(()),
+                done => return done.map_err(failed),
+            }
+        }
+        Err(StoreError::Unsafe { path: self.folder_path.join(name), reason })
+    }
+
+    fn stat_of_new_file(&self) -> Result<Stat, StoreError> {
+        let name: OsString = self.with_suffix(&format!(".sow-new{}", getpid().as_raw_nonzero()));
+        let path = self.folder_path.join(&name);
+        let failed = |error: Errno| StoreError::io(Operation::Create, &path, error);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file =
+            openat(&self.folder, &name, flags, Mode::from_raw_mode(0o666)).map_err(failed)?;
+        let stat = fstat(file);
+        unlinkat(&self.folder, &name, AtFlags::empty()).map_err(failed)?;
+        stat.map_err(failed)
+    }
+}

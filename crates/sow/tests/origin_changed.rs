@@ -116,3 +116,21 @@ fn receivers_that_have_everything_together_complete_each_other() {
     origin.running.wait_within(END).expect(1);
     seeder.interrupt();
 }
+
+#[test]
+fn a_client_without_hashes_never_gets_a_mixture_of_two_versions() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = noise_file(folder.path(), "big.iso", SIZE);
+    let new = noise(SIZE, 9);
+    let line = ["raw", "server", "-p", "0", "-f", text(&file), "--up-limit", "2MB/s"];
+    let mut server = Running::start(&mut sow(line));
+    let command = server.line();
+    let port = command.rsplit(' ').next().unwrap();
+    let copy = folder.path().join("copy");
+    let line = ["raw", "client", "-s", "127.0.0.1", "-p", port, "-o", text(&copy), "--json"];
+    let mut client = Running::start(&mut sow(line));
+    client.progress_beyond(500_000);
+    OpenOptions::new().write(true).open(&file).unwrap().write_all_at(&new, 0).unwrap();
+    client.wait_within(Duration::from_secs(30)).expect(0);
+    assert!(fs::read(copy).unwrap() == new, "it is not one version");
+}

@@ -58,8 +58,8 @@ impl SharedFiles {
             };
             let files = self.clone();
             match blocking(move || files.is_right()).await {
-                Ok(true) => report.note(format_args!(
-                    "{} {change}, but its content is still here unchanged; sharing continues",
+                Ok(true) => report.warn(format_args!(
+                    "{} {change}, but the bytes that are shared are still there; sharing continues",
                     path.display()
                 )),
                 Ok(false) => return ContentLost::new(&path, change),

@@ -22,6 +22,8 @@ pub(crate) struct Candidate {
     pub(crate) conn: ConnId,
     pub(crate) interested: bool,
     pub(crate) unchoked: bool,
+    /// It makes no use of its slot, or made none of its last one.
+    pub(crate) idle: bool,
     /// Since when it is choked or unchoked.
     pub(crate) since: Time,
     /// Bytes a second that it sends us, or that we send it once we have everything.
@@ -30,7 +32,8 @@ pub(crate) struct Candidate {
 
 /// The peers to unchoke among peers that co-operate: all of them while there are `slots`,
 /// interested or not, which saves a round trip; then interested peers in the order in which they
-/// came. Peers that had their turn make room for peers that wait.
+/// came. Peers that had their turn make room for peers that wait, and peers that request nothing
+/// for all others.
 pub(crate) fn cooperative(candidates: &[Candidate], slots: usize, now: Time) -> Vec<ConnId> {
     let mut wanting: Vec<&Candidate> = candidates.iter().collect();
     let rank = |peer: &&Candidate| {
@@ -39,7 +42,7 @@ pub(crate) fn cooperative(candidates: &[Candidate], slots: usize, now: Time) -> 
             (false, _) => 1,
             (true, true) => 2,
         };
-        (!peer.interested, turn, peer.since, peer.conn)
+        (!peer.interested, peer.idle, turn, peer.since, peer.conn)
     };
     wanting.sort_by_key(rank);
     wanting.into_iter().take(slots).map(|peer| peer.conn).collect()
@@ -74,7 +77,8 @@ mod tests {
     use super::*;
 
     fn peer(n: u64, interested: bool, unchoked: bool, since: u64, rate: u64) -> Candidate {
-        Candidate { conn: ConnId(n), interested, unchoked, since: Time(since * 1_000_000), rate }
+        let (since, idle) = (Time(since * 1_000_000), false);
+        Candidate { conn: ConnId(n), interested, unchoked, idle, since, rate }
     }
 
     fn ids(list: &[ConnId]) -> Vec<u64> {
@@ -99,6 +103,15 @@ mod tests {
             [peer(1, true, true, 0, 0), peer(2, true, true, 4, 0), peer(3, true, false, 1, 0)];
         assert_eq!(ids(&cooperative(&peers, 2, Time(4_000_000))), [1, 2]);
         assert_eq!(ids(&cooperative(&peers, 2, Time(6_000_000))), [2, 3]);
+    }
+
+    #[test]
+    fn a_slot_that_is_not_used_is_given_away_at_once() {
+        let idle = |n, unchoked| Candidate { idle: true, ..peer(n, true, unchoked, 0, 0) };
+        let peers = [idle(1, true), idle(2, false), peer(3, true, true, 0, 0)];
+        assert_eq!(ids(&cooperative(&peers, 2, Time(0))), [3, 1]);
+        let new = [idle(1, true), peer(3, true, true, 0, 0), peer(4, true, false, 0, 0)];
+        assert_eq!(ids(&cooperative(&new, 2, Time(0))), [3, 4]);
     }
 
     #[test]

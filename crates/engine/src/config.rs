@@ -97,7 +97,17 @@ pub enum Integrity {
     FileDigest,
 }
 
+/// One part in this many of the places is kept for connections that we dial, while something is
+/// missing here.
+const DIALED_SHARE: usize = 8;
+
 impl Config {
+    /// How many of [`Config::max_peers`] are kept for connections that we dial while something is
+    /// missing here: peers that connect to us must not keep us from dialing.
+    pub fn places_kept_for_dialing(&self) -> usize {
+        self.max_dialed.min(self.max_peers / DIALED_SHARE)
+    }
+
     /// Settings for peers that co-operate.
     pub fn new(peer_id: PeerId, listen_port: u16, seed: u64) -> Self {
         Self {

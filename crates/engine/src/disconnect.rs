@@ -20,6 +20,9 @@ pub enum DisconnectReason {
     /// No connection slot is free.
     #[error("too many connections")]
     TooManyConnections,
+    /// Places are scarce, and another peer needs this one's more.
+    #[error("it made room for another peer: it exchanged the least data")]
+    Replaced,
     /// The peer is banned; [`Event::Banned`](crate::Event::Banned) reported it.
     #[error("banned: it sent data that does not verify")]
     Banned,

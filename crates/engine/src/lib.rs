@@ -86,14 +86,18 @@ mod pipeline;
 mod rate;
 mod session;
 mod status;
+mod token_bucket;
 mod uploads;
 
 pub use announcer::JSON_TRACKER;
 pub use config::{Choking, ChunkConfig, Config, Content, Integrity, PickOrder};
+pub use connections::network_of;
 pub use disconnect::{DisconnectReason, Misbehavior};
 pub use engine::Engine;
 pub use io::{
     Announce, AnnounceError, AnnounceEvent, AnnounceReply, ConnId, Dialect, Direction, Event,
     Input, Message, Output, PeerHandshake, PeerSource, StoreMode, StoreOutcome, Time,
 };
+pub use session::bittorrent::MAX_QUEUED_REQUESTS;
+pub use session::message_budget::{MESSAGE_BURST, MESSAGES_PER_SECOND, MessageBudget, block_units};
 pub use status::{PeerStatus, StateSize, Status};

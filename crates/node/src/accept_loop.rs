@@ -4,7 +4,6 @@
 //! not accept, is rejected.
 
 use std::{
-    collections::VecDeque,
     fmt,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -14,7 +13,6 @@ use std::{
 use sow_engine::{Direction, PeerHandshake};
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::{AbortHandle, JoinSet},
     time::{sleep, timeout},
 };
 
@@ -24,14 +22,11 @@ use crate::{
     http::connection::{ConnectionAddrs, MAX_HTTP, serve_connection},
     json_tracker,
     listener::canonical,
+    pending::{Pending, Progress},
     places::Places,
     sniff::{Protocol, sniff},
     swarm::events::{DriverEvent, NewConnection},
 };
-
-/// The maximum number of connections whose protocol is not known yet. Above it the oldest one is
-/// rejected: an honest peer needs only a moment, but a flash crowd arrives all at once.
-const MAX_UNDECIDED: usize = 1024;
 
 /// The pause after a failed accept, for instance when file descriptors run out.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -44,24 +39,26 @@ type HttpConnection = (TcpStream, Vec<u8>, SocketAddr);
 
 /// Accepts connections until the task is aborted.
 pub(crate) async fn accept_all(listener: TcpListener, node: Arc<NodeContext>) {
-    let (mut undecided, mut order) = (JoinSet::new(), VecDeque::new());
+    let mut pending = Pending::new(node.places.pending);
     let mut http = Places::new(MAX_HTTP);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, addr)) => {
-                    let addr = canonical(addr);
-                    make_room(&undecided, &mut order, MAX_UNDECIDED);
-                    let dispatching = dispatch_in_time(stream, addr, Arc::clone(&node));
-                    order.push_back((undecided.spawn(dispatching), addr));
+                    let (addr, node) = (canonical(addr), Arc::clone(&node));
+                    let dropped = pending.add(addr, |progress| {
+                        dispatch_in_time(stream, addr, progress, node)
+                    });
+                    dropped.into_iter().for_each(reject_pending);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
+                    pending.drop_some().into_iter().for_each(reject_pending);
                     sleep(ACCEPT_RETRY_DELAY).await;
                 }
             },
-            Some(dispatched) = undecided.join_next() => {
-                if let Ok(Some(connection)) = dispatched {
+            dispatched = pending.next_done(), if !pending.is_empty() => {
+                if let Some(Some(connection)) = dispatched {
                     serve_http(connection, &node, &mut http);
                 }
             }
@@ -70,28 +67,15 @@ pub(crate) async fn accept_all(listener: TcpListener, node: Arc<NodeContext>) {
     }
 }
 
-/// Rejects the oldest undecided connection if there are `limit` of them. `order` is sorted by age,
-/// the oldest first.
-fn make_room<T: 'static>(
-    undecided: &JoinSet<T>,
-    order: &mut VecDeque<(AbortHandle, SocketAddr)>,
-    limit: usize,
-) {
-    while order.front().is_some_and(|(connection, _)| connection.is_finished()) {
-        order.pop_front();
-    }
-    if undecided.len() >= limit
-        && let Some((oldest, addr)) = order.pop_front()
-    {
-        reject(addr, "too many connections have not shown their protocol");
-        oldest.abort();
-    }
+fn reject_pending(addr: SocketAddr) {
+    reject(addr, "too many connections have not shown what they want");
 }
 
 /// Detects the protocol of a connection and hands it on. An HTTP connection is returned.
 async fn dispatch_in_time(
     stream: TcpStream,
     addr: SocketAddr,
+    progress: Progress,
     node: Arc<NodeContext>,
 ) -> Option<HttpConnection> {
     if node.accepts_only_json_torrent() {
@@ -99,7 +83,7 @@ async fn dispatch_in_time(
         admit(stream, addr, Vec::new(), introduction, &node).await;
         return None;
     }
-    let dispatching = dispatch(stream, addr, &node);
+    let dispatching = dispatch(stream, addr, &progress, &node);
     timeout(node.options.timeouts.handshake, dispatching).await.unwrap_or_else(|_| {
         reject(addr, "it did not show its protocol in time");
         None
@@ -109,6 +93,7 @@ async fn dispatch_in_time(
 async fn dispatch(
     mut stream: TcpStream,
     addr: SocketAddr,
+    progress: &Progress,
     node: &NodeContext,
 ) -> Option<HttpConnection> {
     let (protocol, first) = match sniff(&mut stream).await {
@@ -120,7 +105,7 @@ async fn dispatch(
     };
     match protocol {
         Protocol::Http => return Some((stream, first, addr)),
-        Protocol::BitTorrent => admit_bittorrent(stream, addr, &first, node).await,
+        Protocol::BitTorrent => admit_bittorrent(stream, addr, &first, progress, node).await,
         Protocol::JsonTorrent => {
             admit(stream, addr, first, |local| PeerHandshake::JsonTorrent { local }, node).await;
         }
@@ -147,15 +132,20 @@ async fn admit_bittorrent(
     mut stream: TcpStream,
     addr: SocketAddr,
     first: &[u8],
+    progress: &Progress,
     node: &NodeContext,
 ) {
-    let Some(permit) = node.connection_permit() else {
-        return reject(addr, "the connection limit is reached");
+    let route = |info_hash| {
+        let route = node.route(info_hash)?;
+        progress.on_swarm_named();
+        Some((route.handshake, route.events))
     };
-    let route = |info_hash| node.route(info_hash).map(|route| (route.handshake, route.events));
     let (handshake, events) = match respond(&mut stream, first, route).await {
         Ok(answered) => answered,
         Err(error) => return reject(addr, error),
+    };
+    let Some(permit) = node.connection_permit() else {
+        return reject(addr, "the connection limit is reached");
     };
     let connection = NewConnection {
         stream,
@@ -206,35 +196,4 @@ fn serve_http((stream, first, remote): HttpConnection, node: &NodeContext, http:
     http.serve(remote, |activity| {
         serve_connection((stream, first), addrs, router, head_timeout, activity)
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TEST_TIMEOUT: Duration = Duration::from_secs(10);
-
-    #[tokio::test]
-    async fn the_oldest_undecided_connection_is_rejected() {
-        let (mut undecided, mut order) = (JoinSet::new(), VecDeque::new());
-        for number in 0..5 {
-            make_room(&undecided, &mut order, 3);
-            let connection = undecided.spawn(async move {
-                // The first one has decided before there are too many.
-                if number > 0 {
-                    std::future::pending::<()>().await;
-                }
-                number
-            });
-            order.push_back((connection, ([127, 0, 0, 1], 40_000 + number).into()));
-            if number == 0 {
-                let ended = timeout(TEST_TIMEOUT, undecided.join_next()).await.unwrap();
-                assert_eq!(ended.unwrap().unwrap(), 0);
-            }
-        }
-        let ended = timeout(TEST_TIMEOUT, undecided.join_next()).await.unwrap().unwrap();
-        assert!(ended.unwrap_err().is_cancelled());
-        assert_eq!((undecided.len(), order.len()), (3, 3));
-        assert!(order.iter().all(|(connection, _)| !connection.is_finished()));
-    }
 }

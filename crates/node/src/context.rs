@@ -20,18 +20,24 @@ use crate::{
     connection::slab_pool::SlabPool,
     json_tracker::JsonTrackerService,
     options::NodeOptions,
+    place_limits::PlaceLimits,
     swarm::{events::EventSender, handle::AcceptedDialects, piece_writer::HashPool},
     throttle::Throttle,
     tracker_client::TrackerClient,
 };
 
 /// The maximum number of simultaneous dials, over all swarms.
-const MAX_HALF_OPEN: usize = 64;
+pub(crate) const MAX_HALF_OPEN: usize = 64;
+
+/// Connections beyond the limit of peers: those that a swarm is deciding about. It replaces its
+/// least useful one for a new one.
+const MAX_BEING_ADMITTED: usize = 64;
 
 /// See the header of this file.
 #[derive(Debug)]
 pub(crate) struct NodeContext {
     pub(crate) options: NodeOptions,
+    pub(crate) places: PlaceLimits,
     pub(crate) port: u16,
     pub(crate) clock: Clock,
     pub(crate) slabs: Arc<SlabPool>,
@@ -77,8 +83,9 @@ pub(crate) struct RouteTaken;
 
 impl NodeContext {
     pub(crate) fn new(options: NodeOptions, port: u16) -> Self {
-        let max_connections = options.max_connections.min(Semaphore::MAX_PERMITS);
+        let places = PlaceLimits::of_this_process(options.max_connections);
         Self {
+            places,
             port,
             clock: Clock::new(),
             slabs: Arc::default(),
@@ -90,7 +97,7 @@ impl NodeContext {
             half_open: Semaphore::new(MAX_HALF_OPEN),
             router: RwLock::new(None),
             json_tracker: RwLock::new(None),
-            connections: Arc::new(Semaphore::new(max_connections)),
+            connections: Arc::new(Semaphore::new(places.peers + MAX_BEING_ADMITTED)),
             routes: Mutex::default(),
             conns: AtomicU64::new(0),
             options,

@@ -74,6 +74,8 @@ mod listener;
 mod node;
 mod options;
 mod outbound;
+mod pending;
+mod place_limits;
 mod places;
 mod port_owner;
 mod sniff;

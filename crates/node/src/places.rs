@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use sow_engine::network_of;
 use tokio::{
     task::{AbortHandle, JoinSet},
     time::Instant,
@@ -110,18 +111,6 @@ impl Activity {
     fn unused(&self) -> Duration {
         let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
         self.start.elapsed().saturating_sub(last)
-    }
-}
-
-/// What counts as one network: an IPv4 address, or the 64 bits of an IPv6 address that one site
-/// gets (RFC 4291, 2.5.4), in which a machine chooses its addresses at will.
-pub(crate) fn network_of(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
-        }
-        ip => ip,
     }
 }
 

@@ -44,7 +44,6 @@
 //! ```
 
 mod checkers;
-pub mod churn;
 mod faults;
 mod host;
 mod host_link;

@@ -2,7 +2,6 @@
 
 mod advertised_address;
 mod args;
-mod change_log;
 mod commands;
 mod config;
 mod content_hashing;

@@ -29,7 +29,8 @@ pub(crate) struct Connection {
     connected_at: Time,
     last_received: Time,
     last_sent: Time,
-    is_unproductive: bool,
+    /// When a block was moved last, in either direction.
+    exchanged_at: Option<Time>,
     session: Session,
 }
 
@@ -50,7 +51,7 @@ impl Connection {
             connected_at: now,
             last_received: now,
             last_sent: now,
-            is_unproductive: false,
+            exchanged_at: None,
             session: Session::new(now, handshake, direction, pieces),
         }
     }
@@ -79,13 +80,8 @@ impl Connection {
         self.last_received
     }
 
-    /// Whether the peer was of no use for what is missing here, although it had the time.
-    pub(super) fn is_unproductive(&self) -> bool {
-        self.is_unproductive
-    }
-
-    pub(super) fn set_unproductive(&mut self, is_unproductive: bool) {
-        self.is_unproductive = is_unproductive;
+    pub(crate) fn exchanged_at(&self) -> Option<Time> {
+        self.exchanged_at
     }
 
     pub(crate) fn session(&self) -> &Session {
@@ -142,6 +138,11 @@ impl Connection {
     /// Something was received on it.
     pub(crate) fn on_received(&mut self, now: Time) {
         self.last_received = now;
+    }
+
+    /// A block was moved on it, in either direction.
+    pub(crate) fn on_exchanged(&mut self, now: Time) {
+        self.exchanged_at = Some(now);
     }
 
     /// Something was sent on it, or a block was handed to the socket.

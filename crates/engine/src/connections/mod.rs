@@ -2,6 +2,8 @@
 //! admitted and which are banned. What is transferred on them is not here.
 
 mod connection;
+mod places;
+mod room;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,6 +14,8 @@ use std::{
 use sow_wire::bittorrent::PeerId;
 
 pub(crate) use self::connection::Connection;
+pub use self::places::network_of;
+pub(crate) use self::room::Use;
 use crate::{
     address_book::AddressBook,
     config::Config,
@@ -51,6 +55,7 @@ pub(crate) struct Connections {
     listen_port: u16,
     max_peers: usize,
     max_dialed: usize,
+    kept_for_dialing: usize,
     open: BTreeMap<ConnId, Connection>,
     address_book: AddressBook,
     /// Dials under way.
@@ -60,6 +65,8 @@ pub(crate) struct Connections {
     identities: BTreeMap<ConnId, (SocketAddr, PeerId)>,
     /// Our own address as the peers see it, where a dialect needs it.
     own_host: Option<IpAddr>,
+    /// When a connection that is in use may make room for another one.
+    next_rotation: Time,
 }
 
 impl Connections {
@@ -69,12 +76,14 @@ impl Connections {
             listen_port: config.listen_port,
             max_peers: config.max_peers,
             max_dialed: config.max_dialed,
+            kept_for_dialing: config.places_kept_for_dialing(),
             open: BTreeMap::new(),
             address_book: AddressBook::default(),
             dialing: 0,
             second_dials: BTreeSet::new(),
             identities: BTreeMap::new(),
             own_host: None,
+            next_rotation: Time::default(),
         }
     }
 
@@ -151,20 +160,8 @@ impl Connections {
         self.iter().any(|other| other.addr() == addr && other.direction() == Direction::Dialed)
     }
 
-    /// The dialed connections that count for the limit: a peer that is of no use does not keep us
-    /// from dialing another one.
     fn dialed_count(&self) -> usize {
-        let counts = |other: &&Connection| {
-            other.direction() == Direction::Dialed && !other.is_unproductive()
-        };
-        self.iter().filter(counts).count()
-    }
-
-    /// Decides for each connection whether its peer is of no use.
-    pub(crate) fn mark_unproductive(&mut self, is_unproductive: impl Fn(&Connection) -> bool) {
-        for connection in self.open.values_mut() {
-            connection.set_unproductive(is_unproductive(connection));
-        }
+        self.iter().filter(|other| other.direction() == Direction::Dialed).count()
     }
 
     fn may_dial(&self) -> bool {
@@ -198,8 +195,8 @@ impl Connections {
     ) -> Option<(SocketAddr, Dialect)> {
         let next = if self.may_dial() {
             self.address_book.next(now, rng)
-        } else if self.dialing < MAX_CONCURRENT_DIALS && self.open.len() < self.max_peers {
-            // A peer that the user named is dialed beyond the limit of dialed connections.
+        } else if self.dialing < MAX_CONCURRENT_DIALS {
+            // A peer that the user named is dialed beyond the limits: another makes room for it.
             self.address_book.next_named(now)
         } else {
             None
@@ -256,6 +253,7 @@ impl Connections {
         direction: Direction,
         handshake: PeerHandshake,
         is_complete: bool,
+        use_of: impl Fn(ConnId) -> Use,
     ) -> Result<Option<Replaced>, DisconnectReason> {
         if let PeerHandshake::Chunk { local } | PeerHandshake::JsonTorrent { local } = handshake {
             self.own_host.get_or_insert(local);
@@ -263,7 +261,13 @@ impl Connections {
         if direction == Direction::Dialed {
             self.dialing = self.dialing.saturating_sub(1);
         }
-        let replaced = self.check_admission(now, addr, direction, handshake, is_complete);
+        let replaced =
+            self.check_admission(now, addr, direction, handshake).and_then(
+                |replaced| match replaced {
+                    None => self.make_room(now, addr, direction, is_complete, use_of),
+                    replaced => Ok(replaced),
+                },
+            );
         if let (Err(reason), Direction::Dialed) = (&replaced, direction) {
             let is_reached = self.iter().any(|other| other.listen_addr() == Some(addr));
             match reason {
@@ -276,13 +280,13 @@ impl Connections {
         replaced
     }
 
+    /// `Ok`: another connection to the same peer that is replaced, if there is one.
     fn check_admission(
         &self,
         now: Time,
         addr: SocketAddr,
         direction: Direction,
         handshake: PeerHandshake,
-        is_complete: bool,
     ) -> Result<Option<Replaced>, DisconnectReason> {
         let peer_id = connection::peer_id_of(handshake, addr);
         if peer_id == self.peer_id {
@@ -291,21 +295,11 @@ impl Connections {
         if self.address_book.is_banned(addr, peer_id) {
             return Err(DisconnectReason::Banned);
         }
-        if handshake.dialect() == Dialect::BitTorrent
-            && let Some(other) = self.check_duplicate(now, addr, direction, peer_id)?
-        {
-            return Ok(Some((other, DisconnectReason::DuplicateConnection)));
-        }
-        if self.open.len() < self.max_peers {
+        if handshake.dialect() != Dialect::BitTorrent {
             return Ok(None);
         }
-        // A peer that has everything needs nothing of us.
-        match self.iter().find(|other| other.is_complete()) {
-            Some(other) if is_complete => {
-                Ok(Some((other.conn(), DisconnectReason::NothingToTrade)))
-            }
-            _ => Err(DisconnectReason::TooManyConnections),
-        }
+        let other = self.check_duplicate(now, addr, direction, peer_id)?;
+        Ok(other.map(|other| (other, DisconnectReason::DuplicateConnection)))
     }
 
     /// Of two connections between the same two peers one is kept. `Ok`: the one that is closed.
@@ -387,9 +381,10 @@ impl Connections {
                 }
                 // Another connection would end in the same way. (Of the addresses that we dial the
                 // address book counts the failures.)
-                Some(DisconnectReason::Misbehaved(Misbehavior::DifferentFile)) => {
-                    self.address_book.released(now, addr, REFUSED_DELAY)
-                }
+                Some(
+                    DisconnectReason::Replaced
+                    | DisconnectReason::Misbehaved(Misbehavior::DifferentFile),
+                ) => self.address_book.released(now, addr, REFUSED_DELAY),
                 Some(_) if is_persistent && !is_dialed => {
                     self.address_book.released(now, addr, REFUSED_DELAY);
                 }
@@ -463,6 +458,16 @@ mod tests {
         PeerHandshake::BitTorrent(Handshake { info_hash, peer_id, fast: true, extended: true })
     }
 
+    fn admit(
+        connections: &mut Connections,
+        host: u8,
+        direction: Direction,
+        identity: u8,
+    ) -> Result<Option<Replaced>, DisconnectReason> {
+        let in_use = |_| Use { is_wanted: true, rate: 1 };
+        connections.admit(NOW, addr(host), direction, bittorrent(identity), false, in_use)
+    }
+
     fn connect(
         connections: &mut Connections,
         conn: u64,
@@ -470,7 +475,7 @@ mod tests {
         direction: Direction,
     ) -> Result<Option<Replaced>, DisconnectReason> {
         let (addr, handshake) = (addr(host), bittorrent(host));
-        let replaced = connections.admit(NOW, addr, direction, handshake, false)?;
+        let replaced = admit(connections, host, direction, host)?;
         connections.insert(NOW, ConnId(conn), addr, direction, handshake, None);
         Ok(replaced)
     }
@@ -491,9 +496,9 @@ mod tests {
     fn a_claimed_identity_takes_no_place() {
         let mut ours = connections();
         assert_eq!(connect(&mut ours, 1, 2, Direction::Dialed), Ok(None));
-        let claimed = ours.admit(NOW, addr(3), Direction::Accepted, bittorrent(2), false);
+        let claimed = admit(&mut ours, 3, Direction::Accepted, 2);
         assert_eq!(claimed, Err(DisconnectReason::DuplicateConnection));
-        assert_eq!(ours.admit(NOW, addr(3), Direction::Dialed, bittorrent(2), false), Ok(None));
+        assert_eq!(admit(&mut ours, 3, Direction::Dialed, 2), Ok(None));
     }
 
     #[test]
@@ -502,7 +507,9 @@ mod tests {
         let mut ours = connections();
         assert_eq!(connect(&mut ours, 1, 2, Direction::Accepted), Ok(None));
         let admit = |ours: &mut Connections, now, host| {
-            ours.admit(now, addr(host), Direction::Accepted, bittorrent(2), false)
+            ours.admit(now, addr(host), Direction::Accepted, bittorrent(2), false, |_| {
+                Use::default()
+            })
         };
         let refused = Err(DisconnectReason::DuplicateConnection);
         assert_eq!(admit(&mut ours, NOW, 2), refused);
@@ -518,6 +525,7 @@ mod tests {
         let mut ours = connections();
         for host in 1..4 {
             assert_eq!(connect(&mut ours, host.into(), host, Direction::Accepted), Ok(None));
+            ours.get_mut(ConnId(host.into())).unwrap().on_exchanged(NOW);
         }
         let refused = Err(DisconnectReason::TooManyConnections);
         assert_eq!(connect(&mut ours, 4, 4, Direction::Accepted), refused);

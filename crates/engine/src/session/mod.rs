@@ -9,6 +9,7 @@ pub(crate) mod chunk;
 mod decision;
 mod event;
 pub(crate) mod json_torrent;
+pub(crate) mod message_budget;
 mod peer_pieces;
 
 use sow_content::Bitfield;

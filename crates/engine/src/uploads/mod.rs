@@ -132,9 +132,9 @@ impl Uploads {
     }
 
     /// The peer's first offers may be made, with super-seeding.
-    pub(crate) fn begin_offers(&mut self, now: Time, conn: ConnId) {
+    pub(crate) fn begin_offers(&mut self, conn: ConnId) {
         if let (Some(peer), true) = (self.peers.get_mut(&conn), self.super_seeding.is_some()) {
-            peer.offers = Some(Offers::new(now, self.pieces));
+            peer.offers = Some(Offers::new(self.pieces));
         }
     }
 
@@ -163,19 +163,17 @@ impl Uploads {
         }
     }
 
-    /// The peer is interested, or no longer. Whether that is new.
-    pub(crate) fn on_interest(&mut self, conn: ConnId, is_interested: bool) -> bool {
+    /// The peer is interested, or no longer. Whether that is new, and the slots are to be given
+    /// anew at once.
+    pub(crate) fn on_interest(&mut self, now: Time, conn: ConnId, is_interested: bool) -> bool {
         let peer = self.peers.get_mut(&conn);
-        peer.is_some_and(|peer| {
-            std::mem::replace(&mut peer.is_interested, is_interested) != is_interested
-        })
+        peer.is_some_and(|peer| peer.on_interest(now, is_interested))
     }
 
     /// Both sides know that the peer is choked again, without a message (json-torrent).
     pub(crate) fn on_exchange_over(&mut self, conn: ConnId) {
         if let Some(peer) = self.peers.get_mut(&conn) {
-            peer.is_choked = true;
-            peer.queue.clear();
+            peer.end_exchange();
         }
     }
 
@@ -187,7 +185,7 @@ impl Uploads {
         out: &mut VecDeque<Output>,
     ) {
         if self.choking == Choking::Cooperative {
-            let candidates = self.candidates(|_, _| 0);
+            let candidates = self.candidates(now, |_, _| 0);
             let chosen = choker::cooperative(&candidates, self.slots, now);
             self.choke_all_but(now, &chosen, connections, out);
         }
@@ -206,7 +204,7 @@ impl Uploads {
         out: &mut VecDeque<Output>,
     ) {
         if self.choking == Choking::TitForTat {
-            let candidates = self.candidates(rate);
+            let candidates = self.candidates(now, rate);
             let chosen = choker::tit_for_tat(&candidates, draw, rng);
             self.choke_all_but(now, &chosen, connections, out);
         }
@@ -221,11 +219,12 @@ impl Uploads {
         })
     }
 
-    fn candidates(&self, rate: impl Fn(ConnId, &Rate) -> u64) -> Vec<Candidate> {
+    fn candidates(&self, now: Time, rate: impl Fn(ConnId, &Rate) -> u64) -> Vec<Candidate> {
         let candidate = |(&conn, peer): (&ConnId, &PeerUpload)| Candidate {
             conn,
             interested: peer.is_interested,
             unchoked: !peer.is_choked,
+            idle: peer.is_idle(now),
             since: peer.choke_since,
             rate: rate(conn, &peer.rate),
         };
@@ -245,8 +244,7 @@ impl Uploads {
             if (unchokes && must_wait) || peer.is_choked != unchokes {
                 continue;
             }
-            peer.is_choked = !unchokes;
-            peer.choke_since = now;
+            peer.set_choked(now, !unchokes);
             let Some(connection) = connections.get_mut(*conn) else { continue };
             if unchokes {
                 connection.send(now, Decision::Unchoke, out);
@@ -292,7 +290,7 @@ impl Uploads {
         if peer.queue.len() >= MAX_QUEUED_REQUESTS {
             return Err(Misbehavior::TooManyRequests);
         }
-        peer.queue.push_back(UploadRequest { block, since: now });
+        peer.push_request(now, block);
         Ok(true)
     }
 
@@ -310,7 +308,7 @@ impl Uploads {
         if peer.queue.len() >= MAX_QUEUED_PIECES {
             return Err(Misbehavior::TooManyRequests);
         }
-        peer.queue.push_back(UploadRequest { block, since: now });
+        peer.push_request(now, block);
         Ok(())
     }
 
@@ -433,9 +431,7 @@ impl Uploads {
         let is_prompt = connection.is_same_client(self.peer_id);
         let time = if is_prompt { PROMPT_OFFER_TIME } else { POLLED_OFFER_TIME };
         let ahead = (peer.rate.per_second(now) as f64 * time.as_secs_f64()) as u64;
-        let sent = peer.rate.total();
         let (Some(have), Some(offers)) = (connection.have(), &mut peer.offers) else { return };
-        seeding.return_offers(now, have, offers, sent, rng);
         let mut revealed = Vec::new();
         while let Some(piece) = seeding.offer(have, offers, ahead, self.piece_length, rng) {
             revealed.push(piece);
@@ -549,9 +545,9 @@ mod tests {
     fn a_choke_rejects_what_was_requested() {
         let mut fixture = Fixture::new(1, 2);
         assert!(!fixture.uploads.is_choked(ConnId(1)) && fixture.uploads.is_choked(ConnId(2)));
-        assert!(fixture.uploads.on_interest(ConnId(1), true));
-        assert!(fixture.uploads.on_interest(ConnId(2), true));
-        assert!(!fixture.uploads.on_interest(ConnId(2), true), "that is known");
+        assert!(fixture.uploads.on_interest(NOW, ConnId(1), true));
+        assert!(fixture.uploads.on_interest(NOW, ConnId(2), true));
+        assert!(!fixture.uploads.on_interest(NOW, ConnId(2), true), "that is known");
         assert_eq!(fixture.request(1, block(0), true), Ok(true));
         let Block { piece, offset, length } = block(0);
         let request = sow_wire::bittorrent::BlockRequest { piece, offset, length };

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, time::Duration};
 use sow_content::Block;
 
 use super::super_seeding::Offers;
-use crate::{connections::Connection, io::Time, rate::Rate};
+use crate::{connections::Connection, io::Time, rate::Rate, token_bucket::TokenBucket};
 
 /// Bytes of one connection that may be with the socket at once: they cannot be cancelled any more.
 const MAX_SENDING_BYTES: u64 = 512 * 1024;
@@ -16,6 +16,16 @@ const MAX_SENDING_BLOCKS: usize = 64;
 
 /// A request may arrive for this long after the choke that it crossed.
 const CHOKE_CROSSING_TIME: Duration = Duration::from_secs(10);
+/// An unchoked peer that has requested nothing for this long makes no use of its slot.
+const IDLE_SLOT_TIME: Duration = Duration::from_secs(1);
+
+/// Changes of interest that the choker reacts to at once, and the interval at which it may be one
+/// more. The others wait for the next housekeeping. A block that is sent makes it all of them
+/// again: some programs show interest anew for every piece.
+const MAX_INTEREST_CHANGES: u32 = 8;
+
+/// See [`MAX_INTEREST_CHANGES`].
+const INTEREST_CHANGE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The upload side of one connection.
 #[derive(Debug)]
@@ -26,6 +36,14 @@ pub(super) struct PeerUpload {
     pub(super) choke_since: Time,
     /// The peer said that it is interested.
     pub(super) is_interested: bool,
+    /// How often the choker may react at once to a change of that.
+    interest_changes: TokenBucket,
+    /// When the peer requested a block last.
+    requested_at: Option<Time>,
+    /// The peer made no use of its last slot.
+    wasted_slot: bool,
+    /// Its last choke was a message of ours, which a request may cross.
+    was_told_choke: bool,
     /// Requests that are not answered yet.
     pub(super) queue: VecDeque<UploadRequest>,
     /// Blocks that are with the socket.
@@ -59,6 +77,7 @@ impl super::Uploads {
     pub(crate) fn was_choked_lately(&self, now: Time, connection: &Connection) -> bool {
         self.peers.get(&connection.conn()).is_some_and(|peer| {
             peer.is_choked
+                && peer.was_told_choke
                 && peer.choke_since > connection.connected_at()
                 && now.since(peer.choke_since) < CHOKE_CROSSING_TIME
         })
@@ -72,6 +91,14 @@ impl PeerUpload {
             is_choked: true,
             choke_since: connection.connected_at(),
             is_interested: false,
+            interest_changes: TokenBucket::new(
+                connection.connected_at(),
+                MAX_INTEREST_CHANGES,
+                INTEREST_CHANGE_INTERVAL,
+            ),
+            requested_at: None,
+            wasted_slot: false,
+            was_told_choke: false,
             queue: VecDeque::new(),
             sending: VecDeque::new(),
             current_piece: None,
@@ -89,11 +116,50 @@ impl PeerUpload {
         bytes >= MAX_SENDING_BYTES || self.sending.len() >= MAX_SENDING_BLOCKS
     }
 
+    /// The peer is interested, or no longer. Whether that is new, and may be reacted to at once.
+    pub(super) fn on_interest(&mut self, now: Time, is_interested: bool) -> bool {
+        let is_new = std::mem::replace(&mut self.is_interested, is_interested) != is_interested;
+        is_new && self.interest_changes.take(now)
+    }
+
+    /// The peer is choked from now on, or unchoked.
+    pub(super) fn set_choked(&mut self, now: Time, is_choked: bool) {
+        self.wasted_slot = self.is_idle(now);
+        self.is_choked = is_choked;
+        self.was_told_choke = is_choked;
+        self.choke_since = now;
+    }
+
+    /// Both sides know that the peer is choked again, without a message.
+    pub(super) fn end_exchange(&mut self) {
+        self.is_choked = true;
+        self.was_told_choke = false;
+        self.queue.clear();
+    }
+
+    /// Whether the peer makes no use of its slot, or made none of its last one.
+    pub(super) fn is_idle(&self, now: Time) -> bool {
+        if self.is_choked || self.wasted_slot {
+            return self.wasted_slot;
+        }
+        let is_waiting = !self.queue.is_empty() || !self.sending.is_empty();
+        let since = self.requested_at.unwrap_or(self.choke_since).max(self.choke_since);
+        !is_waiting && now.since(since) >= IDLE_SLOT_TIME
+    }
+
+    /// The peer requested a block that will be sent.
+    pub(super) fn push_request(&mut self, now: Time, block: Block) {
+        self.requested_at = Some(now);
+        self.wasted_slot = false;
+        self.queue.push_back(UploadRequest { block, since: now });
+    }
+
     /// A block has left.
     pub(super) fn on_sent(&mut self, now: Time, block: Block) {
         if let Some(at) = self.sending.iter().position(|sending| sending.block == block) {
             self.sending.remove(at);
         }
+        self.interest_changes.fill();
         self.rate.add(now, u64::from(block.length));
     }
 

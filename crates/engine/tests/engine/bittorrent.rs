@@ -299,17 +299,18 @@ fn a_silent_peer_is_disconnected_and_its_blocks_are_requested_of_others() {
 }
 
 #[test]
-fn ourselves_duplicates_and_too_many_connections_are_refused() {
+fn ourselves_and_duplicates_are_refused_and_an_idle_peer_makes_room() {
     let mut scene = Scene::with_pieces(Bitfield::new(PIECES), |config| config.max_peers = 3);
     let (me, outputs) = scene.connect_as(0, true, true);
     assert_eq!(disconnect_reason(me, &outputs), Some(DisconnectReason::Ourselves));
-    scene.connect_as(1, true, true);
+    let (first, _) = scene.connect_as(1, true, true);
     let (again, outputs) = scene.connect_as(1, true, true);
     assert_eq!(disconnect_reason(again, &outputs), Some(DisconnectReason::DuplicateConnection));
     scene.connect_as(2, true, true);
     scene.connect_as(3, true, true);
     let (late, outputs) = scene.connect_as(4, true, true);
-    assert_eq!(disconnect_reason(late, &outputs), Some(DisconnectReason::TooManyConnections));
+    assert_eq!(disconnect_reason(first, &outputs), Some(DisconnectReason::Replaced));
+    assert_eq!(disconnect_reason(late, &outputs), None);
 }
 
 #[test]

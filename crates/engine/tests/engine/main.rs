@@ -4,7 +4,7 @@ mod bittorrent;
 mod chunk;
 mod chunk_misbehavior;
 mod json_torrent;
+mod places;
 mod random_operations;
 mod scene;
-mod starvation;
 mod withdrawal;

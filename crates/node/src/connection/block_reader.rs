@@ -31,7 +31,7 @@ const MIN_BLOCK_RATE: u32 = 16 * 1024;
 
 /// The maximum number of messages and blocks in a batch: a flood of small messages must not keep
 /// the engine to itself.
-const MAX_BATCH: usize = 512;
+pub(crate) const MAX_BATCH: usize = 512;
 
 /// The bytes of a block, in order, in one segment for each slab that they were received into: one
 /// or two, and more where a block is a whole piece.

@@ -37,6 +37,11 @@ impl CodecLimits {
         self.piece_length.store(geometry.piece_length(), Ordering::Relaxed);
         self.pieces.store(geometry.pieces(), Ordering::Relaxed);
     }
+
+    /// The number of pieces; 0 while it is not known.
+    pub(crate) fn pieces(&self) -> u32 {
+        self.pieces.load(Ordering::Relaxed)
+    }
 }
 
 /// What comes next on a connection.

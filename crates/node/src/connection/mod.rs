@@ -5,11 +5,11 @@
 pub(crate) mod block_reader;
 pub(crate) mod codec;
 pub(crate) mod liveness;
-pub(crate) mod pace;
 pub(crate) mod sendfile;
 pub(crate) mod slab_pool;
 pub(crate) mod writer;
 
+mod read_budget;
 mod reader;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -25,7 +25,9 @@ use tokio::{
 
 use self::{
     block_reader::BlockReader,
+    codec::CodecLimits,
     liveness::probe_when_idle,
+    read_budget::ReadBudget,
     reader::Reader,
     sendfile::PayloadSender,
     slab_pool::LARGEST_SLAB,
@@ -58,7 +60,7 @@ impl Connection {
         conn: ConnId,
         stream: TcpStream,
         permit: OwnedSemaphorePermit,
-        (codec, blocks): (CodecOptions, BlockReader),
+        (codec, blocks, limits): (CodecOptions, BlockReader, CodecLimits),
         node: &NodeContext,
         events: &EventSender,
         tasks: &mut JoinSet<()>,
@@ -76,6 +78,7 @@ impl Connection {
             conn,
             half,
             blocks,
+            budget: ReadBudget::new(codec.dialect, limits, writer.earned(), node.clock),
             events: events.clone(),
             download_limit: Arc::clone(&node.download_limit),
             quick_ack,

@@ -15,10 +15,10 @@ use tokio::{
     io::AsyncReadExt,
     net::{TcpStream, tcp::OwnedReadHalf},
     task::yield_now,
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 
-use super::{block_reader::BlockReader, slab_pool::LARGEST_SLAB};
+use super::{block_reader::BlockReader, read_budget::ReadBudget, slab_pool::LARGEST_SLAB};
 use crate::{
     options::CLOSE_TIMEOUT,
     swarm::events::{CloseReason, DriverEvent, EventSender},
@@ -41,6 +41,7 @@ pub(super) struct Reader {
     pub(super) conn: ConnId,
     pub(super) half: OwnedReadHalf,
     pub(super) blocks: BlockReader,
+    pub(super) budget: ReadBudget,
     pub(super) events: EventSender,
     pub(super) download_limit: Arc<Throttle>,
     /// Acknowledge received bytes at once. Small programs send in small parts, and wait for the
@@ -155,6 +156,7 @@ impl Reader {
     }
 
     /// Decodes what was read and sends it to the driver. Returns whether anything was completed.
+    /// A peer that floods is read more slowly: what it sends then waits in the sockets.
     async fn deliver(&mut self) -> Result<bool, CloseReason> {
         let mut has_completed = false;
         loop {
@@ -162,8 +164,12 @@ impl Reader {
             let decoded = self.blocks.decode(&mut batch);
             if !batch.is_empty() {
                 has_completed = true;
+                let delay = self.budget.charge(&batch);
                 let event = DriverEvent::Received(self.conn, batch);
                 self.events.send(event).await.map_err(|_| CloseReason::SwarmEnded)?;
+                if let Some(delay) = delay {
+                    sleep(delay).await;
+                }
             }
             if !decoded? {
                 return Ok(has_completed);
@@ -180,14 +186,15 @@ mod tests {
         io::AsyncWriteExt,
         net::{TcpListener, TcpStream},
         sync::mpsc,
-        time::sleep,
     };
 
     use super::*;
     use crate::{
+        clock::Clock,
         connection::{
             block_reader::Received,
             codec::{CodecLimits, Decoder},
+            read_budget::EarnedUnits,
             slab_pool::SlabPool,
         },
         swarm::events::event_queue,
@@ -205,7 +212,9 @@ mod tests {
         let (events, receiver) = event_queue();
         let limits = CodecLimits::new(128 * 1024, None);
         let decoder = Decoder::new(Dialect::BitTorrent, Direction::Accepted, &limits);
+        let earned = EarnedUnits::default();
         let reader = Reader {
+            budget: ReadBudget::new(Dialect::BitTorrent, limits, earned, Clock::new()),
             conn: ConnId(1),
             half,
             blocks: BlockReader::new(decoder, &[], Arc::new(SlabPool::default())),

@@ -29,6 +29,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     codec::{body_size, encode, encode_block_header},
+    read_budget::EarnedUnits,
     sendfile::{PayloadSender, SentBlock},
 };
 use crate::swarm::events::{DriverEvent, EventSender};
@@ -89,6 +90,8 @@ pub(crate) struct Writer {
     queue: mpsc::UnboundedReceiver<Outgoing>,
     queued_bytes: Arc<AtomicUsize>,
     payload: Payload,
+    /// What the blocks that were sent are worth to the reader.
+    earned: EarnedUnits,
     /// Encoded messages that are sent next.
     messages: BytesMut,
     /// Blocks, and messages that must not overtake them.
@@ -132,6 +135,7 @@ impl Outbox {
             queue,
             queued_bytes,
             payload: Payload::Served,
+            earned: EarnedUnits::default(),
             messages: BytesMut::new(),
             waiting: VecDeque::new(),
             unsent_limit: 0,
@@ -151,6 +155,11 @@ impl Outbox {
 }
 
 impl Writer {
+    /// What the blocks that it sends earn for the reader of the connection.
+    pub(crate) fn earned(&self) -> EarnedUnits {
+        self.earned.clone()
+    }
+
     /// Sends until the outbox is dropped or the connection fails.
     pub(crate) async fn run(mut self) {
         match self.send_all().await {
@@ -272,6 +281,7 @@ impl Writer {
             self.sender.send_zeros(missing).await?;
             return self.on_payload_lost(cut_short(block, store)).await;
         }
+        self.earned.on_block(self.codec.dialect, block.length);
         self.adapt_unsent_limit(block.length);
         // A swarm that has ended needs no event.
         let _ = self.events.send(DriverEvent::BlockSent(self.conn, block)).await;

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The capacity of the queue, in events. Each event holds at most one slab.
-const QUEUE_CAPACITY: usize = 64;
+pub(crate) const QUEUE_CAPACITY: usize = 64;
 
 /// The sending end of a swarm's event queue.
 pub(crate) type EventSender = mpsc::Sender<DriverEvent>;

@@ -6,9 +6,10 @@ use sow_wire::dialect::Message;
 
 use super::super::Engine;
 use crate::{
-    connections::Connection,
+    connections::{Connection, Use},
     disconnect::DisconnectReason,
     io::{ConnId, Dialect, Direction, Event, Output, PeerHandshake, Time},
+    rate::Rate,
     session::{Decision, json_torrent::JsonTorrentSession},
 };
 
@@ -36,7 +37,13 @@ impl Engine {
         handshake: PeerHandshake,
     ) {
         let is_complete = self.is_complete();
-        match self.connections.admit(now, addr, direction, handshake, is_complete) {
+        let (downloads, uploads) = (&self.downloads, &self.uploads);
+        let rate = |rate: Option<&Rate>| rate.map_or(0, |rate| rate.per_second(now));
+        let use_of = |conn| Use {
+            is_wanted: downloads.is_interested(conn) || uploads.is_peer_interested(conn),
+            rate: rate(downloads.peer_rate(conn)) + rate(uploads.peer_rate(conn)),
+        };
+        match self.connections.admit(now, addr, direction, handshake, is_complete, use_of) {
             Err(reason) => {
                 self.out.push_back(Output::Disconnect { conn, reason });
                 self.dial(now);
@@ -100,7 +107,7 @@ impl Engine {
 
     /// Makes a peer its first offers, with super-seeding.
     fn begin_offers(&mut self, now: Time, conn: ConnId) {
-        self.uploads.begin_offers(now, conn);
+        self.uploads.begin_offers(conn);
         self.offer(now, conn);
     }
 

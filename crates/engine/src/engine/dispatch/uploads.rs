@@ -33,7 +33,7 @@ impl Engine {
     }
 
     fn on_interest(&mut self, now: Time, conn: ConnId, is_interested: bool) {
-        if self.uploads.on_interest(conn, is_interested) {
+        if self.uploads.on_interest(now, conn, is_interested) {
             match self.config.choking {
                 Choking::Cooperative => self.rechoke_cooperative(now),
                 // A free slot is given away at once; the slots are taken away in rounds.
@@ -114,6 +114,7 @@ impl Engine {
         }
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.on_sent(now);
+            connection.on_exchanged(now);
         }
         self.offer(now, conn);
         self.send_blocks(now);

@@ -3,19 +3,19 @@
 use sow_wire::bittorrent::ExtensionHandshake;
 
 /// The number of the extension handshake.
-pub(super) const HANDSHAKE_ID: u8 = 0;
+pub(in crate::session) const HANDSHAKE_ID: u8 = 0;
 
 /// Our own number of `ut_metadata` (BEP 9).
 pub(super) const UT_METADATA_ID: u8 = 1;
 
 /// Our own number of `ut_pex` (BEP 11).
-pub(super) const UT_PEX_ID: u8 = 2;
+pub(in crate::session) const UT_PEX_ID: u8 = 2;
 
 /// Our own number of `sow_withdraw`.
 pub(super) const SOW_WITHDRAW_ID: u8 = 3;
 
 /// Requests that are queued for one peer; we advertise it as `reqq` (BEP 10).
-pub(crate) const MAX_QUEUED_REQUESTS: usize = 2048;
+pub const MAX_QUEUED_REQUESTS: usize = 2048;
 
 /// Requests that are sent ahead to a peer that does not say how many it queues.
 const DEFAULT_REQUEST_QUEUE: u32 = 250;

@@ -13,11 +13,10 @@ use sow_wire::bittorrent::{
     BlockRequest, ExtensionHandshake, Handshake, Message, MetadataMessage, PexMessage, Withdrawal,
 };
 
+pub use self::extension::MAX_QUEUED_REQUESTS;
+pub(super) use self::extension::{HANDSHAKE_ID, UT_PEX_ID};
 use self::{extension::Extension, metadata::MetadataServer, peer_exchange::PeerExchange};
-pub(crate) use self::{
-    extension::{LocalPeer, MAX_QUEUED_REQUESTS},
-    metadata::METADATA_PIECE_LENGTH,
-};
+pub(crate) use self::{extension::LocalPeer, metadata::METADATA_PIECE_LENGTH};
 use super::{Decision, PeerPieces, SessionEvent, peer_pieces::PieceStatement};
 use crate::{
     disconnect::{DisconnectReason, Misbehavior},
@@ -204,7 +203,7 @@ impl BitTorrentSession {
         metadata: Option<&Bytes>,
     ) -> Option<Message> {
         let id = self.extension.metadata_id()?;
-        let answer = self.metadata.answer(piece, metadata);
+        let answer = self.metadata.answer(piece, metadata)?;
         Some(Message::Extended { id, payload: answer.encode().into() })
     }
 

@@ -95,7 +95,8 @@ impl Driver {
         (event_sender, events): (EventSender, mpsc::Receiver<DriverEvent>),
         handle: SwarmHandle,
     ) -> Self {
-        let SwarmOptions { info_hash, content, config, peers, .. } = options;
+        let SwarmOptions { info_hash, content, mut config, peers, .. } = options;
+        config.max_peers = config.max_peers.min(node.places.peers);
         let (now, spelling) = (node.clock.now(), config.chunk.spelling);
         let geometry = content.as_ref().map(|content| content.info.geometry);
         let codec_limits = CodecLimits::new(config.max_block, geometry);
@@ -295,7 +296,8 @@ impl Driver {
             &first,
             Arc::clone(&self.node.slabs),
         );
-        let codec = (CodecOptions { dialect, spelling: self.spelling }, blocks);
+        let codec = CodecOptions { dialect, spelling: self.spelling };
+        let codec = (codec, blocks, self.codec_limits.clone());
         let connection = Connection::open(
             conn,
             stream,

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt, ops::RangeInclusive};
 use serde::de::{DeserializeSeed, Deserializer as _, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::path::excerpt;
+use crate::untrusted::excerpt;
 
 /// The largest number of members of an object, unknown members included.
 pub const MAX_OBJECT_MEMBERS: usize = 64;

@@ -47,6 +47,7 @@ pub mod metainfo;
 pub mod path;
 pub mod percent;
 pub mod ticket;
+pub mod untrusted;
 
 pub use bitfield::Bitfield;
 pub use geometry::{BLOCK_LENGTH, Block, Geometry};

@@ -3,7 +3,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{InfoHash, path::excerpt, percent, ticket::Address};
+use crate::{InfoHash, percent, ticket::Address, untrusted::excerpt};
 
 /// The longest accepted link, in bytes.
 pub const MAX_MAGNET: usize = 64 * 1024;

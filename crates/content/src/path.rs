@@ -1,7 +1,9 @@
-//! Validation of file names and relative paths that come from a torrent or a peer, and escaping of
-//! untrusted text for terminals. No file is opened or created here.
+//! Validation of file names and relative paths that come from a torrent or a peer. No file is
+//! opened or created here.
 
-use std::{borrow::Cow, fmt, path::Path};
+use std::{fmt, path::Path};
+
+use crate::untrusted::Untrusted;
 
 /// The longest file name, in bytes (Linux' `NAME_MAX`).
 pub const MAX_NAME: usize = 255;
@@ -65,26 +67,6 @@ pub fn clean_name(bytes: &[u8]) -> Result<&str, PathError> {
     std::str::from_utf8(bytes).map_err(|_| PathError::NotUtf8)
 }
 
-/// The text with control characters and bidirectional formatting characters escaped, so that it
-/// cannot change the state of a terminal.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unprintable) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if is_unprintable(c) { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    Cow::Owned(out)
-}
-
-/// The first 80 characters of an untrusted text, printable: for error messages.
-pub(crate) fn excerpt(text: &str) -> String {
-    const MAX_EXCERPT_CHARS: usize = 80;
-    let short: String = text.chars().take(MAX_EXCERPT_CHARS).collect();
-    printable(&short).into_owned()
-}
-
 impl SafePath {
     /// Joins components after validating each of them with [`clean_name`].
     ///
@@ -139,7 +121,7 @@ impl AsRef<Path> for SafePath {
 
 impl fmt::Display for SafePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&printable(&self.0))
+        Untrusted(&*self.0).fmt(f)
     }
 }
 
@@ -147,11 +129,6 @@ impl fmt::Debug for SafePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
     }
-}
-
-fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -197,12 +174,5 @@ mod tests {
             assert_eq!(safe.as_str(), path);
             assert_eq!(safe.components().collect::<Vec<_>>().join("/"), path);
         }
-    }
-
-    #[test]
-    fn control_and_bidirectional_characters_are_escaped() {
-        assert_eq!(printable("plain ü"), "plain ü");
-        assert_eq!(SafePath::parse("a\x1b[31m\n").unwrap().to_string(), "a\\u{1b}[31m\\n");
-        assert_eq!(printable("exe.\u{202e}txt"), "exe.\\u{202e}txt");
     }
 }

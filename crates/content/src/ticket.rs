@@ -5,7 +5,7 @@
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
-use crate::{InfoHash, path::excerpt};
+use crate::{InfoHash, untrusted::excerpt};
 
 /// The port of an address without one.
 pub const DEFAULT_PORT: u16 = 52000;

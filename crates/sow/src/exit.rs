@@ -3,8 +3,9 @@
 //! The message of a failure says what is wrong and where; the tip says what to do. Nothing is
 //! printed here.
 
-use std::{fmt, process::ExitCode};
+use std::{borrow::Cow, fmt, process::ExitCode};
 
+use sow_content::untrusted::Untrusted;
 use sow_node::NodeError;
 
 /// The exit codes of the contract.
@@ -101,18 +102,27 @@ Exit codes:
 pub(crate) struct Failure {
     exit: Exit,
     message: String,
+    /// Lines below the message.
+    lines: Vec<String>,
     tip: Option<String>,
 }
 
 impl Failure {
     /// `message` says what is wrong, and where.
     pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: message.to_string(), tip: None }
+        Self { exit, message: message.to_string(), lines: Vec::new(), tip: None }
     }
 
     /// The failure of a command line that cannot be carried out.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self::new(Exit::Usage, message)
+    }
+
+    /// The same failure with a line more below its message.
+    #[must_use]
+    pub(crate) fn line(mut self, line: impl fmt::Display) -> Self {
+        self.lines.push(line.to_string());
+        self
     }
 
     /// The same failure with what to do about it.
@@ -127,9 +137,17 @@ impl Failure {
         self.exit
     }
 
-    /// The message, without the tip.
+    /// The message, without its lines and without the tip.
     pub(crate) fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The message with its lines, without the tip.
+    pub(crate) fn whole_message(&self) -> Cow<'_, str> {
+        match self.lines.is_empty() {
+            true => Cow::Borrowed(&self.message),
+            false => Cow::Owned(format!("{}\n{}", self.message, self.lines.join("\n"))),
+        }
     }
 }
 
@@ -157,9 +175,11 @@ impl From<NodeError> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.message)?;
+        // The parts may contain text from other machines, and only their own newlines count.
+        write!(f, "error: {}", Untrusted(&self.message))?;
+        self.lines.iter().try_for_each(|line| write!(f, "\n  {}", Untrusted(line)))?;
         match &self.tip {
-            Some(tip) => write!(f, "\n  tip: {tip}"),
+            Some(tip) => write!(f, "\n  tip: {}", Untrusted(tip)),
             None => Ok(()),
         }
     }
@@ -226,6 +246,13 @@ mod tests {
         let failure = Failure::usage("no such form").tip("see --help");
         assert_eq!(failure.to_string(), "error: no such form\n  tip: see --help");
         assert_eq!(failure.exit().code(), 2);
+    }
+
+    #[test]
+    fn foreign_text_in_a_failure_cannot_pose_as_another_line() {
+        let failure = Failure::usage("no a\nerror: b\u{1b}[2J").line("c\rd").tip("e\u{202e}");
+        let due = "error: no a\\nerror: b\\u{1b}[2J\n  c\\rd\n  tip: e\\u{202e}";
+        assert_eq!(failure.to_string(), due);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::{net::IpAddr, time::Duration};
 use serde::Deserialize;
 use sow_content::{
     InfoHash,
-    path::printable,
     ticket::{Address, Ticket},
+    untrusted::excerpt,
 };
 use tokio::time::{Instant, sleep};
 
@@ -26,6 +26,9 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The maximum length of an index, in bytes.
 const MAX_INDEX_LENGTH: usize = 1 << 20;
+
+/// The number of offers that a failure lists.
+const MAX_LISTED_OFFERS: usize = 50;
 
 /// An entry of an origin's index.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -68,7 +71,7 @@ pub(crate) async fn ask_origin(
     let info_hash = offer.info_hash.parse().map_err(|_| {
         Failure::new(Exit::Failed, format!("{address} offers content with a malformed hash"))
     })?;
-    let name = printable(&offer.name).into_owned();
+    let name = excerpt(&offer.name);
     let ticket = Ticket { host: address.host.clone(), port: address.port, info_hash };
     let size = Size(offer.length);
     report.note(format_args!("trusting {address} for what to get: {name} ({size}), {ticket}"));
@@ -100,11 +103,21 @@ pub(crate) async fn request_offers(
     Ok(index.shared)
 }
 
-/// A line with the ticket of an offer, after a newline.
-pub(crate) fn offer_line(address: &Address, offer: &Offer) -> String {
+/// The failure with a line for each of the first offers.
+pub(crate) fn list_offers(failure: Failure, address: &Address, offers: &[Offer]) -> Failure {
+    let shown = offers.iter().take(MAX_LISTED_OFFERS);
+    let failure = shown.fold(failure, |failure, offer| failure.line(offer_line(address, offer)));
+    match offers.len().saturating_sub(MAX_LISTED_OFFERS) {
+        0 => failure,
+        more => failure.line(format!("and {more} more")),
+    }
+}
+
+/// A line with the ticket of an offer.
+fn offer_line(address: &Address, offer: &Offer) -> String {
     let hash =
         offer.info_hash.parse::<InfoHash>().map_or_else(|_| "?".to_owned(), InfoHash::to_base32);
-    format!("\n  sow get {address}/{hash}    {} ({})", printable(&offer.name), Size(offer.length))
+    format!("sow get {address}/{hash}    {} ({})", excerpt(&offer.name), Size(offer.length))
 }
 
 fn only_offer<'a>(address: &Address, offers: &'a [Offer]) -> Result<&'a Offer, Failure> {
@@ -115,11 +128,8 @@ fn only_offer<'a>(address: &Address, offers: &'a [Offer]) -> Result<&'a Offer, F
                 .tip("run `sow send PATH` there"))
         }
         several => {
-            let lines: String = several.iter().map(|offer| offer_line(address, offer)).collect();
-            Err(Failure::usage(format!(
-                "{address} shares {} things; name one of them:{lines}",
-                several.len()
-            )))
+            let message = format!("{address} shares {} things; name one of them:", several.len());
+            Err(list_offers(Failure::usage(message), address, several))
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     exit::{Exit, Failure},
-    origin_index::{Offer, UNREACHABLE_AFTER, offer_line, request_offers},
+    origin_index::{Offer, UNREACHABLE_AFTER, list_offers, request_offers},
     swarm_source::SwarmSource,
 };
 
@@ -193,12 +193,10 @@ fn diagnose_peer(
             None
         }
         Ok(offers) => {
-            let lines: String = offers.iter().map(|offer| offer_line(address, offer)).collect();
             let hash = source.info_hash.to_base32();
-            Some(
-                Failure::new(Exit::Unfinished, format!("{address} does not share {hash}"))
-                    .tip(format!("it shares:{lines}")),
-            )
+            let message = format!("{address} does not share {hash}");
+            let failure = Failure::new(Exit::Unfinished, message).line("it shares:");
+            Some(list_offers(failure, address, &offers))
         }
         Err(failure) if failure.exit() == Exit::Unreachable => {
             (elapsed >= UNREACHABLE_AFTER).then(|| {

@@ -8,8 +8,8 @@ use sow_content::{
     hash::sha1,
     json_torrent::JsonTorrent,
     metainfo::{Files, MAX_METAINFO},
-    path::printable,
     ticket::{Address, Ticket},
+    untrusted::printable,
 };
 use sow_engine::{Dialect, JSON_TRACKER};
 

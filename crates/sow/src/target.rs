@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sow_content::{Info, InfoHash, metainfo::Files, path::printable};
+use sow_content::{Info, InfoHash, metainfo::Files, untrusted::printable};
 use sow_store::{StoreError, StoreErrorKind, check_target, clear_leftovers, verify};
 
 use crate::{

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use sow_content::InfoHash;
+use sow_content::{InfoHash, untrusted::replaced};
 
 use crate::bittorrent::PeerId;
 
@@ -114,13 +114,10 @@ pub(crate) fn left_to_wire(left: u64) -> u64 {
     left.min(LEFT_UNKNOWN)
 }
 
-/// A printable text from a tracker: at most [`MAX_TRACKER_TEXT`] characters, with control
-/// characters replaced.
+/// A printable text from a tracker: at most [`MAX_TRACKER_TEXT`] characters, with
+/// unprintable characters replaced.
 pub(crate) fn printable_text(bytes: &[u8]) -> String {
-    // A character has at most four bytes.
-    let head = &bytes[..bytes.len().min(MAX_TRACKER_TEXT * 4)];
-    let printable = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-    String::from_utf8_lossy(head).chars().take(MAX_TRACKER_TEXT).map(printable).collect()
+    replaced(bytes, MAX_TRACKER_TEXT)
 }
 
 #[cfg(test)]

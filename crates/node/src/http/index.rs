@@ -13,7 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
-use sow_content::InfoHash;
+use sow_content::{InfoHash, untrusted::printable};
 
 use super::own_names::require_own_name;
 
@@ -123,5 +123,6 @@ fn page(shared: &[SharedContent]) -> String {
 }
 
 fn escape(text: &str) -> String {
+    let text = printable(text);
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

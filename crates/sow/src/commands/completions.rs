@@ -9,6 +9,6 @@ use crate::{args::Cli, exit::Exit, report::Report};
 pub(crate) fn run(shell: Shell, report: &Report) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "sow", &mut script);
-    report.out(String::from_utf8_lossy(&script).trim_end());
+    report.out_own_text(&String::from_utf8_lossy(&script));
     Exit::Done
 }

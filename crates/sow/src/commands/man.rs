@@ -24,7 +24,7 @@ pub(crate) fn run(args: ManArgs, report: &Report) -> Result<Exit, Failure> {
             let written = write_pages(&root, "sow", &folder)?;
             report.note(format_args!("{written} pages in {}", folder.display()));
         }
-        None => report.out(String::from_utf8_lossy(&one_page(&root)?).trim_end()),
+        None => report.out_own_text(&String::from_utf8_lossy(&one_page(&root)?)),
     }
     Ok(Exit::Done)
 }

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use serde::Serialize;
-use sow_content::{Bitfield, Metainfo, metainfo::Files, path::printable};
+use sow_content::{Bitfield, Metainfo, metainfo::Files, untrusted::Untrusted};
 use sow_store::{Verified, verify};
 
 use crate::{
@@ -47,7 +47,7 @@ fn create(args: CreateArgs, report: &Report, stop: &StopSignal) -> Result<Exit, 
     }
     torrent_file::write(&out, &metainfo, args.output.overwrite)?;
     if report.is_json() {
-        report.out(json_of(&metainfo));
+        report.out_json(&json_of(&metainfo));
     } else {
         report.note(format_args!("{}: {}", out.display(), summary(&metainfo)));
     }
@@ -56,7 +56,11 @@ fn create(args: CreateArgs, report: &Report, stop: &StopSignal) -> Result<Exit, 
 
 fn show(args: &ShowArgs, report: &Report) -> Result<Exit, Failure> {
     let metainfo = torrent_file::read(&args.torrent)?;
-    report.out(if report.is_json() { json_of(&metainfo) } else { description_of(&metainfo) });
+    if report.is_json() {
+        report.out_json(&json_of(&metainfo));
+    } else {
+        report.out_lines(&description_of(&metainfo));
+    }
     Ok(Exit::Done)
 }
 
@@ -70,11 +74,11 @@ fn check(args: CheckArgs, report: &Report, stop: &StopSignal) -> Result<Exit, Fa
     drop(progress);
     let bad = bad_pieces(&verified);
     if report.is_json() {
-        report.out(check_json(&metainfo, &verified, &bad));
+        report.out_json(&check_json(&metainfo, &verified, &bad));
     } else if verified.is_identical() {
         report.out(format_args!("{}: {}, verified", path.display(), summary(&metainfo)));
     } else {
-        report.out(problems(&metainfo, &verified, &bad).trim_end());
+        report.out_lines(&problems(&metainfo, &verified, &bad));
     }
     if verified.is_identical() {
         return Ok(Exit::Done);
@@ -109,7 +113,7 @@ fn description_of(metainfo: &Metainfo) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         // Writing to a String does not fail.
-        let _ = writeln!(text, "{name:<12} {}", printable(value));
+        let _ = writeln!(text, "{name:<12} {}", Untrusted(value));
     };
     line("name", &info.name);
     line("size", &format!("{} ({} bytes)", Size(geometry.total()), geometry.total()));
@@ -199,10 +203,10 @@ fn bad_pieces(verified: &Verified) -> Vec<u32> {
 fn problems(metainfo: &Metainfo, verified: &Verified, bad: &[u32]) -> String {
     let mut text = String::new();
     for path in &verified.mismatched {
-        let _ = writeln!(text, "missing, or of a different length: {}", path.display());
+        let _ = writeln!(text, "missing, or of a different length: {}", Untrusted(path.display()));
     }
     for path in bad_files(metainfo, &verified.have) {
-        let _ = writeln!(text, "does not verify: {path}");
+        let _ = writeln!(text, "does not verify: {}", Untrusted(path));
     }
     if !bad.is_empty() {
         let _ = writeln!(text, "bad pieces: {}", ranges(bad));

@@ -8,7 +8,7 @@ use std::{
 };
 
 use configparser::ini::{Ini, IniDefault};
-use sow_content::{path::printable, ticket::Address};
+use sow_content::{ticket::Address, untrusted::printable};
 
 use super::format::ConfigFormat;
 use crate::{exit::Failure, quantity};

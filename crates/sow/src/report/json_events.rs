@@ -4,6 +4,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Serialize;
+use sow_content::untrusted::is_unprintable;
 use sow_lab::{
     network::{Calibration, LabStatus},
     record::{Failure, Missing, Run},
@@ -147,6 +148,26 @@ pub(super) fn line(t: f64, what: Option<&str>, event: &Event<'_>) -> String {
     serde_json::to_string(&line).expect("numbers, texts and maps of texts become JSON")
 }
 
+/// JSON with the characters escaped that JSON allows in its strings but that can steer a terminal.
+/// Outside strings all of JSON is ASCII.
+pub(super) fn ascii_controls(json: &str) -> Cow<'_, str> {
+    let is_escaped = |c: char| !c.is_ascii() && is_unprintable(c);
+    if !json.contains(|c| is_escaped(c) || c == '\u{7f}') {
+        return Cow::Borrowed(json);
+    }
+    let mut text = String::with_capacity(json.len() + 8);
+    for c in json.chars() {
+        if is_escaped(c) || c == '\u{7f}' {
+            c.encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            text.push(c);
+        }
+    }
+    Cow::Owned(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +223,16 @@ mod tests {
             line(2.0, None, &receiver),
             r#"{"event":"receiver","peer":"[::1]:9","bytes":7,"state":"complete","t":2.0}"#
         );
+    }
+
+    #[test]
+    fn strings_in_json_cannot_steer_the_terminal() {
+        let name = "a\u{1b}\u{7f}\u{9b}\u{2028}\u{202e}\u{e0001}ü\n";
+        let json = serde_json::to_string(name).unwrap();
+        let escaped = ascii_controls(&json);
+        assert_eq!(escaped, r#""a\u001b\u007f\u009b\u2028\u202e\udb40\udc01ü\n""#);
+        assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), name);
+        assert!(matches!(ascii_controls("{}"), Cow::Borrowed("{}")));
     }
 
     #[test]

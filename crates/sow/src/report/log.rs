@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
+use sow_content::untrusted::printable;
 use sow_engine::Event;
 
 use super::Report;
@@ -77,6 +78,24 @@ pub(crate) fn swarm_event(event: &Event) {
     }
 }
 
+/// An event in one line, escaped except for the colors of the subscriber. It has escaped the ESC of
+/// the values, but not everything that can steer a terminal.
+fn escaped(event: &str) -> String {
+    let mut text = String::with_capacity(event.len());
+    for (at, part) in event.split('\u{1b}').enumerate() {
+        let end = part.find(|c: char| !matches!(c, '[' | ';' | '0'..='9'));
+        let is_color =
+            at > 0 && part.starts_with('[') && end.is_some_and(|end| part[end..].starts_with('m'));
+        match (at, is_color) {
+            (0, _) => {}
+            (_, true) => text.push('\u{1b}'),
+            (_, false) => text.push_str("\\u{1b}"),
+        }
+        text.push_str(&printable(part));
+    }
+    text
+}
+
 /// Writes log lines through the report.
 struct Lines(Report);
 
@@ -90,12 +109,63 @@ impl<'a> MakeWriter<'a> for Lines {
 
 impl Write for &Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // The subscriber has escaped the values of fields.
-        self.0.inner.write_stderr_unescaped(bytes);
+        // The subscriber writes one event at a time, with a newline at its end.
+        let text = String::from_utf8_lossy(bytes);
+        self.0.inner.write_stderr(format_args!("{}\n", escaped(text.trim_end_matches('\n'))));
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// What the subscriber writes for one event.
+    fn logged(colors: bool, event: impl FnOnce()) -> String {
+        let written = Mutex::new(Vec::new());
+        let written = std::sync::Arc::new(written);
+        let writer = std::sync::Arc::clone(&written);
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(colors)
+            .without_time()
+            .with_writer(move || Sink(std::sync::Arc::clone(&writer)))
+            .finish();
+        tracing::subscriber::with_default(subscriber, event);
+        let written = written.lock().unwrap();
+        String::from_utf8(written.clone()).unwrap()
+    }
+
+    struct Sink(std::sync::Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn values_of_log_fields_cannot_steer_the_terminal() {
+        let bad = "a\u{1b}[31mRED\u{7}\u{9b}0m\u{202e}\u{2028}\u{200b}\nwarning: fake";
+        for colors in [false, true] {
+            let log = logged(colors, || {
+                tracing::info!(shown = %bad, debugged = ?bad, plain = bad, "event {bad}");
+            });
+            assert!(log.ends_with('\n'));
+            let shown = escaped(log.trim_end_matches('\n'));
+            let raw = shown.contains(['\n', '\u{7}', '\u{9b}', '\u{202e}', '\u{2028}', '\u{200b}']);
+            assert!(!raw && !shown.contains("\u{1b}[31m"), "{shown:?}");
+            assert_eq!(shown.contains('\u{1b}'), colors, "{shown:?}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use sow_content::path::printable;
+use sow_content::untrusted::printable;
 
 use super::Report;
 
@@ -62,7 +62,7 @@ impl Meter {
         match &self.0 {
             Kind::Bar(bar) => {
                 bar.set_position(position);
-                bar.set_message(text());
+                bar.set_message(printable(&text()).into_owned());
             }
             Kind::Lines { report, label, last } => {
                 // Several threads hash files and report progress; a thread does not wait for the

@@ -1,5 +1,9 @@
 //! The output of a run: notes and progress on standard error, results or JSON events on standard
 //! output. Nothing is decided here.
+//!
+//! Names, reasons and comments come from other machines, so every text is escaped here, as
+//! [`Untrusted`] does it, on its way to either output. A text is one line; what has several lines
+//! says so with its method.
 
 mod json_events;
 mod log;
@@ -15,7 +19,7 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
-use sow_content::path::printable;
+use sow_content::untrusted::Untrusted;
 use tokio::sync::Notify;
 
 pub(crate) use self::{
@@ -98,32 +102,56 @@ impl Report {
     }
 
     /// A line on standard error. Omitted with `-q`.
-    pub(crate) fn note(&self, text: impl fmt::Display) {
+    pub(crate) fn note(&self, line: impl fmt::Display) {
         if !self.inner.quiet {
-            self.inner.write_stderr(format_args!("{text}\n"));
+            self.inner.write_stderr(format_args!("{}\n", Untrusted(line)));
         }
     }
 
     /// A warning. Printed also with `-q`.
-    pub(crate) fn warn(&self, text: impl fmt::Display) {
-        self.inner.write_stderr(format_args!("warning: {text}\n"));
+    pub(crate) fn warn(&self, line: impl fmt::Display) {
+        self.inner.write_stderr(format_args!("warning: {}\n", Untrusted(line)));
     }
 
     /// A failure: its text, and the `error` event for scripts.
     pub(crate) fn failure(&self, failure: &Failure) {
         self.inner.write_stderr(format_args!("{failure}\n"));
-        self.event(&Event::Error { code: failure.exit().code(), message: failure.message() });
+        self.event(&Event::Error {
+            code: failure.exit().code(),
+            message: &failure.whole_message(),
+        });
     }
 
     /// An event for scripts. Omitted without `--json`.
     pub(crate) fn event(&self, event: &Event<'_>) {
         if self.inner.json {
-            self.out(json_events::line(self.seconds(), self.what.as_deref(), event));
+            self.out_json(&json_events::line(self.seconds(), self.what.as_deref(), event));
         }
     }
 
-    /// A result on standard output, followed by a newline.
-    pub(crate) fn out(&self, text: impl fmt::Display) {
+    /// A line on standard output: a result.
+    pub(crate) fn out(&self, line: impl fmt::Display) {
+        self.write_stdout(Untrusted(line));
+    }
+
+    /// A result of several lines. The newlines are the caller's own, who has escaped the foreign
+    /// text in the lines; the rest is escaped here.
+    pub(crate) fn out_lines(&self, text: &str) {
+        text.trim_end().split('\n').for_each(|line| self.out(line));
+    }
+
+    /// A result in JSON. Its strings are escaped by JSON, except for the characters beyond ASCII.
+    pub(crate) fn out_json(&self, json: &str) {
+        self.write_stdout(json_events::ascii_controls(json));
+    }
+
+    /// A text of this program itself, which contains nothing from elsewhere, as it is.
+    pub(crate) fn out_own_text(&self, text: &str) {
+        self.write_stdout(text.trim_end());
+    }
+
+    /// Text on standard output, followed by a newline.
+    fn write_stdout(&self, text: impl fmt::Display) {
         if let Err(error) = stdout::try_write(format!("{text}\n").as_bytes()) {
             if error.kind() != io::ErrorKind::BrokenPipe {
                 self.inner.stdout_failure.get_or_init(|| stdout::failure(&error));
@@ -162,18 +190,11 @@ impl Report {
 }
 
 impl Inner {
-    /// Writes lines above the bars. Names and reasons may come from other machines, so control
-    /// characters are escaped.
+    /// Writes lines, already escaped, above the bars. A closed standard error is ignored.
     fn write_stderr(&self, text: fmt::Arguments<'_>) {
         let text = text.to_string();
-        let lines: Vec<_> = text.split('\n').map(printable).collect();
-        self.write_stderr_unescaped(lines.join("\n").as_bytes());
-    }
-
-    /// Writes above the bars. A closed standard error is ignored.
-    fn write_stderr_unescaped(&self, bytes: &[u8]) {
         let write = || {
-            let _ = io::stderr().lock().write_all(bytes);
+            let _ = io::stderr().lock().write_all(text.as_bytes());
         };
         match &self.view {
             View::Bars(bars) => bars.suspend(write),

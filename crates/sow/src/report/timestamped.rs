@@ -4,6 +4,7 @@
 use std::fmt;
 
 use jiff::Zoned;
+use sow_content::untrusted::Untrusted;
 
 use super::Report;
 
@@ -15,7 +16,7 @@ impl Report {
 
     /// A warning with the time. Printed also with `-q`.
     pub(crate) fn timestamped_warning(&self, text: impl fmt::Display) {
-        self.inner.write_stderr(format_args!("{}[WARNING] - {text}\n", now()));
+        self.inner.write_stderr(format_args!("{}[WARNING] - {}\n", now(), Untrusted(text)));
     }
 }
 

@@ -1,6 +1,8 @@
 //! The heads of `chunk` messages: an op and its arguments. Lists are `json`; finding a head in the
 //! stream is `decoder`.
 
+use sow_content::untrusted::replacement;
+
 use super::{ChunkError, ErrorId, Message};
 
 /// The largest accepted offset and file size, in bytes: the limit of the operating system.
@@ -135,14 +137,13 @@ fn begins_with_op(bytes: &[u8]) -> Option<bool> {
     if incomplete { None } else { Some(false) }
 }
 
-/// Printable text of at most `limit` bytes, with control characters and invalid UTF-8 replaced; and
+/// Printable text of at most `limit` bytes, with unprintable characters and invalid UTF-8 replaced; and
 /// whether it is the whole of `bytes`.
 pub(super) fn printable(bytes: &[u8], limit: usize) -> (String, bool) {
     // A character has at most four bytes, and replacing one never makes it shorter.
     let mut text = String::new();
     for character in String::from_utf8_lossy(&bytes[..bytes.len().min(limit + 4)]).chars() {
-        let character =
-            if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
+        let character = replacement(character);
         if text.len() + character.len_utf8() > limit {
             return (text, false);
         }

@@ -41,7 +41,8 @@ async fn demonstrate(
 ) -> Result<(), Failure> {
     report.note(workspace.description(max_receivers));
     let first = measure(workspace, Mode::PeerToPeer, max_receivers, report).await?;
-    report.note(format_args!("{}\n", first.sentence()));
+    report.note(first.sentence());
+    report.note("");
     let mut measurements: Vec<Measurement> = Vec::new();
     for receivers in 1..=max_receivers {
         measurements.push(measure(workspace, Mode::ClientServer, receivers, report).await?);
@@ -51,7 +52,7 @@ async fn demonstrate(
     }
     measurements.push(first);
     if !report.is_json() {
-        report.out(table::render(&measurements));
+        report.out_lines(&table::render(&measurements));
     }
     Ok(())
 }

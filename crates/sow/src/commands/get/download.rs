@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use sow_content::{Metainfo, Ticket, path::printable};
+use sow_content::{Metainfo, Ticket, untrusted::printable};
 use sow_engine::{Dialect, Event, PickOrder, Status};
 use sow_node::{
     AcceptedDialects, Swarm, SwarmContent, SwarmEvent, SwarmOptions, server_has_digest,

@@ -134,7 +134,7 @@ fn report_calibration(calibration: &Calibration, report: &Report) {
     if report.is_json() {
         report.event(&Event::Calibration(calibration));
     } else {
-        report.out(calibration.to_string().trim_end());
+        report.out_lines(&calibration.to_string());
     }
 }
 

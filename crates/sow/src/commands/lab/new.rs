@@ -23,12 +23,12 @@ pub(crate) fn run(args: &NewArgs, report: &Report) -> Result<Exit, Failure> {
     let text = built_in_text(&args.from)?;
     let path = args.path();
     if path.as_os_str() == "-" {
-        report.out(text.trim_end());
+        report.out_own_text(text);
         return Ok(Exit::Done);
     }
     create(&path, text)?;
     if report.is_json() {
-        report.out(serde_json::json!({ "path": path, "from": args.from }));
+        report.out_json(&serde_json::json!({ "path": path, "from": args.from }).to_string());
     } else {
         report.out(path.display());
     }

@@ -21,11 +21,12 @@ pub(crate) fn run(dir: &Path, out: Option<&Path>, report: &Report) -> Result<Exi
     }
     report.note(format_args!("{} runs, {} files", written.runs, written.files.len()));
     if report.is_json() {
-        report.out(serde_json::json!({
+        let json = serde_json::json!({
             "runs": written.runs,
             "files": written.files,
             "warnings": written.warnings,
-        }));
+        });
+        report.out_json(&json.to_string());
     } else if let Some(page) = written.files.first() {
         report.out(page.display());
     }

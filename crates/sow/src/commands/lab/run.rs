@@ -54,7 +54,7 @@ fn write_report(setup: &Setup, outcome: Outcome, report: &Report) -> Result<Exit
         let files: Vec<_> = written.files.iter().map(|file| file.to_string_lossy()).collect();
         report.event(&Event::Outcome { outcome: &outcome, files: &files });
     } else {
-        report.out(written.main.trim_end());
+        report.out_lines(&written.main);
     }
     if let Some(page) = written.files.first() {
         report.note(format_args!("report: {}", page.display()));

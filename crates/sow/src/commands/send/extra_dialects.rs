@@ -100,15 +100,14 @@ impl ExtraDialects {
     /// Prints the commands that download in `chunk` and `json-torrent`.
     pub(super) fn print_commands(&self, host: &Address, name: &str, report: &Report) {
         if self.chunk {
-            report.note(format_args!(
-                "or, with chunk, which verifies only the whole file:\n  \
-                 sow get chunk://{host} -o OUT"
-            ));
+            report.note("or, with chunk, which verifies only the whole file:");
+            report.note(format_args!("  sow get chunk://{host} -o OUT"));
         }
         if self.json_torrent {
             let mut url = format!("http://{host}/");
             url.extend(percent::encode(name.as_bytes(), percent::COMPONENT));
-            report.note(format_args!("or, with json-torrent:\n  sow get {url}.json.torrent"));
+            report.note("or, with json-torrent:");
+            report.note(format_args!("  sow get {url}.json.torrent"));
         }
     }
 
@@ -118,10 +117,8 @@ impl ExtraDialects {
         for (dialect, listener) in self.listeners {
             let address = advertised_address(self.bind, listener.port());
             let (server, mut events) = listener.serve(Arc::clone(store));
-            report.note(format_args!(
-                "or, with {dialect}, which verifies nothing:\n  \
-                 sow get {dialect}://{address} -o OUT"
-            ));
+            report.note(format_args!("or, with {dialect}, which verifies nothing:"));
+            report.note(format_args!("  sow get {dialect}://{address} -o OUT"));
             report.event(&ready_event(dialect, &address));
             let mut clients = ClientReport::new(report, store.geometry().total());
             reports.spawn(async move {

@@ -184,10 +184,9 @@ impl Offer {
         if !report.is_json() {
             report.out(format_args!("sow get {}", self.ticket));
         }
-        report.note(format_args!(
-            "or, with any BitTorrent program:\n  {}\n  {}",
-            self.magnet, self.url
-        ));
+        report.note("or, with any BitTorrent program:");
+        report.note(format_args!("  {}", self.magnet));
+        report.note(format_args!("  {}", self.url));
         report.event(&Event::Ready {
             ticket: Some(self.ticket.to_string()),
             magnet: Some(self.magnet.clone()),

@@ -1,7 +1,10 @@
 //! The extension handshake (BEP 10): the extensions of each side and the ids that it assigns to
 //! them. The 68-byte handshake of BEP 3 is in `bittorrent::handshake`.
 
-use sow_content::bencode::{Encoder, Limits, Value, decode};
+use sow_content::{
+    bencode::{Encoder, Limits, Value, decode},
+    untrusted::is_unprintable,
+};
 
 use super::{ExtensionError, MAX_METADATA_SIZE};
 
@@ -20,7 +23,7 @@ pub struct ExtensionHandshake {
     pub sow_withdraw: Option<u8>,
     /// The port that the sender listens on (`p`), never 0.
     pub listen_port: Option<u16>,
-    /// The sender's name and version (`v`), without control characters, at most
+    /// The sender's name and version (`v`), printable, at most
     /// [`MAX_CLIENT_NAME`] characters.
     pub client: Option<String>,
     /// The number of requests that the sender queues (`reqq`).
@@ -101,7 +104,7 @@ fn client_name(bytes: &[u8]) -> Option<String> {
     // A character has at most four bytes.
     let bytes = &bytes[..bytes.len().min(4 * MAX_CLIENT_NAME)];
     let text = String::from_utf8_lossy(bytes);
-    let kept: String = text.chars().filter(|c| !c.is_control()).take(MAX_CLIENT_NAME).collect();
+    let kept: String = text.chars().filter(|&c| !is_unprintable(c)).take(MAX_CLIENT_NAME).collect();
     (!kept.is_empty()).then_some(kept)
 }
 
@@ -144,6 +147,14 @@ mod tests {
         assert!(matches!(ExtensionHandshake::decode(b""), Err(ExtensionError::Bencode(_))));
         let deep = [b"d1:x".as_slice(), &[b'l'; 100], &[b'e'; 101]].concat();
         assert!(matches!(ExtensionHandshake::decode(&deep), Err(ExtensionError::Bencode(_))));
+    }
+
+    #[test]
+    fn client_names_lose_what_could_steer_a_terminal() {
+        let name = "a\x1b[31m\u{9b}0m\u{202e}b\u{200b}\u{2028}\n\u{feff}";
+        let body = format!("d1:v{}:{name}e", name.len());
+        let read = ExtensionHandshake::decode(body.as_bytes()).unwrap();
+        assert_eq!(read.client.as_deref(), Some("a[31m0mb"));
     }
 
     #[test]

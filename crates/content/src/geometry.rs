@@ -9,7 +9,7 @@ use std::ops::Range;
 pub const BLOCK_LENGTH: u32 = 16 * 1024;
 
 /// The largest accepted piece length, in bytes. It bounds the memory of one piece buffer.
-pub const MAX_PIECE_LENGTH: u32 = 64 * 1024 * 1024;
+pub const MAX_PIECE_LENGTH: u32 = 256 * 1024 * 1024;
 
 /// The largest accepted number of pieces. A bitfield then has 512 KiB, the piece hashes 80 MiB.
 pub const MAX_PIECES: u32 = 1 << 22;

@@ -1,10 +1,10 @@
 //! Percent-encoding (RFC 3986) of hashes and names in URLs, magnet links and announces.
 //!
-//! Encoding is the `percent-encoding` crate's. Decoding is not: that crate keeps a `%` without two
-//! hexadecimal digits after it as it is, and a damaged info-hash or link must be rejected instead.
+//! Encoding is the `percent-encoding` crate's. [`decode`] is not: that crate keeps a `%` without two
+//! hexadecimal digits after it as it is, and a damaged info-hash or URL must be rejected instead.
 //! What the encoded bytes mean is not known here.
 
-use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, percent_decode, percent_encode};
 
 pub use percent_encoding::AsciiSet;
 
@@ -36,6 +36,12 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
         decoded.push((high * 16 + low) as u8);
     }
     Some(decoded)
+}
+
+/// The bytes that `text` encodes; a `%` without two hexadecimal digits after it stays as it is. For
+/// text that is only shown.
+pub fn decode_leniently(text: &[u8]) -> Vec<u8> {
+    percent_decode(text).collect()
 }
 
 #[cfg(test)]

@@ -32,7 +32,15 @@ fn torrents() -> impl Strategy<Value = JsonTorrent> {
             let whole = (piece_hashes.len() as u64).saturating_sub(1) * piece_length;
             let last = if piece_hashes.is_empty() { 0 } else { 1 + rest % piece_length };
             let geometry = Geometry::new(whole + last, piece_length).unwrap();
-            JsonTorrent { announce, port, comment, file_name, geometry, piece_hashes }
+            JsonTorrent {
+                announce,
+                port,
+                comment,
+                file_name,
+                geometry,
+                piece_hashes,
+                warnings: vec![],
+            }
         })
 }
 

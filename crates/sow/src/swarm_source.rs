@@ -56,7 +56,12 @@ impl SwarmSource {
     ) -> Result<Self, Failure> {
         match arg {
             SourceArg::Ticket(ticket) => Ok(Self::from_ticket(&ticket)),
-            SourceArg::Magnet(magnet) => Ok(Self::from_magnet(magnet)),
+            SourceArg::Magnet(magnet) => {
+                magnet.ignored.iter().for_each(|error| {
+                    report.warn(format_args!("{error}; this part of the link is ignored"));
+                });
+                Ok(Self::from_magnet(magnet))
+            }
             SourceArg::TorrentFile(path) => {
                 Self::from_torrent(blocking(move || torrent_file::read_any(&path)).await?)
             }
@@ -101,7 +106,8 @@ impl SwarmSource {
     /// # Errors
     /// When the torrent describes impossible content.
     pub(crate) fn from_json_torrent(torrent: &JsonTorrent) -> Result<Self, Failure> {
-        let JsonTorrent { file_name, geometry, piece_hashes, announce, port, .. } = torrent;
+        let JsonTorrent { file_name, geometry, piece_hashes, announce, port, warnings, .. } =
+            torrent;
         let hashes = piece_hashes.clone();
         let info = Info::from_parts(file_name, *geometry, Files::Single, hashes, false)
             .map_err(|error| Failure::new(Exit::Failed, chain(&error)))?;
@@ -109,7 +115,7 @@ impl SwarmSource {
         Ok(Self {
             dialect: Dialect::JsonTorrent,
             trackers: vec![vec![format!("{JSON_TRACKER}{tracker}")]],
-            ..Self::from_metainfo(Metainfo::new(info))
+            ..Self::from_metainfo(Metainfo { warnings: warnings.clone(), ..Metainfo::new(info) })
         })
     }
 

@@ -5,16 +5,19 @@ use std::{fs::Permissions, io::Write, os::unix::fs::PermissionsExt, path::Path};
 
 use sow_content::{
     Magnet, Metainfo,
+    bencode::BencodeError,
     json_torrent::{JsonTorrent, is_json},
-    metainfo::MAX_METAINFO,
+    metainfo::{MAX_METAINFO, MetainfoError},
 };
 
 use sow_store::check_target;
 
 use crate::{
+    args::destination::Destination,
     exit::{Exit, Failure, chain},
     file_errors,
     file_reading::read_at_most,
+    report::Report,
 };
 
 /// Reads a .torrent file.
@@ -73,9 +76,65 @@ pub(crate) fn decode(bytes: &[u8], from: impl std::fmt::Display) -> Result<Metai
             )
             .tip("use it with `sow get` or `sow json-torrent peer`");
         }
-        Failure::new(Exit::Failed, format!("{from}: {}", chain(&error)))
-            .tip("download the .torrent again, or get another copy")
+        match other_kind(bytes) {
+            Some((kind, tip)) => {
+                Failure::new(Exit::Failed, format!("{from}: not a torrent, but {kind}")).tip(tip)
+            }
+            None => unusable(&error, from),
+        }
     })
+}
+
+/// What bytes are that are certainly not a torrent, and what to do about it.
+fn other_kind(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    let text = bytes[..bytes.len().min(64)].trim_ascii_start().to_ascii_lowercase();
+    let begins = |start: &str| text.starts_with(start.as_bytes());
+    if bytes.trim_ascii().is_empty() {
+        Some(("an empty file", "download the .torrent again"))
+    } else if begins("<!doctype") || begins("<html") || begins("<?xml") {
+        let tip =
+            "open it in a browser, and copy the link of the .torrent or the magnet link there";
+        Some(("a web page", tip))
+    } else if begins("magnet:") {
+        Some(("a magnet link", "give its text to `sow get`, in quotes"))
+    } else if text.starts_with(&[0x1f, 0x8b]) {
+        Some(("a gzip archive", "unpack it: mv it to NAME.gz, and run gunzip NAME.gz"))
+    } else if begins("pk\x03\x04") {
+        Some(("a ZIP archive", "unpack it, and use the .torrent inside"))
+    } else {
+        None
+    }
+}
+
+/// The failure because of an unusable torrent; `from` names its origin. The tip is about the error.
+pub(crate) fn unusable(error: &MetainfoError, from: impl std::fmt::Display) -> Failure {
+    let tip = match error {
+        MetainfoError::Bencode(error) | MetainfoError::Field { source: error, .. } => match error {
+            BencodeError::Truncated { .. } | BencodeError::StringPastEnd { .. } => {
+                "it is not whole: download the .torrent again"
+            }
+            _ => "check that it is a .torrent; another copy of it may be whole",
+        },
+        MetainfoError::V2Only => "ask its author for a v1 or hybrid torrent of the same content",
+        MetainfoError::Symlink { .. } => "use another BitTorrent program for it",
+        MetainfoError::Geometry(_) => {
+            "its author can choose pieces of another length, at most 256 MiB"
+        }
+        MetainfoError::TooLong { .. } | MetainfoError::TooManyFiles => {
+            "its author can choose longer pieces, or share several torrents"
+        }
+        _ => "the torrent contradicts itself: only its author can make a right one",
+    };
+    Failure::new(Exit::Failed, format!("{from}: {}", chain(error))).tip(tip)
+}
+
+/// Reports what was ignored or replaced in a torrent. Its name does not matter if `destination`
+/// names the target.
+pub(crate) fn report_warnings(metainfo: &Metainfo, destination: &Destination, report: &Report) {
+    let uses_name = matches!(destination, Destination::Folder(_));
+    let warnings = metainfo.warnings.iter();
+    let warnings = warnings.filter(|warning| uses_name || !warning.concerns_name_only());
+    warnings.for_each(|warning| report.warn(warning));
 }
 
 /// Writes a .torrent file atomically. An existing file is replaced if it names the same content, or

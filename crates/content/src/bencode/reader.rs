@@ -195,6 +195,23 @@ impl<'a> Reader<'a> {
         Ok(&self.bytes[start..self.at])
     }
 
+    /// Reads the next value with `read`, or skips it: what `read` fails with is the inner error.
+    ///
+    /// # Errors
+    /// When there is no complete value within the limits.
+    pub fn attempt<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, BencodeError>,
+    ) -> Result<Result<T, BencodeError>, BencodeError> {
+        let before = self.clone();
+        let outcome = read(self);
+        if outcome.is_err() {
+            *self = before;
+            self.skip()?;
+        }
+        Ok(outcome)
+    }
+
     /// Checks that all bytes were read.
     ///
     /// # Errors

@@ -12,7 +12,8 @@ use crate::{
     geometry::{GeometryError, MAX_PIECE_LENGTH},
     hash::Sha1,
     json::{JsonError, Object, Value},
-    path::{MAX_NAME, PathError, clean_name},
+    metainfo::{MetainfoWarning, Warnings},
+    path::usable_name,
     ticket::Address,
 };
 
@@ -30,6 +31,9 @@ pub const DEFAULT_PIECE_LENGTH: u32 = 3000;
 /// The port of the original tracker.
 pub const DEFAULT_TRACKER_PORT: u16 = 6666;
 
+/// The longest accepted file name, in bytes. One above [`crate::path::MAX_NAME`] is shortened.
+const MAX_FILE_NAME: usize = 64 * 1024;
+
 /// The longest host name, in bytes.
 const MAX_HOST: usize = 256;
 
@@ -42,12 +46,14 @@ pub struct JsonTorrent {
     pub port: u16,
     /// The comment of the author, or empty; at most [`MAX_COMMENT`] bytes.
     pub comment: String,
-    /// The name of the file: one path component that passes [`clean_name`].
+    /// The name of the file: one path component, as [`usable_name`] chooses it.
     pub file_name: String,
     /// The length of the file and of its pieces.
     pub geometry: Geometry,
     /// The SHA-1 of each piece.
     pub piece_hashes: Vec<[u8; 20]>,
+    /// What was replaced when it was decoded.
+    pub warnings: Vec<MetainfoWarning>,
 }
 
 /// Why `json-torrent` metainfo is rejected.
@@ -66,9 +72,6 @@ pub enum JsonTorrentError {
     /// An impossible piece length, or too many pieces.
     #[error("`info.piece_length`: {0}")]
     Geometry(#[from] GeometryError),
-    /// A file name is rejected.
-    #[error("`info.file_name` cannot be used as a file name: {0}")]
-    FileName(#[source] PathError),
     /// A hash has neither of the two forms.
     #[error(
         "`info.piece_hash[{index}]` is {found}; expected a SHA-1 as 40 hexadecimal digits, or as a \
@@ -123,10 +126,22 @@ impl JsonTorrent {
         let piece_length = info.number("piece_length", 1..=u64::from(MAX_PIECE_LENGTH))?;
         let geometry =
             Geometry::new(info.number("file_length", 0..=i64::MAX as u64)?, piece_length)?;
-        let file_name = info.text("file_name", MAX_NAME)?;
-        clean_name(file_name.as_bytes()).map_err(JsonTorrentError::FileName)?;
+        let original = info.text("file_name", MAX_FILE_NAME)?;
+        let file_name = usable_name(original.as_bytes()).into_owned();
+        let mut warnings = Warnings::default();
+        if file_name != original {
+            warnings.name_replaced(original.as_bytes(), &file_name);
+        }
         let piece_hashes = read_hashes(&info, geometry.pieces())?;
-        Ok(Self { announce, port, comment, file_name, geometry, piece_hashes })
+        Ok(Self {
+            announce,
+            port,
+            comment,
+            file_name,
+            geometry,
+            piece_hashes,
+            warnings: warnings.finish(),
+        })
     }
 
     /// The metainfo file, in ASCII only, as Python's `json` writes it: it is read alike in every
@@ -272,6 +287,7 @@ mod tests {
             file_name: "A".into(),
             geometry: Geometry::new(1, 3000).unwrap(),
             piece_hashes: vec![*b"\x8f>\xd0aaaaaaaaaaaaaaaaa"],
+            warnings: Vec::new(),
         };
         let text = String::from_utf8(torrent.encode(HashForm::Python)).unwrap();
         let expected = r#"{
@@ -309,7 +325,7 @@ mod tests {
             ("\"info\": {", "\"info\": [], \"other\": {", "`info` is []; expected an object"),
             ("3000", "0", "`info.piece_length` is 0"),
             ("3000", "-1", "`info.piece_length` is -1"),
-            ("3000", "67108865", "`info.piece_length` is 67108865"),
+            ("3000", "268435457", "`info.piece_length` is 268435457"),
             ("3000", "9223372036854775808", "`info.piece_length` is 9223372036854775808"),
             ("3001", "-5", "`info.file_length` is -5"),
             ("3001", "1e9", "`info.file_length` is 1e9"),
@@ -320,13 +336,6 @@ mod tests {
             ),
             ("3001", "3000", "`info.piece_hash` has 2 hashes or more, but the file has 1 pieces"),
             ("3001", "6001", "`info.piece_hash` has 2 hashes, but the file has 3 pieces"),
-            (
-                "\"A\"",
-                "\"../A\"",
-                "`info.file_name` cannot be used as a file name: a name must not contain `/`",
-            ),
-            ("\"A\"", "\"\\u0000\"", "`info.file_name` cannot be used"),
-            ("\"A\"", "\"..\"", "`info.file_name` cannot be used"),
             ("\"A\"", "[\"A\"]", "`info.file_name` is [\"A\"]"),
             (
                 "piece_hash\": [",
@@ -339,6 +348,15 @@ mod tests {
         ] {
             let error = error(from, to);
             assert!(error.starts_with(expected), "{from} -> {to}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_name_that_no_file_can_have_is_replaced() {
+        for (name, due) in [("../A", ".._A"), ("\\u0000", "_"), ("..", "_"), ("", "_")] {
+            let text = GOOD.replacen("\"A\"", &format!("\"{name}\""), 1);
+            let torrent = JsonTorrent::decode(text.as_bytes()).unwrap();
+            assert_eq!((torrent.file_name.as_str(), torrent.warnings.len()), (due, 1));
         }
     }
 

@@ -34,9 +34,6 @@ pub enum MetainfoError {
     /// The torrent has BitTorrent v2 metadata only.
     #[error("this is a BitTorrent v2 torrent; only v1 and hybrid torrents are supported")]
     V2Only,
-    /// The torrent has both a single file's `length` and a list of `files`.
-    #[error("both `info.length` and `info.files` are present: it cannot be a file and a folder")]
-    FileAndFolder,
     /// A negative length.
     #[error("`{field}` is {value}, which is negative")]
     Negative {
@@ -91,9 +88,9 @@ pub enum MetainfoError {
         path: String,
     },
     /// A path is a file and a folder.
-    #[error("`info.files[{index}].path`: {path} needs a folder where another entry has a file")]
+    #[error("`info.files[{index}].path`: {path} is a file and a folder")]
     FileIsFolder {
-        /// The index of the file inside the folder.
+        /// The index of the file.
         index: usize,
         /// Its path, printable.
         path: String,

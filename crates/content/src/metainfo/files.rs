@@ -1,12 +1,15 @@
 //! The files of a torrent: their paths, their lengths and their offsets in the content. Nothing is
 //! read from or written to a disk here.
 
-use std::cmp::Ordering;
-
-use super::{MAX_FILES, MetainfoError, error::field};
+use super::{
+    MAX_FILES, MetainfoError,
+    distinct::{Conflict, conflicts},
+    error::field,
+    warning::Warnings,
+};
 use crate::{
     bencode::{BencodeError, Encoder, Reader},
-    path::{MAX_PATH, PathError, SafePath},
+    path::{MAX_PATH, SafePath, usable_path},
 };
 
 /// One file, or a folder of files.
@@ -44,13 +47,17 @@ pub struct FileSpan<'a> {
 }
 
 /// Reads `files`.
-pub(super) fn read(reader: &mut Reader<'_>) -> Result<Vec<FileEntry>, MetainfoError> {
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    warnings: &mut Warnings,
+) -> Result<Vec<FileEntry>, MetainfoError> {
     let mut files = Vec::new();
     let outcome = reader.list(|index, reader| {
         if index == MAX_FILES {
             return Err(MetainfoError::TooManyFiles);
         }
-        files.push(field(format_args!("info.files[{index}]"), read_entry(index, reader))?);
+        let entry = read_entry(index, reader, warnings);
+        files.push(field(format_args!("info.files[{index}]"), entry)?);
         Ok(())
     });
     field("info.files", outcome)?;
@@ -86,30 +93,22 @@ pub(super) fn total(files: &[FileEntry]) -> Result<u64, MetainfoError> {
     Ok(total as u64)
 }
 
-/// Rejects an empty list, duplicate paths, and a file where another path needs a folder. The paths
-/// of padding files do not matter: these files are never created, and many programs give all
-/// padding files of one length the same path.
+/// Rejects an empty list, duplicate paths, and a file where another path needs a folder: for new
+/// content.
 pub(super) fn check(files: &[FileEntry]) -> Result<(), MetainfoError> {
     if files.is_empty() {
         return Err(MetainfoError::NoFiles);
     }
-    let mut order: Vec<usize> = (0..files.len()).filter(|&index| !files[index].padding).collect();
-    order.sort_unstable_by(|&a, &b| by_components(&files[a].path, &files[b].path).then(a.cmp(&b)));
-    for pair in order.windows(2) {
-        let (outer, inner) = (files[pair[0]].path.as_str(), files[pair[1]].path.as_str());
-        match inner.strip_prefix(outer) {
-            Some("") => {
-                let path = files[pair[1]].path.to_string();
-                return Err(MetainfoError::Duplicate { index: pair[1], path });
-            }
-            Some(rest) if rest.starts_with('/') => {
-                let path = files[pair[1]].path.to_string();
-                return Err(MetainfoError::FileIsFolder { index: pair[1], path });
-            }
-            _ => {}
+    match conflicts(files).first_key_value() {
+        None => Ok(()),
+        Some((&index, conflict)) => {
+            let path = files[index].path.to_string();
+            Err(match conflict {
+                Conflict::Duplicate => MetainfoError::Duplicate { index, path },
+                Conflict::Folder => MetainfoError::FileIsFolder { index, path },
+            })
         }
     }
-    Ok(())
 }
 
 /// The byte range of each file, in the order of the content.
@@ -133,15 +132,25 @@ pub(super) fn spans(files: &Files, total: u64) -> impl Iterator<Item = FileSpan<
     }))
 }
 
-fn read_entry(index: usize, reader: &mut Reader<'_>) -> Result<FileEntry, MetainfoError> {
+fn read_entry(
+    index: usize,
+    reader: &mut Reader<'_>,
+    warnings: &mut Warnings,
+) -> Result<FileEntry, MetainfoError> {
     let (mut path, mut utf8_path, mut length, mut attributes) = (None, None, None, &b""[..]);
     reader.dict(|key, reader| {
-        let name = format_args!("info.files[{index}].{}", key.escape_ascii());
+        let name = || format!("info.files[{index}].{}", key.escape_ascii());
         match key {
-            b"length" => length = Some(field(name, reader.int())?),
-            b"path" => path = Some(field(name, read_path(reader))?),
-            b"path.utf-8" => utf8_path = Some(field(name, read_path(reader))?),
-            b"attr" => attributes = field(name, reader.bytes())?,
+            b"length" => length = Some(field(name(), reader.int())?),
+            b"path" => path = Some(field(name(), reader.attempt(read_path))?),
+            b"path.utf-8" => match field(name(), reader.attempt(read_path))? {
+                Ok(read) => utf8_path = Some(read),
+                Err(_) => warnings.ignored(name()),
+            },
+            b"attr" => match field(name(), reader.attempt(Reader::bytes))? {
+                Ok(read) => attributes = read,
+                Err(_) => warnings.ignored(name()),
+            },
             _ => {}
         }
         Ok::<_, MetainfoError>(())
@@ -152,32 +161,33 @@ fn read_entry(index: usize, reader: &mut Reader<'_>) -> Result<FileEntry, Metain
     let name = |part| format!("info.files[{index}].{part}");
     let length = length.ok_or_else(|| MetainfoError::Missing { field: name("length") })?;
     // Old programs write `path` in their local encoding, and `path.utf-8` beside it.
-    let path = utf8_path.or(path).ok_or_else(|| MetainfoError::Missing { field: name("path") })?;
-    Ok(FileEntry {
-        path: path.map_err(|source| MetainfoError::Path { field: name("path"), source })?,
-        length: length
-            .try_into()
-            .map_err(|_| MetainfoError::Negative { field: name("length"), value: length })?,
-        padding: attributes.contains(&b'p'),
-    })
+    let components = match (utf8_path, path) {
+        (Some(read), _) => read,
+        (None, Some(read)) => field(name("path"), read)?,
+        (None, None) => return Err(MetainfoError::Missing { field: name("path") }),
+    };
+    let length = u64::try_from(length)
+        .map_err(|_| MetainfoError::Negative { field: name("length"), value: length })?;
+    let padding = attributes.contains(&b'p');
+    let (path, is_replaced) = usable_path(&components);
+    if is_replaced && !padding {
+        let original = String::from_utf8_lossy(&components.join(&b'/')).into_owned();
+        warnings.path_replaced(&original, &path, "no file can have that path");
+    }
+    Ok(FileEntry { path, length, padding })
 }
 
-fn read_path(reader: &mut Reader<'_>) -> Result<Result<SafePath, PathError>, BencodeError> {
+/// The components of a path. Of more than [`MAX_PATH`], which no path can have, only the last one is
+/// kept beside the first ones.
+fn read_path<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a [u8]>, BencodeError> {
     let mut components = Vec::new();
     reader.list(|index, reader| {
         let component = reader.bytes()?;
-        // More components than this exceed `MAX_PATH` at any length.
-        if index < MAX_PATH {
-            components.push(component);
+        if index >= MAX_PATH {
+            components.pop();
         }
+        components.push(component);
         Ok::<_, BencodeError>(())
     })?;
-    Ok(SafePath::from_components(components))
-}
-
-/// Compares paths such that the content of a folder directly follows the folder's own name: `/`
-/// sorts before every other byte. Names have no NUL, so 0 is free for it.
-fn by_components(a: &SafePath, b: &SafePath) -> Ordering {
-    let slash_first = |byte| if byte == b'/' { 0 } else { byte };
-    a.as_str().bytes().map(slash_first).cmp(b.as_str().bytes().map(slash_first))
+    Ok(components)
 }

@@ -3,14 +3,16 @@
 //! bytes.
 
 use super::{
-    FileSpan, Files, MetainfoError,
+    FileSpan, Files, MetainfoError, MetainfoWarning,
+    distinct::make_distinct,
     error::{check_length, field},
     files,
+    warning::Warnings,
 };
 use crate::{
     Geometry,
-    bencode::{Encoder, Limits, Reader},
-    path::{PathError, clean_name},
+    bencode::{BencodeError, Encoder, Limits, Reader},
+    path::{PathError, clean_name, usable_name},
 };
 
 /// The validated description of the content.
@@ -73,9 +75,17 @@ impl Info {
     /// # Errors
     /// When the dictionary is not valid; the error names the field and the byte position.
     pub fn decode(info_bytes: &[u8]) -> Result<Self, MetainfoError> {
+        Self::decode_with(info_bytes, &mut Warnings::default())
+    }
+
+    /// As [`Info::decode`], and adds what was ignored or replaced to `warnings`.
+    pub(super) fn decode_with(
+        info_bytes: &[u8],
+        warnings: &mut Warnings,
+    ) -> Result<Self, MetainfoError> {
         check_length(info_bytes)?;
         let mut reader = Reader::new(info_bytes, Limits::LARGE);
-        let info = Self::read(&mut reader)?;
+        let info = Self::read(&mut reader, warnings)?;
         reader.finish()?;
         Ok(info)
     }
@@ -106,26 +116,40 @@ impl Info {
     }
 
     /// Reads the dictionary at the reader's position.
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, MetainfoError> {
-        let fields = field("info", Fields::read(reader))?;
+    pub(super) fn read(
+        reader: &mut Reader<'_>,
+        warnings: &mut Warnings,
+    ) -> Result<Self, MetainfoError> {
+        let fields = field("info", Fields::read(reader, warnings))?;
         let Some(pieces) = fields.pieces else {
             return Err(match fields.is_v2 {
                 true => MetainfoError::V2Only,
                 false => MetainfoError::Missing { field: "info.pieces".into() },
             });
         };
-        let name = fields.utf8_name.or(fields.name);
-        let name = name.ok_or_else(|| MetainfoError::Missing { field: "info.name".into() })?;
+        // Old programs write `name` in their local encoding, and `name.utf-8` beside it.
+        let name = match (fields.utf8_name, fields.name) {
+            (Some(name), _) => name,
+            (None, Some(read)) => field("info.name", read)?,
+            (None, None) => return Err(MetainfoError::Missing { field: "info.name".into() }),
+        };
         let piece_length = fields
             .piece_length
             .ok_or_else(|| MetainfoError::Missing { field: "info.piece length".into() })?;
         let piece_length = length("info.piece length", piece_length)?;
         let (total, files) = match (fields.length, fields.files) {
-            (Some(_), Some(_)) => return Err(MetainfoError::FileAndFolder),
-            (Some(total), None) => (length("info.length", total)?, Files::Single),
-            (None, Some(entries)) => {
-                files::check(&entries)?;
+            (single, Some(mut entries)) => {
+                if single.is_some() {
+                    warnings.add(|| MetainfoWarning::FileAndFolder);
+                }
+                if entries.is_empty() {
+                    return Err(MetainfoError::NoFiles);
+                }
+                make_distinct(&mut entries, warnings);
                 (files::total(&entries)?, Files::Multi(entries))
+            }
+            (Some(read), None) => {
+                (length("info.length", field("info.length", read)?)?, Files::Single)
             }
             (None, None) => return Err(MetainfoError::Missing { field: "info.length".into() }),
         };
@@ -135,8 +159,12 @@ impl Info {
             return Err(MetainfoError::PiecesLength { length: pieces.len() });
         }
         check_hash_count(piece_hashes, geometry)?;
+        let usable = usable_name(name);
+        if usable.as_bytes() != name {
+            warnings.name_replaced(name, &usable);
+        }
         Ok(Self {
-            name: checked_name("info.name", clean_name(name))?,
+            name: usable.into_owned(),
             geometry,
             piece_hashes: piece_hashes.to_vec(),
             files,
@@ -148,29 +176,32 @@ impl Info {
 /// The fields of the dictionary, before they are validated together.
 #[derive(Default)]
 struct Fields<'a> {
-    name: Option<&'a [u8]>,
+    name: Option<Result<&'a [u8], BencodeError>>,
     utf8_name: Option<&'a [u8]>,
     piece_length: Option<i64>,
     pieces: Option<&'a [u8]>,
-    length: Option<i64>,
+    length: Option<Result<i64, BencodeError>>,
     files: Option<Vec<super::FileEntry>>,
     private: bool,
     is_v2: bool,
 }
 
 impl<'a> Fields<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, MetainfoError> {
+    fn read(reader: &mut Reader<'a>, warnings: &mut Warnings) -> Result<Self, MetainfoError> {
         let mut fields = Self::default();
         reader.dict(|key, reader| {
             let name = format_args!("info.{}", key.escape_ascii());
             match key {
-                b"name" => fields.name = Some(field(name, reader.bytes())?),
-                b"name.utf-8" => fields.utf8_name = Some(field(name, reader.bytes())?),
+                b"name" => fields.name = Some(field(name, reader.attempt(Reader::bytes))?),
+                b"name.utf-8" => match field(name, reader.attempt(Reader::bytes))? {
+                    Ok(read) if !read.is_empty() => fields.utf8_name = Some(read),
+                    _ => warnings.ignored(name),
+                },
                 b"piece length" => fields.piece_length = Some(field(name, reader.int())?),
                 b"pieces" => fields.pieces = Some(field(name, reader.bytes())?),
-                b"length" => fields.length = Some(field(name, reader.int())?),
-                b"files" => fields.files = Some(files::read(reader)?),
-                b"private" => fields.private = field(name, reader.int())? == 1,
+                b"length" => fields.length = Some(field(name, reader.attempt(Reader::int))?),
+                b"files" => fields.files = Some(files::read(reader, warnings)?),
+                b"private" => fields.private = field(name, read_private(reader, warnings))?,
                 b"meta version" | b"file tree" => fields.is_v2 = true,
                 _ => {}
             }
@@ -178,6 +209,23 @@ impl<'a> Fields<'a> {
         })?;
         Ok(fields)
     }
+}
+
+/// `private` (BEP 27). The text `1` is understood too: the author did not want the swarm to be public.
+fn read_private(reader: &mut Reader<'_>, warnings: &mut Warnings) -> Result<bool, BencodeError> {
+    let before = reader.clone();
+    if let Ok(value) = reader.attempt(Reader::int)? {
+        return Ok(value == 1);
+    }
+    let field = "info.private";
+    let is_one = before.clone().bytes().is_ok_and(|text| text == b"1");
+    match is_one {
+        true => {
+            warnings.add(|| MetainfoWarning::Understood { field: field.into(), meaning: "yes" })
+        }
+        false => warnings.ignored(field),
+    }
+    Ok(is_one)
 }
 
 fn length(field: &str, value: i64) -> Result<u64, MetainfoError> {

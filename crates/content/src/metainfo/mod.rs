@@ -3,10 +3,13 @@
 //!
 //! A hybrid torrent is treated as v1. Nothing here reads a file or uses the network.
 
+mod distinct;
 mod error;
 mod files;
 mod info;
 mod limits;
+mod trackers;
+mod warning;
 
 use bytes::Bytes;
 
@@ -14,13 +17,16 @@ pub use error::MetainfoError;
 pub use files::{FileEntry, FileSpan, Files};
 pub use info::Info;
 pub use limits::{MAX_FILES, MAX_METAINFO, MAX_TRACKER_URL, MAX_TRACKERS};
+pub(crate) use warning::Warnings;
+pub use warning::{MAX_WARNINGS, MetainfoWarning};
 
 use crate::{
     InfoHash,
-    bencode::{BencodeError, Encoder, Limits, Reader},
+    bencode::{Encoder, Limits, Reader},
     hash::sha1,
 };
 use error::{check_length, field};
+use trackers::{read_announce, read_announce_list};
 
 /// A `.torrent`: the description of the content, and the trackers of its swarm.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +46,8 @@ pub struct Metainfo {
     pub created_by: Option<String>,
     /// The creation time in seconds since 1970.
     pub creation_date: Option<i64>,
+    /// What was ignored or replaced when it was decoded; at most [`MAX_WARNINGS`].
+    pub warnings: Vec<MetainfoWarning>,
 }
 
 impl Metainfo {
@@ -54,45 +62,53 @@ impl Metainfo {
     /// # Errors
     /// When the dictionary is not valid.
     pub fn from_info_bytes(info_bytes: Bytes) -> Result<Self, MetainfoError> {
-        Ok(Self::from_info(Info::decode(&info_bytes)?, info_bytes))
+        let mut warnings = Warnings::default();
+        let info = Info::decode_with(&info_bytes, &mut warnings)?;
+        Ok(Self { warnings: warnings.finish(), ..Self::from_info(info, info_bytes) })
     }
 
     /// Decodes a `.torrent`. It keeps the first [`MAX_TRACKERS`] tracker URLs that are UTF-8 and
-    /// have at most [`MAX_TRACKER_URL`] bytes.
+    /// have at most [`MAX_TRACKER_URL`] bytes. What does not matter for the content and has an
+    /// unexpected type is ignored, and names that no file can have are replaced: see
+    /// [`Metainfo::warnings`].
     ///
     /// # Errors
     /// When the torrent is not valid; the error names the field and the byte position.
     pub fn decode(bytes: &[u8]) -> Result<Self, MetainfoError> {
         check_length(bytes)?;
         let mut reader = Reader::new(bytes, Limits::LARGE);
-        let (mut info, mut announce, mut tiers) = (None, None, Vec::new());
+        let (mut info, mut announce, mut tiers) = (None, Vec::new(), Vec::new());
         let (mut comment, mut created_by, mut creation_date) = (None, None, None);
+        let mut warnings = Warnings::default();
         reader.dict(|key, reader| {
             match key {
                 b"info" => {
                     let start = reader.position();
-                    let read = Info::read(reader)?;
+                    let read = Info::read(reader, &mut warnings)?;
                     info =
                         Some((read, Bytes::copy_from_slice(reader.span(start, reader.position()))));
                 }
-                b"announce" => announce = Some(field("announce", reader.bytes())?),
-                b"announce-list" => tiers = read_tiers(reader)?,
-                b"comment" => comment = Some(text(field("comment", reader.bytes())?)),
-                b"created by" => created_by = Some(text(field("created by", reader.bytes())?)),
-                b"creation date" => creation_date = Some(field("creation date", reader.int())?),
+                b"announce" => announce = read_announce(reader, &mut warnings)?,
+                b"announce-list" => tiers = read_announce_list(reader, &mut warnings)?,
+                b"comment" => comment = read_text("comment", reader, &mut warnings)?,
+                b"created by" => created_by = read_text("created by", reader, &mut warnings)?,
+                b"creation date" => match field("creation date", reader.attempt(Reader::int))? {
+                    Ok(date) => creation_date = Some(date),
+                    Err(_) => warnings.ignored("creation date"),
+                },
                 _ => {}
             }
             Ok::<_, MetainfoError>(())
         })?;
-        reader.finish()?;
+        if let count @ 1.. = reader.rest().len() {
+            warnings.add(|| MetainfoWarning::TrailingBytes { count });
+        }
         let (info, info_bytes) =
             info.ok_or_else(|| MetainfoError::Missing { field: "info".into() })?;
-        let trackers = match announce.and_then(url) {
-            Some(url) if tiers.is_empty() => vec![vec![url]],
-            _ => tiers,
-        };
+        let trackers = if tiers.is_empty() { announce } else { tiers };
+        let warnings = warnings.finish();
         let bare = Self::from_info(info, info_bytes);
-        Ok(Self { trackers, comment, created_by, creation_date, ..bare })
+        Ok(Self { trackers, comment, created_by, creation_date, warnings, ..bare })
     }
 
     /// The bytes of the `.torrent`.
@@ -137,36 +153,22 @@ impl Metainfo {
             comment: None,
             created_by: None,
             creation_date: None,
+            warnings: Vec::new(),
         }
     }
 }
 
-/// Reads `announce-list`: a list of lists of URLs. Tiers without a kept URL are omitted.
-fn read_tiers(reader: &mut Reader<'_>) -> Result<Vec<Vec<String>>, MetainfoError> {
-    let mut tiers = Vec::new();
-    let mut count = 0;
-    let outcome: Result<(), BencodeError> = reader.list(|_, reader| {
-        let mut tier = Vec::new();
-        reader.list::<BencodeError>(|_, reader| {
-            let url = url(reader.bytes()?).filter(|_| count < MAX_TRACKERS);
-            count += usize::from(url.is_some());
-            tier.extend(url);
-            Ok(())
-        })?;
-        if !tier.is_empty() {
-            tiers.push(tier);
+/// An optional text.
+fn read_text(
+    name: &str,
+    reader: &mut Reader<'_>,
+    warnings: &mut Warnings,
+) -> Result<Option<String>, MetainfoError> {
+    match field(name, reader.attempt(Reader::bytes))? {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(bytes).into_owned())),
+        Err(_) => {
+            warnings.ignored(name);
+            Ok(None)
         }
-        Ok(())
-    });
-    field("announce-list", outcome)?;
-    Ok(tiers)
-}
-
-fn url(bytes: &[u8]) -> Option<String> {
-    let url = std::str::from_utf8(bytes).ok()?.trim();
-    (!url.is_empty() && url.len() <= MAX_TRACKER_URL).then(|| url.to_owned())
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    }
 }

@@ -8,6 +8,7 @@ use sow_wire::chunk::Spelling;
 use super::{
     destination::{Destination, stdout_conflict},
     groups::{ChokingArgs, DownLimitArgs, ListenArgs, OutputArgs, SeedingArgs, UpLimitArgs},
+    pasted::without_command,
     source::SourceArg,
 };
 use crate::exit::Failure;
@@ -118,10 +119,9 @@ impl GetArgs {
     /// # Errors
     /// When a WHAT has no known form, or options contradict each other.
     pub(crate) fn plan(self, is_json: bool) -> Result<GetPlan, Failure> {
-        let sources = self
-            .what
-            .iter()
-            .map(|text| SourceArg::parse(text).map(|source| (text.clone(), source)))
+        let sources = without_command(self.what)?
+            .into_iter()
+            .map(|text| SourceArg::parse(&text).map(|source| (text, source)))
             .collect::<Result<Vec<_>, _>>()?;
         let timeout = self.output.timeout();
         let destination = Destination::of_named(self.output.out)?;
@@ -212,6 +212,15 @@ mod tests {
             plan(&[TICKET, "-o", "x.iso"], false).unwrap().destination,
             Destination::Path("x.iso".into())
         );
+    }
+
+    #[test]
+    fn a_pasted_command_line_is_understood() {
+        let due = plan(&[TICKET], false).unwrap().sources;
+        assert_eq!(plan(&["sow", "get", TICKET], false).unwrap().sources, due);
+        assert_eq!(plan(&["sow", "get", TICKET, "-o", "-"], false).unwrap().sources, due);
+        let quoted = plan(&[&format!("$ sow get {TICKET}")], false).unwrap().sources;
+        assert_eq!(quoted, due);
     }
 
     #[test]

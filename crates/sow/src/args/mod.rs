@@ -9,6 +9,7 @@ pub(crate) mod get;
 pub(crate) mod groups;
 pub(crate) mod json_torrent;
 pub(crate) mod lab;
+mod pasted;
 pub(crate) mod send;
 pub(crate) mod served_content;
 pub(crate) mod source;
@@ -16,6 +17,7 @@ pub(crate) mod torrent;
 pub(crate) mod tracker;
 
 use std::{
+    ffi::OsString,
     io::{self, Write},
     path::PathBuf,
 };
@@ -24,6 +26,7 @@ use clap::{
     ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource,
 };
 use clap_complete::Shell;
+use sow_content::untrusted::{Untrusted, is_unprintable};
 
 use self::groups::ReportArgs;
 use crate::{exit, stdout};
@@ -31,8 +34,10 @@ use crate::{exit, stdout};
 /// Parses the command line of this process. On wrong usage, and for `--help`, it prints a message
 /// and exits.
 pub(crate) fn parse() -> Cli {
-    let line = chunk::expand_server_port(std::env::args_os());
-    let matches = Cli::command().try_get_matches_from(line).unwrap_or_else(|error| end(&error));
+    let line = pasted::without_prompt(std::env::args_os().collect());
+    let line = chunk::expand_server_port(line);
+    let matches = Cli::command().try_get_matches_from(&line);
+    let matches = matches.unwrap_or_else(|error| end_escaped(&error, &line));
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| end(&error));
     if let Some((no_seed, matches)) = no_seed_option(&mut cli.command, &matches) {
         // --seed-for on the command line has precedence over SOW_NO_SEED in the environment.
@@ -44,6 +49,19 @@ pub(crate) fn parse() -> Cli {
     cli
 }
 
+/// As [`end`]. A message that quotes an argument with control characters quotes it escaped.
+fn end_escaped(error: &clap::Error, line: &[OsString]) -> ! {
+    let is_clean = |word: &OsString| !word.to_string_lossy().contains(is_unprintable);
+    if line.iter().skip(1).all(is_clean) {
+        end(error)
+    }
+    let escaped = line.iter().map(|word| Untrusted(word.to_string_lossy()).to_string());
+    match Cli::command().try_get_matches_from(escaped) {
+        Err(error) => end(&error),
+        Ok(_) => std::process::exit(error.exit_code()),
+    }
+}
+
 /// Prints help or what is wrong with the command line, and exits.
 fn end(error: &clap::Error) -> ! {
     if error.use_stderr() {
@@ -52,7 +70,7 @@ fn end(error: &clap::Error) -> ! {
     match error.print().and_then(|()| io::stdout().flush()) {
         Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
             let failure = stdout::failure(&cause);
-            eprintln!("{failure}");
+            let _ = writeln!(io::stderr(), "{failure}");
             std::process::exit(failure.exit().code().into())
         }
         _ => std::process::exit(error.exit_code()),

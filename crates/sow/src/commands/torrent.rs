@@ -56,6 +56,7 @@ fn create(args: CreateArgs, report: &Report, stop: &StopSignal) -> Result<Exit, 
 
 fn show(args: &ShowArgs, report: &Report) -> Result<Exit, Failure> {
     let metainfo = torrent_file::read(&args.torrent)?;
+    metainfo.warnings.iter().for_each(|warning| report.warn(warning));
     if report.is_json() {
         report.out_json(&json_of(&metainfo));
     } else {
@@ -66,6 +67,9 @@ fn show(args: &ShowArgs, report: &Report) -> Result<Exit, Failure> {
 
 fn check(args: CheckArgs, report: &Report, stop: &StopSignal) -> Result<Exit, Failure> {
     let metainfo = torrent_file::read(&args.torrent)?;
+    let is_named = args.path.is_some();
+    let warnings = metainfo.warnings.iter().filter(|w| !(is_named && w.concerns_name_only()));
+    warnings.for_each(|warning| report.warn(warning));
     let info = &metainfo.info;
     let path = args.path.unwrap_or_else(|| PathBuf::from(&info.name));
     let label = format!("checking {}", path.display());

@@ -3,9 +3,13 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::{
+    EnvFilter,
+    field::MakeExt as _,
+    fmt::{FormatFields, MakeWriter, format::debug_fn},
+};
 
-use sow_content::untrusted::printable;
+use sow_content::untrusted::Untrusted;
 use sow_engine::Event;
 
 use super::Report;
@@ -22,6 +26,7 @@ pub(crate) fn start(verbose: u8, report: &Report) {
     let filter = EnvFilter::try_from_env("SOW_LOG").unwrap_or_else(|_| EnvFilter::new(directives));
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let subscriber = tracing_subscriber::fmt()
+        .fmt_fields(escaped_fields())
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal() && !plain)
         .with_writer(Lines(report.clone()))
@@ -78,22 +83,14 @@ pub(crate) fn swarm_event(event: &Event) {
     }
 }
 
-/// An event in one line, escaped except for the colors of the subscriber. It has escaped the ESC of
-/// the values, but not everything that can steer a terminal.
-fn escaped(event: &str) -> String {
-    let mut text = String::with_capacity(event.len());
-    for (at, part) in event.split('\u{1b}').enumerate() {
-        let end = part.find(|c: char| !matches!(c, '[' | ';' | '0'..='9'));
-        let is_color =
-            at > 0 && part.starts_with('[') && end.is_some_and(|end| part[end..].starts_with('m'));
-        match (at, is_color) {
-            (0, _) => {}
-            (_, true) => text.push('\u{1b}'),
-            (_, false) => text.push_str("\\u{1b}"),
-        }
-        text.push_str(&printable(part));
-    }
-    text
+/// Writes the fields of an event, escaped. The subscriber itself passes on the control characters
+/// of values that are logged with `%`.
+fn escaped_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    debug_fn(|writer, field, value| match field.name() {
+        "message" => write!(writer, "{}", Untrusted(format_args!("{value:?}"))),
+        name => write!(writer, "{name}={}", Untrusted(format_args!("{value:?}"))),
+    })
+    .delimited(" ")
 }
 
 /// Writes log lines through the report.
@@ -109,9 +106,8 @@ impl<'a> MakeWriter<'a> for Lines {
 
 impl Write for &Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // The subscriber writes one event at a time, with a newline at its end.
-        let text = String::from_utf8_lossy(bytes);
-        self.0.inner.write_stderr(format_args!("{}\n", escaped(text.trim_end_matches('\n'))));
+        // The fields are escaped; what is left are the newline and the colors of the subscriber.
+        self.0.inner.write_stderr(format_args!("{}", String::from_utf8_lossy(bytes)));
         Ok(bytes.len())
     }
 
@@ -122,26 +118,12 @@ impl Write for &Lines {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 
-    /// What the subscriber writes for one event.
-    fn logged(colors: bool, event: impl FnOnce()) -> String {
-        let written = Mutex::new(Vec::new());
-        let written = std::sync::Arc::new(written);
-        let writer = std::sync::Arc::clone(&written);
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(colors)
-            .without_time()
-            .with_writer(move || Sink(std::sync::Arc::clone(&writer)))
-            .finish();
-        tracing::subscriber::with_default(subscriber, event);
-        let written = written.lock().unwrap();
-        String::from_utf8(written.clone()).unwrap()
-    }
-
-    struct Sink(std::sync::Arc<Mutex<Vec<u8>>>);
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
 
     impl Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -154,18 +136,34 @@ mod tests {
         }
     }
 
+    /// What is written for one event.
+    fn logged(colors: bool, event: impl FnOnce()) -> String {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .fmt_fields(escaped_fields())
+            .with_ansi(colors)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, event);
+        String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
+    }
+
     #[test]
     fn values_of_log_fields_cannot_steer_the_terminal() {
         let bad = "a\u{1b}[31mRED\u{7}\u{9b}0m\u{202e}\u{2028}\u{200b}\nwarning: fake";
         for colors in [false, true] {
             let log = logged(colors, || {
-                tracing::info!(shown = %bad, debugged = ?bad, plain = bad, "event {bad}");
+                tracing::info!(shown = %bad, debugged = ?bad, plain = bad, count = 3, "event {bad}");
             });
-            assert!(log.ends_with('\n'));
-            let shown = escaped(log.trim_end_matches('\n'));
-            let raw = shown.contains(['\n', '\u{7}', '\u{9b}', '\u{202e}', '\u{2028}', '\u{200b}']);
-            assert!(!raw && !shown.contains("\u{1b}[31m"), "{shown:?}");
-            assert_eq!(shown.contains('\u{1b}'), colors, "{shown:?}");
+            let line = log.strip_suffix('\n').unwrap();
+            let raw = ['\n', '\u{7}', '\u{9b}', '\u{202e}', '\u{2028}', '\u{200b}'];
+            assert!(!line.contains(raw) && !line.contains("\u{1b}[31m"), "{line:?}");
+            assert!(
+                line.ends_with(" count=3") && line.contains(r" shown=a\u{1b}[31mRED"),
+                "{line:?}"
+            );
+            assert_eq!(line.contains('\u{1b}'), colors, "{line:?}");
         }
     }
 }

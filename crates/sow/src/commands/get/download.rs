@@ -23,7 +23,7 @@ use crate::{
     args::{destination::Destination, get::GetPlan, source::SourceArg},
     content_hashing::md5_of_file,
     engine_config,
-    exit::{Exit, Failure, chain},
+    exit::{Exit, Failure},
     file_errors,
     name_lookup::look_up,
     named_peers::NamedPeers,
@@ -82,6 +82,9 @@ pub(super) async fn download_swarm(
     context: &Arc<DownloadContext>,
     report: &Report,
 ) -> Result<(), Failure> {
+    if let Some(metainfo) = &source.metainfo {
+        torrent_file::report_warnings(metainfo, &context.plan.destination, report);
+    }
     let preparation = match source.metainfo.as_ref().map(ContentDescription::from) {
         Some(description) => {
             let preparing = prepare_blocking(context, description, report);
@@ -280,9 +283,13 @@ impl Download<'_> {
                     Some(Event::Metadata(bytes)) => {
                         let label = &self.source.label;
                         let metainfo = Metainfo::from_info_bytes(bytes).map_err(|error| {
-                            let error = chain(&error);
-                            Failure::new(Exit::Failed, format!("{label} cannot be used: {error}"))
+                            torrent_file::unusable(&error, format_args!("{label} cannot be used"))
                         })?;
+                        torrent_file::report_warnings(
+                            &metainfo,
+                            &self.context.plan.destination,
+                            self.report,
+                        );
                         let description = ContentDescription::from(&metainfo);
                         self.source.label = printable(&metainfo.info.name).into();
                         self.source.metainfo = Some(metainfo);

@@ -114,6 +114,7 @@ fn hash_file(
         file_name: plan.name().to_owned(),
         geometry,
         piece_hashes,
+        warnings: Vec::new(),
     })
 }
 

@@ -94,6 +94,7 @@ impl ExtraDialects {
             file_name: info.name.clone(),
             geometry: info.geometry,
             piece_hashes: info.piece_hashes.clone(),
+            warnings: Vec::new(),
         })
     }
 

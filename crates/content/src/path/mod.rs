@@ -1,7 +1,12 @@
 //! Validation of file names and relative paths that come from a torrent or a peer. No file is
 //! opened or created here.
 
+mod replacement;
+
 use std::{fmt, path::Path};
+
+pub(crate) use replacement::numbered;
+pub use replacement::{usable_name, usable_path};
 
 use crate::untrusted::Untrusted;
 

@@ -68,6 +68,20 @@ pub fn excerpt(text: &str) -> String {
     printable(&short).into_owned()
 }
 
+/// A name in at most 80 characters, as [`Untrusted`] displays it: of a long one the start, its length
+/// and the end.
+pub fn short_name(name: &str) -> String {
+    const MAX_NAME_CHARS: usize = 80;
+    const END_CHARS: usize = 20;
+    let count = name.chars().count();
+    if count <= MAX_NAME_CHARS {
+        return printable(name).into_owned();
+    }
+    let start: String = name.chars().take(MAX_NAME_CHARS - 2 * END_CHARS).collect();
+    let end: String = name.chars().skip(count - END_CHARS).collect();
+    format!("{}…{} ({} bytes)", Untrusted(start), Untrusted(end), name.len())
+}
+
 /// Escapes what is written to it.
 struct Escaping<W>(W);
 
@@ -114,5 +128,8 @@ mod tests {
         assert_eq!(replaced(b"\x1b[2J\xff", 80), "\u{fffd}[2J\u{fffd}");
         assert_eq!(replaced("ü".repeat(100).as_bytes(), 64), "ü".repeat(64));
         assert_eq!(excerpt(&"x".repeat(100)).len(), 80);
+        assert_eq!(short_name("a\n.iso"), r"a\n.iso");
+        let name = short_name(&("x".repeat(300) + ".iso"));
+        assert!(name.starts_with("xxx") && name.ends_with("xxx.iso (304 bytes)"), "{name}");
     }
 }

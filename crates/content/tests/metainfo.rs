@@ -540,6 +540,8 @@ fn padding_files_may_share_a_path_and_symbolic_links_are_rejected() {
             .unwrap();
     let padding: Vec<bool> = padded.file_spans().map(|span| span.padding).collect();
     assert_eq!(padding, [false, true, false, true]);
+    let unnamed = Value::Dict(vec![(b"attr", Value::Bytes(b"p")), (b"length", Value::Int(10))]);
+    assert_eq!(with(vec![file(b"", b"a"), unnamed]).unwrap().file_spans().count(), 2);
     assert_eq!(
         with(vec![file(b"", b"a"), file(b"xl", b"b")]),
         Err(MetainfoError::Symlink { index: 1 })

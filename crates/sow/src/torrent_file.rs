@@ -123,6 +123,9 @@ pub(crate) fn unusable(error: &MetainfoError, from: impl std::fmt::Display) -> F
         MetainfoError::TooLong { .. } | MetainfoError::TooManyFiles => {
             "its author can choose longer pieces, or share several torrents"
         }
+        MetainfoError::Missing { .. } | MetainfoError::NoFiles => {
+            "the torrent lacks what every torrent has: only its author can make a right one"
+        }
         _ => "the torrent contradicts itself: only its author can make a right one",
     };
     Failure::new(Exit::Failed, format!("{from}: {}", chain(error))).tip(tip)

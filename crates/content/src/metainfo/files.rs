@@ -164,6 +164,8 @@ fn read_entry(
     let components = match (utf8_path, path) {
         (Some(read), _) => read,
         (None, Some(read)) => field(name("path"), read)?,
+        // A padding file is not created, so it needs no path.
+        (None, None) if attributes.contains(&b'p') => vec![&b"pad"[..]],
         (None, None) => return Err(MetainfoError::Missing { field: name("path") }),
     };
     let length = u64::try_from(length)

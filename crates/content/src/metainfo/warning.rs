@@ -1,7 +1,7 @@
 //! What was ignored or replaced in a torrent that other programs load too: nothing of it changes
 //! the content.
 
-use crate::{path::SafePath, untrusted::excerpt};
+use crate::{path::SafePath, untrusted::short_name};
 
 /// The number of warnings that one torrent gives rise to; the last one counts the others.
 pub const MAX_WARNINGS: usize = 8;
@@ -90,16 +90,16 @@ impl Warnings {
     /// Adds that the name of the content was replaced.
     pub(crate) fn name_replaced(&mut self, original: &[u8], name: &str) {
         self.add(|| MetainfoWarning::NameReplaced {
-            original: excerpt(&String::from_utf8_lossy(original)),
-            name: excerpt(name),
+            original: short_name(&String::from_utf8_lossy(original)),
+            name: short_name(name),
         });
     }
 
     /// Adds that the path of a file was replaced.
     pub(crate) fn path_replaced(&mut self, original: &str, path: &SafePath, reason: &'static str) {
         self.add(|| MetainfoWarning::PathReplaced {
-            original: excerpt(original),
-            path: excerpt(path.as_str()),
+            original: short_name(original),
+            path: short_name(path.as_str()),
             reason,
         });
     }

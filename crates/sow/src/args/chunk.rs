@@ -292,7 +292,7 @@ fn chunk_size(text: &str) -> Result<Size, String> {
     let size = quantity::size(text).map_err(|error| error.to_string())?;
     match (512..=u64::from(MAX_PIECE_LENGTH)).contains(&size.0) {
         true => Ok(size),
-        false => Err("the length of a chunk is between 512 bytes and 64MiB".to_owned()),
+        false => Err("the length of a chunk is between 512 bytes and 256MiB".to_owned()),
     }
 }
 

@@ -8,8 +8,13 @@ use std::ops::Range;
 /// The block length that every BitTorrent program accepts in a `request`, in bytes (BEP 3).
 pub const BLOCK_LENGTH: u32 = 16 * 1024;
 
-/// The largest accepted piece length, in bytes. It bounds the memory of one piece buffer.
+/// The largest accepted piece length, in bytes. It bounds the memory of one piece buffer; two
+/// pieces may be in memory at once.
 pub const MAX_PIECE_LENGTH: u32 = 256 * 1024 * 1024;
+
+/// The largest piece length in the dialects whose peers send whole pieces, in bytes. Every
+/// connection may hold one in memory.
+pub const MAX_WHOLE_PIECE: u32 = 64 * 1024 * 1024;
 
 /// The largest accepted number of pieces. A bitfield then has 512 KiB, the piece hashes 80 MiB.
 pub const MAX_PIECES: u32 = 1 << 22;

@@ -92,8 +92,8 @@ impl FromStr for Magnet {
     type Err = MagnetError;
 
     /// Parses a link. The hash must be right. A name that is badly encoded is read as far as
-    /// possible; other parts that are wrong are listed in [`Magnet::ignored`]. White space and HTML's
-    /// `&amp;`, which pasting leaves in a link, do not count.
+    /// possible; other parts that are wrong are listed in [`Magnet::ignored`]. White space and
+    /// HTML's `&amp;`, which pasting leaves in a link, do not count.
     fn from_str(text: &str) -> Result<Self, MagnetError> {
         let text = text.trim();
         if text.len() > MAX_MAGNET {

@@ -1,8 +1,8 @@
 //! Percent-encoding (RFC 3986) of hashes and names in URLs, magnet links and announces.
 //!
-//! Encoding is the `percent-encoding` crate's. [`decode`] is not: that crate keeps a `%` without two
-//! hexadecimal digits after it as it is, and a damaged info-hash or URL must be rejected instead.
-//! What the encoded bytes mean is not known here.
+//! Encoding is the `percent-encoding` crate's. [`decode`] is not: that crate keeps a `%` without
+//! two hexadecimal digits after it as it is, and a damaged info-hash or URL must be rejected
+//! instead. What the encoded bytes mean is not known here.
 
 use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, percent_decode, percent_encode};
 

@@ -1,5 +1,5 @@
-//! Text from other machines and from files: names, reasons, comments. [`Untrusted`] displays it such
-//! that it can neither change the state of a terminal nor look like another line or another name.
+//! Text from other machines and from files: names, reasons, comments. [`Untrusted`] displays it
+//! such that it can neither change the state of a terminal nor look like another line or name.
 //!
 //! This is the only place that decides which characters are escaped. Names on a disk are validated
 //! in [`crate::path`] and keep their bytes.
@@ -68,8 +68,8 @@ pub fn excerpt(text: &str) -> String {
     printable(&short).into_owned()
 }
 
-/// A name in at most 80 characters, as [`Untrusted`] displays it: of a long one the start, its length
-/// and the end.
+/// A name as [`Untrusted`] displays it; of one with more than 80 characters the start, the end and
+/// the length.
 pub fn short_name(name: &str) -> String {
     const MAX_NAME_CHARS: usize = 80;
     const END_CHARS: usize = 20;

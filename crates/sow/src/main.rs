@@ -1,5 +1,8 @@
 //! The program `sow`: parses the command line, runs the command, exits with its code.
 
+// Only `report` prints: it escapes what comes from other machines.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 mod advertised_address;
 mod args;
 mod commands;

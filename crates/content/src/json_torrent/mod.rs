@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     Geometry, InfoHash,
-    geometry::{GeometryError, MAX_PIECE_LENGTH},
+    geometry::{GeometryError, MAX_WHOLE_PIECE},
     hash::Sha1,
     json::{JsonError, Object, Value},
     metainfo::{MetainfoWarning, Warnings},
@@ -123,7 +123,7 @@ impl JsonTorrent {
             None => String::new(),
         };
         let info = document.object("info")?;
-        let piece_length = info.number("piece_length", 1..=u64::from(MAX_PIECE_LENGTH))?;
+        let piece_length = info.number("piece_length", 1..=u64::from(MAX_WHOLE_PIECE))?;
         let geometry =
             Geometry::new(info.number("file_length", 0..=i64::MAX as u64)?, piece_length)?;
         let original = info.text("file_name", MAX_FILE_NAME)?;
@@ -325,7 +325,7 @@ mod tests {
             ("\"info\": {", "\"info\": [], \"other\": {", "`info` is []; expected an object"),
             ("3000", "0", "`info.piece_length` is 0"),
             ("3000", "-1", "`info.piece_length` is -1"),
-            ("3000", "268435457", "`info.piece_length` is 268435457"),
+            ("3000", "67108865", "`info.piece_length` is 67108865"),
             ("3000", "9223372036854775808", "`info.piece_length` is 9223372036854775808"),
             ("3001", "-5", "`info.file_length` is -5"),
             ("3001", "1e9", "`info.file_length` is 1e9"),

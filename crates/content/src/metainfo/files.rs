@@ -179,8 +179,8 @@ fn read_entry(
     Ok(FileEntry { path, length, padding })
 }
 
-/// The components of a path. Of more than [`MAX_PATH`], which no path can have, only the last one is
-/// kept beside the first ones.
+/// The components of a path. Of more than [`MAX_PATH`], which no path can have, only the last one
+/// is kept beside the first ones.
 fn read_path<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a [u8]>, BencodeError> {
     let mut components = Vec::new();
     reader.list(|index, reader| {

@@ -211,7 +211,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// `private` (BEP 27). The text `1` is understood too: the author did not want the swarm to be public.
+/// `private` (BEP 27). The text `1` is understood too: its author wants no public swarm.
 fn read_private(reader: &mut Reader<'_>, warnings: &mut Warnings) -> Result<bool, BencodeError> {
     let before = reader.clone();
     if let Ok(value) = reader.attempt(Reader::int)? {

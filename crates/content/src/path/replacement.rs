@@ -43,7 +43,7 @@ pub(super) fn shortened(name: &str, original: &[u8]) -> String {
 /// The path itself if [`SafePath::from_components`] accepts it, or else a replacement: of each
 /// component as [`usable_name`] chooses it, without empty components and `.`. Of a path of more
 /// than [`MAX_PATH`] bytes, inner folders are omitted. The flag says whether it is a replacement.
-pub fn usable_path<'a>(components: &[&'a [u8]]) -> (SafePath, bool) {
+pub fn usable_path(components: &[&[u8]]) -> (SafePath, bool) {
     if let Ok(path) = SafePath::from_components(components.iter().copied()) {
         return (path, false);
     }

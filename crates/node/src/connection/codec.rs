@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use bytes::BytesMut;
-use sow_content::{Block, Geometry, geometry::MAX_PIECE_LENGTH};
+use sow_content::{Block, Geometry, geometry::MAX_WHOLE_PIECE};
 use sow_engine::{Dialect, Direction, Message};
 use sow_wire::{
     bittorrent::{self, BlockRequest, WireError},
@@ -80,7 +80,7 @@ impl Decoder {
             Dialect::BitTorrent => Self::BitTorrent(bittorrent::Decoder::new(limits.max_block)),
             Dialect::Chunk => {
                 // The peer that opened the connection requests data and sends none.
-                let max_data = if direction == Direction::Dialed { MAX_PIECE_LENGTH } else { 0 };
+                let max_data = if direction == Direction::Dialed { MAX_WHOLE_PIECE } else { 0 };
                 Self::Chunk(chunk::Decoder::new(max_data), limits.clone())
             }
             Dialect::JsonTorrent => Self::JsonTorrent(json_torrent::Decoder::new(

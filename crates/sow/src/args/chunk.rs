@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use sow_content::{
-    geometry::MAX_PIECE_LENGTH,
+    geometry::MAX_WHOLE_PIECE,
     ticket::{Address, DEFAULT_PORT},
 };
 use sow_wire::chunk::Spelling;
@@ -219,7 +219,7 @@ impl ChunkServerArgs {
             // The option's parser has checked the range.
             chunk_size: self
                 .chunk_size
-                .map(|size| u32::try_from(size.0).unwrap_or(MAX_PIECE_LENGTH)),
+                .map(|size| u32::try_from(size.0).unwrap_or(MAX_WHOLE_PIECE)),
             spelling: self.spelling.spelling(),
             expect: self.expect.expected(),
             up_limit: self.up.up_limit(),
@@ -290,9 +290,9 @@ pub(super) fn expand_server_port(line: impl IntoIterator<Item = OsString>) -> Ve
 
 fn chunk_size(text: &str) -> Result<Size, String> {
     let size = quantity::size(text).map_err(|error| error.to_string())?;
-    match (512..=u64::from(MAX_PIECE_LENGTH)).contains(&size.0) {
+    match (512..=u64::from(MAX_WHOLE_PIECE)).contains(&size.0) {
         true => Ok(size),
-        false => Err("the length of a chunk is between 512 bytes and 256MiB".to_owned()),
+        false => Err("the length of a chunk is between 512 bytes and 64MiB".to_owned()),
     }
 }
 

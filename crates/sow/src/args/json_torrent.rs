@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use sow_content::{
-    geometry::MAX_PIECE_LENGTH,
+    geometry::MAX_WHOLE_PIECE,
     json_torrent::{DEFAULT_TRACKER_PORT, HashForm, is_host},
 };
 
@@ -267,7 +267,7 @@ fn tracker_host(text: &str) -> Result<String, String> {
 
 fn piece_length(text: &str) -> Result<Size, String> {
     let size = quantity::size(text).map_err(|error| error.to_string())?;
-    match (1..=u64::from(MAX_PIECE_LENGTH)).contains(&size.0) {
+    match (1..=u64::from(MAX_WHOLE_PIECE)).contains(&size.0) {
         true => Ok(size),
         false => Err("a piece length is between 1 byte and 64MiB".to_owned()),
     }

@@ -33,8 +33,8 @@ pub(super) fn unwrapped(text: &str) -> &str {
     text
 }
 
-/// The WHATs in the words after `sow get`, if these are a pasted line that contains `sow get` itself,
-/// perhaps with a prompt, or in quotes.
+/// The WHATs in the words after `sow get`, which may be a pasted line that contains `sow get`
+/// itself, perhaps with a prompt, or in quotes.
 ///
 /// # Errors
 /// When the line has nothing but `sow get`, or has options in quotes.

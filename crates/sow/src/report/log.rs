@@ -154,7 +154,7 @@ mod tests {
         let bad = "a\u{1b}[31mRED\u{7}\u{9b}0m\u{202e}\u{2028}\u{200b}\nwarning: fake";
         for colors in [false, true] {
             let log = logged(colors, || {
-                tracing::info!(shown = %bad, debugged = ?bad, plain = bad, count = 3, "event {bad}");
+                tracing::info!(shown = %bad, debugged = ?bad, plain = bad, count = 3, "{bad}");
             });
             let line = log.strip_suffix('\n').unwrap();
             let raw = ['\n', '\u{7}', '\u{9b}', '\u{202e}', '\u{2028}', '\u{200b}'];

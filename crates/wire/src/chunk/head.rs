@@ -137,7 +137,7 @@ fn begins_with_op(bytes: &[u8]) -> Option<bool> {
     if incomplete { None } else { Some(false) }
 }
 
-/// Printable text of at most `limit` bytes, with unprintable characters and invalid UTF-8 replaced; and
+/// Text of at most `limit` bytes, with unprintable characters and invalid UTF-8 replaced; and
 /// whether it is the whole of `bytes`.
 pub(super) fn printable(bytes: &[u8], limit: usize) -> (String, bool) {
     // A character has at most four bytes, and replacing one never makes it shorter.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use sow_content::Geometry;
+use sow_content::{Geometry, geometry::MAX_WHOLE_PIECE};
 use sow_wire::chunk::{ErrorId, Message};
 
 use super::{PeerPieces, SessionEvent};
@@ -212,8 +212,10 @@ impl Requester {
         peers: Vec<SocketAddr>,
     ) -> Result<SessionEvent, Misbehavior> {
         self.updated_at = now;
-        let geometry =
-            Geometry::new(file_size, chunk_size).map_err(|_| Misbehavior::InvalidGeometry)?;
+        let geometry = Geometry::new(file_size, chunk_size)
+            .ok()
+            .filter(|geometry| geometry.piece_length() <= MAX_WHOLE_PIECE)
+            .ok_or(Misbehavior::InvalidGeometry)?;
         Ok(SessionEvent::ServerHello { geometry, peers })
     }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sow_content::{Bitfield, Geometry, Info, InfoHash, geometry::MAX_PIECE_LENGTH, hash::sha1};
+use sow_content::{Bitfield, Geometry, Info, InfoHash, geometry::MAX_WHOLE_PIECE, hash::sha1};
 use sow_engine::ChunkConfig;
 use sow_node::{AcceptedDialects, Node, NodeOptions, SwarmContent, SwarmOptions};
 use sow_store::{DiskStore, Store, scan};
@@ -146,7 +146,7 @@ fn chunk_size_for(total: u64) -> u64 {
         .next_power_of_two()
         .clamp(MIN_CHUNK_SIZE, MAX_TARGET_CHUNK_SIZE);
     let for_max = total.div_ceil(MAX_CHUNKS).next_power_of_two();
-    for_target.max(for_max).min(u64::from(MAX_PIECE_LENGTH))
+    for_target.max(for_max).min(u64::from(MAX_WHOLE_PIECE))
 }
 
 #[cfg(test)]
@@ -163,6 +163,6 @@ mod tests {
             assert_eq!(chunk_size_for(total), 1 << 20, "{total}");
         }
         assert_eq!(chunk_size_for(40 << 30), 8 << 20);
-        assert_eq!(chunk_size_for(u64::MAX / 4), u64::from(MAX_PIECE_LENGTH));
+        assert_eq!(chunk_size_for(u64::MAX / 4), u64::from(MAX_WHOLE_PIECE));
     }
 }

@@ -82,9 +82,8 @@ pub(super) async fn download_swarm(
     context: &Arc<DownloadContext>,
     report: &Report,
 ) -> Result<(), Failure> {
-    if let Some(metainfo) = &source.metainfo {
-        torrent_file::report_warnings(metainfo, &context.plan.destination, report);
-    }
+    let destination = &context.plan.destination;
+    source.metainfo.iter().for_each(|it| torrent_file::report_warnings(it, destination, report));
     let preparation = match source.metainfo.as_ref().map(ContentDescription::from) {
         Some(description) => {
             let preparing = prepare_blocking(context, description, report);
@@ -282,14 +281,11 @@ impl Download<'_> {
                 event = self.events.recv() => match self.handle_event(event)? {
                     Some(Event::Metadata(bytes)) => {
                         let label = &self.source.label;
-                        let metainfo = Metainfo::from_info_bytes(bytes).map_err(|error| {
-                            torrent_file::unusable(&error, format_args!("{label} cannot be used"))
-                        })?;
-                        torrent_file::report_warnings(
-                            &metainfo,
-                            &self.context.plan.destination,
-                            self.report,
-                        );
+                        let unusable = format_args!("{label} cannot be used");
+                        let metainfo = Metainfo::from_info_bytes(bytes)
+                            .map_err(|error| torrent_file::unusable(&error, unusable))?;
+                        let destination = &self.context.plan.destination;
+                        torrent_file::report_warnings(&metainfo, destination, self.report);
                         let description = ContentDescription::from(&metainfo);
                         self.source.label = printable(&metainfo.info.name).into();
                         self.source.metainfo = Some(metainfo);

@@ -1,7 +1,7 @@
 //! Magnet links, tickets and addresses: rejected, or written such that they parse to the same, with
 //! memory in proportion to the text.
 
-use sow_content::{Magnet, Ticket, ticket::Address};
+use sow_content::{Magnet, Ticket, magnet::MAX_IGNORED, ticket::Address};
 
 use crate::memory;
 
@@ -15,9 +15,11 @@ const MEMORY_PER_BYTE: usize = 32;
 pub fn links(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let limit = FIXED_MEMORY + MEMORY_PER_BYTE * text.len();
-    if let Ok(magnet) = memory::within(limit, || text.parse::<Magnet>()) {
+    if let Ok(mut magnet) = memory::within(limit, || text.parse::<Magnet>()) {
         let written = magnet.to_string();
         assert!(written.bytes().all(|byte| byte.is_ascii_graphic()), "{written:?}");
+        assert!(magnet.ignored.len() <= MAX_IGNORED);
+        magnet.ignored.clear();
         assert_eq!(written.parse(), Ok(magnet));
     }
     if let Ok(ticket) = memory::within(limit, || text.parse::<Ticket>()) {

@@ -9,5 +9,9 @@ pub const MAX_TRACKERS: usize = 256;
 /// The longest tracker URL that is kept, in bytes.
 pub const MAX_TRACKER_URL: usize = 2048;
 
+/// The longest comment, and name of a creating program, that is kept, in characters; the rest is
+/// ignored.
+pub const MAX_TEXT_CHARS: usize = 4096;
+
 /// The largest accepted number of files.
 pub const MAX_FILES: usize = 1_000_000;

@@ -16,7 +16,7 @@ use bytes::Bytes;
 pub use error::MetainfoError;
 pub use files::{FileEntry, FileSpan, Files};
 pub use info::Info;
-pub use limits::{MAX_FILES, MAX_METAINFO, MAX_TRACKER_URL, MAX_TRACKERS};
+pub use limits::{MAX_FILES, MAX_METAINFO, MAX_TEXT_CHARS, MAX_TRACKER_URL, MAX_TRACKERS};
 pub(crate) use warning::Warnings;
 pub use warning::{MAX_WARNINGS, MetainfoWarning};
 
@@ -165,7 +165,11 @@ fn read_text(
     warnings: &mut Warnings,
 ) -> Result<Option<String>, MetainfoError> {
     match field(name, reader.attempt(Reader::bytes))? {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(bytes).into_owned())),
+        Ok(bytes) => {
+            // A character has at most four bytes.
+            let head = &bytes[..bytes.len().min(4 * MAX_TEXT_CHARS)];
+            Ok(Some(String::from_utf8_lossy(head).chars().take(MAX_TEXT_CHARS).collect()))
+        }
         Err(_) => {
             warnings.ignored(name);
             Ok(None)

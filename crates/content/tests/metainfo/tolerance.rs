@@ -4,7 +4,7 @@
 use sow_content::{
     Metainfo,
     bencode::{Encoder, Value},
-    metainfo::{MAX_WARNINGS, MetainfoWarning},
+    metainfo::{MAX_TEXT_CHARS, MAX_WARNINGS, MetainfoWarning},
 };
 
 use super::{error_of, folder, single};
@@ -162,6 +162,9 @@ fn optional_fields_of_another_type_are_ignored_with_a_warning() {
         assert!(torrent(&[(field, Value::Int(7))]).warnings.is_empty());
     }
     assert_eq!(torrent(&[("comment", Value::Bytes(b"\xff"))]).comment.as_deref(), Some("\u{fffd}"));
+    let long = "ü".repeat(MAX_TEXT_CHARS + 1);
+    let read = torrent(&[("comment", Value::Bytes(long.as_bytes()))]);
+    assert_eq!(read.comment.unwrap().chars().count(), MAX_TEXT_CHARS);
     let date = [&b"d13:creation datei99999999999999999999e4:info"[..], &single(&[]), b"e"].concat();
     let read = Metainfo::decode(&date).unwrap();
     assert_eq!((read.creation_date, read.warnings.len()), (None, 1));

@@ -7,6 +7,7 @@ use sow_content::{
     InfoHash,
     magnet::Magnet,
     ticket::{Address, Ticket},
+    untrusted::short_name,
 };
 
 use super::pasted::unwrapped;
@@ -166,7 +167,7 @@ fn starts_with_ignoring_case(text: &str, start: &str) -> bool {
 }
 
 fn malformed(text: &str, error: &dyn std::error::Error) -> Failure {
-    Failure::usage(format!("`{text}`: {}", chain(error))).tip(FORMS)
+    Failure::usage(format!("`{}`: {}", short_name(text), chain(error))).tip(FORMS)
 }
 
 #[cfg(test)]

@@ -86,18 +86,25 @@ impl OpenPiece {
         Some(self.block(start, run))
     }
 
-    /// The unit that was requested first, and when, among those that are requested of one other
-    /// peer alone and of which `worth` says that a second request is worth it.
+    /// The unit that was requested first, and when, among those that are not requested of `conn`,
+    /// of which at most one live copy is requested, and of which `worth` says that another request
+    /// is worth it. `is_dead`, given a peer and the time of the request: its copy is not live.
     pub(crate) fn oldest_single_request(
         &self,
         conn: ConnId,
         worth: impl Fn(ConnId, Time) -> bool,
+        is_dead: impl Fn(ConnId, Time) -> bool,
     ) -> Option<(usize, Time)> {
+        let is_eligible = |by, also: Option<ConnId>, since| {
+            let may_join = |holder| holder != conn && worth(holder, since);
+            let has_room = |also| may_join(also) && (is_dead(by, since) || is_dead(also, since));
+            may_join(by) && also.is_none_or(has_room)
+        };
         self.units
             .iter()
             .enumerate()
             .filter_map(|(at, unit)| match *unit {
-                Unit::Requested { by, also: None, at: since } if by != conn && worth(by, since) => {
+                Unit::Requested { by, also, at: since } if is_eligible(by, also, since) => {
                     Some((at, since))
                 }
                 _ => None,
@@ -105,12 +112,38 @@ impl OpenPiece {
             .min_by_key(|&(_, since)| since)
     }
 
-    /// Requests a unit of a second peer too.
-    pub(crate) fn duplicate(&mut self, unit: usize, conn: ConnId) -> Block {
-        if let Unit::Requested { also, .. } = &mut self.units[unit] {
+    /// Requests a unit of another peer too. Of two peers that were asked before, one whose copy
+    /// `is_dead` gives up its place, and is returned.
+    pub(crate) fn duplicate(
+        &mut self,
+        unit: usize,
+        conn: ConnId,
+        is_dead: impl Fn(ConnId, Time) -> bool,
+    ) -> (Block, Option<ConnId>) {
+        let mut displaced = None;
+        if let Unit::Requested { by, also, at } = &mut self.units[unit] {
+            if let Some(second) = *also
+                && !is_dead(second, *at)
+            {
+                displaced = Some(std::mem::replace(by, second));
+            } else {
+                displaced = *also;
+            }
             *also = Some(conn);
         }
-        self.block(unit, 1)
+        (self.block(unit, 1), displaced)
+    }
+
+    /// Requests a block again of a peer that was asked for it and may still deliver it, if all of
+    /// it is free. Whether it is.
+    pub(crate) fn claim_again(&mut self, now: Time, conn: ConnId, block: Block) -> bool {
+        let range = self.range(block);
+        let is_free = self.units[range.clone()].iter().all(|unit| *unit == Unit::Free);
+        if is_free {
+            self.free -= range.len() as u32;
+            self.units[range].fill(Unit::Requested { by: conn, also: None, at: now });
+        }
+        is_free
     }
 
     /// Whether nothing of it is here or requested.
@@ -256,9 +289,10 @@ mod tests {
     fn a_unit_that_is_requested_twice_names_the_other_peer() {
         let mut open = OpenPiece::new(0, 40_000);
         let whole = open.claim(Time(5), A, 1 << 20).unwrap();
-        let (unit, since) = open.oldest_single_request(B, |_, _| true).unwrap();
+        let (unit, since) = open.oldest_single_request(B, |_, _| true, |_, _| false).unwrap();
         assert_eq!((unit, since), (0, Time(5)));
-        let duplicate = open.duplicate(unit, B);
+        let (duplicate, displaced) = open.duplicate(unit, B, |_, _| false);
+        assert_eq!(displaced, None);
         assert_eq!(open.on_block(B, duplicate), Some((duplicate, vec![A])));
         // The other's block still brings the two units that are missing.
         let accepted = Block { piece: 0, offset: 16384, length: 40_000 - 16384 };
@@ -289,10 +323,42 @@ mod tests {
     fn a_unit_that_is_requested_twice_is_free_after_two_releases() {
         let mut open = OpenPiece::new(0, 16384);
         let block = open.claim(Time(0), A, 16384).unwrap();
-        open.duplicate(0, B);
+        open.duplicate(0, B, |_, _| false);
         open.release(A, block);
         assert!(!open.has_free());
         open.release(B, block);
         assert!(open.has_free());
+    }
+
+    #[test]
+    fn a_third_peer_is_asked_only_in_place_of_one_that_does_not_deliver() {
+        const C: ConnId = ConnId(3);
+        let mut open = OpenPiece::new(0, 16384);
+        open.claim(Time(0), A, 16384).unwrap();
+        open.duplicate(0, B, |_, _| false);
+        assert_eq!(open.oldest_single_request(C, |_, _| true, |_, _| false), None);
+        for snubbed in [A, B] {
+            let mut open = open.clone();
+            let is_dead = |conn, _| conn == snubbed;
+            assert!(open.oldest_single_request(C, |_, _| true, is_dead).is_some());
+            assert_eq!(
+                open.oldest_single_request(C, |conn, _| conn == snubbed, is_dead),
+                None,
+                "the other copy is live"
+            );
+            assert_eq!(open.duplicate(0, C, is_dead).1, Some(snubbed));
+            assert!(open.involves(C) && !open.involves(snubbed));
+        }
+    }
+
+    #[test]
+    fn a_block_is_requested_again_only_while_all_of_it_is_free() {
+        let mut open = OpenPiece::new(0, 2 * 16384);
+        let block = open.claim(Time(0), A, 2 * 16384).unwrap();
+        open.release(A, block);
+        assert!(open.claim_again(Time(1), A, block) && !open.has_free());
+        open.release(A, block);
+        open.claim(Time(2), B, 16384).unwrap();
+        assert!(!open.claim_again(Time(3), A, block) && open.has_free());
     }
 }

@@ -31,6 +31,7 @@ pub(crate) struct Connection {
     last_sent: Time,
     /// When a block was moved last, in either direction.
     exchanged_at: Option<Time>,
+    is_unproductive: bool,
     session: Session,
 }
 
@@ -52,6 +53,7 @@ impl Connection {
             last_received: now,
             last_sent: now,
             exchanged_at: None,
+            is_unproductive: false,
             session: Session::new(now, handshake, direction, pieces),
         }
     }
@@ -82,6 +84,15 @@ impl Connection {
 
     pub(crate) fn exchanged_at(&self) -> Option<Time> {
         self.exchanged_at
+    }
+
+    /// Whether the peer was of no use for what is missing here, although it had the time.
+    pub(super) fn is_unproductive(&self) -> bool {
+        self.is_unproductive
+    }
+
+    pub(super) fn set_unproductive(&mut self, is_unproductive: bool) {
+        self.is_unproductive = is_unproductive;
     }
 
     pub(crate) fn session(&self) -> &Session {

@@ -8,6 +8,7 @@ mod duplicates;
 mod peer_download;
 mod rendezvous;
 mod requests;
+mod stalls;
 mod storing;
 mod verification;
 mod whole_file_verification;
@@ -15,7 +16,7 @@ mod whole_pieces;
 mod work_assignment;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -62,6 +63,10 @@ pub(crate) struct Downloads {
     /// Which machine fetches which piece from a seed, as it was last.
     rendezvous: Option<Rendezvous>,
     peers: BTreeMap<ConnId, PeerDownload>,
+    /// Peers that may still answer a request that was late.
+    stale_requesters: BTreeSet<ConnId>,
+    /// How long a block usually takes; `None` while no peer delivers.
+    usual_latency: Option<Duration>,
     /// Counts what may give a peer that had nothing to request something to request.
     generation: u64,
     complete_since: Option<Time>,
@@ -90,6 +95,8 @@ impl Downloads {
             file_digest: FileDigest::default(),
             rendezvous: None,
             peers: BTreeMap::new(),
+            stale_requesters: BTreeSet::new(),
+            usual_latency: None,
             generation: 0,
             complete_since: None,
             retry_exhausted_at: Time(0),
@@ -218,6 +225,7 @@ impl Downloads {
         out: &mut VecDeque<Output>,
     ) -> u64 {
         let Some(mut peer) = self.peers.remove(&conn) else { return 0 };
+        self.stale_requesters.remove(&conn);
         let requests = peer.void_requests();
         self.release(conn, requests.iter().map(|request| request.block), rng, out);
         discard(self.picker.on_peer_gone(conn, rng), out);
@@ -279,21 +287,27 @@ impl Downloads {
         };
         peer.is_choked = false;
         peer.exhausted_at = None;
+        peer.on_unchoke();
         true
     }
 
     /// The peer accepts no requests any more. True when requests became free for other peers.
     pub(crate) fn on_choke(
         &mut self,
+        now: Time,
         connection: &mut Connection,
         rng: &mut fastrand::Rng,
         out: &mut VecDeque<Output>,
     ) -> bool {
         let conn = connection.conn();
         let Some(peer) = self.peers.get_mut(&conn) else { return false };
+        if std::mem::replace(&mut peer.is_choked, true) {
+            return false;
+        }
+        peer.on_choke(now);
         // With BEP 6 each request is rejected on its own; without it all are void, but a block may
         // be on its way (BEP 3).
-        if std::mem::replace(&mut peer.is_choked, true) || connection.session().is_fast() {
+        if connection.session().is_fast() {
             return false;
         }
         connection.session_mut().take_awaited_piece();
@@ -308,18 +322,20 @@ impl Downloads {
     /// When there is no such block.
     pub(crate) fn on_reject(
         &mut self,
+        now: Time,
         conn: ConnId,
         request: BlockRequest,
         rng: &mut fastrand::Rng,
         out: &mut VecDeque<Output>,
     ) -> Result<bool, Misbehavior> {
         let block = self.block(request).ok_or(Misbehavior::RequestOutOfRange)?;
-        Ok(self.on_block_refused(conn, block, rng, out))
+        Ok(self.on_block_refused(now, conn, block, rng, out))
     }
 
     /// The same for a block that is known to exist.
     pub(crate) fn on_block_refused(
         &mut self,
+        now: Time,
         conn: ConnId,
         block: Block,
         rng: &mut fastrand::Rng,
@@ -328,6 +344,9 @@ impl Downloads {
         let Some(peer) = self.peers.get_mut(&conn) else { return false };
         if peer.take_request(block).is_none() {
             return false;
+        }
+        if !peer.is_choked {
+            peer.on_refused(now);
         }
         // The peer is asked for nothing until something changes.
         peer.exhausted_at = Some(self.generation + 1);
@@ -359,9 +378,13 @@ impl Downloads {
         };
         let lost = self.picker.reclaim(is_useless, rng);
         self.generation += u64::from(!lost.is_empty());
-        if now >= self.retry_exhausted_at {
+        let is_due = now >= self.retry_exhausted_at;
+        if is_due {
             self.retry_exhausted_at = now + RETRY_EXHAUSTED_INTERVAL;
-            self.peers.values_mut().for_each(|peer| peer.exhausted_at = None);
+        }
+        // One that has nothing else to do may be worth asking for what others deliver late.
+        for peer in self.peers.values_mut().filter(|peer| is_due || peer.is_idle()) {
+            peer.exhausted_at = None;
         }
         discard(lost, out);
     }
@@ -471,7 +494,7 @@ mod tests {
 
         fn choke(&mut self, conn: ConnId) -> bool {
             let connection = self.connections.get_mut(conn).unwrap();
-            self.downloads.on_choke(connection, &mut self.rng, &mut self.out)
+            self.downloads.on_choke(NOW, connection, &mut self.rng, &mut self.out)
         }
     }
 

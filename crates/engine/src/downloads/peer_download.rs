@@ -23,11 +23,28 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// A request stalls after this long on the slowest connection.
 const MAX_STALL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A request stalls after this long on a connection that has never delivered a block.
-pub(super) const FIRST_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// A request stalls after this long on a connection that has never delivered a block, while no
+/// other connection delivers any.
+const FIRST_STALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// While others deliver, such a request stalls after this long, four times their latency, and what
+/// the requests take at [`MIN_RATE_BESIDE_OTHERS`].
+const FIRST_STALL_TIMEOUT_BESIDE_OTHERS: Duration = Duration::from_secs(1);
 
 /// A whole piece may take a second longer for each of these many bytes.
 const MIN_RATE: u32 = 16 * 1024;
+
+/// The same while others deliver: half of an uplink of 1 Mbit/s.
+const MIN_RATE_BESIDE_OTHERS: u32 = 64 * 1024;
+
+/// A snubbed peer is asked again after this long, and twice as long each further time.
+const FIRST_SNUB_DELAY: Duration = Duration::from_secs(1);
+
+/// The doublings of [`FIRST_SNUB_DELAY`].
+const MAX_SNUB_DOUBLINGS: u32 = 5;
+
+/// Refusals in a row, without a block between them, after which a peer is snubbed.
+const MAX_REFUSALS: u32 = 4;
 
 /// The download side of one connection.
 #[derive(Debug)]
@@ -48,6 +65,17 @@ pub(super) struct PeerDownload {
     pub(super) helping_since: Option<Time>,
     /// The generation of the downloads at which the peer had nothing to request.
     pub(super) exhausted_at: Option<u64>,
+    /// How often what was requested did not come in time, or was not sent before a choke, since the
+    /// last block.
+    stalls: u32,
+    /// Refusals since the last block.
+    refusals: u32,
+    /// A snubbed peer is asked for nothing until then.
+    pub(super) rests_until: Time,
+    /// When the peer was asked for something last.
+    pub(super) asked_at: Time,
+    /// A block has come since the peer unchoked us.
+    has_delivered_since_unchoke: bool,
     pub(super) rate: Rate,
     requests_whole_pieces: bool,
 }
@@ -57,6 +85,8 @@ pub(super) struct PeerDownload {
 pub(super) struct OutstandingRequest {
     pub(super) block: Block,
     pub(super) requested_at: Time,
+    /// It did not come in time: its block is free for other peers, but may still arrive.
+    pub(super) is_stale: bool,
 }
 
 impl PeerDownload {
@@ -76,6 +106,11 @@ impl PeerDownload {
             unsolicited_allowance: if requests_whole_pieces { 0 } else { UNSOLICITED_ALLOWANCE },
             helping_since: None,
             exhausted_at: None,
+            stalls: 0,
+            refusals: 0,
+            rests_until: now,
+            asked_at: now,
+            has_delivered_since_unchoke: false,
             rate: Rate::default(),
             requests_whole_pieces,
         }
@@ -91,8 +126,74 @@ impl PeerDownload {
 
     /// Notes a request that is sent.
     pub(super) fn on_requested(&mut self, now: Time, block: Block) {
-        self.outstanding.push_back(OutstandingRequest { block, requested_at: now });
+        let request = OutstandingRequest { block, requested_at: now, is_stale: false };
+        self.outstanding.push_back(request);
         self.outstanding_bytes += block.length;
+        self.asked_at = now;
+    }
+
+    /// Whether what was requested of the peer did not come in time, and nothing has come since. As
+    /// in BitTorrent's "anti-snubbing" (BEP 3), such a peer is not relied on: it is asked for one
+    /// block now and then, and that block is free for any other peer that has nothing else to do.
+    pub(super) fn is_snubbed(&self) -> bool {
+        self.stalls > 0
+    }
+
+    /// Whether the peer delivers, and owes nothing.
+    pub(super) fn is_idle(&self) -> bool {
+        self.outstanding.is_empty() && !self.is_snubbed() && !self.pipeline.latency().is_zero()
+    }
+
+    /// Whether the peer is snubbed and was asked for a block, which is not late yet.
+    pub(super) fn is_probed(&self) -> bool {
+        self.is_snubbed() && self.outstanding.iter().any(|request| !request.is_stale)
+    }
+
+    /// Whether a snubbed peer may be asked for one block.
+    pub(super) fn may_be_probed(&self, now: Time) -> bool {
+        self.outstanding.is_empty() && now >= self.rests_until
+    }
+
+    /// Requests did not come in time: the peer is snubbed, and rests.
+    pub(super) fn on_stalled(&mut self, now: Time) {
+        let doublings = self.stalls.min(MAX_SNUB_DOUBLINGS);
+        self.stalls = self.stalls.saturating_add(1);
+        self.rests_until = now + FIRST_SNUB_DELAY * (1 << doublings);
+    }
+
+    /// The peer refused a request although it does not choke us.
+    pub(super) fn on_refused(&mut self, now: Time) {
+        self.refusals += 1;
+        if self.refusals >= MAX_REFUSALS {
+            self.refusals = 0;
+            self.on_stalled(now);
+        }
+    }
+
+    /// The peer chokes us. It is snubbed when it sent nothing of what was requested since it
+    /// unchoked us: a peer that chokes and unchokes in turn must not hold requests for ever.
+    pub(super) fn on_choke(&mut self, now: Time) {
+        if !self.outstanding.is_empty() && !self.has_delivered_since_unchoke {
+            self.on_stalled(now);
+        }
+    }
+
+    pub(super) fn on_unchoke(&mut self) {
+        self.has_delivered_since_unchoke = false;
+    }
+
+    /// A block that was requested is here. Whether the peer was snubbed until now.
+    pub(super) fn on_delivered(&mut self, now: Time) -> bool {
+        self.last_block = now;
+        self.has_delivered_since_unchoke = true;
+        self.refusals = 0;
+        std::mem::take(&mut self.stalls) > 0
+    }
+
+    /// Marks the request for a block as late, or as not late any more.
+    pub(super) fn set_stale(&mut self, block: Block, is_stale: bool) {
+        let request = self.outstanding.iter_mut().find(|request| request.block == block);
+        request.into_iter().for_each(|request| request.is_stale = is_stale);
     }
 
     /// Takes the request for a block off the list.
@@ -140,11 +241,23 @@ impl PeerDownload {
         base + Duration::from_secs(u64::from(due))
     }
 
-    /// When a request without an answer has stalled.
-    pub(super) fn stall_timeout(&self) -> Duration {
-        self.timeout(match self.pipeline.latency() {
-            Duration::ZERO => FIRST_STALL_TIMEOUT,
-            latency => (STALL_TIMEOUT + 4 * latency).min(MAX_STALL_TIMEOUT),
-        })
+    /// When a request without an answer has stalled. `others`: how long a block takes from the
+    /// peers that deliver now, if there are any.
+    pub(super) fn stall_timeout(&self, others: Option<Duration>) -> Duration {
+        let base = match (self.pipeline.latency(), others) {
+            (Duration::ZERO, None) => FIRST_STALL_TIMEOUT,
+            (Duration::ZERO, Some(others)) => FIRST_STALL_TIMEOUT_BESIDE_OTHERS + 4 * others,
+            (latency, _) => STALL_TIMEOUT + 4 * latency,
+        };
+        // A peer that is slow, and no worse, gets more time with each attempt.
+        let patient = base * (1 << self.stalls.min(MAX_SNUB_DOUBLINGS));
+        let is_unproven = self.pipeline.latency().is_zero();
+        let timeout = patient.min(MAX_STALL_TIMEOUT);
+        if others.is_none() {
+            return self.timeout(timeout);
+        }
+        let counts = is_unproven || self.requests_whole_pieces;
+        let due = if counts { self.outstanding_bytes } else { 0 };
+        timeout + Duration::from_secs_f64(f64::from(due) / f64::from(MIN_RATE_BESIDE_OTHERS))
     }
 }

@@ -1,18 +1,18 @@
 //! Blocks in parts of pieces, as BitTorrent requests them: what to request of a peer, what became
-//! of a block that arrived, which requests have stalled.
+//! of a block that arrived. Which requests have stalled is in `stalls`.
 
 use std::collections::VecDeque;
 
-use sow_content::Block;
+use sow_content::{BLOCK_LENGTH, Bitfield, Block};
 use sow_wire::bittorrent::BlockRequest;
 
 use super::{
     Downloads,
-    duplicates::{Latencies, delivers_sooner, latencies},
+    duplicates::{Asker, holders, is_dead, is_worth},
 };
 use crate::{
     config::Integrity,
-    connections::{Connection, Connections},
+    connections::Connection,
     disconnect::Misbehavior,
     io::{ConnId, Output, StoreMode, Time},
     session::{Decision, bittorrent},
@@ -60,10 +60,11 @@ impl Downloads {
         };
         // Where a whole piece was requested, no other block is an answer.
         let is_other = awaited.is_some() && !block.is_some_and(is_whole_piece);
+        let mut was_snubbed = false;
         match answered {
             _ if is_other => return Err(self.unsolicited(request)),
             Some(answered) => {
-                peer.last_block = now;
+                was_snubbed = peer.on_delivered(now);
                 let latency = now.since(answered.requested_at);
                 let rate = peer.rate.per_second(now);
                 peer.pipeline.arrived(now, latency, request.length, rate, is_window_full);
@@ -73,6 +74,9 @@ impl Downloads {
         }
         let Some(block) = block else { return Ok(BlockArrival::Unknown) };
         let arrival = self.accept_block(conn, block);
+        if was_snubbed {
+            self.on_unsnubbed(now, conn);
+        }
         let accepted = match &arrival {
             BlockArrival::Accepted { accepted, .. } => accepted.length,
             BlockArrival::Unknown | BlockArrival::Useless => 0,
@@ -97,9 +101,11 @@ impl Downloads {
             Integrity::FileDigest if self.have().get(piece) => StoreMode::WriteIfDifferent,
             Integrity::FileDigest => StoreMode::WriteUnverified,
         };
+        let mut duplicate_requesters = accepted.duplicate_requesters;
+        self.add_stale_requesters(conn, accepted.accepted, &mut duplicate_requesters);
         BlockArrival::Accepted {
             accepted: accepted.accepted,
-            duplicate_requesters: accepted.duplicate_requesters,
+            duplicate_requesters,
             store: accepted.is_whole.then_some(mode),
         }
     }
@@ -126,7 +132,7 @@ impl Downloads {
         peer.exhausted_at = None;
     }
 
-    /// Requests as many blocks of a peer as its window holds.
+    /// Requests as many blocks of a peer as its window holds; of a snubbed peer one now and then.
     pub(crate) fn request_blocks(
         &mut self,
         now: Time,
@@ -134,16 +140,14 @@ impl Downloads {
         rng: &mut fastrand::Rng,
         out: &mut VecDeque<Output>,
     ) {
-        if self.is_halted {
+        let conn = connection.conn();
+        if self.is_halted || self.is_resting(now, conn) {
             return;
         }
-        let in_end_game = self.picker.in_end_game();
-        let latencies = if in_end_game { latencies(&self.peers) } else { Latencies::new() };
-        let conn = connection.conn();
         let Some(session) = connection.session().bittorrent() else { return };
         let (max_block, request_queue) =
             (session.max_block(self.max_block), session.extension().request_queue());
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let Some(peer) = self.peers.get(&conn) else { return };
         let Some(have) = connection.have() else { return };
         let allowed;
         let theirs = if !peer.is_choked {
@@ -154,8 +158,13 @@ impl Downloads {
             allowed = peer.allowed_while_choked(have);
             &allowed
         };
+        let in_end_game = self.picker.in_end_game();
+        let is_snubbed = peer.is_snubbed();
+        let (request_queue, max_block) =
+            if is_snubbed { (1, BLOCK_LENGTH) } else { (request_queue, max_block) };
         let mut is_any = false;
-        while peer.outstanding_count() < request_queue
+        while let Some(peer) = self.peers.get(&conn)
+            && peer.outstanding_count() < request_queue
             && (in_end_game || peer.exhausted_at.is_none_or(|at| at < self.generation))
         {
             let length = peer.pipeline.request_length(max_block);
@@ -168,21 +177,17 @@ impl Downloads {
                         out.push_back(Output::DiscardBlocks { piece });
                         self.generation += 1;
                     }
-                    pick.block
+                    Some(pick.block)
                 }
-                None => {
-                    // Only an idle connection may request what was requested on another one.
-                    let is_sooner = delivers_sooner(peer.pipeline.latency(), &latencies, now);
-                    let duplicate = (peer.outstanding_count() == 0)
-                        .then(|| self.picker.duplicate_block(conn, theirs, is_sooner));
-                    let Some(block) = duplicate.flatten() else {
-                        if !self.picker.in_end_game() {
-                            peer.exhausted_at = Some(self.generation);
-                        }
-                        break;
-                    };
-                    block
+                None if is_snubbed => None,
+                None => self.duplicate_block(now, conn, theirs),
+            };
+            let Some(peer) = self.peers.get_mut(&conn) else { break };
+            let Some(block) = block else {
+                if !self.picker.in_end_game() {
+                    peer.exhausted_at = Some(self.generation);
                 }
+                break;
             };
             peer.on_requested(now, block);
             is_any = true;
@@ -190,42 +195,28 @@ impl Downloads {
         }
         if is_any {
             connection.on_sent(now);
+            // What a snubbed peer is asked for is of use to any other peer.
+            self.generation += u64::from(is_snubbed);
         }
     }
 
-    /// Takes back requests that have stalled, where another peer has the piece.
-    pub(crate) fn release_stalled(
-        &mut self,
-        now: Time,
-        connections: &mut Connections,
-        rng: &mut fastrand::Rng,
-        out: &mut VecDeque<Output>,
-    ) {
-        let mut stalled = Vec::new();
-        for (&conn, peer) in &self.peers {
-            let timeout = peer.stall_timeout();
-            if now.since(peer.last_block) < timeout {
-                continue;
-            }
-            let late =
-                peer.outstanding().filter(|request| now.since(request.requested_at) >= timeout);
-            // What is fetched for the second time has to come from this peer.
-            let late = late.map(|request| request.block).filter(|block| {
-                self.picker.count(block.piece) > 1 && !self.picker.have().get(block.piece)
-            });
-            stalled.extend(late.map(|block| (conn, block)));
+    /// A block that another peer was asked for and that is worth another request.
+    fn duplicate_block(&mut self, now: Time, conn: ConnId, theirs: &Bitfield) -> Option<Block> {
+        let holders = holders(&self.peers);
+        let peer = self.peers.get(&conn)?;
+        // Only an idle connection may request what another one may only deliver a little later.
+        let is_idle_in_end_game = peer.outstanding_count() == 0 && self.picker.in_end_game();
+        let asker = Asker { latency: self.expected_latency(peer), is_idle_in_end_game };
+        let (block, displaced) = self.picker.duplicate_block(
+            conn,
+            theirs,
+            is_worth(asker, &holders, now),
+            is_dead(&holders, now),
+        )?;
+        if let Some(displaced) = displaced {
+            self.on_displaced(now, displaced, block);
         }
-        for (conn, block) in stalled {
-            self.release(conn, [block].into_iter(), rng, out);
-            let Some(peer) = self.peers.get_mut(&conn) else { continue };
-            peer.take_request(block);
-            peer.unsolicited_allowance += 1;
-            // The peer is not asked for the same block again at once.
-            peer.exhausted_at = Some(self.generation);
-            if let Some(connection) = connections.get_mut(conn) {
-                connection.send(now, Decision::Cancel(block), out);
-            }
-        }
+        Some(block)
     }
 }
 

@@ -10,7 +10,7 @@ use sow_content::Block;
 
 use super::{
     Downloads,
-    duplicates::{Latencies, delivers_sooner, latencies},
+    duplicates::{Asker, holders, is_worth},
 };
 use crate::{
     config::Integrity,
@@ -51,7 +51,7 @@ impl Downloads {
         let is_exhausted =
             !in_end_game && peer.exhausted_at.is_some_and(|at| at >= self.generation);
         let may_request = !peer.is_choked && connection.session().may_request();
-        if self.is_halted || is_exhausted || !may_request {
+        if self.is_halted || is_exhausted || !may_request || self.is_resting(now, conn) {
             return false;
         }
         let chosen = match self.choose_piece(now, connections, conn) {
@@ -82,7 +82,7 @@ impl Downloads {
         true
     }
 
-    /// In the end game: a piece that was requested of another peer, which is slower.
+    /// A piece that was requested of another peer, which is slower or does not deliver.
     fn duplicate_piece(
         &mut self,
         now: Time,
@@ -90,11 +90,14 @@ impl Downloads {
         conn: ConnId,
         in_end_game: bool,
     ) -> Option<Block> {
-        let latencies = if in_end_game { latencies(&self.peers) } else { Latencies::new() };
+        let holders = holders(&self.peers);
         let have = connections.get(conn)?.have()?;
+        let latency = self.expected_latency(self.peers.get(&conn)?);
         let peer = self.peers.get_mut(&conn)?;
-        let is_sooner = delivers_sooner(peer.pipeline.latency(), &latencies, now);
-        let block = self.picker.duplicate_piece(conn, have, is_sooner);
+        let asker = Asker { latency, is_idle_in_end_game: in_end_game };
+        let block = (!peer.is_snubbed())
+            .then(|| self.picker.duplicate_piece(conn, have, is_worth(asker, &holders, now)))
+            .flatten();
         if block.is_none() && !self.picker.in_end_game() {
             peer.exhausted_at = Some(self.generation);
         }

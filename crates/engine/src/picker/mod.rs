@@ -156,27 +156,27 @@ impl Picker {
         Some(Pick { block, evicted })
     }
 
-    /// In the end game: the unit that was requested first of another peer, to be requested of
-    /// `conn` too. `worth` says of a peer and the time of the request whether a second request is
-    /// worth it.
+    /// The unit that was requested first of another peer, to be requested of `conn` too. `worth`
+    /// says of a peer and the time of the request whether another request is worth it;
+    /// `is_dead`, whether the copy of that peer counts as none. The peer that gave up its place is
+    /// returned with the unit.
     pub(crate) fn duplicate_block(
         &mut self,
         conn: ConnId,
         theirs: &Bitfield,
         worth: impl Fn(ConnId, Time) -> bool,
-    ) -> Option<Block> {
-        if !self.in_end_game() {
-            return None;
-        }
+        is_dead: impl Fn(ConnId, Time) -> bool,
+    ) -> Option<(Block, Option<ConnId>)> {
         let (piece, unit, _) = self
             .open
             .iter()
             .filter(|(piece, open)| theirs.get(**piece) && open.exclusive.is_none())
             .filter_map(|(&piece, open)| {
-                open.oldest_single_request(conn, &worth).map(|(unit, since)| (piece, unit, since))
+                let oldest = open.oldest_single_request(conn, &worth, &is_dead);
+                oldest.map(|(unit, since)| (piece, unit, since))
             })
             .min_by_key(|&(_, _, since)| since)?;
-        Some(self.open.get_mut(&piece)?.duplicate(unit, conn))
+        Some(self.open.get_mut(&piece)?.duplicate(unit, conn, is_dead))
     }
 
     /// A piece that was requested as a whole and released, for `conn` to be asked for.
@@ -222,17 +222,14 @@ impl Picker {
         self.order == PickOrder::InOrder
     }
 
-    /// In the end game: the piece that was requested first, as a whole, of one other peer, to be
-    /// requested of `conn` too. `worth` as for [`Picker::duplicate_block`].
+    /// The piece that was requested first, as a whole, of one other peer, to be requested of `conn`
+    /// too. `worth` as for [`Picker::duplicate_block`].
     pub(crate) fn duplicate_piece(
         &mut self,
         conn: ConnId,
         theirs: &Bitfield,
         worth: impl Fn(ConnId, Time) -> bool,
     ) -> Option<Block> {
-        if !self.in_end_game() {
-            return None;
-        }
         let (piece, _) = self
             .open
             .iter()
@@ -294,6 +291,23 @@ impl Picker {
             self.partial.insert(block.piece);
         }
         None
+    }
+
+    /// A peer that was asked for a block delivers again: the block is requested of it as before, if
+    /// it is of no other. Whether it is.
+    pub(crate) fn claim_again(&mut self, now: Time, conn: ConnId, block: Block) -> bool {
+        let Some(open) = self.open.get_mut(&block.piece) else { return false };
+        let is_claimed =
+            open.exclusive.is_none_or(|only| only == conn) && open.claim_again(now, conn, block);
+        if !open.has_free() {
+            self.partial.remove(&block.piece);
+        }
+        is_claimed
+    }
+
+    /// Whether a piece has to come from one peer alone.
+    pub(crate) fn is_exclusive(&self, piece: u32) -> bool {
+        self.open.get(&piece).is_some_and(|open| open.exclusive.is_some())
     }
 
     /// Gives up pieces that only one peer may be asked for, and of which nothing is requested, if

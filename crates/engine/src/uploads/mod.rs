@@ -132,9 +132,9 @@ impl Uploads {
     }
 
     /// The peer's first offers may be made, with super-seeding.
-    pub(crate) fn begin_offers(&mut self, conn: ConnId) {
+    pub(crate) fn begin_offers(&mut self, now: Time, conn: ConnId) {
         if let (Some(peer), true) = (self.peers.get_mut(&conn), self.super_seeding.is_some()) {
-            peer.offers = Some(Offers::new(self.pieces));
+            peer.offers = Some(Offers::new(now, self.pieces));
         }
     }
 
@@ -431,7 +431,9 @@ impl Uploads {
         let is_prompt = connection.is_same_client(self.peer_id);
         let time = if is_prompt { PROMPT_OFFER_TIME } else { POLLED_OFFER_TIME };
         let ahead = (peer.rate.per_second(now) as f64 * time.as_secs_f64()) as u64;
+        let sent = peer.rate.total();
         let (Some(have), Some(offers)) = (connection.have(), &mut peer.offers) else { return };
+        seeding.return_offers(now, have, offers, sent, rng);
         let mut revealed = Vec::new();
         while let Some(piece) = seeding.offer(have, offers, ahead, self.piece_length, rng) {
             revealed.push(piece);

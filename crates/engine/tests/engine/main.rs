@@ -7,4 +7,6 @@ mod json_torrent;
 mod places;
 mod random_operations;
 mod scene;
+mod starvation;
+mod starvation_whole_pieces;
 mod withdrawal;

@@ -1,7 +1,7 @@
 //! Events of BitTorrent's extension protocol (BEP 10): handshakes, metadata (BEP 9), peer exchange
 //! (BEP 11).
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 
@@ -12,6 +12,9 @@ use crate::{
     metadata_fetch::Progress,
     session::bittorrent::LocalPeer,
 };
+
+/// A peer offers the metadata within this time, or has none.
+const METADATA_OFFER_TIME: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Sends our extension handshake. With super-seeding we seem to have nothing, and other
@@ -60,16 +63,30 @@ impl Engine {
     /// Requests the metadata, while it is not here, of peers that have it.
     pub(super) fn fetch_metadata(&mut self, now: Time) {
         let ContentPhase::FetchingMetadata(fetch) = &mut self.content else { return };
-        let mut requests = Vec::new();
         for connection in self.connections.iter() {
             let session = connection.session().bittorrent();
             if let Some(size) = session.and_then(|session| session.extension().metadata_size()) {
-                requests.push((connection.conn(), fetch.on_offer(now, connection.conn(), size)));
+                fetch.on_offer(now, connection.conn(), size);
             }
         }
-        for (conn, pieces) in requests {
+        for (conn, pieces) in fetch.requests(now) {
             self.request_metadata(now, conn, &pieces);
         }
+        self.mark_peers_without_metadata(now);
+    }
+
+    /// A peer that does not answer for the metadata, or has none, does not keep us from dialing
+    /// others.
+    fn mark_peers_without_metadata(&mut self, now: Time) {
+        let ContentPhase::FetchingMetadata(fetch) = &self.content else { return };
+        self.connections.mark_unproductive(|connection| {
+            let session = connection.session().bittorrent();
+            let size = session.and_then(|session| session.extension().metadata_size());
+            let is_mute = size.is_none()
+                && now.since(connection.connected_at()) >= METADATA_OFFER_TIME
+                && connection.dialect() == Dialect::BitTorrent;
+            is_mute || fetch.is_stalled(connection.conn())
+        });
     }
 
     fn request_metadata(&mut self, now: Time, conn: ConnId, pieces: &[u32]) {
@@ -103,7 +120,7 @@ impl Engine {
     ) -> Result<(), DisconnectReason> {
         let ContentPhase::FetchingMetadata(fetch) = &mut self.content else { return Ok(()) };
         match fetch.on_piece(now, conn, piece, data) {
-            Progress::Ask(pieces) => self.request_metadata(now, conn, &pieces),
+            Progress::Partial => self.fetch_metadata(now),
             Progress::Done(metadata) => {
                 self.content = ContentPhase::AwaitingStore;
                 self.event(Event::Metadata(metadata));

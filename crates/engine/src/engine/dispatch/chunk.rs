@@ -219,7 +219,7 @@ impl Engine {
     pub(super) fn on_chunk_refused(&mut self, now: Time, conn: ConnId, piece: u32) {
         if let Some(block) = self.downloads.whole_piece(piece) {
             let (rng, out) = (&mut self.rng, &mut self.out);
-            if self.downloads.on_block_refused(conn, block, rng, out) {
+            if self.downloads.on_block_refused(now, conn, block, rng, out) {
                 self.request_from_all(now);
             }
         }

@@ -107,7 +107,7 @@ impl Engine {
 
     /// Makes a peer its first offers, with super-seeding.
     fn begin_offers(&mut self, now: Time, conn: ConnId) {
-        self.uploads.begin_offers(conn);
+        self.uploads.begin_offers(now, conn);
         self.offer(now, conn);
     }
 

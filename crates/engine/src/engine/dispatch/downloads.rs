@@ -44,7 +44,7 @@ impl Engine {
 
     pub(super) fn on_choke(&mut self, now: Time, conn: ConnId) {
         let Some(connection) = self.connections.get_mut(conn) else { return };
-        if self.downloads.on_choke(connection, &mut self.rng, &mut self.out) {
+        if self.downloads.on_choke(now, connection, &mut self.rng, &mut self.out) {
             self.request_from_all(now);
         }
     }
@@ -61,7 +61,7 @@ impl Engine {
         conn: ConnId,
         request: BlockRequest,
     ) -> Result<(), DisconnectReason> {
-        if self.downloads.on_reject(conn, request, &mut self.rng, &mut self.out)? {
+        if self.downloads.on_reject(now, conn, request, &mut self.rng, &mut self.out)? {
             self.request_from_all(now);
         }
         Ok(())
@@ -142,7 +142,7 @@ impl Engine {
     /// Requests what can be requested of every peer.
     pub(super) fn request_from_all(&mut self, now: Time) {
         if self.is_downloading(now) {
-            for conn in self.connections.ids() {
+            for conn in self.downloads.request_order(self.connections.ids()) {
                 self.request_blocks(now, conn);
             }
         }
@@ -155,6 +155,8 @@ impl Engine {
             let (rng, out) = (&mut self.rng, &mut self.out);
             self.downloads.on_tick(now, rng, out);
             self.downloads.release_stalled(now, &mut self.connections, rng, out);
+            let downloads = &self.downloads;
+            self.connections.mark_unproductive(|peer| downloads.is_unproductive(now, peer));
             self.request_from_all(now);
         }
     }

@@ -1,0 +1,268 @@
+//! Peers that have everything and deliver nothing, or little, beside one honest peer: the time that
+//! an engine needs in spite of them, under a virtual clock.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+use sow_content::{Bitfield, Geometry};
+use sow_engine::{
+    ConnId, Content, Input, Integrity, Message as AnyMessage, Output, StoreOutcome, Time,
+};
+use sow_wire::bittorrent::{BlockRequest, Message};
+
+use crate::scene::Scene;
+
+const PIECE: u32 = 128 * 1024;
+const PIECES: u32 = 160;
+const TOTAL: u64 = PIECE as u64 * PIECES as u64;
+
+/// The step of the virtual clock.
+const STEP_MICROS: u64 = 5_000;
+
+/// What a peer does that is asked for a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Habit {
+    /// It delivers this many bytes a second, each block after a delay of so many milliseconds.
+    Serves { rate: u64, delay_ms: u64 },
+    /// It keeps the connection alive, and delivers nothing.
+    Starves,
+    /// It rejects every request.
+    Rejects,
+    /// It delivers nothing, and chokes and unchokes in turn.
+    Flaps,
+}
+
+/// A peer that has everything.
+struct Peer {
+    conn: ConnId,
+    habit: Habit,
+    queue: VecDeque<(Time, BlockRequest)>,
+    /// The bytes that its link may have sent by now.
+    credit: u64,
+    is_choking: bool,
+    requests: usize,
+}
+
+/// One engine that downloads from peers with habits.
+struct Swarm {
+    scene: Scene,
+    peers: Vec<Peer>,
+    is_complete: bool,
+}
+
+impl Swarm {
+    fn new(habits: &[Habit], open_bytes: u64) -> Self {
+        let content = Content {
+            geometry: Geometry::new(TOTAL, PIECE.into()).unwrap(),
+            have: Bitfield::new(PIECES),
+            metadata: Bytes::from_static(crate::scene::METADATA),
+            private: false,
+            integrity: Integrity::PieceHashes,
+            md5: None,
+        };
+        let mut scene = Scene::new(Some(content), |config| config.open_bytes = open_bytes);
+        let mut peers = Vec::new();
+        let mut outputs = Vec::new();
+        for &habit in habits {
+            let conn = scene.connect_peer();
+            peers.push(Peer {
+                conn,
+                habit,
+                queue: VecDeque::new(),
+                credit: 0,
+                is_choking: false,
+                requests: 0,
+            });
+            outputs.extend(scene.message(conn, Message::HaveAll));
+            outputs.extend(scene.message(conn, Message::Unchoke));
+        }
+        let mut swarm = Self { scene, peers, is_complete: false };
+        swarm.take_in(outputs);
+        swarm
+    }
+
+    /// Carries out what the engine wants, until it wants nothing more.
+    fn take_in(&mut self, outputs: Vec<Output>) {
+        let mut outputs = VecDeque::from(outputs);
+        while let Some(output) = outputs.pop_front() {
+            match output {
+                Output::Send { conn, message: AnyMessage::BitTorrent(message) } => {
+                    outputs.extend(self.answer(conn, message));
+                }
+                Output::Store { piece, .. } => {
+                    let outcome = StoreOutcome::Verified { digests: Vec::new() };
+                    outputs.extend(self.scene.input(Input::Stored { piece, outcome }));
+                }
+                Output::Event(sow_engine::Event::Complete) => self.is_complete = true,
+                _ => {}
+            }
+        }
+    }
+
+    fn answer(&mut self, conn: ConnId, message: Message) -> Vec<Output> {
+        let now = self.scene.now;
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.conn == conn) else {
+            return Vec::new();
+        };
+        match message {
+            Message::Request(request) => {
+                peer.requests += 1;
+                if peer.habit == Habit::Rejects {
+                    return self.scene.message(conn, Message::Reject(request));
+                }
+                peer.queue.push_back((now, request));
+            }
+            Message::Cancel(request) => peer.queue.retain(|(_, queued)| *queued != request),
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    /// A step of the clock: what each peer delivers in it.
+    fn step(&mut self) {
+        let until = Time(self.scene.now.0 + STEP_MICROS);
+        for at in 0..self.peers.len() {
+            let peer = &mut self.peers[at];
+            let conn = peer.conn;
+            match peer.habit {
+                Habit::Serves { rate, delay_ms } => {
+                    peer.credit += rate * STEP_MICROS / 1_000_000;
+                    let delay = Duration::from_millis(delay_ms);
+                    let mut due = Vec::new();
+                    while let Some(&(asked, request)) = peer.queue.front()
+                        && peer.credit >= u64::from(request.length)
+                        && until.since(asked) >= delay
+                    {
+                        peer.credit -= u64::from(request.length);
+                        peer.queue.pop_front();
+                        due.push(request);
+                    }
+                    if peer.queue.is_empty() {
+                        peer.credit = peer.credit.min(rate / 100);
+                    }
+                    for request in due {
+                        let now = self.scene.now;
+                        self.scene.engine.block_arrived(now, conn, request);
+                        let outputs = self.scene.outputs();
+                        self.take_in(outputs);
+                    }
+                }
+                Habit::Flaps if until.0 % 1_500_000 < STEP_MICROS => {
+                    peer.is_choking = !peer.is_choking;
+                    let message = if peer.is_choking { Message::Choke } else { Message::Unchoke };
+                    let outputs = self.scene.message(conn, message);
+                    self.take_in(outputs);
+                }
+                Habit::Starves if until.0 % 1_500_000 < STEP_MICROS => {
+                    let outputs = self.scene.message(conn, Message::KeepAlive);
+                    self.take_in(outputs);
+                }
+                Habit::Starves | Habit::Flaps | Habit::Rejects => {}
+            }
+        }
+        self.scene.now = self.scene.now.max(until);
+        let now = self.scene.now;
+        if self.scene.engine.next_wake().is_some_and(|wake| wake <= now) {
+            self.scene.engine.handle(now, Input::Tick);
+        }
+        let outputs = self.scene.outputs();
+        self.take_in(outputs);
+    }
+
+    /// The seconds until everything is here.
+    fn run(&mut self, limit: f64) -> f64 {
+        while !self.is_complete {
+            self.step();
+            let seconds = self.scene.now.0 as f64 / 1e6;
+            assert!(seconds < limit, "not complete after {limit} s");
+        }
+        self.scene.now.0 as f64 / 1e6
+    }
+
+    fn wasted(&self) -> u64 {
+        self.scene.engine.status(self.scene.now).wasted
+    }
+}
+
+const FAST: Habit = Habit::Serves { rate: 10_000_000, delay_ms: 1 };
+const OPEN_BYTES: u64 = 48 << 20;
+/// Fewer units than many peers are asked for at first.
+const FEW_OPEN_BYTES: u64 = 2 << 20;
+
+/// The seconds beside peers with a habit, which connect before and after the honest one.
+fn seconds_beside(count: usize, habit: Habit, honest: Habit, open_bytes: u64) -> f64 {
+    let mut habits = vec![habit; count / 2];
+    habits.push(honest);
+    habits.extend(vec![habit; count - count / 2]);
+    Swarm::new(&habits, open_bytes).run(300.0)
+}
+
+fn check_beside(habit: Habit, honest: Habit, open_bytes: u64) {
+    let alone = Swarm::new(&[honest], open_bytes).run(300.0);
+    // So few open pieces that fifty peers hold all of them.
+    let most = if open_bytes == FEW_OPEN_BYTES { 20 } else { 50 };
+    for count in [1, 2, 4, 20, 50].into_iter().filter(|&count| count <= most) {
+        let beside = seconds_beside(count, habit, honest, open_bytes);
+        println!("{habit:?}, {count}: {beside:.2} s, alone {alone:.2} s");
+        assert!(
+            beside <= 1.3 * alone + 3.0,
+            "{count} peers, {habit:?}: {beside:.2} s, {alone:.2} s alone"
+        );
+    }
+}
+
+#[test]
+fn peers_that_deliver_nothing_cost_little_time() {
+    check_beside(Habit::Starves, FAST, OPEN_BYTES);
+}
+
+#[test]
+fn peers_that_deliver_nothing_cost_little_time_on_a_long_way() {
+    let far = Habit::Serves { rate: 10_000_000, delay_ms: 100 };
+    check_beside(Habit::Starves, far, OPEN_BYTES);
+}
+
+#[test]
+fn peers_that_deliver_nothing_hold_no_open_pieces() {
+    check_beside(Habit::Starves, FAST, FEW_OPEN_BYTES);
+}
+
+#[test]
+fn peers_that_reject_everything_cost_little_time_and_are_asked_seldom() {
+    check_beside(Habit::Rejects, FAST, OPEN_BYTES);
+    let mut swarm = Swarm::new(&[Habit::Rejects, Habit::Rejects, FAST], OPEN_BYTES);
+    swarm.run(60.0);
+    assert!(swarm.peers[..2].iter().all(|peer| peer.requests <= 30));
+}
+
+#[test]
+fn peers_that_choke_and_unchoke_in_turn_cost_little_time() {
+    check_beside(Habit::Flaps, FAST, OPEN_BYTES);
+}
+
+#[test]
+fn peers_that_deliver_a_block_every_few_seconds_cost_little_time() {
+    check_beside(Habit::Serves { rate: 4_000, delay_ms: 0 }, FAST, OPEN_BYTES);
+    check_beside(Habit::Serves { rate: 4_000, delay_ms: 0 }, FAST, FEW_OPEN_BYTES);
+}
+
+#[test]
+fn slow_honest_peers_deliver_what_their_links_carry() {
+    // An uplink of 1 Mbit/s with a queue of 3 s, beside one of 4 Mbit/s.
+    let slow = Habit::Serves { rate: 125_000, delay_ms: 3_000 };
+    let other = Habit::Serves { rate: 500_000, delay_ms: 20 };
+    let alone = Swarm::new(&[other], OPEN_BYTES).run(300.0);
+    let mut swarm = Swarm::new(&[slow, slow, slow, slow, other], OPEN_BYTES);
+    let seconds = swarm.run(300.0);
+    println!("{seconds:.2} s, {alone:.2} s alone, {} bytes wasted", swarm.wasted());
+    assert!(seconds < 0.7 * alone, "{seconds:.2} s, {alone:.2} s without the slow peers");
+    assert!(swarm.wasted() < TOTAL / 50, "{} bytes", swarm.wasted());
+}
+
+#[test]
+fn a_peer_that_is_alone_is_waited_for_and_nothing_is_wasted() {
+    let slow = Habit::Serves { rate: 500_000, delay_ms: 14_000 };
+    let mut swarm = Swarm::new(&[slow], OPEN_BYTES);
+    swarm.run(300.0);
+    assert_eq!(swarm.wasted(), 0);
+}

@@ -172,8 +172,8 @@ fn a_name_that_no_file_can_have_matters_only_without_o() {
     for name in [long.as_bytes(), b"\xff\xfe", b"../up", b""] {
         fs::write(place.path().join("t.torrent"), folder_torrent(name, &["a"])).unwrap();
         write_files(&place.path().join("short"), &["a"]);
-        let args = ["get", "t.torrent", "-o", "short", "--no-seed"];
-        let ended = run_in(place.path(), &args).expect(0);
+        run_in(place.path(), &["get", "t.torrent", "-o", "short", "--no-seed"]).expect(0);
+        let ended = run_in(place.path(), &["torrent", "check", "t.torrent", "short"]).expect(0);
         assert!(!ended.stderr.contains("warning"), "{}", ended.stderr);
         let ended = run_in(place.path(), &["torrent", "show", "t.torrent"]).expect(0);
         assert!(ended.stderr.contains("it is called"), "{}", ended.stderr);

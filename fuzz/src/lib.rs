@@ -1,5 +1,5 @@
-//! The fuzz targets: one function for each, which panics when an invariant does not hold. The
-//! libFuzzer entry points are in `fuzz_targets/`.
+//! The fuzz targets, for the decoders and for the engine: one function for each, which panics when
+//! an invariant does not hold. The libFuzzer entry points are in `fuzz_targets/`.
 //!
 //! The targets are plain functions, so that a test can replay the corpora without a fuzzer. Each
 //! asserts more than the absence of panics: round trips, agreement with an independent decoder or
@@ -7,6 +7,7 @@
 
 mod bencode;
 mod chunk;
+mod engine;
 mod extensions;
 mod framing;
 mod handshake;
@@ -17,11 +18,13 @@ mod links;
 mod memory;
 mod messages;
 mod metainfo;
+mod mutator;
 mod tracker_http;
 mod tracker_udp;
 
 pub use bencode::bencode;
 pub use chunk::chunk;
+pub use engine::engine;
 pub use extensions::extensions;
 pub use framing::framing;
 pub use handshake::handshake;
@@ -30,6 +33,7 @@ pub use json_torrent::json_torrent;
 pub use links::links;
 pub use messages::messages;
 pub use metainfo::metainfo;
+pub use mutator::Mutator;
 pub use tracker_http::tracker_http;
 pub use tracker_udp::tracker_udp;
 
@@ -50,4 +54,5 @@ pub const TARGETS: &[Target] = &[
     ("json_torrent", json_torrent),
     ("framing", framing),
     ("json_files", json_files),
+    ("engine", engine),
 ];

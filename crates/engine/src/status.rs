@@ -64,6 +64,19 @@ pub struct StateSize {
     pub uploads: usize,
 }
 
+impl StateSize {
+    /// The larger of two, each number by itself.
+    pub fn max_of(self, other: Self) -> Self {
+        Self {
+            connections: self.connections.max(other.connections),
+            addresses: self.addresses.max(other.addresses),
+            open_pieces: self.open_pieces.max(other.open_pieces),
+            requests: self.requests.max(other.requests),
+            uploads: self.uploads.max(other.uploads),
+        }
+    }
+}
+
 /// The state of a connected peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerStatus {

@@ -509,3 +509,20 @@ async fn clients_are_served_or_wait_or_are_refused_by_the_limits() {
     }
     assert!(reading.join().unwrap().iter().all(|got| *got == bytes));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_take_nothing_make_room_for_one_that_waits() {
+    let bytes = random_bytes(20_000_000);
+    for up in [None, Some(100_000_000)] {
+        let served = serve(ClientServerDialect::Raw, in_memory(&bytes), |options| {
+            options.admission = AdmissionLimits { served: 4, waiting: 8 };
+            options.stall = Duration::from_secs(6);
+            options.up = RateLimit::new(up);
+        });
+        let _holding: Vec<_> = (0..8).map(|_| TcpStream::connect(served.addr).unwrap()).collect();
+        let started = Instant::now();
+        let fetched = fetch(ClientServerDialect::Raw, served.addr, memory(), |_| {}).await.unwrap();
+        assert!(bytes_of(fetched) == bytes, "what arrived differs");
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    }
+}

@@ -18,6 +18,7 @@ use swarm_members::{Member, Original, TEST_TIMEOUT, config, file, loopback};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
+    task::JoinSet,
     time::timeout,
 };
 
@@ -61,17 +62,20 @@ fn get(path: &str, headers: &str) -> String {
 
 /// Opens connections that send this first, from a few addresses of this machine.
 async fn crowd(addr: SocketAddr, first: &str) -> Vec<TcpStream> {
-    let mut crowd = Vec::new();
+    let mut connecting = JoinSet::new();
     for number in 0..CROWD {
-        let socket = TcpSocket::new_v4().unwrap();
-        let from = [127, 0, (number % 3) as u8, 1];
-        socket.bind(SocketAddr::from((from, 0))).unwrap();
-        let mut stream = socket.connect(addr).await.unwrap();
-        // It may have lost its place already.
-        let _ = stream.write_all(first.as_bytes()).await;
-        crowd.push(stream);
+        let first = first.to_owned();
+        connecting.spawn(async move {
+            let socket = TcpSocket::new_v4().unwrap();
+            let from = [127, 0, (number % 3) as u8, 1];
+            socket.bind(SocketAddr::from((from, 0))).unwrap();
+            let mut stream = socket.connect(addr).await.unwrap();
+            // It may have lost its place already.
+            let _ = stream.write_all(first.as_bytes()).await;
+            stream
+        });
     }
-    crowd
+    connecting.join_all().await
 }
 
 async fn assert_answers_at_once(addr: SocketAddr, beside: &str) {

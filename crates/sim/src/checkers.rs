@@ -126,6 +126,21 @@ impl World {
         Ok(())
     }
 
+    /// No honest host that is there is banned.
+    ///
+    /// # Errors
+    /// The error names the first host that banned another one, and the banned address.
+    pub fn check_honest_bans(&self) -> Result<(), Violation> {
+        let honest: BTreeSet<_> =
+            self.hosts.iter().filter(|it| it.engine.is_some()).map(|it| it.addr.ip()).collect();
+        for (id, host) in self.hosts.iter().enumerate() {
+            if let Some(banned) = host.banned.iter().find(|addr| honest.contains(&addr.ip())) {
+                return Err(Violation::WrongBan { host: id, banned: *banned });
+            }
+        }
+        Ok(())
+    }
+
     /// No engine took an honest host for a misbehaving one. Not for worlds in which hosts corrupt
     /// what they upload.
     ///

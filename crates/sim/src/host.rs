@@ -109,13 +109,7 @@ impl Host {
     /// Notes how much the engine holds.
     pub(crate) fn note_size(&mut self) {
         let Some(size) = self.engine.as_ref().map(Engine::state_size) else { return };
-        self.peak = StateSize {
-            connections: self.peak.connections.max(size.connections),
-            addresses: self.peak.addresses.max(size.addresses),
-            open_pieces: self.peak.open_pieces.max(size.open_pieces),
-            requests: self.peak.requests.max(size.requests),
-            uploads: self.peak.uploads.max(size.uploads),
-        };
+        self.peak = self.peak.max_of(size);
     }
 
     /// The peer id, which differs at each start.

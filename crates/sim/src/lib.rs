@@ -44,6 +44,7 @@
 //! ```
 
 mod checkers;
+pub mod churn;
 mod faults;
 mod host;
 mod host_link;

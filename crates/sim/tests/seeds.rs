@@ -173,3 +173,10 @@ fn whatever_hosts_do_no_honest_one_is_banned_and_no_engine_grows_without_bound()
         }
     }
 }
+
+#[test]
+fn in_a_churn_no_honest_host_is_banned_and_engines_stay_within_their_limits() {
+    let span = Duration::from_secs(240);
+    let records = sow_sim::churn::run_churn(1, span, true, |_| {}).unwrap();
+    assert!(records.downloads.len() > 30 && records.samples.len() == 4);
+}

@@ -5,6 +5,7 @@
 
 mod advertised_address;
 mod args;
+mod change_log;
 mod commands;
 mod config;
 mod content_hashing;

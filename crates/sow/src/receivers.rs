@@ -34,6 +34,10 @@ pub(crate) struct Receiver {
     updates: u32,
 }
 
+/// No receiver of that name or address was ever connected.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NeverConnected;
+
 /// The number of status updates, over two seconds, after which a receiver of empty content counts
 /// as complete. Empty content has no pieces to announce, but the receiver needs time to request the
 /// metadata.
@@ -89,6 +93,24 @@ impl Receivers {
         receiver.bytes = total;
         receiver.state = ReceiverState::Complete;
         Some(receiver.clone())
+    }
+
+    /// A receiver has told a tracker that it is complete, which proves nothing by itself: it counts
+    /// only for a receiver that was connected. Returns it if that is new.
+    ///
+    /// # Errors
+    /// When it was never connected.
+    pub(crate) fn on_announced(
+        &mut self,
+        id: PeerId,
+        addr: SocketAddr,
+    ) -> Result<Option<Receiver>, NeverConnected> {
+        // Some programs use another peer ID for each connection.
+        let same =
+            |(other, receiver): &(&PeerId, &Receiver)| **other == id || receiver.addr == addr;
+        let known = self.known.iter().find(same).map(|(known, receiver)| (*known, receiver.addr));
+        let (known, addr) = known.ok_or(NeverConnected)?;
+        Ok(self.on_complete(known, addr))
     }
 
     /// The number of receivers with a complete copy.
@@ -207,6 +229,23 @@ mod tests {
         assert!(receivers.update(&[peer(1, 9)]).is_empty());
         assert!(receivers.update(&[]).is_empty());
         assert_eq!(receivers.complete_count(), 1);
+    }
+
+    #[test]
+    fn an_announce_counts_only_for_a_receiver_that_was_connected() {
+        let mut receivers = receivers();
+        for name in 0..5 {
+            let announced = receivers.on_announced(PeerId([name; 20]), peer(name, 0).addr);
+            assert_eq!(announced, Err(NeverConnected));
+        }
+        assert_eq!(receivers.complete_count(), 0);
+        receivers.update(&[peer(1, 4), peer(2, 4)]);
+        receivers.update(&[]);
+        assert!(receivers.on_announced(PeerId([1; 20]), peer(1, 4).addr).unwrap().is_some());
+        assert!(receivers.on_announced(PeerId([1; 20]), peer(1, 4).addr).unwrap().is_none());
+        let listening = peer(2, 4).listen_addr.unwrap();
+        assert!(receivers.on_announced(PeerId([9; 20]), listening).unwrap().is_some());
+        assert_eq!((receivers.complete_count(), receivers.all().len()), (2, 2));
     }
 
     #[test]

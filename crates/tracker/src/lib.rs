@@ -48,4 +48,4 @@ mod tracked_swarm;
 
 pub use json_registry::{JsonLimits, JsonRegistry};
 pub use limits::Limits;
-pub use registry::{Announcer, Mode, Registry, SwarmReport, UnknownSwarm};
+pub use registry::{AnnounceRefusal, Announcer, Full, Mode, Registry, SwarmReport};

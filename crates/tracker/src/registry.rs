@@ -3,7 +3,7 @@
 //! and no encoding.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -23,6 +23,9 @@ use crate::{
     peer_list::Peer,
     tracked_swarm::{AnnouncingPeer, TrackedSwarm},
 };
+
+/// How many completions are kept until they are taken.
+const MAX_COMPLETIONS: usize = 4096;
 
 /// How often expired peers are removed: a peer stays listed at most this long after it expires.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -46,10 +49,33 @@ pub struct Announcer {
     pub reached: IpAddr,
 }
 
-/// The tracker does not keep the swarm with this info-hash.
+/// Why an announce gets no peers. The texts are for users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this tracker does not know that torrent")]
-pub struct UnknownSwarm;
+pub enum AnnounceRefusal {
+    /// The tracker does not keep the swarm with this info-hash.
+    #[error("this tracker does not know that torrent")]
+    UnknownSwarm,
+    /// A limit keeps the peer off the list, and there is no other peer to tell it of.
+    #[error(transparent)]
+    Full(#[from] Full),
+}
+
+/// A limit that keeps a peer off the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// [`Limits::swarms`].
+    #[error("this tracker is full: it has {0} torrents and takes no more")]
+    Swarms(usize),
+    /// [`Limits::peers`].
+    #[error("this tracker is full: it has {0} peers and takes no more")]
+    Peers(usize),
+    /// [`Limits::peers_per_swarm`].
+    #[error("this torrent is full: it has {0} peers here and takes no more")]
+    Swarm(usize),
+    /// [`Limits::peers_per_source`].
+    #[error("this tracker has {0} peers from your address and takes no more from there")]
+    Source(usize),
+}
 
 /// The counters of one swarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +102,8 @@ pub struct Registry {
     sources: BTreeMap<IpAddr, usize>,
     /// The number of peers in all swarms.
     peers: usize,
+    /// Peers that completed, in a registry that keeps certain swarms.
+    completions: VecDeque<(SocketAddr, PeerId)>,
     next_expiry: Duration,
 }
 
@@ -94,6 +122,7 @@ impl Registry {
             swarms,
             sources: BTreeMap::new(),
             peers: 0,
+            completions: VecDeque::new(),
             next_expiry: Duration::ZERO,
         }
     }
@@ -103,28 +132,32 @@ impl Registry {
     /// A peer that exceeds a limit is not listed. It still gets other peers, and a warning.
     ///
     /// # Errors
-    /// When the registry does not keep this swarm.
+    /// When the registry does not keep this swarm, or has no room for the peer and no other peers
+    /// of its swarm.
     pub fn announce(
         &mut self,
         now: Duration,
         announcer: Announcer,
         request: &AnnounceRequest,
         rng: &mut fastrand::Rng,
-    ) -> Result<AnnounceResponse, UnknownSwarm> {
+    ) -> Result<AnnounceResponse, AnnounceRefusal> {
         self.expire_peers(now);
         if !self.open && !self.swarms.contains_key(&request.info_hash) {
-            return Err(UnknownSwarm);
+            return Err(AnnounceRefusal::UnknownSwarm);
         }
         let addr = SocketAddr::new(announcer.address.to_canonical(), request.port);
         let listed = match request.event {
             AnnounceEvent::Stopped => {
                 self.remove_peer(addr, request);
-                true
+                Ok(())
             }
             _ => self.list_peer(now, addr, request),
         };
         let empty = TrackedSwarm::default();
         let swarm = self.swarms.get(&request.info_hash).unwrap_or(&empty);
+        if let (Err(full), 0) = (listed, swarm.len()) {
+            return Err(full.into());
+        }
         let announcing = AnnouncingPeer {
             addr,
             peer_id: request.peer_id,
@@ -142,8 +175,7 @@ impl Registry {
             complete: Some(saturate(swarm.seeds())),
             incomplete: Some(saturate(swarm.leechers())),
             peers: swarm.choose_peers(&announcing, wanted, rng),
-            warning: (!listed)
-                .then(|| "the tracker has no room for more peers from your address".to_owned()),
+            warning: listed.err().map(|full| full.to_string()),
             tracker_id: None,
         })
     }
@@ -173,15 +205,26 @@ impl Registry {
         })
     }
 
-    /// Adds or renews a peer. Returns false if a limit prevents that. A peer without a port accepts
-    /// no connections and is not listed.
-    fn list_peer(&mut self, now: Duration, addr: SocketAddr, request: &AnnounceRequest) -> bool {
+    /// The peers that said that they completed since the last call, in a registry that keeps
+    /// certain swarms; the latest ones if there were very many. Nothing proves what they say.
+    pub fn take_completions(&mut self) -> Vec<(SocketAddr, PeerId)> {
+        self.completions.drain(..).collect()
+    }
+
+    /// Adds or renews a peer, unless a limit prevents that. A peer without a port accepts no
+    /// connections and is not listed.
+    fn list_peer(
+        &mut self,
+        now: Duration,
+        addr: SocketAddr,
+        request: &AnnounceRequest,
+    ) -> Result<(), Full> {
         if addr.port() == 0 {
-            return true;
+            return Ok(());
         }
         let before = self.swarms.get(&request.info_hash).and_then(|swarm| swarm.get(addr)).copied();
-        if before.is_none() && !self.has_capacity(addr.ip(), request.info_hash) {
-            return false;
+        if before.is_none() {
+            self.check_limits(addr.ip(), request.info_hash)?;
         }
         let swarm = self.swarms.entry(request.info_hash).or_default();
         let interval = interval(swarm.len(), self.peers);
@@ -196,22 +239,35 @@ impl Registry {
         let expires = now + lifetime(interval, keeps_interval);
         let peer_id = request.peer_id;
         let peer = Peer { addr, peer_id, last_announce: now, expires, keeps_interval };
-        let length = swarm.len();
+        let (length, completed) = (swarm.len(), swarm.completed);
         swarm.insert(peer, request.left == 0, request.event == AnnounceEvent::Completed);
         if swarm.len() > length {
             self.peers += 1;
             *self.sources.entry(source_of(addr.ip())).or_default() += 1;
         }
-        true
+        if swarm.completed > completed && !self.open {
+            if self.completions.len() >= MAX_COMPLETIONS {
+                self.completions.pop_front();
+            }
+            self.completions.push_back((addr, peer_id));
+        }
+        Ok(())
     }
 
-    fn has_capacity(&self, ip: IpAddr, info_hash: InfoHash) -> bool {
+    /// The narrowest limit comes first: what the peer's own address has used up is not the fault
+    /// of the tracker.
+    fn check_limits(&self, ip: IpAddr, info_hash: InfoHash) -> Result<(), Full> {
+        let Limits { swarms, peers, peers_per_swarm, peers_per_source } = self.limits;
         let from_source = self.sources.get(&source_of(ip)).copied().unwrap_or(0);
-        let in_swarm = match self.swarms.get(&info_hash) {
-            Some(swarm) => swarm.len() < self.limits.peers_per_swarm,
-            None => self.swarms.len() < self.limits.swarms,
-        };
-        in_swarm && self.peers < self.limits.peers && from_source < self.limits.peers_per_source
+        if from_source >= peers_per_source {
+            return Err(Full::Source(from_source));
+        }
+        match self.swarms.get(&info_hash) {
+            Some(swarm) if swarm.len() >= peers_per_swarm => Err(Full::Swarm(swarm.len())),
+            None if self.swarms.len() >= swarms => Err(Full::Swarms(self.swarms.len())),
+            _ if self.peers >= peers => Err(Full::Peers(self.peers)),
+            _ => Ok(()),
+        }
     }
 
     /// Removes a peer if the peer id matches. A late `stopped` of an earlier process must not
@@ -341,8 +397,13 @@ mod tests {
                 let announcer = Announcer { address: from, reached: "10.0.0.9".parse().unwrap() };
                 let answer = registry.announce(now, announcer, &request, &mut rng);
                 check(&registry);
-                prop_assert_eq!(answer.is_ok(), open || hashes.contains(&request.info_hash));
-                let Ok(answer) = answer else { continue };
+                let is_known = open || hashes.contains(&request.info_hash);
+                prop_assert_eq!(answer != Err(AnnounceRefusal::UnknownSwarm), is_known);
+                let Ok(answer) = answer else {
+                    let swarm = registry.swarms.get(&request.info_hash);
+                    prop_assert!(swarm.is_none_or(|swarm| swarm.len() == 0));
+                    continue;
+                };
                 let numwant = request.numwant.unwrap_or(DEFAULT_NUMWANT);
                 prop_assert!(answer.peers.len() <= numwant as usize);
                 for peer in answer.peers {

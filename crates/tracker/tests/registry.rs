@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use sow_content::InfoHash;
-use sow_tracker::{Announcer, Limits, Mode, Registry, SwarmReport, UnknownSwarm};
+use sow_tracker::{AnnounceRefusal, Announcer, Full, Limits, Mode, Registry, SwarmReport};
 use sow_wire::{
     bittorrent::PeerId,
     tracker::{
@@ -48,7 +48,7 @@ impl TestTracker {
         event: AnnounceEvent,
         left: u64,
         numwant: Option<u32>,
-    ) -> Result<AnnounceResponse, UnknownSwarm> {
+    ) -> Result<AnnounceResponse, AnnounceRefusal> {
         let mut peer_id = PeerId(*b"-SW0100-aaaaaaaaaaaa");
         peer_id.0[16..].copy_from_slice(&peer.id.to_be_bytes());
         let request = AnnounceRequest {
@@ -219,9 +219,10 @@ fn one_source_cannot_fill_the_registry() {
     for n in 0..1000u16 {
         let (hash, peer) =
             (InfoHash([n as u8; 20]), Peer { ip: [10, 0, 0, 2], port: 1 + n, id: n.into() });
-        refused += usize::from(
-            tracker.try_announce(hash, peer, Started, 100, None).unwrap().warning.is_some(),
-        );
+        refused += usize::from(match tracker.try_announce(hash, peer, Started, 100, None) {
+            Ok(answer) => answer.warning.is_some(),
+            Err(refusal) => refusal == Full::Source(100).into(),
+        });
     }
     assert_eq!(refused, 900);
     assert_eq!(tracker.registry.swarms(tracker.now).count(), 100);
@@ -257,7 +258,8 @@ fn the_sizes_of_a_swarm_and_of_the_registry_are_limited() {
         let hash = InfoHash([hash; 20]);
         (1..=40)
             .filter(|&n| {
-                tracker.try_announce(hash, peer(n), Started, 1, None).unwrap().warning.is_none()
+                let answer = tracker.try_announce(hash, peer(n), Started, 1, None);
+                answer.is_ok_and(|answer| answer.warning.is_none())
             })
             .count()
     };
@@ -276,12 +278,61 @@ fn an_embedded_tracker_keeps_only_its_own_swarms() {
     let mut tracker = TestTracker::new(Mode::Only([HASH].into()), Limits::default());
     assert_eq!(
         tracker.try_announce(InfoHash([8; 20]), peer(1), Started, 1, None),
-        Err(UnknownSwarm)
+        Err(AnnounceRefusal::UnknownSwarm)
     );
     tracker.announce(peer(1), Started, 100);
     tracker.announce(peer(1), Stopped, 100);
     let report = tracker.report().unwrap();
     assert_eq!((report.seeds, report.leechers, report.joined), (0, 0, 1), "the empty swarm stays");
+}
+
+#[test]
+fn a_full_tracker_says_what_it_is_full_of() {
+    let limits = Limits { swarms: 2, peers: 5, peers_per_swarm: 3, peers_per_source: 2 };
+    let mut tracker = TestTracker::new(Mode::Open, limits);
+    let mut announce = |hash, host, port| {
+        let peer = Peer { ip: [10, 0, 0, host], port, id: u32::from(host) << 16 | u32::from(port) };
+        match tracker.try_announce(InfoHash([hash; 20]), peer, Started, 1, None) {
+            Ok(answer) => answer.warning.unwrap_or_default(),
+            Err(refusal) => format!("refused: {refusal}"),
+        }
+    };
+    assert_eq!([announce(1, 1, 1), announce(1, 1, 2), announce(1, 2, 1)], ["", "", ""]);
+    assert_eq!(
+        announce(1, 1, 3),
+        "this tracker has 2 peers from your address and takes no more from there"
+    );
+    assert_eq!(announce(1, 3, 1), "this torrent is full: it has 3 peers here and takes no more");
+    assert_eq!(
+        announce(2, 1, 3),
+        "refused: this tracker has 2 peers from your address and takes no more from there"
+    );
+    assert_eq!([announce(2, 2, 2), announce(2, 3, 1)], ["", ""]);
+    assert_eq!(
+        announce(3, 4, 1),
+        "refused: this tracker is full: it has 2 torrents and takes no more"
+    );
+    assert_eq!(announce(2, 4, 1), "this tracker is full: it has 5 peers and takes no more");
+}
+
+#[test]
+fn completions_are_told_once_and_are_bounded() {
+    let mut tracker = TestTracker::new(Mode::Only([HASH].into()), Limits::default());
+    let complete = |tracker: &mut TestTracker, host, port| {
+        let peer = Peer { ip: [10, 0, 0, host], port, id: u32::from(port) };
+        tracker.announce(peer, Completed, 0);
+        tracker.announce(peer, Stopped, 0);
+    };
+    complete(&mut tracker, 1, 7);
+    let taken = tracker.registry.take_completions();
+    assert_eq!(taken.len(), 1);
+    assert_eq!(taken[0].0.to_string(), "10.0.0.1:7");
+    assert!(tracker.registry.take_completions().is_empty());
+    (0..5000).for_each(|n| complete(&mut tracker, 2, 1 + n));
+    assert_eq!(tracker.registry.take_completions().len(), 4096);
+    let mut open = TestTracker::open();
+    complete(&mut open, 1, 7);
+    assert!(open.registry.take_completions().is_empty());
 }
 
 #[test]

@@ -20,6 +20,7 @@ use socket2::SockRef;
 use sow_engine::{
     ConnId,
     client_server::{Admission, AdmissionLimits, AdmissionQueue, ClientServerDialect},
+    network_of,
 };
 use sow_store::{Segment, Store, StoreError};
 use sow_wire::framing;
@@ -27,12 +28,15 @@ use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream, tcp::OwnedReadHalf},
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    task::{JoinHandle, JoinSet},
-    time::{Instant, sleep, timeout},
+    task::{self, AbortHandle, JoinHandle, JoinSet},
+    time::{Instant, interval, sleep, timeout},
 };
 
 use crate::{
-    connection::sendfile::{PayloadSender, SentBlock},
+    connection::{
+        pace::Pace,
+        sendfile::{PayloadSender, SentBlock},
+    },
     error::NodeError,
     listener::{canonical, listen},
     throttle::RateLimit,
@@ -50,6 +54,17 @@ const MAX_IGNORED_BYTES: usize = 64 * 1024;
 
 /// The pause after a failed accept, for instance when file descriptors run out.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// A client that takes nothing for this part of the time limit, while it takes 64 KiB, makes room
+/// for one that waits.
+const SLOW_PART: u32 = 12;
+
+/// How often slow clients are looked for.
+const SLOW_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What the kernel may hold unsent of a connection while there is a rate limit, in bytes: a client
+/// that takes nothing wastes as much.
+const LIMITED_UNSENT: u32 = 16 * 1024;
 
 /// The settings of a server.
 #[derive(Debug, Clone)]
@@ -140,6 +155,8 @@ enum ServeError {
     Store(#[from] StoreError),
     #[error("the file was changed while it was served")]
     FileChanged,
+    #[error("it took too little, and other clients wait")]
+    Slow,
 }
 
 impl FileServerListener {
@@ -194,48 +211,107 @@ impl Drop for FileServer {
 
 /// Accepts connections until the task is aborted.
 async fn accept_all(listener: TcpListener, context: Arc<ServerContext>) {
-    let mut queue = AdmissionQueue::new(context.options.admission);
-    let mut waiting = BTreeMap::new();
-    let mut serving = JoinSet::new();
-    let mut accepted_count = 0;
+    let mut clients = Clients {
+        queue: AdmissionQueue::new(context.options.admission),
+        context,
+        waiting: BTreeMap::new(),
+        served: BTreeMap::new(),
+        serving: JoinSet::new(),
+        accepted_count: 0,
+    };
+    let mut slow_checks = interval(SLOW_CHECK_INTERVAL);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, addr)) => {
-                    let (conn, addr) = (ConnId(accepted_count), canonical(addr));
-                    accepted_count += 1;
-                    let admission = queue.arrived(conn);
-                    context.report(FileServerEvent::Accepted { addr, admission });
-                    match admission {
-                        Admission::Serve => {
-                            serving.spawn(serve(stream, addr, Arc::clone(&context)));
-                        }
-                        Admission::Wait => _ = waiting.insert(conn, (stream, addr)),
-                        Admission::Refuse => drop(stream),
-                    }
-                }
+                Ok((stream, addr)) => clients.admit(stream, canonical(addr)),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_RETRY_DELAY).await;
                 }
             },
-            Some(_) = serving.join_next() => {
-                if let Some((stream, addr)) = queue.left().and_then(|next| waiting.remove(&next)) {
-                    serving.spawn(serve(stream, addr, Arc::clone(&context)));
-                }
+            Some(ended) = clients.serving.join_next_with_id() => {
+                clients.on_ended(ended.map_or_else(|error| error.id(), |(id, ())| id));
+            }
+            _ = slow_checks.tick() => clients.displace_slow(),
+        }
+    }
+}
+
+/// The clients of a server.
+struct Clients {
+    context: Arc<ServerContext>,
+    queue: AdmissionQueue,
+    waiting: BTreeMap<ConnId, (TcpStream, SocketAddr)>,
+    served: BTreeMap<ConnId, Served>,
+    serving: JoinSet<()>,
+    accepted_count: u64,
+}
+
+/// A client that is served.
+struct Served {
+    task: AbortHandle,
+    pace: Arc<Pace>,
+}
+
+impl Clients {
+    fn admit(&mut self, stream: TcpStream, addr: SocketAddr) {
+        let conn = ConnId(self.accepted_count);
+        self.accepted_count += 1;
+        let admission = self.queue.arrived(conn, network_of(addr.ip()));
+        self.context.report(FileServerEvent::Accepted { addr, admission });
+        match admission {
+            Admission::Serve => self.serve(conn, stream, addr),
+            Admission::Wait => _ = self.waiting.insert(conn, (stream, addr)),
+            Admission::Refuse => drop(stream),
+        }
+    }
+
+    fn serve(&mut self, conn: ConnId, stream: TcpStream, addr: SocketAddr) {
+        let pace = Arc::new(Pace::new());
+        let serving = serve(stream, addr, Arc::clone(&pace), Arc::clone(&self.context));
+        let task = self.serving.spawn(serving);
+        self.served.insert(conn, Served { task, pace });
+    }
+
+    fn on_ended(&mut self, task: task::Id) {
+        let ended = self.served.iter().find(|(_, served)| served.task.id() == task);
+        let Some(conn) = ended.map(|(conn, _)| *conn) else { return };
+        self.served.remove(&conn);
+        for next in self.queue.left(conn) {
+            if let Some((stream, addr)) = self.waiting.remove(&next) {
+                self.serve(next, stream, addr);
+            }
+        }
+    }
+
+    fn displace_slow(&mut self) {
+        let limit = self.context.options.stall / SLOW_PART;
+        let slow = self.served.iter().filter(|(_, served)| served.pace.stalled() >= limit);
+        for conn in self.queue.displaced(slow.map(|(conn, _)| *conn)) {
+            if let Some(served) = self.served.get(&conn) {
+                served.pace.displace();
             }
         }
     }
 }
 
 /// Serves one client.
-async fn serve(stream: TcpStream, addr: SocketAddr, context: Arc<ServerContext>) {
+async fn serve(stream: TcpStream, addr: SocketAddr, pace: Arc<Pace>, context: Arc<ServerContext>) {
     context.report(FileServerEvent::Started { addr });
     let began = Instant::now();
     let mut sent = 0;
-    let result = match send_file(stream, &context, &mut sent).await {
+    let sending = send_file(stream, Arc::clone(&pace), &context, &mut sent);
+    let result = tokio::select! {
+        result = sending => result,
+        () = pace.displaced() => Err(ServeError::Slow),
+    };
+    let result = match result {
         Ok(connection) => {
-            let closing = timeout(context.options.stall, wait_for_close(connection)).await;
+            let _waiting = pace.wait();
+            let closing = tokio::select! {
+                closing = timeout(context.options.stall, wait_for_close(connection)) => closing,
+                () = pace.displaced() => Ok(Ok(false)),
+            };
             let duration = began.elapsed();
             // A client that is still connected at the timeout has not closed the connection.
             closing.unwrap_or(Ok(false)).map_err(ServeError::Io).map(|closed| (duration, closed))
@@ -252,13 +328,19 @@ async fn serve(stream: TcpStream, addr: SocketAddr, context: Arc<ServerContext>)
 /// kernel.
 async fn send_file(
     stream: TcpStream,
+    pace: Arc<Pace>,
     context: &ServerContext,
     sent: &mut u64,
 ) -> Result<(OwnedReadHalf, ResetOnDrop), ServeError> {
     let ServerContext { options, store, .. } = context;
     let total = store.geometry().total();
     let (receiving, half) = stream.into_split();
-    let sender = PayloadSender::new(half, Arc::clone(&options.up.0), options.stall);
+    let sender =
+        PayloadSender::new(half, Arc::clone(&options.up.0), options.stall).for_client(pace);
+    if sender.is_limited() {
+        // If the option cannot be set, the kernel's queue is longer, and no more.
+        let _ = SockRef::from(sender.stream()).set_tcp_notsent_lowat(LIMITED_UNSENT);
+    }
     let mut connection = ResetOnDrop { sender, is_finished: false };
     let head = match options.dialect {
         ClientServerDialect::Raw => Vec::new(),

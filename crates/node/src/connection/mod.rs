@@ -5,6 +5,7 @@
 pub(crate) mod block_reader;
 pub(crate) mod codec;
 pub(crate) mod liveness;
+pub(crate) mod pace;
 pub(crate) mod sendfile;
 pub(crate) mod slab_pool;
 pub(crate) mod writer;

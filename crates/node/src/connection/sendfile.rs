@@ -2,14 +2,16 @@
 //! without passing through this process. If the kernel refuses that, or the disk would have to be
 //! waited for, it goes through memory. What is sent, and when, is not decided here.
 
-use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc, time::Duration};
+use std::{fs::File, io, net::Ipv4Addr, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use super::pace::Pace;
+use bytes::{Buf, Bytes, BytesMut};
 use rustix::{
     fs::sendfile,
     io::{Errno, ReadWriteFlags, preadv2},
     net::{SendFlags, send},
 };
+use sow_engine::network_of;
 use sow_store::Segment;
 use tokio::{
     io::Interest,
@@ -18,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::throttle::Throttle;
+use crate::throttle::{Flow, Service, Throttle};
 
 /// How much is read into memory at a time where sendfile is not used, in bytes.
 const READ_SIZE: u64 = 256 * 1024;
@@ -31,6 +33,9 @@ const ZEROS: [u8; 4096] = [0; 4096];
 pub(crate) struct PayloadSender {
     half: OwnedWriteHalf,
     upload_limit: Arc<Throttle>,
+    flow: Flow,
+    /// Measures the peer, if it is measured.
+    pace: Option<Arc<Pace>>,
     /// The time limit between two moments at which the peer takes bytes.
     stall_timeout: Duration,
     /// The kernel has refused sendfile once.
@@ -45,7 +50,24 @@ impl PayloadSender {
         upload_limit: Arc<Throttle>,
         stall_timeout: Duration,
     ) -> Self {
-        Self { half, upload_limit, stall_timeout, is_sendfile_refused: false, is_cold: false }
+        let peer = half.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
+        let flow = Flow { service: Service::Swarm, network: network_of(peer) };
+        Self {
+            half,
+            upload_limit,
+            flow,
+            pace: None,
+            stall_timeout,
+            is_sendfile_refused: false,
+            is_cold: false,
+        }
+    }
+
+    /// The same for a client of `raw` or `framed`, which is measured.
+    pub(crate) fn for_client(mut self, pace: Arc<Pace>) -> Self {
+        self.flow.service = Service::ClientServer;
+        self.pace = Some(pace);
+        self
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
@@ -88,18 +110,26 @@ impl PayloadSender {
         for segment in segments {
             let mut remaining = Remaining::of(segment);
             while remaining.length() > 0 {
-                if grant == 0 {
+                if grant.bytes == 0 {
                     grant = self.grant(left).await?;
                 }
-                match self.send_some(&mut remaining, grant).await {
-                    Ok(sent) => {
-                        grant -= sent;
-                        left -= sent;
-                    }
+                let sent = match self.send_some(&mut remaining, grant.bytes).await {
+                    Ok(sent) => sent,
                     Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                         return Ok(SentBlock::CutShort { missing: left });
                     }
                     Err(error) => return Err(error),
+                };
+                if let Some(pace) = &self.pace {
+                    pace.sent(sent.unwrap_or(0));
+                }
+                match sent {
+                    Some(sent) => {
+                        grant.bytes -= sent;
+                        left -= sent;
+                    }
+                    // What the socket does not take now is for other connections.
+                    None => grant = Grant::none(&self.upload_limit),
                 }
             }
         }
@@ -128,18 +158,43 @@ impl PayloadSender {
     }
 
     /// How much payload may be sent now, at least 1 and at most `left`.
-    async fn grant(&self, left: u64) -> io::Result<u64> {
+    async fn grant(&self, left: u64) -> io::Result<Grant> {
+        let mut grant = Grant::none(&self.upload_limit);
         if !self.upload_limit.limits() || left == 0 {
-            return Ok(left);
+            grant.bytes = left;
+            return Ok(grant);
         }
-        // A peer that takes nothing must not use a share of the limit.
+        // A peer that takes nothing, or has gone, must not use a share of the limit.
         self.writable().await?;
         let wanted = usize::try_from(left).unwrap_or(usize::MAX);
-        Ok(self.upload_limit.take(wanted).await as u64)
+        tokio::select! {
+            biased;
+            error = self.failed() => Err(error),
+            taken = self.upload_limit.take_for(self.flow, wanted) => {
+                grant.bytes = taken as u64;
+                Ok(grant)
+            }
+        }
     }
 
-    /// Sends some of `remaining`, at most `limit` bytes. Returns how many.
-    async fn send_some(&mut self, remaining: &mut Remaining, limit: u64) -> io::Result<u64> {
+    /// Returns when the connection is reset.
+    async fn failed(&self) -> io::Error {
+        match self.stream().ready(Interest::ERROR).await {
+            Ok(_) => {
+                let error = self.stream().take_error().ok().flatten();
+                error.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
+            }
+            Err(error) => error,
+        }
+    }
+
+    /// Sends some of `remaining`, at most `limit` bytes. Returns how many; `None` if the socket
+    /// takes nothing now and the bytes count against a rate limit.
+    async fn send_some(
+        &mut self,
+        remaining: &mut Remaining,
+        limit: u64,
+    ) -> io::Result<Option<u64>> {
         let sent = match remaining {
             Remaining::File { file, offset, length, is_cached } => {
                 let count = (*length).min(limit);
@@ -149,10 +204,11 @@ impl PayloadSender {
                 }
                 if *is_cached && !self.is_sendfile_refused {
                     match self.send_from_file(file, offset, count).await {
-                        Ok(sent) => {
+                        Ok(Some(sent)) => {
                             *length -= sent;
-                            return Ok(sent);
+                            return Ok(Some(sent));
                         }
+                        Ok(None) => return Ok(None),
                         Err(error) if is_refusal(&error) => self.is_sendfile_refused = true,
                         Err(error) => return Err(error),
                     }
@@ -164,32 +220,59 @@ impl PayloadSender {
                 0
             }
             Remaining::Bytes { bytes, after } => {
-                let now = bytes.split_to(bytes.len().min(limit as usize));
-                self.send(&now, false).await?;
+                let count = bytes.len().min(limit as usize);
+                let Some(sent) = self.send_from_memory(&bytes[..count]).await? else {
+                    return Ok(None);
+                };
+                bytes.advance(sent);
                 if bytes.is_empty()
                     && let Some((file, offset, length)) = after.take()
                 {
                     *remaining = Remaining::File { file, offset, length, is_cached: false };
                 }
-                now.len() as u64
+                sent as u64
             }
             Remaining::Zeros(length) => {
-                let now = (*length).min(limit).min(ZEROS.len() as u64);
-                self.send(&ZEROS[..now as usize], false).await?;
-                *length -= now;
-                now
+                let count = (*length).min(limit).min(ZEROS.len() as u64);
+                let Some(sent) = self.send_from_memory(&ZEROS[..count as usize]).await? else {
+                    return Ok(None);
+                };
+                *length -= sent as u64;
+                sent as u64
             }
         };
-        Ok(sent)
+        Ok(Some(sent))
     }
 
-    async fn send_from_file(&self, file: &File, offset: &mut u64, count: u64) -> io::Result<u64> {
-        let sent = self
-            .when_writable(|stream| Ok(sendfile(stream, file, Some(offset), count as usize)?))
-            .await?;
-        match sent {
-            0 => Err(file_truncated()),
-            sent => Ok(sent as u64),
+    async fn send_from_file(
+        &self,
+        file: &File,
+        offset: &mut u64,
+        count: u64,
+    ) -> io::Result<Option<u64>> {
+        let work = |stream: &TcpStream| Ok(sendfile(stream, file, Some(offset), count as usize)?);
+        match self.send_payload(work).await? {
+            Some(0) => Err(file_truncated()),
+            sent => Ok(sent.map(|sent| sent as u64)),
+        }
+    }
+
+    async fn send_from_memory(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        self.send_payload(|stream| Ok(send(stream, bytes, SendFlags::NOSIGNAL)?)).await
+    }
+
+    /// Runs `work` when the socket is writable. If a rate limit applies and the socket takes
+    /// nothing now, returns `None` instead of waiting, so that the bytes can be given back.
+    async fn send_payload<T>(
+        &self,
+        mut work: impl FnMut(&TcpStream) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        if !self.is_limited() {
+            return self.when_writable(work).await.map(Some);
+        }
+        match self.stream().try_io(Interest::WRITABLE, || work(self.stream())) {
+            Err(error) if is_for_later(&error) => Ok(None),
+            done => done.map(Some),
         }
     }
 
@@ -208,6 +291,7 @@ impl PayloadSender {
     }
 
     async fn writable(&self) -> io::Result<()> {
+        let _waiting = self.pace.as_ref().map(|pace| pace.wait());
         match timeout(self.stall_timeout, self.half.writable()).await {
             Ok(ready) => ready,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing")),
@@ -225,6 +309,26 @@ pub(crate) enum SentBlock {
         /// How many bytes were not sent.
         missing: u64,
     },
+}
+
+/// Bytes that may pass a rate limit. What is not used is given back.
+struct Grant {
+    limit: Arc<Throttle>,
+    bytes: u64,
+}
+
+impl Grant {
+    fn none(limit: &Arc<Throttle>) -> Self {
+        Self { limit: Arc::clone(limit), bytes: 0 }
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.limit.give_back(self.bytes as usize);
+        }
+    }
 }
 
 /// What is left to send of a segment.
@@ -271,6 +375,10 @@ fn is_in_page_cache(file: &File, at: u64) -> bool {
     let mut byte = [0];
     let mut bytes = [io::IoSliceMut::new(&mut byte)];
     preadv2(file, &mut bytes, at, ReadWriteFlags::NOWAIT) != Err(Errno::AGAIN)
+}
+
+fn is_for_later(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// Whether an error says that sendfile does not work with this file and this socket.
@@ -387,6 +495,34 @@ mod tests {
         });
         assert_eq!(ending.await.unwrap().kind(), io::ErrorKind::TimedOut);
         assert!(start.elapsed() >= Duration::from_millis(300));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_or_has_gone_uses_no_share_of_the_limit() {
+        let (_, file) = content();
+        let (mut sender, peer) = pair(Some(4_000_000), Duration::from_secs(20)).await;
+        let limit = Arc::clone(&sender.upload_limit);
+        let sending = tokio::spawn(async move {
+            let mut sent = Ok(SentBlock::Whole);
+            while sent.is_ok() {
+                let segment = Segment::File { file: Arc::clone(&file), offset: 0, length: 700_000 };
+                sent = sender.send_block(&[], vec![segment]).await;
+            }
+            sent
+        });
+        // The kernel takes a few MB before it takes no more.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let start = Instant::now();
+        let mut got = 0;
+        while got < 400_000 {
+            got += limit.take(80_000).await;
+        }
+        let took = start.elapsed();
+        assert!(took < Duration::from_millis(300), "0.4 MB at 4 MB/s took {took:?}");
+        socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        let ended = timeout(Duration::from_secs(5), sending).await.unwrap().unwrap();
+        assert!(ended.is_err());
     }
 
     #[tokio::test]

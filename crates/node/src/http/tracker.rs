@@ -2,6 +2,7 @@
 //! registry. Which peers are listed is the registry's decision. The listener is not here.
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -15,8 +16,9 @@ use axum::{
 };
 use sow_engine::Time;
 use sow_tracker::{Announcer, Limits, Mode, Registry, SwarmReport};
-use sow_wire::tracker_http::{
-    Announce, encode_announce, encode_failure, encode_scrape, parse_scrape,
+use sow_wire::{
+    bittorrent::PeerId,
+    tracker_http::{Announce, encode_announce, encode_failure, encode_scrape, parse_scrape},
 };
 
 use super::{connection::ConnectionAddrs, own_names::is_from_page};
@@ -56,6 +58,11 @@ impl TrackerService {
         self.with_registry(|now, registry, _| registry.swarms(now).collect())
     }
 
+    /// The peers that announced since the last call that they completed. Nothing proves it.
+    pub fn take_completions(&self) -> Vec<(SocketAddr, PeerId)> {
+        self.with_registry(|_, registry, _| registry.take_completions())
+    }
+
     fn with_registry<T>(
         &self,
         with: impl FnOnce(Duration, &mut Registry, &mut fastrand::Rng) -> T,
@@ -86,7 +93,7 @@ async fn announce(
     });
     bencoded(match answer {
         Ok(answer) => encode_announce(&answer, announce.compact, announce.no_peer_id),
-        Err(unknown) => encode_failure(&unknown.to_string()),
+        Err(refusal) => encode_failure(&refusal.to_string()),
     })
 }
 

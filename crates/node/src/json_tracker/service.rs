@@ -3,7 +3,6 @@
 //! probed, is the registry's decision.
 
 use std::{
-    collections::VecDeque,
     io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
@@ -20,7 +19,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    task::{AbortHandle, JoinHandle, JoinSet},
+    task::JoinHandle,
     time::{sleep, timeout},
 };
 
@@ -30,6 +29,7 @@ use crate::{
     error::NodeError,
     listener::{canonical, listen},
     outbound,
+    places::Places,
     sniff::Rewound,
 };
 
@@ -46,7 +46,8 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many bytes behind the request are discarded before the connection is closed.
 const MAX_DISCARDED_BYTES: u64 = 64 * 1024;
 
-/// The maximum number of connections to a port of its own. Above it the oldest one is closed.
+/// The maximum number of connections to a port of its own. Above it a newcomer replaces the oldest
+/// one of the network that has the most.
 const MAX_CONNECTIONS: usize = 1024;
 
 /// The pause after a failed accept, for instance when file descriptors run out.
@@ -236,26 +237,21 @@ async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> io::Result
 
 /// Accepts connections until the task is aborted.
 async fn accept_all(listener: TcpListener, service: JsonTrackerService) {
-    let mut serving = JoinSet::new();
-    let mut order: VecDeque<AbortHandle> = VecDeque::new();
+    let mut places = Places::new(MAX_CONNECTIONS);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, remote)) => {
-                    order.retain(|connection| !connection.is_finished());
-                    if order.len() >= MAX_CONNECTIONS && let Some(oldest) = order.pop_front() {
-                        oldest.abort();
-                    }
-                    let connection =
-                        serve_connection(stream, Vec::new(), remote, service.clone());
-                    order.push_back(serving.spawn(connection));
+                    places.serve(canonical(remote), |_| {
+                        serve_connection(stream, Vec::new(), remote, service.clone())
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_RETRY_DELAY).await;
                 }
             },
-            Some(_) = serving.join_next() => {}
+            Some(()) = places.ended() => {}
         }
     }
 }

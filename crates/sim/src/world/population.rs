@@ -46,9 +46,19 @@ impl World {
         id
     }
 
+    /// A host stops at once and loses everything that is not in its store.
+    pub fn kill(&mut self, id: HostId) {
+        self.inject_fault(Fault::Kill(id));
+    }
+
+    /// A killed host starts again with the pieces in its store.
+    pub fn restart(&mut self, id: HostId) {
+        self.inject_fault(Fault::Restart(id));
+    }
+
     /// A host leaves at once, for good: its place may be taken by one that joins later.
     pub fn remove(&mut self, id: HostId) {
-        self.inject_fault(Fault::Kill(id));
+        self.kill(id);
         self.host_at.remove(&self.hosts[id].addr);
         self.vacant.push(id);
     }

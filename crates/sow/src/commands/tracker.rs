@@ -1,6 +1,9 @@
 //! `sow tracker`: a tracker for any torrent, without a peer.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use sow_content::InfoHash;
 use sow_node::{Node, NodeOptions, TrackerService};
@@ -10,6 +13,7 @@ use tokio::time::interval;
 use crate::{
     advertised_address::advertised_address,
     args::tracker::TrackerArgs,
+    change_log::ChangeLog,
     exit::{Exit, Failure},
     report::{Event, Report},
     stop_signal::StopSignal,
@@ -35,13 +39,15 @@ pub(crate) async fn run(args: TrackerArgs, report: &Report) -> Result<Exit, Fail
     }
     report.note("tracker for any torrent; Ctrl-C ends it");
     let mut ticks = interval(REPORT_INTERVAL);
-    let mut reported = BTreeMap::new();
+    let (mut reported, mut log) = (BTreeMap::new(), ChangeLog::default());
     loop {
         let is_last = tokio::select! {
             _ = ticks.tick() => false,
             () = stop.requested() => true,
         };
-        changes(&mut reported, tracker.swarms()).iter().for_each(|line| report.note(line));
+        let changes = changes(&mut reported, tracker.swarms());
+        let summary = || totals(&reported);
+        log.lines(Instant::now(), changes, summary).iter().for_each(|line| report.note(line));
         if is_last {
             return Ok(Exit::Interrupted);
         }
@@ -54,8 +60,9 @@ fn changes(
     swarms: Vec<SwarmReport>,
 ) -> Vec<String> {
     let mut lines = Vec::new();
+    let existing: BTreeSet<_> = swarms.iter().map(|swarm| swarm.info_hash).collect();
     reported.retain(|hash, _| {
-        let exists = swarms.iter().any(|swarm| swarm.info_hash == *hash);
+        let exists = existing.contains(hash);
         if !exists {
             lines.push(format!("{hash}: no peers"));
         }
@@ -72,6 +79,13 @@ fn changes(
         }
     }
     lines
+}
+
+/// All swarms in one line.
+fn totals(swarms: &BTreeMap<InfoHash, SwarmReport>) -> String {
+    let sum = |count: fn(&SwarmReport) -> usize| swarms.values().map(count).sum::<usize>();
+    let (seeds, leechers) = (sum(|swarm| swarm.seeds), sum(|swarm| swarm.leechers));
+    format!("{} torrents, seeds {seeds}, leechers {leechers}", swarms.len())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sow_content::{
@@ -25,6 +25,7 @@ use crate::{
         destination::stdout_conflict,
         json_torrent::{JsonCreateArgs, JsonTorrentCommand, JsonTrackerArgs},
     },
+    change_log::ChangeLog,
     config::{self, ClientConfig},
     exit::{Exit, Failure},
     quantity::Size,
@@ -154,14 +155,16 @@ async fn run_tracker(args: &JsonTrackerArgs, report: &Report) -> Result<Exit, Fa
     }
     report.note("tracker for one JSON torrent; Ctrl-C ends it");
     let mut ticks = interval(REPORT_INTERVAL);
-    let mut reported = BTreeSet::new();
+    let (mut reported, mut log) = (BTreeSet::new(), ChangeLog::default());
     loop {
         let is_last = tokio::select! {
             _ = ticks.tick() => false,
             () = stop.requested() => true,
         };
         let peers: BTreeSet<_> = tracker.service().peers().into_iter().collect();
-        changes(&reported, &peers).iter().for_each(|line| report.note(line));
+        let summary = || format!("{} peers", peers.len());
+        let lines = log.lines(Instant::now(), changes(&reported, &peers), summary);
+        lines.iter().for_each(|line| report.note(line));
         reported = peers;
         if is_last {
             return Ok(Exit::Interrupted);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use sow_content::Geometry;
-use sow_engine::{Event, Status};
+use sow_engine::{Dialect, Event, PeerSource, Status};
 use sow_node::{Swarm, SwarmEvent, TrackerService};
 use sow_store::StoreErrorKind;
 use tokio::{sync::mpsc::UnboundedReceiver, time::sleep};
@@ -22,7 +22,7 @@ use crate::{
     exit::{Exit, Failure, chain},
     protocol_warnings::ProtocolWarnings,
     quantity::{Rate, Size},
-    receivers::{Receiver, Receivers},
+    receivers::{NeverConnected, Receiver, Receivers},
     report::{Event as Json, Meter, ReceiverState, Report, log_swarm_event, percent},
     stop_signal::StopSignal,
 };
@@ -36,6 +36,9 @@ const WITHDRAWAL_TIME: Duration = Duration::from_secs(3);
 
 /// The number of receivers with a bar of their own on a terminal.
 const MAX_ROWS: usize = 10;
+
+/// How many receivers that were never connected are connected to in one status interval.
+const MAX_DIALED: usize = 16;
 
 /// The content that is shared.
 #[derive(Clone)]
@@ -77,7 +80,8 @@ pub(crate) struct OriginMonitor<'a> {
     geometry: Geometry,
     expect: Option<usize>,
     receivers: Receivers,
-    /// The origin's own tracker. It also counts receivers for which there was no free connection.
+    /// The origin's own tracker, to which receivers say that they are complete, even when they
+    /// disconnect in that moment.
     tracker: Option<TrackerService>,
     meter: Meter,
     rows: BTreeMap<SocketAddr, Meter>,
@@ -147,6 +151,7 @@ impl<'a> OriginMonitor<'a> {
                 },
                 Ok(()) = status.changed() => {
                     let status = status.borrow_and_update().clone();
+                    self.count_announced(swarm);
                     self.update(&status);
                 }
                 lost = &mut lost, if self.lost.is_none() => self.on_lost(lost),
@@ -167,11 +172,27 @@ impl<'a> OriginMonitor<'a> {
         }
     }
 
-    /// The number of complete receivers, as they announce it to this origin or to its tracker.
+    /// Counts the receivers that told the tracker that they are complete. One that was never
+    /// connected is connected to, so that it can show what it has.
+    fn count_announced(&mut self, swarm: &Swarm) {
+        let announced = self.tracker.as_ref().map(TrackerService::take_completions);
+        let mut unknown = Vec::new();
+        for (addr, id) in announced.unwrap_or_default() {
+            match self.receivers.on_announced(id, addr) {
+                Ok(changed) => {
+                    changed.iter().for_each(|receiver| self.report_receiver(receiver));
+                }
+                Err(NeverConnected) => unknown.push(addr),
+            }
+        }
+        if !unknown.is_empty() {
+            unknown.truncate(MAX_DIALED);
+            swarm.add_peers(PeerSource::Tracker, Dialect::BitTorrent, unknown);
+        }
+    }
+
     fn complete_count(&self) -> usize {
-        let swarms = self.tracker.as_ref().map(TrackerService::swarms).unwrap_or_default();
-        let announced = swarms.iter().map(|swarm| swarm.completed as usize).sum();
-        self.receivers.complete_count().max(announced)
+        self.receivers.complete_count()
     }
 
     fn handle_event(&mut self, event: SwarmEvent) {

@@ -1,0 +1,105 @@
+//! Simulates hours of churn with a tenth of the hosts misbehaving, beside the same without them:
+//!
+//! ```text
+//! cargo run --release -p sow-sim --example churn -- HOURS SEED [RECORDS-FILE]
+//! ```
+//!
+//! The file gets one JSON line for each sample and each receiver. The process ends with 1 when
+//! something does not hold; the command that was given repeats it.
+
+use std::{fs::File, io::Write, time::Duration};
+
+use sow_engine::StateSize;
+use sow_sim::churn::{Records, Sample, judge_churn, run_churn};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let hours = arguments.first().and_then(|text| text.parse::<f64>().ok());
+    let seed = arguments.get(1).and_then(|text| text.parse::<u64>().ok());
+    let (Some(hours), Some(seed)) = (hours, seed) else {
+        eprintln!("usage: churn HOURS SEED [RECORDS-FILE]");
+        std::process::exit(2);
+    };
+    let mut out = arguments.get(2).map(|path| match File::create(path) {
+        Ok(file) => file,
+        Err(error) => {
+            eprintln!("{path}: {error}");
+            std::process::exit(2);
+        }
+    });
+    let span = Duration::from_secs_f64(hours * 3600.0);
+    let control = run(seed, span, false, &mut out);
+    let with = run(seed, span, true, &mut out);
+    let failures = judge_churn(&with, &control, span);
+    for failure in &failures {
+        println!("{failure}");
+    }
+    println!("{hours} h, seed {seed}: {} failures", failures.len());
+    std::process::exit(i32::from(!failures.is_empty()));
+}
+
+fn run(seed: u64, span: Duration, with_hostile: bool, out: &mut Option<File>) -> Records {
+    let swarm = if with_hostile { "hostile" } else { "control" };
+    let on_sample = |sample: &Sample| {
+        if let Some(out) = out {
+            write_line(out, &sample_line(swarm, sample));
+        }
+    };
+    let records = match run_churn(seed, span, with_hostile, on_sample) {
+        Ok(records) => records,
+        Err(failure) => {
+            println!("{swarm}, seed {seed}: {failure}");
+            std::process::exit(1);
+        }
+    };
+    let mut seconds: Vec<f64> = Vec::new();
+    for (number, download) in records.downloads.iter().enumerate() {
+        let took = download.took.map(|took| took.as_secs_f64());
+        seconds.extend(took);
+        let line = format!(
+            "{{\"kind\":\"receiver\",\"swarm\":\"{swarm}\",\"name\":\"{number}\",\"t\":{},\
+             \"killed\":{},\"seconds\":{}}}",
+            download.joined.0 / 1_000_000,
+            download.was_killed,
+            took.map_or("null".to_owned(), |took| format!("{took:.3}")),
+        );
+        if let Some(out) = out {
+            write_line(out, &line);
+        }
+    }
+    seconds.sort_by(f64::total_cmp);
+    if let (Some(largest), Some(median)) = (seconds.last(), seconds.get(seconds.len() / 2)) {
+        println!(
+            "{swarm}: {} of {} receivers complete, median {median:.1} s, largest {largest:.1} s",
+            seconds.len(),
+            records.downloads.len()
+        );
+    }
+    records
+}
+
+fn sample_line(swarm: &str, sample: &Sample) -> String {
+    let size = |size: &StateSize| {
+        format!(
+            "{{\"connections\":{},\"addresses\":{},\"open_pieces\":{},\"requests\":{},\
+             \"uploads\":{}}}",
+            size.connections, size.addresses, size.open_pieces, size.requests, size.uploads
+        )
+    };
+    format!(
+        "{{\"kind\":\"size\",\"swarm\":\"{swarm}\",\"t\":{},\"receivers\":{},\"hostile\":{},\
+         \"origin\":{},\"largest\":{}}}",
+        sample.at.0 / 1_000_000,
+        sample.receivers,
+        sample.hostile,
+        size(&sample.origin),
+        size(&sample.largest)
+    )
+}
+
+fn write_line(out: &mut File, line: &str) {
+    if let Err(error) = writeln!(out, "{line}") {
+        eprintln!("the records cannot be written: {error}");
+        std::process::exit(2);
+    }
+}

@@ -3,17 +3,20 @@
 
 use std::time::{Duration, Instant};
 
-/// The number of changes that are reported one by one at a time.
-const MAX_LINES: usize = 8;
+/// The number of changes that are reported one by one in an interval.
+const MAX_LINES: usize = 20;
 
-/// The minimum interval between two summaries.
-const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
+/// The interval to which that applies, and the minimum interval between two summaries.
+const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Changes that were not reported yet.
+/// What was reported lately, and what was not reported yet.
 #[derive(Debug, Default)]
 pub(crate) struct ChangeLog {
     unreported: usize,
     last_summary: Option<Instant>,
+    interval_start: Option<Instant>,
+    /// Changes that were reported one by one in this interval.
+    reported: usize,
 }
 
 impl ChangeLog {
@@ -24,16 +27,22 @@ impl ChangeLog {
         changes: Vec<String>,
         summary: impl FnOnce() -> String,
     ) -> Vec<String> {
-        if self.unreported == 0 && changes.len() <= MAX_LINES {
+        if self.interval_start.is_none_or(|start| now - start >= INTERVAL) {
+            (self.interval_start, self.reported) = (Some(now), 0);
+        }
+        if self.unreported == 0 && self.reported + changes.len() <= MAX_LINES {
+            self.reported += changes.len();
             return changes;
         }
         self.unreported += changes.len();
-        if self.last_summary.is_some_and(|last| now - last < SUMMARY_INTERVAL) {
+        if self.last_summary.is_some_and(|last| now - last < INTERVAL) {
             return Vec::new();
         }
+        // While changes are many, no line is about a single one.
+        (self.interval_start, self.reported) = (Some(now), MAX_LINES);
         self.last_summary = Some(now);
         let count = std::mem::take(&mut self.unreported);
-        vec![format!("{count} changes: now {}", summary())]
+        vec![format!("changes: {count}; now {}", summary())]
     }
 }
 
@@ -50,11 +59,25 @@ mod tests {
         };
         assert_eq!(lines(0, 2), ["change 0", "change 1"]);
         assert_eq!(lines(1, 0), [""; 0]);
-        assert_eq!(lines(2, 60_000), ["60000 changes: now all"]);
+        assert_eq!(lines(2, 60_000), ["changes: 60000; now all"]);
         for second in 3..12 {
             assert_eq!(lines(second, 1000), [""; 0]);
         }
-        assert_eq!(lines(12, 0), ["9000 changes: now all"]);
-        assert_eq!(lines(13, 1), ["change 0"]);
+        assert_eq!(lines(12, 0), ["changes: 9000; now all"]);
+        assert_eq!(lines(13, 1), [""; 0]);
+        assert_eq!(lines(22, 0), ["changes: 1; now all"]);
+        assert_eq!(lines(32, 1), ["change 0"]);
+    }
+
+    #[test]
+    fn a_steady_stream_of_few_changes_is_a_summary_too() {
+        let (mut log, start) = (ChangeLog::default(), Instant::now());
+        let printed: usize = (0..100)
+            .map(|second| {
+                let changes = vec!["change".to_owned(); 8];
+                log.lines(start + Duration::from_secs(second), changes, String::new).len()
+            })
+            .sum();
+        assert!(printed < 40, "{printed} lines in 100 seconds");
     }
 }

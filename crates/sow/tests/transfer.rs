@@ -3,7 +3,13 @@
 
 mod support;
 
-use std::{fs, net::TcpListener, path::Path, process::Stdio};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::Stdio,
+};
 
 use support::{
     Origin, Running, complete_of, events_of, in_parallel, names, noise, noise_file, run, sow, text,
@@ -339,4 +345,37 @@ fn events_describe_the_whole_transfer() {
     assert_eq!(receiver["bytes"], 500_000);
     origin.event(|event| event["event"] == "complete");
     origin.wait().expect(0);
+}
+
+#[test]
+fn announces_alone_do_not_count_as_verified_copies() {
+    let place = tempfile::tempdir().unwrap();
+    let file = noise_file(place.path(), "a.bin", 100_000);
+    let mut origin = Origin::start(&file, &["--expect", "1"]);
+    let ask = |path: &str| {
+        let mut stream = TcpStream::connect(origin.address()).unwrap();
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n", origin.address());
+        stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let index = ask("/");
+    let body = &index[index.find('{').unwrap()..];
+    let index: serde_json::Value = serde_json::from_str(body).unwrap();
+    let hash = index["shared"][0]["info_hash"].as_str().unwrap();
+    let escaped: String = (0..20).map(|at| format!("%{}", &hash[2 * at..2 * at + 2])).collect();
+    for number in 0..5 {
+        let answer = ask(&format!(
+            "/announce?info_hash={escaped}&peer_id=-XX0001-10000000000{number}\
+             &port={}&uploaded=0&downloaded=0&left=0&event=completed",
+            1000 + number
+        ));
+        assert!(answer.contains("8:interval"), "{answer}");
+    }
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(origin.running.is_running(), "announces counted");
+    let ticket = origin.ticket.clone();
+    get(&ticket, &place.path().join("out"));
+    origin.running.wait().expect(0).says(&["1 receiver holds a verified copy"]);
 }

@@ -29,7 +29,6 @@ pub(crate) struct Connection {
     connected_at: Time,
     last_received: Time,
     last_sent: Time,
-    is_unproductive: bool,
     /// When a block was moved last, in either direction.
     exchanged_at: Option<Time>,
     is_unproductive: bool,
@@ -53,7 +52,6 @@ impl Connection {
             connected_at: now,
             last_received: now,
             last_sent: now,
-            is_unproductive: false,
             exchanged_at: None,
             is_unproductive: false,
             session: Session::new(now, handshake, direction, pieces),
@@ -82,15 +80,6 @@ impl Connection {
 
     pub(crate) fn last_received(&self) -> Time {
         self.last_received
-    }
-
-    /// Whether the peer was of no use for what is missing here, although it had the time.
-    pub(super) fn is_unproductive(&self) -> bool {
-        self.is_unproductive
-    }
-
-    pub(super) fn set_unproductive(&mut self, is_unproductive: bool) {
-        self.is_unproductive = is_unproductive;
     }
 
     pub(crate) fn exchanged_at(&self) -> Option<Time> {

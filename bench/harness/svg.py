@@ -1,5 +1,6 @@
 """Plots of points over time as SVG, without any library."""
 
+import math
 from html import escape
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 860, 300, 70, 46, 40, 190
@@ -8,7 +9,7 @@ COLORS = ["#4477aa", "#cc6677", "#228833", "#aa7722"]
 
 def ticks(largest, count=5):
     """Round numbers from 0 to at least `largest`."""
-    step = 1.0
+    step = 10.0 ** math.floor(math.log10(largest / count))
     while largest / step > count:
         for factor in (2, 2.5, 2):
             step *= factor

@@ -47,6 +47,9 @@ pub enum DisconnectReason {
     /// Nothing was received for too long.
     #[error("silent for too long")]
     PeerTimeout,
+    /// The swarm turned out to be private, and another peer named this one.
+    #[error("a private swarm takes peers from its trackers alone")]
+    PrivateSwarm,
     /// Neither side has anything that the other lacks.
     #[error("neither side needs the other")]
     NothingToTrade,

@@ -105,8 +105,10 @@ pub enum StoreMode {
 /// Where an address of a peer came from, from the most trusted source to the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PeerSource {
-    /// The user named it (a ticket, `x.pe`).
+    /// The user named it, or a ticket.
     Named,
+    /// A magnet link names it (`x.pe`).
+    Link,
     /// A tracker.
     Tracker,
     /// Another peer (BEP 11).
@@ -145,14 +147,21 @@ pub enum StoreOutcome {
 /// What a tracker answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnnounceReply {
+    /// The address of the tracker, if it is known. Only a tracker on the loopback interface may
+    /// name peers there.
+    pub from: Option<SocketAddr>,
     /// The interval until the next announce.
     pub interval: Duration,
+    /// The shortest interval that the tracker allows, if it says so.
+    pub min_interval: Option<Duration>,
     /// The peers that it names.
     pub peers: Vec<SocketAddr>,
     /// How many peers have everything, if it says so.
     pub complete: Option<u32>,
     /// How many peers lack something, if it says so.
     pub incomplete: Option<u32>,
+    /// A warning of the tracker that it did not give last time.
+    pub warning: Option<String>,
 }
 
 /// Why an announce failed.
@@ -180,6 +189,24 @@ pub enum AnnounceError {
     /// The answer is not one.
     #[error("{0}")]
     InvalidResponse(String),
+    /// A torrent or a magnet link may not send this machine there.
+    #[error("{0}")]
+    Forbidden(&'static str),
+}
+
+impl AnnounceError {
+    /// Whether every further announce to the same URL would fail in the same way.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::InvalidUrl
+            | Self::IncompleteUrl(_)
+            | Self::UnsupportedScheme(_)
+            | Self::Forbidden(_) => true,
+            Self::Refused(_) | Self::Timeout | Self::Unreachable(_) | Self::InvalidResponse(_) => {
+                false
+            }
+        }
+    }
 }
 
 /// What happened. Blocks that arrive have a method of their own, `Engine::block_arrived`.
@@ -467,6 +494,8 @@ pub enum Event {
     TrackerAnswered {
         /// The URL of the tracker.
         url: String,
+        /// A warning that it gives, and did not give last time.
+        warning: Option<String>,
         /// How many peers it named.
         peers: usize,
     },

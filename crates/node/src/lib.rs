@@ -92,8 +92,9 @@ pub use client_server::{
 pub use connection::CONNECTION_MEMORY;
 pub use error::NodeError;
 pub use http::{
-    client::{http_client, http_error},
     connection::ConnectionAddrs,
+    destination::{Forbidden, Purpose},
+    get::{HttpAnswer, HttpError, HttpRequest, http_get},
     index,
     own_names::CLIENT_HEADER,
     tracker::TrackerService,

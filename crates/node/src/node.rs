@@ -51,6 +51,12 @@ impl Node {
         self.context.port
     }
 
+    /// Takes note of the URL of a tracker that the user typed: it may be anywhere, while one that a
+    /// torrent or a link names must not be a service of this machine or its network.
+    pub fn trust_tracker(&self, url: &str) {
+        self.context.trackers.trust(url);
+    }
+
     /// The upload limit of this node, for a server beside it that shares the limit.
     pub fn up_limit(&self) -> RateLimit {
         RateLimit(Arc::clone(&self.context.upload_limit))

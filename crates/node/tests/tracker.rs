@@ -2,6 +2,7 @@
 //! this crate. The UDP tracker is made here, because this crate has only the client.
 
 use std::{
+    io::Read,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -61,6 +62,59 @@ async fn serve(tracker: &TrackerService, remote: [u8; 4]) -> SocketAddr {
     let router = tracker.router().layer(Extension(ConnectInfo(addrs)));
     tokio::spawn(async move { axum::serve(listener, router).await });
     addr
+}
+
+/// A tracker that gives one answer, whatever it is asked.
+async fn serve_raw(answer: Vec<u8>) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}/announce", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(&answer).await;
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_compressed_answer_and_peers_with_names_are_understood() {
+    let peers = "5:peersld2:ip9:127.0.0.14:porti7eed2:ip9:localhost4:port4:7001ee";
+    let body = format!("d8:interval2:4012:min interval2:20{peers}e and a rest");
+    let mut packed = Vec::new();
+    let level = flate2::Compression::fast();
+    flate2::read::GzEncoder::new(body.as_bytes(), level).read_to_end(&mut packed).unwrap();
+    for (encoding, body) in [("gzip", packed.clone()), ("identity", packed)] {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let url = serve_raw([head.as_bytes(), &body].concat()).await;
+        let reply = announce(&url, 1, AnnounceEvent::Started, 0).await.unwrap();
+        assert_eq!(reply.interval, Duration::from_secs(40));
+        assert_eq!(reply.min_interval, Some(Duration::from_secs(20)));
+        assert!(reply.from.unwrap().ip().is_loopback());
+        let named = |port| reply.peers.iter().filter(|peer| peer.port() == port).count();
+        assert!(named(7) == 1 && named(7001) >= 1, "{:?}", reply.peers);
+    }
+}
+
+#[tokio::test]
+async fn a_torrent_does_not_name_services_as_trackers() {
+    let client = TrackerClient::new(None);
+    for url in [
+        "udp://127.0.0.1:53",
+        "udp://127.0.0.1:123/announce",
+        "http://127.0.0.1:25/announce",
+        "http://localhost:9000/admin",
+        "json-torrent://127.0.0.1:22",
+    ] {
+        let error = ask(&client, url, 1, AnnounceEvent::Started, 0).await.unwrap_err();
+        assert!(error.is_permanent(), "{url}: {error}");
+    }
+    client.trust("http://127.0.0.1:1/admin");
+    let typed = ask(&client, "http://127.0.0.1:1/admin", 1, AnnounceEvent::Started, 0).await;
+    assert!(!typed.unwrap_err().is_permanent());
 }
 
 fn open() -> TrackerService {

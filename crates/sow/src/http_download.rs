@@ -4,8 +4,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use reqwest::{StatusCode, Url};
-use sow_node::{CLIENT_HEADER, http_client, http_error};
-use tokio::time::timeout;
+use sow_node::{HttpError, HttpRequest, Purpose, http_get};
 
 use crate::exit::{Exit, Failure};
 
@@ -15,6 +14,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// The parameters of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request<'a> {
+    /// What it is for, which decides where it may be redirected to.
+    pub(crate) purpose: Purpose,
     /// The acceptable content types.
     pub(crate) accept: &'a str,
     /// The maximum length of the answer in bytes.
@@ -29,38 +30,37 @@ pub(crate) struct Request<'a> {
 ///
 /// # Errors
 /// [`Exit::Usage`] if the URL is malformed; [`Exit::Unreachable`] if the server does not answer or
-/// reports a failure of its own; [`Exit::Failed`] if it does not have the resource, or the resource
-/// is too long.
+/// reports a failure of its own; [`Exit::Failed`] if it does not have the resource, it redirects to
+/// where it must not, or the resource is too long.
 pub(crate) async fn download(url: &str, request: Request<'_>) -> Result<Vec<u8>, Failure> {
     let parsed = Url::parse(url)
         .map_err(|error| Failure::usage(format!("`{url}` is not a URL: {error}")))?;
-    let failed = |reason: &str| {
-        Failure::new(Exit::Unreachable, format!("cannot download {url}: {reason}"))
-            .tip("check the address, and that this machine can reach it")
-    };
-    let unreachable = |error: reqwest::Error| failed(&http_error(&error));
-    let client = http_client(&parsed, request.bind, REQUEST_TIMEOUT).map_err(unreachable)?;
-    let sending = client
-        .get(parsed)
-        .header(reqwest::header::ACCEPT, request.accept)
-        // An origin answers us under any name: see `sow_node::CLIENT_HEADER`.
-        .header(CLIENT_HEADER, env!("CARGO_PKG_VERSION"))
-        .send();
-    let answer = timeout(request.answer_timeout, sending).await;
-    let mut response = answer.map_err(|_| failed("no answer in time"))?.map_err(unreachable)?;
-    check_status(url, response.status())?;
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-        if bytes.len() + chunk.len() > request.max_length {
-            return Err(Failure::new(
-                Exit::Failed,
-                format!("{url} is longer than {} bytes", request.max_length),
-            )
-            .tip("this is not the address of a .torrent"));
+    let Request { purpose, accept, max_length, answer_timeout, bind } = request;
+    let timeout = REQUEST_TIMEOUT;
+    let request = HttpRequest { purpose, accept, bind, max_length, answer_timeout, timeout };
+    let answer = http_get(parsed, request).await.map_err(|error| failure_of(url, &error))?;
+    check_status(url, answer.status)?;
+    Ok(answer.body)
+}
+
+fn failure_of(url: &str, error: &HttpError) -> Failure {
+    let text = format!("cannot download {url}: {error}");
+    match error {
+        HttpError::TooLong(limit) => {
+            Failure::new(Exit::Failed, format!("{url} is longer than {limit} bytes"))
+                .tip("this is not the address of a .torrent")
         }
-        bytes.extend_from_slice(&chunk);
+        HttpError::Forbidden(_) | HttpError::ForbiddenRedirect(_) => Failure::new(
+            Exit::Failed,
+            text,
+        )
+        .tip(
+            "redirects are not followed there; if you trust it, use the address that the server \
+             redirects to",
+        ),
+        _ => Failure::new(Exit::Unreachable, text)
+            .tip("check the address, and that this machine can reach it"),
     }
-    Ok(bytes)
 }
 
 fn check_status(url: &str, status: StatusCode) -> Result<(), Failure> {

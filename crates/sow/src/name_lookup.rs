@@ -3,12 +3,18 @@
 use std::{net::SocketAddr, time::Duration};
 
 use sow_content::ticket::Address;
-use tokio::{net::lookup_host, time::timeout};
+use tokio::{net::lookup_host, task::JoinSet, time::timeout};
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    report::Report,
+};
 
 /// How long looking up a name may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The addresses of a name that are used.
+const MAX_ADDRESSES: usize = 16;
 
 /// Looks up the addresses of a host.
 ///
@@ -21,7 +27,7 @@ pub(crate) async fn look_up(address: &Address) -> Result<Vec<SocketAddr>, Failur
     };
     let found = timeout(LOOKUP_TIMEOUT, lookup_host((address.host.as_str(), address.port))).await;
     match found {
-        Ok(Ok(found)) => Ok(found.collect()),
+        Ok(Ok(found)) => Ok(found.take(MAX_ADDRESSES).collect()),
         Ok(Err(error)) => Err(unknown(error.to_string())),
         Err(_) => Err(unknown("no answer from the name service".to_owned())),
     }
@@ -43,4 +49,44 @@ pub(crate) async fn look_up_any(hosts: &[Address]) -> Result<Vec<SocketAddr>, Fa
         Some(failure) if addrs.is_empty() => Err(failure),
         _ => Ok(addrs),
     }
+}
+
+/// Looks up the addresses of the peers that a WHAT names. `is_optional`: there are other ways to
+/// find peers, so that a name that is not found costs a warning.
+///
+/// # Errors
+/// When none is found, and nothing else can find peers.
+pub(crate) async fn look_up_peers(
+    peers: &[Address],
+    is_optional: bool,
+    report: &Report,
+) -> Result<Vec<SocketAddr>, Failure> {
+    // A single peer is the origin.
+    if let [origin] = peers {
+        return look_up(origin).await;
+    }
+    let (mut addrs, mut failures) = (Vec::new(), Vec::new());
+    for peer in peers {
+        match look_up(peer).await {
+            Ok(found) => addrs.extend(found),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    if addrs.is_empty() && !is_optional && !failures.is_empty() {
+        return Err(failures.swap_remove(0));
+    }
+    failures.iter().for_each(|failure| report.warn(failure.message()));
+    Ok(addrs)
+}
+
+/// Looks up further peers at the same time, and keeps those that are found.
+pub(crate) async fn look_up_few(peers: &[Address]) -> Vec<SocketAddr> {
+    let mut lookups: JoinSet<_> =
+        peers.iter().cloned().map(|peer| async move { look_up(&peer).await }).collect();
+    let mut addrs = Vec::new();
+    while let Some(found) = lookups.join_next().await {
+        addrs.extend(found.ok().and_then(Result::ok).unwrap_or_default());
+    }
+    addrs.sort_unstable();
+    addrs
 }

@@ -8,6 +8,7 @@ use sow_content::{
     ticket::{Address, Ticket},
     untrusted::excerpt,
 };
+use sow_node::Purpose;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -87,6 +88,7 @@ pub(crate) async fn request_offers(
     bind: Option<IpAddr>,
 ) -> Result<Vec<Offer>, Failure> {
     let request = Request {
+        purpose: Purpose::Index,
         accept: "application/json",
         max_length: MAX_INDEX_LENGTH,
         answer_timeout: UNREACHABLE_AFTER,

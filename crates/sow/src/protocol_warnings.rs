@@ -3,15 +3,22 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use sow_content::untrusted::printable;
 use sow_engine::Event;
+
+use crate::reachability::printable_excerpt;
 
 /// The number of addresses that get a warning of their own.
 const MAX_WARNED_ADDRESSES: usize = 20;
+
+/// The number of warnings about trackers.
+const MAX_TRACKER_WARNINGS: usize = 5;
 
 /// The addresses that have got a warning.
 #[derive(Debug, Default)]
 pub(crate) struct ProtocolWarnings {
     warned: BTreeSet<IpAddr>,
+    tracker_warnings: usize,
     /// The warning that there are more addresses was given.
     has_warned_of_more: bool,
 }
@@ -19,6 +26,10 @@ pub(crate) struct ProtocolWarnings {
 impl ProtocolWarnings {
     /// The warning that an event gives rise to, if any.
     pub(crate) fn on_event(&mut self, event: &Event) -> Option<String> {
+        if let Some(warning) = tracker_warning(event) {
+            self.tracker_warnings += 1;
+            return (self.tracker_warnings <= MAX_TRACKER_WARNINGS).then_some(warning);
+        }
         let Event::PeerDisconnected { addr, reason: Some(reason), .. } = event else { return None };
         let host = addr.ip();
         if reason.misbehavior().is_none() || self.warned.contains(&host) {
@@ -35,6 +46,20 @@ impl ProtocolWarnings {
                  errors; only the log (-v) names the others"
             )
         })
+    }
+}
+
+/// What a tracker warns of, and a tracker that can never be asked: others may be there.
+fn tracker_warning(event: &Event) -> Option<String> {
+    match event {
+        Event::TrackerAnswered { url, warning: Some(warning), .. } => {
+            Some(format!("the tracker {} says: {}", printable_excerpt(url), printable(warning)))
+        }
+        Event::TrackerFailed { url, error } if error.is_permanent() => {
+            let url = printable_excerpt(url);
+            Some(format!("the tracker {url} is not asked: {}", printable(&error.to_string())))
+        }
+        _ => None,
     }
 }
 

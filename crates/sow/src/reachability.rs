@@ -3,8 +3,8 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use sow_content::ticket::Address;
-use sow_engine::{Dialect, Event};
+use sow_content::{ticket::Address, untrusted::printable};
+use sow_engine::{AnnounceError, Dialect, Event};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -25,6 +25,14 @@ const DIAGNOSIS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a machine that answers may lack the content before the download fails.
 const UNSUITABLE_AFTER: Duration = Duration::from_secs(15);
 
+/// The trackers whose errors are shown.
+const MAX_TRACKER_ERRORS: usize = 4;
+
+const REFUSED_TIP: &str = "the tracker answers, and does not take this torrent or this machine: \
+    get it again from where it is offered, or ask those who run the tracker";
+
+const UNREACHABLE_TIP: &str = "check that the tracker runs and that this machine can reach it";
+
 /// What is known about the ways into a swarm.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reachability {
@@ -35,7 +43,7 @@ pub(crate) struct Reachability {
     /// Why a `chunk` connection ended.
     disconnect: Option<String>,
     /// The trackers whose last announce failed, and why.
-    failed_trackers: BTreeMap<String, String>,
+    failed_trackers: BTreeMap<String, AnnounceError>,
 }
 
 impl Reachability {
@@ -46,9 +54,42 @@ impl Reachability {
         if !trackers.all(|url| self.failed_trackers.contains_key(url)) {
             return None;
         }
-        let errors: Vec<_> =
-            self.failed_trackers.iter().map(|(url, error)| format!("{url}: {error}")).collect();
-        Some(errors.join("; "))
+        Some(self.errors_text())
+    }
+
+    /// The errors of a few trackers; what refused comes first.
+    fn errors_text(&self) -> String {
+        let is_refusal = |error: &AnnounceError| matches!(error, AnnounceError::Refused(_));
+        let mut failed: Vec<_> = self.failed_trackers.iter().collect();
+        failed.sort_by_key(|(_, error)| !is_refusal(error));
+        let texts = failed.iter().take(MAX_TRACKER_ERRORS).map(|(url, error)| {
+            let refuses = if is_refusal(error) { " refuses" } else { "" };
+            let (url, error) = (printable_excerpt(url), error.to_string());
+            format!("{url}{refuses}: {}", printable(&error))
+        });
+        let mut texts: Vec<String> = texts.collect();
+        match failed.len().saturating_sub(MAX_TRACKER_ERRORS) {
+            0 => {}
+            more => texts.push(format!("{more} more")),
+        }
+        texts.join("; ")
+    }
+
+    /// Whether a tracker gave a reason of its own.
+    fn is_refused(&self) -> bool {
+        self.failed_trackers.values().any(|error| matches!(error, AnnounceError::Refused(_)))
+    }
+
+    /// Adds the errors of the trackers to the failure of a download that ended before it found
+    /// anything, or that a tracker refused.
+    pub(crate) fn explain(&self, failure: Failure) -> Failure {
+        let is_timeout = failure.exit() == Exit::Unfinished;
+        if !is_timeout || self.failed_trackers.is_empty() || self.is_reached && !self.is_refused() {
+            return failure;
+        }
+        let text = format!("{}; {}", failure.message(), self.errors_text());
+        let explained = Failure::new(failure.exit(), text);
+        explained.tip(if self.is_refused() { REFUSED_TIP } else { UNREACHABLE_TIP })
     }
 
     /// Updates the state after an event of the swarm.
@@ -78,7 +119,7 @@ impl Reachability {
             }),
             Event::TrackerFailed { url, error } => {
                 state.send_modify(|state| {
-                    _ = state.failed_trackers.insert(url.clone(), error.to_string())
+                    _ = state.failed_trackers.insert(url.clone(), error.clone())
                 });
             }
             _ => {}
@@ -139,8 +180,12 @@ fn diagnose_trackers(
     elapsed: Duration,
 ) -> Option<Failure> {
     let errors = state.tracker_errors(source).filter(|_| elapsed >= UNREACHABLE_AFTER)?;
+    if state.is_refused() {
+        let failure = Failure::new(Exit::Unreachable, format!("no tracker helps: {errors}"));
+        return Some(failure.tip(REFUSED_TIP));
+    }
     let failure = Failure::new(Exit::Unreachable, format!("no tracker can be reached: {errors}"));
-    Some(failure.tip("check that the tracker runs and that this machine can reach it"))
+    Some(failure.tip(UNREACHABLE_TIP))
 }
 
 fn diagnose_chunk_servers(
@@ -215,6 +260,16 @@ fn diagnose_peer(
     }
 }
 
+/// The beginning of a tracker's URL. A torrent can hold any text.
+pub(crate) fn printable_excerpt(url: &str) -> String {
+    const MAX_URL: usize = 100;
+    let text = printable(url);
+    match text.char_indices().nth(MAX_URL) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into_owned(),
+    }
+}
+
 fn matches(source: &SwarmSource, offer: &Offer) -> bool {
     offer.info_hash.parse() == Ok(source.info_hash)
 }
@@ -226,10 +281,8 @@ fn reason_of(failure: &Failure) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use sow_content::InfoHash;
-    use sow_engine::AnnounceError;
-
     use super::*;
+    use sow_content::InfoHash;
 
     fn source(trackers: &[&str]) -> SwarmSource {
         SwarmSource {
@@ -239,6 +292,7 @@ mod tests {
             label: "a.iso".into(),
             trackers: trackers.iter().map(|url| vec![(*url).to_owned()]).collect(),
             peers: Vec::new(),
+            link_peers: Vec::new(),
         }
     }
 
@@ -313,7 +367,7 @@ mod tests {
         Reachability::on_event(
             &sender,
             Dialect::BitTorrent,
-            &Event::TrackerAnswered { url: "http://a/announce".into(), peers: 0 },
+            &Event::TrackerAnswered { url: "http://a/announce".into(), warning: None, peers: 0 },
         );
         let outcome = tokio::time::timeout(
             Duration::from_secs(3600),

@@ -11,7 +11,8 @@ use sow_content::{
     ticket::{Address, Ticket},
     untrusted::printable,
 };
-use sow_engine::{Dialect, JSON_TRACKER};
+use sow_engine::{Dialect, JSON_TRACKER, limit_trackers};
+use sow_node::Purpose;
 
 use crate::{
     args::source::SourceArg,
@@ -41,7 +42,19 @@ pub(crate) struct SwarmSource {
     pub(crate) trackers: Vec<Vec<String>>,
     /// Machines that are named as having the content.
     pub(crate) peers: Vec<Address>,
+    /// Further peers of a magnet link.
+    pub(crate) link_peers: Vec<Address>,
 }
+
+/// Peers of a magnet link that are taken for its origin: dialed without end, and asked what they
+/// share. A link can name any machine, so these are few, on different hosts.
+const MAX_LINK_ORIGINS: usize = 4;
+
+/// Further peers of a magnet link that are used.
+const MAX_LINK_PEERS: usize = 32;
+
+/// Ports below this belong to services of the system.
+const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 
 impl SwarmSource {
     /// Finds the swarm that a WHAT names. Requests are sent from the local address `bind`.
@@ -60,13 +73,18 @@ impl SwarmSource {
                 magnet.ignored.iter().for_each(|error| {
                     report.warn(format_args!("{error}; this part of the link is ignored"));
                 });
-                Ok(Self::from_magnet(magnet))
+                let (source, is_left_out) = Self::from_magnet(magnet);
+                if is_left_out {
+                    report.warn("the link names a peer on a port below 1024: it is not dialed");
+                }
+                Ok(source)
             }
             SourceArg::TorrentFile(path) => {
                 Self::from_torrent(blocking(move || torrent_file::read_any(&path)).await?)
             }
             SourceArg::TorrentUrl(url) => {
                 let request = Request {
+                    purpose: Purpose::Download,
                     accept: "application/x-bittorrent, */*",
                     max_length: MAX_METAINFO,
                     answer_timeout: TORRENT_ANSWER_TIMEOUT,
@@ -98,6 +116,7 @@ impl SwarmSource {
             label,
             trackers: Vec::new(),
             peers: servers,
+            link_peers: Vec::new(),
         }
     }
 
@@ -137,20 +156,44 @@ impl SwarmSource {
             label: ticket.info_hash.to_base32(),
             trackers: tracker.into_iter().collect(),
             peers: vec![address],
+            link_peers: Vec::new(),
         }
     }
 
-    fn from_magnet(magnet: Magnet) -> Self {
+    /// The swarm of a link. A peer on a port of the system is left out, unless the link names a
+    /// tracker there: whether that is so is the second value.
+    fn from_magnet(magnet: Magnet) -> (Self, bool) {
         let name = magnet.name.as_deref().map(|name| printable(name).into());
-        Self {
+        let is_tracker = |peer: &str| {
+            let at = format!("://{peer}/");
+            magnet.trackers.iter().any(|url| url.contains(&at))
+        };
+        let (mut peers, mut link_peers) = (Vec::<Address>::new(), Vec::new());
+        let mut is_left_out = false;
+        for peer in &magnet.peers {
+            // The parser of the link has checked the peers.
+            let Ok(address) = peer.parse::<Address>() else { continue };
+            if address.port < FIRST_UNPRIVILEGED_PORT && !is_tracker(peer) {
+                is_left_out = true;
+            } else if peers.len() < MAX_LINK_ORIGINS
+                && peers.iter().all(|other| other.host != address.host)
+            {
+                peers.push(address);
+            } else if link_peers.len() < MAX_LINK_PEERS {
+                link_peers.push(address);
+            }
+        }
+        let tiers: Vec<_> = magnet.trackers.into_iter().map(|url| vec![url]).collect();
+        let source = Self {
             dialect: Dialect::BitTorrent,
             info_hash: magnet.info_hash,
             metainfo: None,
             label: name.unwrap_or_else(|| magnet.info_hash.to_base32()),
-            trackers: magnet.trackers.into_iter().map(|url| vec![url]).collect(),
-            // The parser of the link has checked the peers.
-            peers: magnet.peers.iter().filter_map(|peer| peer.parse().ok()).collect(),
-        }
+            trackers: limit_trackers(&tiers),
+            peers,
+            link_peers,
+        };
+        (source, is_left_out)
     }
 
     fn from_torrent(torrent: Torrent) -> Result<Self, Failure> {
@@ -165,9 +208,29 @@ impl SwarmSource {
             dialect: Dialect::BitTorrent,
             info_hash: metainfo.info_hash,
             label: printable(&metainfo.info.name).into(),
-            trackers: metainfo.trackers.clone(),
+            trackers: limit_trackers(&metainfo.trackers),
             peers: Vec::new(),
+            link_peers: Vec::new(),
             metainfo: Some(metainfo),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_names_few_origins_and_no_services() {
+        let hash = "00".repeat(20);
+        let peers: String =
+            (1..200).map(|port| format!("&x.pe=10.0.0.{}:{}", port % 9, 980 + port)).collect();
+        let text = format!("magnet:?xt=urn:btih:{hash}&x.pe=h:80&tr=http://h:80/announce{peers}");
+        let (source, is_left_out) = SwarmSource::from_magnet(text.parse().unwrap());
+        assert!(is_left_out && source.peers.len() == MAX_LINK_ORIGINS);
+        assert_eq!(source.link_peers.len(), MAX_LINK_PEERS);
+        assert_eq!(source.peers[0].to_string(), "h:80", "a tracker is there, too");
+        let all = source.peers.iter().chain(&source.link_peers).skip(1);
+        assert!(all.clone().all(|peer| peer.port >= 1024));
     }
 }

@@ -175,6 +175,7 @@ impl Registry {
             complete: Some(saturate(swarm.seeds())),
             incomplete: Some(saturate(swarm.leechers())),
             peers: swarm.choose_peers(&announcing, wanted, rng),
+            named_peers: Vec::new(),
             warning: listed.err().map(|full| full.to_string()),
             tracker_id: None,
         })

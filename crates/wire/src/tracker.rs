@@ -10,6 +10,9 @@ use crate::bittorrent::PeerId;
 /// The number of peers that are kept of one response; later ones are ignored.
 pub const MAX_RESPONSE_PEERS: usize = 1000;
 
+/// The number of peers with a host name that are kept of one response.
+pub const MAX_RESPONSE_NAMES: usize = 50;
+
 /// The largest number of swarms in one scrape: as many as fit in a UDP response (BEP 15).
 pub const MAX_SCRAPE: usize = 74;
 
@@ -78,6 +81,8 @@ pub struct AnnounceResponse {
     pub incomplete: Option<u32>,
     /// Other peers of the swarm, at most [`MAX_RESPONSE_PEERS`].
     pub peers: Vec<TrackedPeer>,
+    /// Peers whose host is a name: the names and ports, at most [`MAX_RESPONSE_NAMES`].
+    pub named_peers: Vec<(String, u16)>,
     /// A warning for the user.
     pub warning: Option<String>,
     /// An opaque id to send with the next announce (HTTP only).

@@ -66,6 +66,7 @@ prop_compose! {
             complete: counts[0],
             incomplete: counts[1],
             peers: peers.into_iter().filter(|peer| compact::is_dialable(peer.addr)).collect(),
+            named_peers: Vec::new(),
             warning,
             tracker_id,
         }

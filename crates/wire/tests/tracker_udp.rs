@@ -72,6 +72,7 @@ proptest! {
                 incomplete: Some(incomplete),
                 peers: peers.collect(),
                 min_interval: None,
+                named_peers: Vec::new(),
                 warning: None,
                 tracker_id: None,
             };

@@ -155,6 +155,9 @@ impl<'a> Operations<'a> {
         let reply = match self.byte() % 4 {
             0 => Err(AnnounceError::Timeout),
             _ => Ok(AnnounceReply {
+                from: None,
+                min_interval: None,
+                warning: None,
                 interval: Duration::from_secs(u64::from(self.short())),
                 peers: (0..self.byte() % 8).map(|_| self.address()).collect(),
                 complete: None,

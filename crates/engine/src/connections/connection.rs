@@ -28,6 +28,8 @@ pub(crate) struct Connection {
     peer_id: PeerId,
     connected_at: Time,
     last_received: Time,
+    /// A message was received after the handshake.
+    has_received: bool,
     last_sent: Time,
     /// When a block was moved last, in either direction.
     exchanged_at: Option<Time>,
@@ -51,6 +53,7 @@ impl Connection {
             peer_id: peer_id_of(handshake, addr),
             connected_at: now,
             last_received: now,
+            has_received: false,
             last_sent: now,
             exchanged_at: None,
             is_unproductive: false,
@@ -146,9 +149,15 @@ impl Connection {
         self.peer_id = derived_peer_id(b"chunk", SocketAddr::new(self.addr.ip(), port));
     }
 
-    /// Something was received on it.
-    pub(crate) fn on_received(&mut self, now: Time) {
+    /// Whether a message was received after the handshake.
+    pub(super) fn has_received(&self) -> bool {
+        self.has_received
+    }
+
+    /// Something was received on it. Whether that is the first time.
+    pub(super) fn on_received(&mut self, now: Time) -> bool {
         self.last_received = now;
+        !std::mem::replace(&mut self.has_received, true)
     }
 
     /// A block was moved on it, in either direction.

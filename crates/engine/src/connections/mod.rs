@@ -17,14 +17,17 @@ pub(crate) use self::connection::Connection;
 pub use self::places::network_of;
 pub(crate) use self::room::Use;
 use crate::{
-    address_book::AddressBook,
+    address_book::{AddressBook, Source},
     config::Config,
     disconnect::{DisconnectReason, Misbehavior},
-    io::{ConnId, Dialect, Direction, PeerHandshake, PeerSource, Time},
+    io::{ConnId, Dialect, Direction, PeerHandshake, Time},
 };
 
 /// Dials under way at the same time.
 const MAX_CONCURRENT_DIALS: usize = 10;
+
+/// Further dials that are for peers that the user named: others may take long to fail.
+const DIALS_KEPT_FOR_NAMED: usize = 4;
 
 /// Identities that are remembered beyond their connections, to ban peers that have left.
 const MAX_REMEMBERED_IDENTITIES: usize = 4096;
@@ -187,10 +190,20 @@ impl Connections {
         &mut self,
         now: Time,
         addr: SocketAddr,
-        source: PeerSource,
+        source: &Source,
         dialect: Dialect,
     ) {
         self.address_book.add(now, addr, source, dialect);
+    }
+
+    /// The swarm is private: addresses that only peers named are forgotten (BEP 27). The
+    /// connections that were dialed to them.
+    pub(crate) fn forget_exchanged(&mut self) -> Vec<ConnId> {
+        let forgotten = self.address_book.forget_exchanged();
+        let dialed = self.iter().filter(|connection| {
+            connection.direction() == Direction::Dialed && forgotten.contains(&connection.addr())
+        });
+        dialed.map(Connection::conn).collect()
     }
 
     /// Whether the user named an address.
@@ -207,7 +220,7 @@ impl Connections {
     ) -> Option<(SocketAddr, Dialect)> {
         let next = if self.may_dial() {
             self.address_book.next(now, rng)
-        } else if self.dialing < MAX_CONCURRENT_DIALS {
+        } else if self.dialing < MAX_CONCURRENT_DIALS + DIALS_KEPT_FOR_NAMED {
             // A peer that the user named is dialed beyond the limits: another makes room for it.
             self.address_book.next_named(now)
         } else {
@@ -243,7 +256,9 @@ impl Connections {
     pub(crate) fn on_dial_failed(&mut self, now: Time, addr: SocketAddr) {
         self.dialing = self.dialing.saturating_sub(1);
         // A failed second connection is no failure of the address.
-        if !self.is_dialed(addr) {
+        if self.is_dialed(addr) {
+            self.address_book.dialed(addr);
+        } else {
             self.address_book.failed(now, addr);
         }
     }
@@ -272,6 +287,9 @@ impl Connections {
         }
         if direction == Direction::Dialed {
             self.dialing = self.dialing.saturating_sub(1);
+            if !self.address_book.dialed(addr) {
+                return Err(DisconnectReason::PrivateSwarm);
+            }
         }
         let replaced =
             self.check_admission(now, addr, direction, handshake).and_then(
@@ -283,13 +301,32 @@ impl Connections {
         if let (Err(reason), Direction::Dialed) = (&replaced, direction) {
             let is_reached = self.iter().any(|other| other.listen_addr() == Some(addr));
             match reason {
-                DisconnectReason::Ourselves => self.address_book.forget(addr),
+                DisconnectReason::Ourselves => self.address_book.ours(addr),
                 // It counts as busy for as long as the other connection lasts.
                 DisconnectReason::DuplicateConnection if is_reached => {}
                 _ => self.address_book.released(now, addr, REFUSED_DELAY),
             }
         }
+        // A handshake has the info-hash, so that what answers is a peer of the swarm.
+        if handshake.dialect() == Dialect::BitTorrent
+            && !matches!(replaced, Err(DisconnectReason::Ourselves | DisconnectReason::Banned))
+        {
+            match direction {
+                Direction::Dialed => self.address_book.confirm(addr),
+                Direction::Accepted => self.address_book.on_peer_at(addr),
+            }
+        }
         replaced
+    }
+
+    /// A message was received. The first one shows that what was dialed is a peer, where no
+    /// handshake does.
+    pub(crate) fn on_received(&mut self, now: Time, conn: ConnId) -> Option<&mut Connection> {
+        let connection = self.open.get_mut(&conn)?;
+        if connection.on_received(now) && connection.direction() == Direction::Dialed {
+            self.address_book.confirm(connection.addr());
+        }
+        Some(connection)
     }
 
     /// `Ok`: another connection to the same peer that is replaced, if there is one.
@@ -385,6 +422,9 @@ impl Connections {
         let is_dialed = gone.direction() == Direction::Dialed;
         let given_up = misbehavior
             .filter(|_| is_dialed && self.address_book.broke_protocol(gone.addr(), is_persistent));
+        if is_dialed && !gone.has_received() && gone.dialect() != Dialect::BitTorrent {
+            self.address_book.on_stranger_at(now, gone.addr());
+        }
         if let Some(addr) = gone.listen_addr().filter(|addr| !self.is_dialed(*addr)) {
             self.second_dials.remove(&addr);
             match reason {
@@ -418,13 +458,13 @@ impl Connections {
         now: Time,
         conn: ConnId,
     ) -> Result<(), DisconnectReason> {
-        let Some(connection) = self.get(conn) else { return Ok(()) };
+        let Some(connection) = self.open.get(&conn) else { return Ok(()) };
         let (dialect, peer_id) = (connection.dialect(), connection.peer_id());
         if let Some(addr) = connection.listen_addr() {
             if self.address_book.is_banned(addr, peer_id) {
                 return Err(DisconnectReason::Banned);
             }
-            self.address_book.add(now, addr, PeerSource::Incoming, dialect);
+            self.address_book.add(now, addr, &Source::incoming(connection.addr()), dialect);
             self.address_book.connected(addr);
         }
         Ok(())

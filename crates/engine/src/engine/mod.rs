@@ -9,6 +9,7 @@ use bytes::Bytes;
 use sow_content::{Bitfield, InfoHash};
 
 use crate::{
+    address_book::Source,
     announcer::{self, Announcer},
     config::{Config, Content, Integrity},
     connections::Connections,
@@ -16,7 +17,7 @@ use crate::{
     downloads::Downloads,
     io::{
         Announce, AnnounceError, AnnounceEvent, AnnounceReply, ConnId, Dialect, Event, Input,
-        Output, PeerSource, Time,
+        Output, Time,
     },
     metadata_fetch::MetadataFetch,
     status::{PeerStatus, StateSize, Status},
@@ -116,7 +117,7 @@ impl Engine {
             Input::BlockSent { conn, block } => self.on_block_sent(now, conn, block),
             Input::Stored { piece, outcome } => self.on_stored(now, piece, outcome),
             Input::PeersFound { source, dialect, addrs } => {
-                self.on_peers_found(now, source, dialect, addrs);
+                self.on_peers_found(now, &Source::of_input(source), dialect, addrs);
             }
             Input::DigestProgress { bytes } => self.on_digest_progress(now, bytes),
             Input::FileDigest { md5 } => self.on_file_digest(now, md5),
@@ -227,7 +228,11 @@ impl Engine {
         if self.is_content_ready() {
             return;
         }
+        let is_private = content.private;
         self.begin_content(now, content);
+        if is_private {
+            self.leave_exchanged_peers(now);
+        }
         for conn in self.connections.ids() {
             self.begin_content_on(now, conn);
         }
@@ -241,7 +246,7 @@ impl Engine {
     fn on_peers_found(
         &mut self,
         now: Time,
-        source: PeerSource,
+        source: &Source,
         dialect: Dialect,
         addrs: Vec<std::net::SocketAddr>,
     ) {
@@ -290,10 +295,17 @@ impl Engine {
         // A swarm that has peers, or needs none, announces as seldom as the tracker wants.
         let needs_peers = self.connections.is_empty() && !self.is_complete();
         let max_interval = if needs_peers { self.config.announce_at_least } else { Duration::MAX };
-        let interval = reply.as_ref().ok().map(|reply| reply.interval);
-        self.announcer.on_answer(now, &url, interval, max_interval);
+        match &reply {
+            Ok(reply) => {
+                let intervals = (reply.interval, reply.min_interval.unwrap_or_default());
+                self.announcer.on_answer(now, &url, Some(intervals), max_interval);
+            }
+            Err(error) if error.is_permanent() => self.announcer.remove(&url),
+            Err(_) => self.announcer.on_answer(now, &url, None, max_interval),
+        }
         match reply {
             Ok(reply) => {
+                let source = Source::tracker(self.announcer.number_of(&url), reply.from);
                 self.tracker_incomplete = reply.incomplete.or(self.tracker_incomplete);
                 let peers = reply.peers.len();
                 let dialect = announcer::dialect_of(&url);
@@ -302,9 +314,9 @@ impl Engine {
                 let is_first = !std::mem::replace(&mut self.was_tracked, true);
                 let dials = dialect == Dialect::BitTorrent || is_first || !self.is_complete();
                 for addr in reply.peers.into_iter().filter(|_| dials) {
-                    self.connections.add_address(now, addr, PeerSource::Tracker, dialect);
+                    self.connections.add_address(now, addr, &source, dialect);
                 }
-                self.event(Event::TrackerAnswered { url, peers });
+                self.event(Event::TrackerAnswered { url, warning: reply.warning, peers });
                 self.dial(now);
             }
             Err(error) => self.event(Event::TrackerFailed { url, error }),

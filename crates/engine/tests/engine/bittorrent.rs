@@ -461,12 +461,52 @@ fn a_private_swarm_ignores_exchanged_peers() {
         let content = content(Bitfield::new(PIECES), private);
         scene.input(Input::ContentReady(Box::new(content)));
         let conn = scene.connect_peer();
-        let addr = SocketAddr::from(([10, 9, 9, 9], 99));
+        let addr = SocketAddr::from(([10, 9, 9, 9], 9999));
         let told = PexMessage { added: vec![addr], dropped: vec![] };
         let outputs = scene.message(conn, extended(2, told.encode()));
         assert_eq!(
             outputs.contains(&Output::Dial { addr, dialect: Dialect::BitTorrent }),
             !private
         );
+    }
+}
+
+#[test]
+fn peers_that_were_exchanged_before_a_swarm_turned_out_to_be_private_are_not_used() {
+    for private in [false, true] {
+        let mut scene = Scene::new(None, |_| {});
+        let conn = scene.connect_peer();
+        let exchanged: Vec<SocketAddr> =
+            (1..=5).map(|host| SocketAddr::from(([10, 9, 9, host], 9999))).collect();
+        let told = PexMessage { added: exchanged.clone(), dropped: vec![] };
+        scene.message(conn, extended(2, told.encode()));
+        let met = exchanged[0];
+        let connected = |addr, conn| Input::Connected {
+            conn,
+            addr,
+            direction: Direction::Dialed,
+            handshake: PeerHandshake::BitTorrent(Handshake {
+                info_hash: InfoHash([0; 20]),
+                peer_id: PeerId([conn.0 as u8; 20]),
+                fast: true,
+                extended: true,
+            }),
+        };
+        let outputs = scene.input(connected(met, ConnId(70)));
+        assert!(!outputs.iter().any(|output| matches!(output, Output::Disconnect { .. })));
+        let content = content(Bitfield::new(PIECES), private);
+        let left = |outputs: &[Output]| -> Vec<ConnId> {
+            let ids = outputs.iter().filter_map(|output| match output {
+                Output::Disconnect { conn, reason: DisconnectReason::PrivateSwarm } => Some(*conn),
+                _ => None,
+            });
+            ids.collect()
+        };
+        let outputs = scene.input(Input::ContentReady(Box::new(content)));
+        let expected = |conn| if private { vec![ConnId(conn)] } else { vec![] };
+        assert_eq!(left(&outputs), expected(70));
+        // A dial that was under way.
+        let outputs = scene.input(connected(exchanged[1], ConnId(71)));
+        assert_eq!(left(&outputs), expected(71));
     }
 }

@@ -1,36 +1,36 @@
 //! HTTP clients, set up for the URL that they are for: with a proxy and with certificate
 //! authorities only where those are useful. No request is made here.
 
-use std::{
-    error::Error,
-    net::{IpAddr, Ipv4Addr},
-    time::Duration,
-};
+use std::{error::Error, net::IpAddr, sync::Arc, time::Duration};
 
 use reqwest::{Client, Url, redirect};
 
-/// The maximum number of redirects that are followed.
-const MAX_REDIRECTS: usize = 3;
+use super::{
+    destination::{Scope, literal_host},
+    get::{CheckedResolver, SharedResolver},
+};
 
 /// A client for one URL. It connects from `bind` if that is given; `timeout` is the time limit for
 /// a request as a whole.
 ///
 /// The proxy that the environment names is not used for hosts of the local network. A machine
-/// without certificate authorities can still fetch `http` URLs.
+/// without certificate authorities can still fetch `http` URLs. Redirects are not followed.
 ///
 /// # Errors
 /// When the URL is `https` and the machine has no certificate authorities.
-pub fn http_client(
+pub(super) fn http_client(
     url: &Url,
     bind: Option<IpAddr>,
     timeout: Duration,
+    resolver: Arc<CheckedResolver>,
 ) -> Result<Client, reqwest::Error> {
     let is_local = is_local(url);
     let builder = || {
         let builder = Client::builder()
             .user_agent(concat!("sow/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
-            .redirect(redirect::Policy::limited(MAX_REDIRECTS))
+            .redirect(redirect::Policy::none())
+            .dns_resolver(Arc::new(SharedResolver(Arc::clone(&resolver))))
             .referer(false)
             .local_address(bind)
             // The next request, if there is one, comes half a minute later: no connection is kept
@@ -47,10 +47,7 @@ pub fn http_client(
 }
 
 /// The cause of a failed request in a few words, without the URL, which may hold a passkey.
-pub fn http_error(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "no answer in time".to_owned();
-    }
+pub(super) fn http_error(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
@@ -60,23 +57,10 @@ pub fn http_error(error: &reqwest::Error) -> String {
 
 /// Whether the server is this machine or in its local network, as far as the URL tells.
 fn is_local(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match bare.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
-        Ok(IpAddr::V4(ip)) => {
-            ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared(ip)
-        }
-        Ok(IpAddr::V6(ip)) => {
-            ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
-        }
-        Err(_) => !host.contains('.'),
+    match literal_host(url) {
+        Some(ip) => Scope::of(ip) < Scope::Global,
+        None => !url.host_str().unwrap_or_default().contains('.'),
     }
-}
-
-/// Whether an address is in 100.64.0.0/10 (RFC 6598), which overlay networks use.
-fn is_shared(ip: Ipv4Addr) -> bool {
-    let [a, b, ..] = ip.octets();
-    a == 100 && b & 0xc0 == 64
 }
 
 #[cfg(test)]
@@ -102,19 +86,5 @@ mod tests {
         ] {
             assert_eq!(is_local(&url.parse().unwrap()), expected, "{url}");
         }
-    }
-
-    #[tokio::test]
-    async fn errors_name_the_cause_and_not_the_url() {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let url: Url = format!("http://127.0.0.1:{port}/announce?passkey=secret").parse().unwrap();
-        let client = |timeout| http_client(&url, None, timeout).unwrap();
-        let silent = client(Duration::from_millis(200)).get(url.clone()).send().await.unwrap_err();
-        assert_eq!(http_error(&silent), "no answer in time");
-        drop(listener);
-        let refused = client(Duration::from_secs(60)).get(url.clone()).send().await;
-        let refused = http_error(&refused.unwrap_err());
-        assert!(refused.contains("refused") && !refused.contains("secret"), "{refused}");
     }
 }

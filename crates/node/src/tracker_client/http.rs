@@ -1,8 +1,8 @@
 //! An announce over HTTP or HTTPS: one request, and an answer that is bounded in size and time.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use reqwest::{Response, Url};
+use reqwest::Url;
 use sow_engine::AnnounceError;
 use sow_wire::{
     tracker::{AnnounceRequest, AnnounceResponse},
@@ -10,7 +10,10 @@ use sow_wire::{
 };
 
 use super::{TrackerClient, remember, unreachable};
-use crate::http::client::{http_client, http_error};
+use crate::http::{
+    destination::Purpose,
+    get::{HttpError, HttpRequest, http_get},
+};
 
 /// The time limit for a request as a whole, from the look-up of the name to the answer's last byte.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,18 +25,25 @@ impl TrackerClient {
         tracker: &Url,
         name: &str,
         request: AnnounceRequest,
-    ) -> Result<AnnounceResponse, AnnounceError> {
+    ) -> Result<(AnnounceResponse, SocketAddr), AnnounceError> {
         let tracker_id = self.with_memory(|memory| memory.tracker_ids.get(name).cloned());
+        let is_typed = self.is_typed(name);
+        let http_request = HttpRequest {
+            purpose: if is_typed { Purpose::TypedTracker } else { Purpose::Tracker },
+            accept: "*/*",
+            bind: self.bind,
+            max_length: MAX_RESPONSE,
+            answer_timeout: REQUEST_TIMEOUT,
+            timeout: REQUEST_TIMEOUT,
+        };
         let url = Announce::new(request, tracker_id).url(tracker.as_str());
-        let client = http_client(tracker, self.bind, REQUEST_TIMEOUT)
-            .map_err(|error| request_error(&error))?;
-        let mut response = client.get(url).send().await.map_err(|error| request_error(&error))?;
-        let body = read_body(&mut response).await?;
-        let answer = match decode_announce(&body) {
+        let url = url.parse().map_err(|_| AnnounceError::InvalidUrl)?;
+        let answered = http_get(url, http_request).await.map_err(request_error)?;
+        let answer = match decode_announce(&answered.body) {
             // Many trackers refuse with a status other than 200 and a failure reason.
             Err(ResponseError::Failure(reason)) => return Err(AnnounceError::Refused(reason)),
-            Err(_) if !response.status().is_success() => {
-                return Err(AnnounceError::InvalidResponse(format!("HTTP {}", response.status())));
+            Err(_) if !answered.status.is_success() => {
+                return Err(AnnounceError::InvalidResponse(format!("HTTP {}", answered.status)));
             }
             answer => answer.map_err(|error| AnnounceError::InvalidResponse(error.to_string()))?,
         };
@@ -42,21 +52,15 @@ impl TrackerClient {
                 remember(&mut memory.tracker_ids, name.to_owned(), id.clone())
             });
         }
-        Ok(answer)
+        Ok((answer, answered.from))
     }
 }
 
-fn request_error(error: &reqwest::Error) -> AnnounceError {
-    if error.is_timeout() { AnnounceError::Timeout } else { unreachable(http_error(error)) }
-}
-
-async fn read_body(response: &mut Response) -> Result<Vec<u8>, AnnounceError> {
-    let mut body = Vec::new();
-    while let Some(part) = response.chunk().await.map_err(|error| request_error(&error))? {
-        if body.len() + part.len() > MAX_RESPONSE {
-            return Err(AnnounceError::InvalidResponse(ResponseError::TooLong.to_string()));
-        }
-        body.extend_from_slice(&part);
+fn request_error(error: HttpError) -> AnnounceError {
+    match error {
+        HttpError::Timeout => AnnounceError::Timeout,
+        HttpError::Forbidden(forbidden) => AnnounceError::Forbidden(forbidden.0),
+        HttpError::Failed(cause) => unreachable(cause),
+        error => AnnounceError::InvalidResponse(error.to_string()),
     }
-    Ok(body)
 }

@@ -53,18 +53,26 @@ pub(super) async fn announce(
     // Some trackers identify peers by this id.
     let peer_id = SocketAddr::new(ours, identity.port).to_string();
     let request = Request { ip: Some(ours), port: identity.port, peer_id, event };
+    // Where the name leads now: only a tracker on the loopback interface may name peers there.
+    let from = lookup_host((host.as_str(), port)).await.ok().and_then(|mut found| found.next());
     match announce_json(&host, port, bind, &request).await? {
         Reply::Joined(peers) => Ok(AnnounceReply {
+            from,
             interval: ANNOUNCE_INTERVAL,
+            min_interval: None,
             peers,
             complete: None,
             incomplete: None,
+            warning: None,
         }),
         Reply::Left => Ok(AnnounceReply {
+            from,
             interval: ANNOUNCE_INTERVAL,
+            min_interval: None,
             peers: Vec::new(),
             complete: None,
             incomplete: None,
+            warning: None,
         }),
         Reply::Error(reason) => Err(AnnounceError::Refused(reason)),
     }

@@ -10,6 +10,7 @@ use std::{
 use reqwest::Url;
 use sow_engine::{AnnounceError, Time};
 use sow_wire::{
+    compact::is_dialable,
     tracker::{AnnounceRequest, AnnounceResponse},
     tracker_udp::{Exchange, Family, Output},
 };
@@ -18,7 +19,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::{TrackerClient, remember, unreachable};
+use super::{SERVICE_PORT, TrackerClient, remember, unreachable};
+use crate::http::destination::is_service_port;
 
 /// The maximum size of a datagram, in bytes: 900 IPv6 peers, which is more than any tracker sends.
 const MAX_DATAGRAM_SIZE: usize = 16 * 1024;
@@ -30,9 +32,10 @@ impl TrackerClient {
     pub(super) async fn announce_udp(
         &self,
         tracker: &Url,
+        name: &str,
         request: AnnounceRequest,
-    ) -> Result<AnnounceResponse, AnnounceError> {
-        let (socket, addr) = self.connect(tracker).await?;
+    ) -> Result<(AnnounceResponse, SocketAddr), AnnounceError> {
+        let (socket, addr) = self.connect(tracker, self.is_typed(name)).await?;
         let mut exchange = self.with_memory(|memory| {
             let kept = memory.connections.get(&addr).copied();
             Exchange::new(request, url_data(tracker), Family::of(addr.ip()), kept, &mut memory.rng)
@@ -41,7 +44,7 @@ impl TrackerClient {
         if let Some(connection) = exchange.connection() {
             self.with_memory(|memory| remember(&mut memory.connections, addr, connection));
         }
-        Ok(answer)
+        Ok((answer, addr))
     }
 
     async fn exchange(
@@ -77,15 +80,24 @@ impl TrackerClient {
     }
 
     /// A socket that is connected to the first of the tracker's addresses that has a route.
-    async fn connect(&self, tracker: &Url) -> Result<(UdpSocket, SocketAddr), AnnounceError> {
+    /// Unless the user typed the tracker, its port must not be one of another service, and its
+    /// address must be one of a machine.
+    async fn connect(
+        &self,
+        tracker: &Url,
+        is_typed: bool,
+    ) -> Result<(UdpSocket, SocketAddr), AnnounceError> {
         let host = tracker.host_str().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let port = tracker.port().ok_or(AnnounceError::IncompleteUrl("port"))?;
+        if !is_typed && is_service_port(port) {
+            return Err(AnnounceError::Forbidden(SERVICE_PORT));
+        }
         let found = timeout(LOOKUP_TIMEOUT, lookup_host((host, port)))
             .await
             .map_err(|_| unreachable("its name was not resolved in time"))?;
         let mut problem = "its name has no address".to_owned();
-        for addr in found.map_err(unreachable)? {
+        for addr in found.map_err(unreachable)?.filter(|addr| is_dialable(*addr)) {
             match open(self.bind, addr).await {
                 Ok(socket) => return Ok((socket, addr)),
                 Err(error) => problem = error.to_string(),

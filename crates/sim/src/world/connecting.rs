@@ -50,7 +50,15 @@ impl World {
         } else {
             self.tracked.insert(addr, now);
         }
-        AnnounceReply { interval: ANNOUNCE_INTERVAL, peers, complete: None, incomplete: None }
+        AnnounceReply {
+            from: None,
+            interval: ANNOUNCE_INTERVAL,
+            min_interval: None,
+            peers,
+            complete: None,
+            incomplete: None,
+            warning: None,
+        }
     }
 
     pub(super) fn on_dialed(&mut self, from: HostId, addr: SocketAddr) {

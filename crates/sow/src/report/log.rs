@@ -79,7 +79,9 @@ pub(crate) fn swarm_event(event: &Event) {
         }
         Event::Complete => tracing::info!("all pieces verified"),
         Event::TrackerFailed { url, error } => tracing::warn!(url, %error, "announce failed"),
-        Event::TrackerAnswered { url, peers } => tracing::debug!(url, peers, "tracker answered"),
+        Event::TrackerAnswered { url, peers, warning } => {
+            tracing::debug!(url, peers, warning, "tracker answered")
+        }
     }
 }
 

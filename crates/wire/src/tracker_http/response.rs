@@ -10,7 +10,8 @@ use crate::{
     bittorrent::PeerId,
     compact,
     tracker::{
-        AnnounceResponse, MAX_RESPONSE_PEERS, TrackedPeer, interval_from_wire, printable_text,
+        AnnounceResponse, MAX_RESPONSE_NAMES, MAX_RESPONSE_PEERS, TrackedPeer, interval_from_wire,
+        printable_text,
     },
 };
 
@@ -70,11 +71,12 @@ pub fn encode_announce(response: &AnnounceResponse, compact: bool, no_peer_id: b
     out.finish()
 }
 
-/// Decodes the body of a response. Peers beyond [`MAX_RESPONSE_PEERS`], peers that are not dialable
-/// and peers with a host name are omitted.
+/// Decodes the body of a response. Peers beyond [`MAX_RESPONSE_PEERS`] and peers that are not
+/// dialable are omitted. Fields of another type than usual are ignored, but for numbers that are
+/// written as text, as some trackers do.
 ///
 /// # Errors
-/// When the body is too long or not valid, or has a failure reason.
+/// When the body is too long or not a bencoded dictionary, or has a failure reason.
 pub fn decode_announce(body: &[u8]) -> Result<AnnounceResponse, ResponseError> {
     let mut response = AnnounceResponse {
         interval: interval_from_wire(0),
@@ -82,6 +84,7 @@ pub fn decode_announce(body: &[u8]) -> Result<AnnounceResponse, ResponseError> {
         complete: None,
         incomplete: None,
         peers: Vec::new(),
+        named_peers: Vec::new(),
         warning: None,
         tracker_id: None,
     };
@@ -89,24 +92,49 @@ pub fn decode_announce(body: &[u8]) -> Result<AnnounceResponse, ResponseError> {
     let mut reader = bounded_reader(body)?;
     reader.dict(|key, value| {
         match key {
-            b"failure reason" => failure = Some(printable_text(value.bytes()?)),
-            b"warning message" => response.warning = Some(printable_text(value.bytes()?)),
-            b"interval" => response.interval = interval_from_wire(value.int()?),
-            b"min interval" => {
-                response.min_interval =
-                    Some(value.int()?).filter(|n| *n > 0).map(interval_from_wire)
+            b"failure reason" => {
+                let reason = text(value)?.map_or_else(|| "no reason".to_owned(), printable_text);
+                failure = Some(reason);
             }
-            b"complete" => response.complete = count(value.int()?),
-            b"incomplete" => response.incomplete = count(value.int()?),
-            b"tracker id" => response.tracker_id = tracker_id(value.bytes()?),
-            b"peers" if value.peek()? == b'l' => read_peer_list(value, &mut response.peers)?,
-            b"peers" => extend_peers(&mut response.peers, compact::read_v4(value.bytes()?)),
-            b"peers6" => extend_peers(&mut response.peers, compact::read_v6(value.bytes()?)),
+            b"warning message" => response.warning = text(value)?.map(printable_text),
+            b"interval" => response.interval = interval_from_wire(number(value)?.unwrap_or(0)),
+            b"min interval" => {
+                response.min_interval = number(value)?.filter(|n| *n > 0).map(interval_from_wire)
+            }
+            b"complete" => response.complete = number(value)?.and_then(count),
+            b"incomplete" => response.incomplete = number(value)?.and_then(count),
+            b"tracker id" => response.tracker_id = text(value)?.and_then(tracker_id),
+            b"peers" | b"peers6" if value.peek()? == b'l' => read_peer_list(value, &mut response)?,
+            b"peers" => {
+                let peers = compact::read_v4(text(value)?.unwrap_or_default());
+                extend_peers(&mut response.peers, peers);
+            }
+            b"peers6" => {
+                let peers = compact::read_v6(text(value)?.unwrap_or_default());
+                extend_peers(&mut response.peers, peers);
+            }
             _ => {}
         }
         Ok::<_, BencodeError>(())
     })?;
     failure.map_or(Ok(response), |reason| Err(ResponseError::Failure(reason)))
+}
+
+/// A byte string; `None` for a value of another type, which is skipped.
+fn text<'a>(value: &mut Reader<'a>) -> Result<Option<&'a [u8]>, BencodeError> {
+    if value.peek()?.is_ascii_digit() {
+        return value.bytes().map(Some);
+    }
+    value.skip().map(|_| None)
+}
+
+/// A number, also one that is written as text; `None` for any other value, which is skipped.
+fn number(value: &mut Reader<'_>) -> Result<Option<i64>, BencodeError> {
+    if value.peek()? == b'i' {
+        return value.int().map(Some);
+    }
+    let digits = text(value)?.and_then(|text| str::from_utf8(text).ok());
+    Ok(digits.and_then(|digits| digits.trim().parse().ok()))
 }
 
 /// A reader over a response body of acceptable length. Callers ignore the bytes after the
@@ -153,27 +181,48 @@ fn put_peer(out: &mut Encoder, peer: &TrackedPeer, no_peer_id: bool) {
 
 fn read_peer_list(
     value: &mut Reader<'_>,
-    peers: &mut Vec<TrackedPeer>,
+    response: &mut AnnounceResponse,
 ) -> Result<(), BencodeError> {
     value.list(|_, value| {
-        let (mut ip, mut port, mut peer_id) = (None::<IpAddr>, None, None);
+        if value.peek()? != b'd' {
+            return value.skip().map(|_| ());
+        }
+        let (mut host, mut port, mut peer_id) = (None, None, None);
         value.dict(|key, value| {
             match key {
-                b"ip" => ip = str::from_utf8(value.bytes()?).ok().and_then(|ip| ip.parse().ok()),
-                b"port" => port = u16::try_from(value.int()?).ok(),
-                b"peer id" => peer_id = value.bytes()?.try_into().ok().map(PeerId),
+                b"ip" => host = text(value)?.and_then(|host| str::from_utf8(host).ok()),
+                b"port" => port = number(value)?.and_then(|port| u16::try_from(port).ok()),
+                b"peer id" => {
+                    peer_id = text(value)?.and_then(|id| id.try_into().ok()).map(PeerId);
+                }
                 _ => {}
             }
             Ok::<_, BencodeError>(())
         })?;
-        if let (Some(ip), Some(port)) = (ip, port) {
-            let addr = SocketAddr::new(ip.to_canonical(), port);
-            if compact::is_dialable(addr) && peers.len() < MAX_RESPONSE_PEERS {
-                peers.push(TrackedPeer { addr, peer_id });
+        let (Some(host), Some(port)) = (host, port) else { return Ok(()) };
+        match host.parse::<IpAddr>() {
+            Ok(ip) => {
+                let addr = SocketAddr::new(ip.to_canonical(), port);
+                let is_kept = response.peers.len() < MAX_RESPONSE_PEERS;
+                if is_kept && compact::is_dialable(addr) {
+                    response.peers.push(TrackedPeer { addr, peer_id });
+                }
+            }
+            Err(_) => {
+                let is_kept = response.named_peers.len() < MAX_RESPONSE_NAMES;
+                if is_kept && port != 0 && is_host_name(host) {
+                    response.named_peers.push((host.to_owned(), port));
+                }
             }
         }
-        Ok(())
+        Ok::<_, BencodeError>(())
     })
+}
+
+/// Whether a text can be the name of a host (RFC 1123, and the underscore that is in use).
+fn is_host_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    (1..=253).contains(&text.len()) && text.bytes().all(is_plain)
 }
 
 fn extend_peers(peers: &mut Vec<TrackedPeer>, addrs: impl Iterator<Item = SocketAddr>) {
@@ -198,6 +247,7 @@ mod tests {
             complete: Some(1),
             incomplete: Some(2),
             peers: vec![peer("1.2.3.4:258", Some(b'x')), peer("[2001:db8::1]:9", Some(b'y'))],
+            named_peers: Vec::new(),
             warning: Some("careful".into()),
             tracker_id: Some(b"id".to_vec()),
         }
@@ -255,11 +305,38 @@ mod tests {
                      d2:ip7:1.2.3.44:porti65536eed2:ip7:1.2.3.4e\
                      d2:ip7:1.2.3.47:peer id3:abc4:porti5eeee";
         assert_eq!(decode_announce(body).unwrap().peers, [peer("1.2.3.4:5", None)]);
-        for bad in
-            [&b""[..], b"<html>", b"le", b"d5:peersi1ee", b"d8:interval1:xe", b"d5:peersli1eee"]
-        {
+        for bad in [&b""[..], b"<html>", b"le", b"d5:peers", b"d8:intervali1e"] {
             assert!(matches!(decode_announce(bad), Err(ResponseError::Bencode(_))));
         }
+    }
+
+    #[test]
+    fn fields_of_an_odd_type_are_ignored_and_numbers_may_be_text() {
+        let body = b"d8:complete1:510:incompleteli1ee8:interval3: 90\
+                     12:min interval2:305:peersld2:ip7:1.2.3.44:port1:9ei7e2:abe6:peers6i5e\
+                     10:tracker idi1e15:warning messaged1:a1:bee and more";
+        let response = decode_announce(body).unwrap();
+        assert_eq!(response.interval, Duration::from_secs(90));
+        assert_eq!(response.min_interval, Some(Duration::from_secs(30)));
+        assert_eq!((response.complete, response.incomplete), (Some(5), None));
+        assert_eq!(response.peers, [peer("1.2.3.4:9", None)]);
+        assert_eq!((response.warning, response.tracker_id), (None, None));
+        for body in [&b"d5:peersi1ee"[..], b"d8:interval1:xe", b"d5:peersli1eee", b"d5:peersdee"] {
+            let response = decode_announce(body).unwrap();
+            assert!(response.peers.is_empty());
+            assert_eq!(response.interval, Duration::from_secs(1800));
+        }
+        let refused = decode_announce(b"d14:failure reasoni1ee");
+        assert_eq!(refused, Err(ResponseError::Failure("no reason".into())));
+    }
+
+    #[test]
+    fn peers_with_a_host_name_are_kept_apart() {
+        let body = b"d5:peersld2:ip12:peer.example4:porti7eed2:ip9:no/no name4:porti7eed2:ip1:a\
+                     4:porti0eed2:ip3:::14:porti7eeee";
+        let response = decode_announce(body).unwrap();
+        assert_eq!(response.named_peers, [("peer.example".to_owned(), 7)]);
+        assert_eq!(response.peers, [peer("[::1]:7", None)]);
     }
 
     #[test]

@@ -228,6 +228,7 @@ mod tests {
                         complete: Some(1),
                         incomplete: Some(0),
                         peers: Vec::new(),
+                        named_peers: Vec::new(),
                         warning: None,
                         tracker_id: None,
                     },

@@ -367,6 +367,7 @@ fn read_response(fields: &mut Fields<'_>, family: Family) -> Result<AnnounceResp
         complete: Some(seeds),
         incomplete: Some(leechers),
         peers,
+        named_peers: Vec::new(),
         warning: None,
         tracker_id: None,
     })
@@ -405,6 +406,7 @@ mod tests {
             complete: Some(7),
             incomplete: Some(9),
             peers: peers.iter().map(peer).collect(),
+            named_peers: Vec::new(),
             warning: None,
             tracker_id: None,
         }

@@ -7,6 +7,8 @@ use bytes::Bytes;
 
 use super::super::{ContentPhase, Engine};
 use crate::{
+    address_book::{Source, reaches},
+    connections::Connection,
     disconnect::{DisconnectReason, Misbehavior},
     io::{ConnId, Dialect, Event, PeerSource, Time},
     metadata_fetch::Progress,
@@ -143,9 +145,19 @@ impl Engine {
     }
 
     /// A peer named other peers. In a private swarm they are ignored (BEP 27).
-    pub(super) fn on_peer_exchange(&mut self, now: Time, addrs: Vec<SocketAddr>) {
+    pub(super) fn on_peer_exchange(&mut self, now: Time, conn: ConnId, addrs: Vec<SocketAddr>) {
+        let Some(at) = self.connections.get(conn).map(Connection::addr) else { return };
         if !matches!(self.content, ContentPhase::Ready { is_private: true, .. }) {
-            self.on_peers_found(now, PeerSource::Pex, Dialect::BitTorrent, addrs);
+            let source = Source::peer(PeerSource::Pex, at);
+            self.on_peers_found(now, &source, Dialect::BitTorrent, addrs);
+        }
+    }
+
+    /// The swarm turned out to be private: peers that only other peers named are not used any more
+    /// (BEP 27).
+    pub(in crate::engine) fn leave_exchanged_peers(&mut self, now: Time) {
+        for conn in self.connections.forget_exchanged() {
+            self.disconnect(now, conn, DisconnectReason::PrivateSwarm);
         }
     }
 
@@ -162,8 +174,9 @@ impl Engine {
         if !session.is_pex_due(now) {
             return;
         }
-        let current: BTreeSet<SocketAddr> =
-            self.connections.listen_addrs_but(conn, Dialect::BitTorrent).collect();
+        let others = self.connections.listen_addrs_but(conn, Dialect::BitTorrent);
+        let at = self.connections.get(conn).map(Connection::addr);
+        let current: BTreeSet<SocketAddr> = others.filter(|addr| reaches(at, addr.ip())).collect();
         let Some(connection) = self.connections.get_mut(conn) else { return };
         let session = connection.session_mut().bittorrent_mut();
         if let Some(message) = session.and_then(|session| session.pex_update(now, &current)) {

@@ -8,6 +8,7 @@ use sow_wire::chunk::{ErrorId, Message, ORIGINAL_MESSAGE_LIMIT, Spelling, fittin
 
 use super::super::{ContentPhase, Engine};
 use crate::{
+    address_book::Source,
     connections::Connection,
     disconnect::{DisconnectReason, Misbehavior},
     io::{ConnId, Dialect, Event, PeerSource, Time},
@@ -173,7 +174,8 @@ impl Engine {
                 ContentPhase::Ready { .. } => self.begin_chunk_session(now, conn)?,
             }
         }
-        self.on_peers_found(now, PeerSource::Tracker, Dialect::Chunk, peers);
+        let source = Source::peer(PeerSource::Tracker, addr);
+        self.on_peers_found(now, &source, Dialect::Chunk, peers);
         self.run_chunk_session(now, conn);
         Ok(())
     }
@@ -253,8 +255,7 @@ impl Engine {
         // Each of two clients dials the other one, unless it has everything.
         if port != 0 && !self.is_complete() {
             let listen_addr = SocketAddr::new(addr.ip(), port);
-            let source = PeerSource::Incoming;
-            self.on_peers_found(now, source, Dialect::Chunk, vec![listen_addr]);
+            self.on_peers_found(now, &Source::incoming(addr), Dialect::Chunk, vec![listen_addr]);
         }
         Ok(())
     }

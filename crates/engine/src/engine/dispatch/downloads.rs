@@ -81,8 +81,7 @@ impl Engine {
         conn: ConnId,
         request: BlockRequest,
     ) -> Option<Block> {
-        let connection = self.connections.get_mut(conn)?;
-        connection.on_received(now);
+        let connection = self.connections.on_received(now, conn)?;
         match self.downloads.on_block(now, connection, request) {
             Err(misbehavior) => {
                 self.disconnect(now, conn, misbehavior.into());

@@ -23,8 +23,7 @@ use crate::{
 impl Engine {
     /// A message was received.
     pub(super) fn on_message(&mut self, now: Time, conn: ConnId, message: Message) {
-        let Some(connection) = self.connections.get_mut(conn) else { return };
-        connection.on_received(now);
+        let Some(connection) = self.connections.on_received(now, conn) else { return };
         let result = match connection.session_mut().handle_message(now, message) {
             Ok(Some(event)) => self.apply(now, conn, event),
             Ok(None) => Ok(()),
@@ -62,7 +61,7 @@ impl Engine {
                 return self.on_metadata(now, conn, piece, data);
             }
             SessionEvent::MetadataRefused => self.on_metadata_source_gone(now, conn),
-            SessionEvent::PeersFound(addrs) => self.on_peer_exchange(now, addrs),
+            SessionEvent::PeersFound(addrs) => self.on_peer_exchange(now, conn, addrs),
             SessionEvent::Withdrawn { reason } => return self.on_withdrawal(conn, reason),
 
             SessionEvent::PieceRequested(piece) => {

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use sow_content::{Metainfo, Ticket, untrusted::printable};
-use sow_engine::{Dialect, Event, PickOrder, Status};
+use sow_engine::{Dialect, Event, PeerSource, PickOrder, Status};
 use sow_node::{
     AcceptedDialects, Swarm, SwarmContent, SwarmEvent, SwarmOptions, server_has_digest,
 };
@@ -25,7 +25,7 @@ use crate::{
     engine_config,
     exit::{Exit, Failure},
     file_errors,
-    name_lookup::look_up,
+    name_lookup::{look_up_few, look_up_peers},
     named_peers::NamedPeers,
     protocol_warnings::ProtocolWarnings,
     quantity::Span,
@@ -56,10 +56,7 @@ pub(super) async fn download_source(
 ) -> Result<(), Failure> {
     let resolved = async {
         let source = SwarmSource::resolve(arg, context.plan.bind, report).await?;
-        let mut addrs = Vec::new();
-        for peer in &source.peers {
-            addrs.extend(look_up(peer).await?);
-        }
+        let addrs = look_up_peers(&source.peers, !source.trackers.is_empty(), report).await?;
         Ok::<_, Failure>((source, addrs))
     };
     let (mut source, addrs) = match context.interruptible(resolved).await {
@@ -108,6 +105,8 @@ pub(super) async fn download_swarm(
     };
     let options = swarm_options(&source, addrs.clone(), content, &context.plan);
     let (swarm, events) = context.node.join(options)?;
+    let link_peers = look_up_few(&source.link_peers).await;
+    swarm.add_peers(PeerSource::Link, source.dialect, link_peers);
     let (reachability, _) = watch::channel(Reachability::default());
     let mut download = Download {
         view: DownloadView::new(report, &source.label),
@@ -217,7 +216,8 @@ impl Download<'_> {
         let completion = match context.interruptible(completion).await {
             Ok(completion) => completion?,
             Err(cause) => {
-                return Err(interruption(cause, self.view.progress_text(&self.status.borrow())));
+                let failure = interruption(cause, self.view.progress_text(&self.status.borrow()));
+                return Err(self.reachability.borrow().explain(failure));
             }
         };
         match completion {

@@ -75,6 +75,7 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
     let choking = engine_config::choking(args.tit_for_tat());
     let mut config = engine_config::for_origin(offer.metainfo.trackers.clone(), choking);
     dialects.configure(&mut config, &host);
+    args.trackers.tracker.iter().for_each(|url| node.trust_tracker(url));
     let (swarm, events) = node.join(SwarmOptions {
         info_hash: offer.metainfo.info_hash,
         content: Some(content),

@@ -12,7 +12,8 @@ use std::{
 };
 
 use support::{
-    Origin, Running, names, noise_file, run, sow, text, unprivileged_sow, unshare_mounts,
+    Origin, Running, closed_address, names, noise_file, run, sow, text, unprivileged_sow,
+    unshare_mounts,
 };
 
 const HASH: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -95,18 +96,18 @@ fn an_address_of_another_machine_cannot_be_bound() {
 
 #[test]
 fn an_unreachable_host_is_an_error() {
-    // No program listens on port 1.
+    let closed = closed_address();
     let place = tempfile::tempdir().unwrap();
     for source in [
-        format!("127.0.0.1:1/{HASH}"),
-        "127.0.0.1:1".to_owned(),
-        format!("magnet:?xt=urn:btih:{HASH}&x.pe=127.0.0.1:1"),
-        format!("magnet:?xt=urn:btih:{HASH}&tr=http://127.0.0.1:1/announce"),
-        "http://127.0.0.1:1/a.torrent".to_owned(),
+        format!("{closed}/{HASH}"),
+        closed.clone(),
+        format!("magnet:?xt=urn:btih:{HASH}&x.pe={closed}"),
+        format!("magnet:?xt=urn:btih:{HASH}&tr=http://{closed}/announce"),
+        format!("http://{closed}/a.torrent"),
     ] {
         let mut command = sow(["get", &source]);
         let ended = Running::start(command.current_dir(place.path())).wait();
-        ended.expect(6).says(&["127.0.0.1:1", "refused", "tip:"]);
+        ended.expect(6).says(&[&closed, "refused", "tip:"]);
     }
     run(["get", &format!("no-such-host.invalid/{HASH}")])
         .expect(6)

@@ -10,7 +10,9 @@ use std::{
     process::Command,
 };
 
-use support::{Running, TEST_TIMEOUT, complete_of, names, noise_file, run, run_in, sow, text};
+use support::{
+    Running, TEST_TIMEOUT, closed_address, complete_of, names, noise_file, run, run_in, sow, text,
+};
 
 /// Checks a torrent with Python alone: every hash is the `repr` of the piece's digest.
 const CHECK: &str = "
@@ -157,10 +159,11 @@ fn a_tracker_reports_that_it_is_ready() {
 fn a_seed_without_a_reachable_tracker_says_so() {
     let place = tempfile::tempdir().unwrap();
     noise_file(place.path(), "film", 100_000);
-    // No program listens on port 1.
+    let closed = closed_address();
+    let port = closed.rsplit_once(':').unwrap().1;
     run_in(
         place.path(),
-        &["json-torrent", "create", "film", "--announce", "127.0.0.1", "--port", "1"],
+        &["json-torrent", "create", "film", "--announce", "127.0.0.1", "--port", port],
     )
     .expect(0);
     let seed = [
@@ -174,5 +177,5 @@ fn a_seed_without_a_reachable_tracker_says_so() {
         "--seed-for",
         "5s",
     ];
-    run_in(place.path(), &seed).expect(0).says(&["no tracker answers", "127.0.0.1:1", "refused"]);
+    run_in(place.path(), &seed).expect(0).says(&["no tracker answers", &closed, "refused"]);
 }

@@ -42,7 +42,10 @@ fn a_file_that_is_cut_ends_the_origin_and_its_receivers_with_the_reason() {
         let cut = || OpenOptions::new().write(true).open(&file).unwrap().set_len(length).unwrap();
         let (send, get, copy) = change_while_shared(&file, &[], cut);
         send.expect(1).says(&["big.iso", "no longer shared"]);
-        let get = get.expect(4).says(&["big.iso was changed while it was shared"]);
+        // A piece that the cut made corrupt may arrive before the origin says why.
+        let get = get.expect(4);
+        let reasons = ["big.iso was changed while it was shared", "may have changed since"];
+        assert!(reasons.iter().any(|reason| get.stderr.contains(reason)), "{}", get.stderr);
         assert!(get.stdout.contains(r#""event":"error","code":4"#), "{}", get.stdout);
         assert!(!copy.exists());
     }

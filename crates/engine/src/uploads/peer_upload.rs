@@ -73,11 +73,12 @@ impl super::Uploads {
         self.peers.values().map(|peer| peer.queue.len() + peer.sending.len()).sum()
     }
 
-    /// Whether a peer was unchoked and then choked so lately that it may not know yet.
+    /// Whether a peer was unchoked so lately that a request may have crossed its end: a choke of
+    /// ours, or an interest that the peer has shown anew since the exchange ended.
     pub(crate) fn was_choked_lately(&self, now: Time, connection: &Connection) -> bool {
         self.peers.get(&connection.conn()).is_some_and(|peer| {
             peer.is_choked
-                && peer.was_told_choke
+                && (peer.was_told_choke || peer.is_interested)
                 && peer.choke_since > connection.connected_at()
                 && now.since(peer.choke_since) < CHOKE_CROSSING_TIME
         })

@@ -8,6 +8,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use socket2::SockRef;
 use tokio::{
     net::TcpStream,
     time::{sleep, timeout},
@@ -30,6 +31,10 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often that is checked.
 const WRITE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The size of the kernel's send buffer, in bytes (the kernel doubles it): clients that take nothing
+/// must not cost the megabytes to which it would grow by itself.
+const SEND_BUFFER: usize = 128 * 1024;
 
 /// The maximum size of a request's head, in bytes: an announce has a few hundred.
 const MAX_HEAD_SIZE: usize = 16 * 1024;
@@ -56,6 +61,7 @@ pub(crate) async fn serve_connection(
 ) {
     // Answers are small and written whole.
     let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
     let router = router
         .layer(middleware::from_fn(protect))
         .layer(Extension(ConnectInfo(addrs)))

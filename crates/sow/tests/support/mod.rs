@@ -9,6 +9,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
+    net::TcpListener,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -32,6 +33,12 @@ pub use wait::{TEST_TIMEOUT, wait_until};
 
 /// A user and group that own no file.
 pub const UNPRIVILEGED_ID: u32 = 65_534;
+
+/// An address of this machine at which no program listens, on an unprivileged port.
+pub fn closed_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
 
 /// The binary under test.
 pub fn sow_path() -> &'static Path {

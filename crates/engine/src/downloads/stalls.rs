@@ -26,6 +26,10 @@ const DELIVERY_PERIOD: Duration = Duration::from_secs(5);
 /// count as one of the dialed peers that are enough.
 const MIN_USE_TIME: Duration = Duration::from_secs(10);
 
+/// While nobody delivers, this long without an answer to its first requests is enough for that: the
+/// only peer that delivers may be the last one to be dialed.
+const FIRST_ANSWER_TIME: Duration = Duration::from_millis(500);
+
 /// What is to become of a late request.
 enum Late {
     /// It stays with its peer, and its block is free for others.
@@ -199,12 +203,17 @@ impl Downloads {
     }
 
     /// Whether a connection that we dialed is of no use: the peer is snubbed, or has delivered
-    /// nothing for long. Other addresses are dialed in place of such peers.
+    /// nothing for long, or has not answered at once while nobody else delivers. Other addresses are
+    /// dialed in place of such peers.
     pub(crate) fn is_unproductive(&self, now: Time, connection: &Connection) -> bool {
         connection.direction() == Direction::Dialed
             && self.peers.get(&connection.conn()).is_some_and(|peer| {
                 let is_old = now.since(connection.connected_at()) >= MIN_USE_TIME;
-                peer.is_snubbed() || (is_old && peer.rate.total() == 0)
+                let is_mute = self.usual_latency.is_none()
+                    && peer
+                        .outstanding()
+                        .any(|request| now.since(request.requested_at) >= FIRST_ANSWER_TIME);
+                peer.is_snubbed() || ((is_old || is_mute) && peer.rate.total() == 0)
             })
     }
 }

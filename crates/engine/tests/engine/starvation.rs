@@ -1,14 +1,15 @@
 //! Peers that have everything and deliver nothing, or little, beside one honest peer: the time that
 //! an engine needs in spite of them, under a virtual clock.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use sow_content::{Bitfield, Geometry};
+use sow_content::{Bitfield, Geometry, InfoHash};
 use sow_engine::{
-    ConnId, Content, Input, Integrity, Message as AnyMessage, Output, StoreOutcome, Time,
+    Config, ConnId, Content, Dialect, Direction, Input, Integrity, Message as AnyMessage, Output,
+    PeerHandshake, PeerSource, StoreOutcome, Time,
 };
-use sow_wire::bittorrent::{BlockRequest, Message};
+use sow_wire::bittorrent::{BlockRequest, Handshake, Message, PeerId};
 
 use crate::scene::Scene;
 
@@ -47,11 +48,30 @@ struct Peer {
 struct Swarm {
     scene: Scene,
     peers: Vec<Peer>,
+    /// The habits of the peers that the tracker names, each at its [`addr_of`].
+    named: Vec<Habit>,
     is_complete: bool,
 }
 
 impl Swarm {
     fn new(habits: &[Habit], open_bytes: u64) -> Self {
+        let mut swarm = Self::empty(|config| config.open_bytes = open_bytes);
+        swarm.connect(habits);
+        swarm
+    }
+
+    /// A swarm whose peers a tracker names, so that the engine chooses which to dial when.
+    fn of_tracker(habits: &[Habit], seed: u64) -> Self {
+        let mut swarm = Self::empty(|config| config.seed = seed);
+        swarm.named = habits.to_vec();
+        let addrs = (0..habits.len()).map(addr_of).collect();
+        let (source, dialect) = (PeerSource::Tracker, Dialect::BitTorrent);
+        let outputs = swarm.scene.input(Input::PeersFound { source, dialect, addrs });
+        swarm.take_in(outputs);
+        swarm
+    }
+
+    fn empty(adjust: impl FnOnce(&mut Config)) -> Self {
         let content = Content {
             geometry: Geometry::new(TOTAL, PIECE.into()).unwrap(),
             have: Bitfield::new(PIECES),
@@ -60,25 +80,58 @@ impl Swarm {
             integrity: Integrity::PieceHashes,
             md5: None,
         };
-        let mut scene = Scene::new(Some(content), |config| config.open_bytes = open_bytes);
-        let mut peers = Vec::new();
+        let scene = Scene::new(Some(content), adjust);
+        Self { scene, peers: Vec::new(), named: Vec::new(), is_complete: false }
+    }
+
+    /// Connects peers, and only then carries out what the engine wants of them.
+    fn connect(&mut self, habits: &[Habit]) {
         let mut outputs = Vec::new();
         for &habit in habits {
-            let conn = scene.connect_peer();
-            peers.push(Peer {
-                conn,
-                habit,
-                queue: VecDeque::new(),
-                credit: 0,
-                is_choking: false,
-                requests: 0,
-            });
-            outputs.extend(scene.message(conn, Message::HaveAll));
-            outputs.extend(scene.message(conn, Message::Unchoke));
+            let conn = self.scene.connect_peer();
+            outputs.extend(self.introduce(conn, habit));
         }
-        let mut swarm = Self { scene, peers, is_complete: false };
-        swarm.take_in(outputs);
-        swarm
+        self.take_in(outputs);
+    }
+
+    /// The engine dialed a peer that the tracker named.
+    fn dialed(&mut self, addr: SocketAddr) -> Vec<Output> {
+        let Some(at) = (0..self.named.len()).find(|&at| addr_of(at) == addr) else {
+            return Vec::new();
+        };
+        let (info_hash, peer_id) = (InfoHash([1; 20]), PeerId([at as u8 + 1; 20]));
+        let handshake = Handshake { info_hash, peer_id, fast: true, extended: true };
+        let handshake = PeerHandshake::BitTorrent(handshake);
+        let (conn, mut outputs) = self.scene.connect(addr, Direction::Dialed, handshake);
+        outputs.extend(self.introduce(conn, self.named[at]));
+        outputs
+    }
+
+    /// What a peer says first: that it has everything, and accepts requests.
+    fn introduce(&mut self, conn: ConnId, habit: Habit) -> Vec<Output> {
+        self.peers.push(Peer {
+            conn,
+            habit,
+            queue: VecDeque::new(),
+            credit: 0,
+            is_choking: false,
+            requests: 0,
+        });
+        let mut outputs = self.scene.message(conn, Message::HaveAll);
+        outputs.extend(self.scene.message(conn, Message::Unchoke));
+        outputs
+    }
+
+    fn seconds(&self) -> f64 {
+        self.scene.now.0 as f64 / 1e6
+    }
+
+    /// Lets time pass.
+    fn wait(&mut self, seconds: f64) {
+        let until = self.scene.now.0 + (seconds * 1e6) as u64;
+        while self.scene.now.0 < until {
+            self.step();
+        }
     }
 
     /// Carries out what the engine wants, until it wants nothing more.
@@ -89,6 +142,7 @@ impl Swarm {
                 Output::Send { conn, message: AnyMessage::BitTorrent(message) } => {
                     outputs.extend(self.answer(conn, message));
                 }
+                Output::Dial { addr, .. } => outputs.extend(self.dialed(addr)),
                 Output::Store { piece, .. } => {
                     let outcome = StoreOutcome::Verified { digests: Vec::new() };
                     outputs.extend(self.scene.input(Input::Stored { piece, outcome }));
@@ -173,15 +227,20 @@ impl Swarm {
     fn run(&mut self, limit: f64) -> f64 {
         while !self.is_complete {
             self.step();
-            let seconds = self.scene.now.0 as f64 / 1e6;
+            let seconds = self.seconds();
             assert!(seconds < limit, "not complete after {limit} s");
         }
-        self.scene.now.0 as f64 / 1e6
+        self.seconds()
     }
 
     fn wasted(&self) -> u64 {
         self.scene.engine.status(self.scene.now).wasted
     }
+}
+
+/// Where the tracker's peers are, each on a host of its own.
+fn addr_of(at: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 1, at as u8 + 1], 52000))
 }
 
 const FAST: Habit = Habit::Serves { rate: 10_000_000, delay_ms: 1 };
@@ -225,6 +284,37 @@ fn peers_that_deliver_nothing_cost_little_time_on_a_long_way() {
 #[test]
 fn peers_that_deliver_nothing_hold_no_open_pieces() {
     check_beside(Habit::Starves, FAST, FEW_OPEN_BYTES);
+}
+
+#[test]
+fn an_honest_peer_that_comes_late_delivers_what_its_link_carries() {
+    let alone = Swarm::new(&[FAST], OPEN_BYTES).run(300.0);
+    for count in [30, 50] {
+        for (late, after) in [(0.5, 0), (2.3, 21), (3.0, 0), (10.0, 21)] {
+            let mut swarm = Swarm::new(&vec![Habit::Starves; count], OPEN_BYTES);
+            swarm.wait(late);
+            swarm.connect(&[FAST]);
+            swarm.connect(&vec![Habit::Starves; after]);
+            let begun = swarm.seconds();
+            let seconds = swarm.run(300.0) - begun;
+            println!("{count} peers, {late} s, {after} more: {seconds:.2} s, alone {alone:.2} s");
+            assert!(seconds <= 1.3 * alone + 1.0, "{seconds:.2} s, {alone:.2} s alone");
+        }
+    }
+}
+
+#[test]
+fn peers_that_deliver_nothing_keep_no_honest_one_from_being_dialed() {
+    let alone = Swarm::of_tracker(&[FAST], 1).run(300.0);
+    for count in [30, 50, 100] {
+        let mut habits = vec![Habit::Starves; count];
+        habits.push(FAST);
+        for seed in 0..10 {
+            let seconds = Swarm::of_tracker(&habits, seed).run(300.0);
+            println!("{count} peers, seed {seed}: {seconds:.2} s, alone {alone:.2} s");
+            assert!(seconds <= 1.3 * alone + 3.0, "{seconds:.2} s, {alone:.2} s alone");
+        }
+    }
 }
 
 #[test]

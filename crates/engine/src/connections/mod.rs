@@ -163,15 +163,6 @@ impl Connections {
         self.iter().any(|other| other.addr() == addr && other.direction() == Direction::Dialed)
     }
 
-    /// The dialed connections that count for the limit: a peer that is of no use does not keep us
-    /// from dialing another one.
-    fn dialed_count(&self) -> usize {
-        let counts = |other: &&Connection| {
-            other.direction() == Direction::Dialed && !other.is_unproductive()
-        };
-        self.iter().filter(counts).count()
-    }
-
     /// Decides for each connection whether its peer is of no use.
     pub(crate) fn mark_unproductive(&mut self, is_unproductive: impl Fn(&Connection) -> bool) {
         for connection in self.open.values_mut() {

@@ -22,6 +22,15 @@ pub(crate) struct Use {
 }
 
 impl Connections {
+    /// The dialed connections that count for the limit: a peer that is of no use does not keep us
+    /// from dialing another one.
+    pub(super) fn dialed_count(&self) -> usize {
+        let counts = |other: &&Connection| {
+            other.direction() == Direction::Dialed && !other.is_unproductive()
+        };
+        self.iter().filter(counts).count()
+    }
+
     /// The connection that makes room for a new one, if there is no free place for it.
     pub(super) fn make_room(
         &mut self,

@@ -26,8 +26,8 @@ const DELIVERY_PERIOD: Duration = Duration::from_secs(5);
 /// count as one of the dialed peers that are enough.
 const MIN_USE_TIME: Duration = Duration::from_secs(10);
 
-/// While nobody delivers, this long without an answer to its first requests is enough for that: the
-/// only peer that delivers may be the last one to be dialed.
+/// While no peer delivers, this long without an answer to its first requests is enough for that:
+/// the only one that would may be the last to be dialed.
 const FIRST_ANSWER_TIME: Duration = Duration::from_millis(500);
 
 /// What is to become of a late request.
@@ -203,7 +203,7 @@ impl Downloads {
     }
 
     /// Whether a connection that we dialed is of no use: the peer is snubbed, or has delivered
-    /// nothing for long, or has not answered at once while nobody else delivers. Other addresses are
+    /// nothing for long, or has not answered soon while no other peer delivers. Other addresses are
     /// dialed in place of such peers.
     pub(crate) fn is_unproductive(&self, now: Time, connection: &Connection) -> bool {
         connection.direction() == Direction::Dialed

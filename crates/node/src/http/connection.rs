@@ -32,8 +32,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often that is checked.
 const WRITE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The size of the kernel's send buffer, in bytes (the kernel doubles it): clients that take nothing
-/// must not cost the megabytes to which it would grow by itself.
+/// The size of the kernel's send buffer, in bytes (the kernel doubles it): clients that take
+/// nothing must not cost the megabytes to which it would grow by itself.
 const SEND_BUFFER: usize = 128 * 1024;
 
 /// The maximum size of a request's head, in bytes: an announce has a few hundred.

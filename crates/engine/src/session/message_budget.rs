@@ -26,8 +26,9 @@ pub const MESSAGES_PER_SECOND: u32 = 2_000;
 /// for a few bytes each earns nothing.
 const BYTES_PER_UNIT: u32 = 512;
 
-/// Units that a whole piece earns besides, in the dialects that need several messages for each.
-const UNITS_PER_WHOLE_PIECE: u32 = 8;
+/// Units that a whole piece earns besides, in the dialects that need several messages for each:
+/// the original `chunk` client asks for a list before every chunk.
+const UNITS_PER_WHOLE_PIECE: u32 = 80;
 
 /// HAVEs beyond one for each piece that cost nothing.
 const EXTRA_HAVES: u32 = 1024;

@@ -124,9 +124,7 @@ impl Responder {
         let since = self.list_wanted_since?;
         let listed = self.listed.as_ref().map_or(0, Bitfield::count);
         let new = have.count() - listed;
-        let is_news = self.listed.is_none()
-            || new > listed / LIST_NEWS_FRACTION
-            || (have.is_full() && new > 0);
+        let is_news = self.listed.is_none() || new > listed / LIST_NEWS_FRACTION || have.is_full();
         if !is_news && now.since(since) < LIST_HOLD_TIMEOUT {
             return None;
         }

@@ -16,7 +16,7 @@ pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
     try_write(bytes).map_err(|error| failure(&error))
 }
 
-/// As [`write`], with the error of the system.
+/// As [`write()`], with the error of the system.
 pub(crate) fn try_write(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes)?;

@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn peers_with_a_host_name_are_kept_apart() {
-        let body = b"d5:peersld2:ip12:peer.example4:porti7eed2:ip9:no/no name4:porti7eed2:ip1:a\
+        let body = b"d5:peersld2:ip12:peer.example4:porti7eed2:ip10:no/no name4:porti7eed2:ip1:a\
                      4:porti0eed2:ip3:::14:porti7eeee";
         let response = decode_announce(body).unwrap();
         assert_eq!(response.named_peers, [("peer.example".to_owned(), 7)]);

@@ -7,7 +7,7 @@ use reqwest::{Client, Url, redirect};
 
 use super::{
     destination::{Scope, literal_host},
-    get::{CheckedResolver, SharedResolver},
+    resolver::{CheckedResolver, SharedResolver},
 };
 
 /// A client for one URL. It connects from `bind` if that is given; `timeout` is the time limit for

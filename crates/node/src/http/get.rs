@@ -4,25 +4,22 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use reqwest::{
     Client, Response, StatusCode, Url,
-    dns::{Addrs, Name, Resolve, Resolving},
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, LOCATION},
 };
-use tokio::{
-    net::lookup_host,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     client::{http_client, http_error},
     content_encoding::{self, EncodingError},
     destination::{Forbidden, Hop, Purpose, Rules, Scope, literal_host},
     own_names::CLIENT_HEADER,
+    resolver::CheckedResolver,
 };
 
 /// The maximum number of redirects that are followed.
@@ -137,11 +134,7 @@ async fn follow(
             error => error,
         };
         rules.check_url(&url).map_err(|reason| refused(reason.into()))?;
-        let resolver = Arc::new(CheckedResolver {
-            url: url.clone(),
-            rules: rules.clone(),
-            scope: Mutex::default(),
-        });
+        let resolver = Arc::new(CheckedResolver::new(url.clone(), rules.clone()));
         let client = client(&url, options, &resolver)?;
         let request = client.get(url.clone()).header(ACCEPT, options.accept);
         let mut request = request.header(ACCEPT_ENCODING, "gzip, deflate");
@@ -188,60 +181,6 @@ async fn read_body(response: &mut Response, max_length: usize) -> Result<Vec<u8>
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// Looks up the host of one request, and leaves out the addresses that it must not use. The
-/// connection is made to one of the others.
-#[derive(Debug)]
-pub(super) struct CheckedResolver {
-    url: Url,
-    rules: Rules,
-    /// The least scope of the addresses that were found; `None` before that, and behind a proxy.
-    scope: Mutex<Option<Scope>>,
-}
-
-impl CheckedResolver {
-    fn scope(&self) -> Option<Scope> {
-        *self.scope.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn check(&self, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Forbidden> {
-        let mut refused = None;
-        let mut allowed = found;
-        allowed.retain(|addr| match self.rules.check_addr(&self.url, addr.ip()) {
-            Ok(()) => true,
-            Err(error) => {
-                refused = Some(error);
-                false
-            }
-        });
-        if let (true, Some(error)) = (allowed.is_empty(), refused) {
-            return Err(error);
-        }
-        let scope = allowed.iter().map(|addr| Scope::of(addr.ip())).min();
-        *self.scope.lock().unwrap_or_else(PoisonError::into_inner) = scope;
-        Ok(allowed)
-    }
-}
-
-/// The resolver as `reqwest` takes it.
-#[derive(Debug, Clone)]
-pub(super) struct SharedResolver(pub(super) Arc<CheckedResolver>);
-
-impl Resolve for SharedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let resolver = Arc::clone(&self.0);
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = lookup_host((name.as_str(), 0)).await?.collect();
-            // Any other name is that of a proxy.
-            let allowed = if resolver.url.host_str() == Some(name.as_str()) {
-                resolver.check(found)?
-            } else {
-                found
-            };
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
-    }
 }
 
 #[cfg(test)]

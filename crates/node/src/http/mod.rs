@@ -9,5 +9,6 @@ pub(crate) mod get;
 pub mod index;
 pub(crate) mod own_names;
 pub(crate) mod protection;
+mod resolver;
 mod stream;
 pub(crate) mod tracker;

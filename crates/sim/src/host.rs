@@ -11,7 +11,7 @@ use sow_engine::{Engine, Message, StateSize, StoreMode, StoreOutcome, Time};
 use sow_wire::bittorrent::PeerId;
 
 use crate::{
-    host_link::{HostLink, LinkConfig},
+    host_link::{HostLink, LinkConfig, Load},
     hostile::HostilePeer,
 };
 
@@ -30,6 +30,21 @@ pub(crate) enum Item {
         /// A bit of the block is flipped.
         corrupt: bool,
     },
+}
+
+impl Item {
+    pub(crate) fn block(&self) -> Option<Block> {
+        match self {
+            Item::Message(_) => None,
+            Item::Block { block, .. } => Some(*block),
+        }
+    }
+}
+
+impl Load for Item {
+    fn content_bytes(&self) -> u64 {
+        self.block().map_or(0, |block| u64::from(block.length))
+    }
 }
 
 /// A block that was received and belongs to a piece that is not stored yet.
@@ -138,7 +153,7 @@ impl Host {
         self.hostile = None;
         self.next_tick = None;
         self.piece_buffers.clear();
-        self.link = HostLink::new(self.link.config());
+        self.link.reset();
     }
 
     /// Adds a block to the buffer of its piece.

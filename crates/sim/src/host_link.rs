@@ -1,7 +1,9 @@
-//! The link of a host: an uplink that its connections share fairly, and a downlink that is a queue.
-//! It does not know engines.
+//! The link of a host: an uplink that its connections share in turn, and a downlink that is a
+//! queue. It does not know engines.
 //!
-//! Bytes travel in quanta. A connection has a window of bytes in flight, as TCP has, so that a slow
+//! Bytes travel in quanta of a few packets. All rates are rates on the wire: headers are charged
+//! for each packet, and acknowledgements take their part of the receiver's uplink and of the
+//! sender's downlink. A connection has a window of bytes in flight, as TCP has, so that a slow
 //! receiver delays its own connection and no other.
 
 use std::{
@@ -11,66 +13,160 @@ use std::{
 
 use sow_engine::{ConnId, Time};
 
-/// The most bytes that are sent at once.
-const QUANTUM_BYTES: u64 = 4 * 1024;
+/// The payload of a full packet: an MTU of 1,500 bytes without the headers of IPv4 and TCP with
+/// timestamps.
+pub(crate) const PACKET_PAYLOAD_BYTES: u64 = 1448;
+
+/// The headers of a packet: Ethernet (14 bytes), IPv4 (20), TCP with timestamps (32).
+pub(crate) const PACKET_HEADER_BYTES: u64 = 66;
+
+/// How many packets one acknowledgement covers (RFC 9293, section 3.8.6.3).
+const PACKETS_PER_ACK: u64 = 2;
+
+/// The fewest packets of one connection that are sent at once: what Linux lets a connection have in
+/// the queue of a slow device (TCP small queues).
+const MIN_QUANTUM_PACKETS: u64 = 2;
+
+/// How long a quantum takes on a fast link, in microseconds.
+const QUANTUM_TIME_US: u64 = 500;
 
 /// The most bytes of one connection that are in flight in one direction.
 const WINDOW_BYTES: u64 = 128 * 1024;
 
-/// What each packet costs in addition to its payload: the headers of Ethernet, IP and TCP.
-const PACKET_OVERHEAD_BYTES: u64 = 66;
-
 /// The capacity of one host's link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkConfig {
-    /// Bytes per second that the host can send.
+    /// Bytes per second that the host can send, headers included.
     pub upload_rate: u64,
-    /// Bytes per second that the host can receive.
+    /// Bytes per second that the host can receive, headers included.
     pub download_rate: u64,
     /// The one-way delay between the host and the middle of the network.
     pub delay: Duration,
+}
+
+impl LinkConfig {
+    /// What is left of a rate on the wire for payload in full packets, in bytes per second.
+    pub fn payload_rate(wire_rate: u64) -> f64 {
+        let (payload, headers) = (PACKET_PAYLOAD_BYTES as f64, PACKET_HEADER_BYTES as f64);
+        wire_rate as f64 * payload / (payload + headers)
+    }
+}
+
+/// What crossed the uplink of a host, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Everything, headers and acknowledgements included.
+    pub wire: u64,
+    /// Content, without headers.
+    pub content: u64,
+    /// Messages, with the headers of packets that carry nothing else.
+    pub control: u64,
+    /// Acknowledgements.
+    pub acks: u64,
+}
+
+impl Traffic {
+    /// The sums.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            wire: self.wire + other.wire,
+            content: self.content + other.content,
+            control: self.control + other.control,
+            acks: self.acks + other.acks,
+        }
+    }
+}
+
+/// What is sent on a connection.
+pub(crate) trait Load {
+    /// The bytes of content in it; the rest of its length is control.
+    fn content_bytes(&self) -> u64;
 }
 
 /// One host's end of the network, for items of type `T`.
 #[derive(Debug)]
 pub(crate) struct HostLink<T> {
     config: LinkConfig,
-    send_queues: BTreeMap<ConnId, SendQueue<T>>,
-    /// The connection that sent last. The turn is with the one after it.
-    last_sender: ConnId,
+    flows: BTreeMap<ConnId, Flow<T>>,
+    /// The connections that can send, in the order of their turns.
+    turns: VecDeque<ConnId>,
     is_sending: bool,
-    downlink_free_at: Time,
+    /// When the uplink and the downlink are free, in nanoseconds.
+    uplink_free_at: u64,
+    downlink_free_at: u64,
+    traffic: Traffic,
 }
 
+/// What one connection sends.
 #[derive(Debug)]
-struct SendQueue<T> {
-    /// Items with their length in bytes.
-    items: VecDeque<(u64, T)>,
-    /// Bytes of the first item that were sent already.
+struct Flow<T> {
+    /// Messages overtake content that is not begun.
+    messages: VecDeque<(u64, T)>,
+    contents: VecDeque<(u64, T)>,
+    /// Bytes of the first content that were sent already.
     sent_of_first: u64,
     in_flight: u64,
-    last_push: Option<Time>,
+    has_turn: bool,
 }
 
 /// Some bytes of one connection on the uplink.
 #[derive(Debug)]
 pub(crate) struct Quantum<T> {
     pub(crate) conn: ConnId,
+    /// Bytes without the headers of packets.
     pub(crate) bytes: u64,
-    /// The item whose last byte is in this quantum.
-    pub(crate) item: Option<T>,
+    /// The items whose last byte is in this quantum.
+    pub(crate) items: Vec<T>,
     /// When the last bit is on the link.
     pub(crate) sent_at: Time,
 }
 
-impl<T> HostLink<T> {
+impl<T> Flow<T> {
+    fn is_ready(&self) -> bool {
+        let content = !self.contents.is_empty() && self.in_flight < WINDOW_BYTES;
+        content || (!self.messages.is_empty() && self.sent_of_first == 0)
+    }
+
+    /// Takes at most `limit` bytes, messages before content. Returns the bytes of messages and of
+    /// contents, and the items that are whole.
+    fn take(&mut self, limit: u64) -> (u64, u64, Vec<T>) {
+        let (mut messages, mut contents, mut items) = (0, 0, Vec::new());
+        while messages + contents < limit {
+            if self.sent_of_first == 0
+                && let Some((length, message)) = self.messages.pop_front()
+            {
+                messages += length;
+                items.push(message);
+                continue;
+            }
+            let Some(&(length, _)) = self.contents.front() else { break };
+            if self.in_flight >= WINDOW_BYTES {
+                break;
+            }
+            let part = (length - self.sent_of_first).min(limit - messages - contents);
+            contents += part;
+            self.in_flight += part;
+            self.sent_of_first += part;
+            if self.sent_of_first == length {
+                self.sent_of_first = 0;
+                items.extend(self.contents.pop_front().map(|(_, item)| item));
+            }
+        }
+        (messages, contents, items)
+    }
+}
+
+impl<T: Load> HostLink<T> {
     pub(crate) fn new(config: LinkConfig) -> Self {
         Self {
             config,
-            send_queues: BTreeMap::new(),
-            last_sender: ConnId(0),
+            flows: BTreeMap::new(),
+            turns: VecDeque::new(),
             is_sending: false,
-            downlink_free_at: Time(0),
+            uplink_free_at: 0,
+            downlink_free_at: 0,
+            traffic: Traffic::default(),
         }
     }
 
@@ -78,23 +174,45 @@ impl<T> HostLink<T> {
         self.config
     }
 
-    /// Queues an item of `bytes` on a connection. Items that are queued at the same time share a
-    /// packet.
-    pub(crate) fn push(&mut self, now: Time, conn: ConnId, bytes: u64, item: T) {
-        let queue = self.send_queues.entry(conn).or_insert_with(|| SendQueue {
-            items: VecDeque::new(),
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Everything that is queued or in flight is lost.
+    pub(crate) fn reset(&mut self) {
+        let traffic = self.traffic;
+        *self = Self::new(self.config);
+        self.traffic = traffic;
+    }
+
+    /// Queues an item of `bytes` on a connection. What waits together shares packets.
+    pub(crate) fn push(&mut self, conn: ConnId, bytes: u64, item: T) {
+        let flow = self.flows.entry(conn).or_insert_with(|| Flow {
+            messages: VecDeque::new(),
+            contents: VecDeque::new(),
             sent_of_first: 0,
             in_flight: 0,
-            last_push: None,
+            has_turn: false,
         });
-        let overhead = if queue.last_push == Some(now) { 0 } else { PACKET_OVERHEAD_BYTES };
-        queue.last_push = Some(now);
-        queue.items.push_back((bytes + overhead, item));
+        let is_content = item.content_bytes() > 0;
+        let queue = if is_content { &mut flow.contents } else { &mut flow.messages };
+        queue.push_back((bytes, item));
+        self.give_turn(conn);
     }
 
     /// How many items wait on a connection.
     pub(crate) fn queued(&self, conn: ConnId) -> usize {
-        self.send_queues.get(&conn).map_or(0, |queue| queue.items.len())
+        self.flows.get(&conn).map_or(0, |flow| flow.messages.len() + flow.contents.len())
+    }
+
+    fn give_turn(&mut self, conn: ConnId) {
+        if let Some(flow) = self.flows.get_mut(&conn)
+            && !flow.has_turn
+            && flow.is_ready()
+        {
+            flow.has_turn = true;
+            self.turns.push_back(conn);
+        }
     }
 
     /// Begins to send the next quantum if the uplink is free. Connections take turns.
@@ -102,27 +220,43 @@ impl<T> HostLink<T> {
         if self.is_sending {
             return None;
         }
-        let ready =
-            |queue: &SendQueue<T>| !queue.items.is_empty() && queue.in_flight < WINDOW_BYTES;
-        let mut after_last = self.send_queues.range(ConnId(self.last_sender.0 + 1)..);
-        let next = after_last.find(|(_, queue)| ready(queue));
-        let conn = *next.or_else(|| self.send_queues.iter().find(|(_, queue)| ready(queue)))?.0;
-        let queue = self.send_queues.get_mut(&conn)?;
-        let (length, _) = queue.items.front()?;
-        let bytes = (length - queue.sent_of_first).min(QUANTUM_BYTES);
-        queue.sent_of_first += bytes;
-        queue.in_flight += bytes;
-        let is_whole = queue.sent_of_first == *length;
-        let item = if is_whole {
-            queue.sent_of_first = 0;
-            queue.items.pop_front().map(|(_, item)| item)
-        } else {
-            None
-        };
-        self.last_sender = conn;
-        self.is_sending = true;
-        let sent_at = Time(now.0 + bytes * 1_000_000 / self.config.upload_rate.max(1));
-        Some(Quantum { conn, bytes, item, sent_at })
+        let limit = self.quantum_bytes();
+        while let Some(conn) = self.turns.pop_front() {
+            let Some(flow) = self.flows.get_mut(&conn) else { continue };
+            flow.has_turn = false;
+            let (messages, contents, items) = flow.take(limit);
+            let bytes = messages + contents;
+            if bytes == 0 {
+                continue;
+            }
+            self.give_turn(conn);
+            let wire = bytes + PACKET_HEADER_BYTES * bytes.div_ceil(PACKET_PAYLOAD_BYTES);
+            self.traffic.wire += wire;
+            self.traffic.content += items.iter().map(Load::content_bytes).sum::<u64>();
+            // Headers are due to messages where they travel alone.
+            self.traffic.control += if contents == 0 { wire } else { messages };
+            self.is_sending = true;
+            self.occupy_uplink(now, wire);
+            let sent_at = Time(self.uplink_free_at.div_ceil(1000));
+            return Some(Quantum { conn, bytes, items, sent_at });
+        }
+        None
+    }
+
+    fn quantum_bytes(&self) -> u64 {
+        let packet = PACKET_PAYLOAD_BYTES + PACKET_HEADER_BYTES;
+        let packets = self.config.upload_rate * QUANTUM_TIME_US / 1_000_000 / packet;
+        packets.max(MIN_QUANTUM_PACKETS) * PACKET_PAYLOAD_BYTES
+    }
+
+    fn occupy_uplink(&mut self, now: Time, wire: u64) {
+        let start = self.uplink_free_at.max(now.0 * 1000);
+        self.uplink_free_at = start + wire * 1_000_000_000 / self.config.upload_rate.max(1);
+    }
+
+    fn occupy_downlink(&mut self, now: Time, wire: u64) {
+        let start = self.downlink_free_at.max(now.0 * 1000);
+        self.downlink_free_at = start + wire * 1_000_000_000 / self.config.download_rate.max(1);
     }
 
     /// The quantum on the uplink is sent; the uplink is free again.
@@ -130,25 +264,39 @@ impl<T> HostLink<T> {
         self.is_sending = false;
     }
 
-    /// Puts bytes into the queue of the downlink and returns when they are delivered.
+    /// Puts a quantum of `bytes` into the queue of the downlink and returns when it is delivered.
     pub(crate) fn receive(&mut self, now: Time, bytes: u64) -> Time {
-        let start = self.downlink_free_at.max(now);
-        self.downlink_free_at =
-            Time(start.0 + bytes * 1_000_000 / self.config.download_rate.max(1));
-        self.downlink_free_at
+        let packets = bytes.div_ceil(PACKET_PAYLOAD_BYTES);
+        self.occupy_downlink(now, bytes + PACKET_HEADER_BYTES * packets);
+        Time(self.downlink_free_at.div_ceil(1000))
     }
 
-    /// Bytes of this host were delivered, so the window of the connection opens.
-    pub(crate) fn on_delivered(&mut self, conn: ConnId, bytes: u64) {
-        if let Some(queue) = self.send_queues.get_mut(&conn) {
-            queue.in_flight -= bytes.min(queue.in_flight);
+    /// Acknowledges a quantum of `bytes` that was received.
+    pub(crate) fn acknowledge(&mut self, now: Time, bytes: u64) {
+        let wire = ack_bytes(bytes);
+        self.traffic.wire += wire;
+        self.traffic.acks += wire;
+        self.occupy_uplink(now, wire);
+    }
+
+    /// A quantum of this host was delivered, so the window of the connection opens.
+    pub(crate) fn on_acknowledged(&mut self, now: Time, conn: ConnId, bytes: u64) {
+        self.occupy_downlink(now, ack_bytes(bytes));
+        if let Some(flow) = self.flows.get_mut(&conn) {
+            flow.in_flight = flow.in_flight.saturating_sub(bytes);
+            self.give_turn(conn);
         }
     }
 
     /// Drops what is queued on a closed connection.
     pub(crate) fn close(&mut self, conn: ConnId) {
-        self.send_queues.remove(&conn);
+        self.flows.remove(&conn);
     }
+}
+
+/// The bytes on the wire of the acknowledgements for `bytes` of payload.
+fn ack_bytes(bytes: u64) -> u64 {
+    PACKET_HEADER_BYTES * bytes.div_ceil(PACKET_PAYLOAD_BYTES) / PACKETS_PER_ACK
 }
 
 #[cfg(test)]
@@ -156,38 +304,65 @@ mod tests {
     use super::*;
 
     const CONFIG: LinkConfig =
-        LinkConfig { upload_rate: 1_000_000, download_rate: 1_000_000, delay: Duration::ZERO };
+        LinkConfig { upload_rate: 1_514_000, download_rate: 1_514_000, delay: Duration::ZERO };
 
-    #[test]
-    fn connections_share_the_uplink_in_turn() {
-        let mut link = HostLink::new(CONFIG);
-        link.push(Time(0), ConnId(1), 8192 - PACKET_OVERHEAD_BYTES, 'a');
-        link.push(Time(0), ConnId(2), 4096 - PACKET_OVERHEAD_BYTES, 'b');
-        let mut order = Vec::new();
-        let mut now = Time(0);
+    /// An item of a test: its name, and whether it is content.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Named(char, bool);
+
+    impl Load for Named {
+        fn content_bytes(&self) -> u64 {
+            u64::from(self.1)
+        }
+    }
+
+    fn send_all(link: &mut HostLink<Named>) -> (Vec<(u64, String)>, Time) {
+        let (mut order, mut now) = (Vec::new(), Time(0));
         while let Some(quantum) = link.send_quantum(now) {
             now = quantum.sent_at;
             link.on_quantum_sent();
-            order.push((quantum.conn.0, quantum.item));
+            order.push((quantum.conn.0, quantum.items.iter().map(|item| item.0).collect()));
         }
-        assert_eq!(order, [(1, None), (2, Some('b')), (1, Some('a'))]);
-        assert_eq!(now, Time(4096 * 3));
+        (order, now)
+    }
+
+    #[test]
+    fn connections_share_the_uplink_in_turn_and_messages_overtake_content() {
+        let mut link = HostLink::new(CONFIG);
+        link.push(ConnId(1), 4 * 1448, Named('a', true));
+        link.push(ConnId(2), 2 * 1448, Named('b', true));
+        link.push(ConnId(2), 10, Named('m', false));
+        let (order, now) = send_all(&mut link);
+        let texts: Vec<(u64, &str)> = order.iter().map(|(conn, it)| (*conn, it.as_str())).collect();
+        assert_eq!(texts, [(1, ""), (2, "m"), (1, "a"), (2, "b")]);
+        // Seven packets of 1 ms, the last one with 10 bytes of payload.
+        assert_eq!(now, Time(6051));
+        assert_eq!(link.traffic().wire, 6 * 1514 + 76);
     }
 
     #[test]
     fn a_full_window_delays_only_its_own_connection() {
         let mut link = HostLink::new(CONFIG);
-        link.push(Time(0), ConnId(1), 10 * WINDOW_BYTES, 'a');
+        link.push(ConnId(1), 10 * WINDOW_BYTES, Named('a', true));
         let mut quanta = 0;
         while link.send_quantum(Time(0)).is_some() {
             link.on_quantum_sent();
             quanta += 1;
         }
-        assert_eq!(quanta, WINDOW_BYTES / QUANTUM_BYTES);
-        link.push(Time(0), ConnId(2), 1, 'b');
+        assert_eq!(quanta, WINDOW_BYTES.div_ceil(2 * 1448));
+        link.push(ConnId(2), 1, Named('b', true));
         assert_eq!(link.send_quantum(Time(0)).unwrap().conn, ConnId(2));
         link.on_quantum_sent();
-        link.on_delivered(ConnId(1), QUANTUM_BYTES);
+        link.on_acknowledged(Time(0), ConnId(1), 2 * 1448);
         assert_eq!(link.send_quantum(Time(0)).unwrap().conn, ConnId(1));
+    }
+
+    #[test]
+    fn acknowledgements_take_two_percent_of_the_link_in_the_other_direction() {
+        let mut link: HostLink<Named> = HostLink::new(CONFIG);
+        link.acknowledge(Time(0), 100 * 1448);
+        link.push(ConnId(1), 1448, Named('a', true));
+        assert_eq!(link.send_quantum(Time(0)).unwrap().sent_at, Time(1000 + 2180));
+        assert_eq!(link.traffic().acks, 3300);
     }
 }

@@ -56,7 +56,7 @@ mod world;
 pub use checkers::Violation;
 pub use faults::{Fault, Faults};
 pub use host::HostId;
-pub use host_link::LinkConfig;
+pub use host_link::{LinkConfig, Traffic};
 pub use hostile::HostileKind;
 pub use random_swarm::{Failure, check_random_swarm, random_swarm};
 pub use world::{Scenario, World};

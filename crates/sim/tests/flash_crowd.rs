@@ -6,8 +6,8 @@ use std::time::Duration;
 use sow_engine::Dialect;
 use sow_sim::{Faults, LinkConfig, Scenario, World};
 
-/// Payload bytes per second of a 10 Mbit/s Ethernet link.
-const LINK_RATE: u64 = 1_196_000;
+/// Bytes per second of a 10 Mbit/s link, headers included.
+const LINK_RATE: u64 = 1_250_000;
 const CONTENT_BYTES: u64 = 10_000_000;
 
 fn crowd(dialect: Dialect, receivers: usize, seed: u64) -> World {
@@ -41,7 +41,7 @@ fn crowd_with_piece_length(
 /// The time of the last receiver as a multiple of the lower bound of Kumar and Ross,
 /// `max(F/us, F/d, N F/(us + sum of u))`.
 fn ratio_to_bound(world: &World, receivers: usize) -> f64 {
-    let one_copy = CONTENT_BYTES as f64 / LINK_RATE as f64;
+    let one_copy = CONTENT_BYTES as f64 / LinkConfig::payload_rate(LINK_RATE);
     let bound = one_copy.max(receivers as f64 * one_copy / (1.0 + receivers as f64));
     world.last_completion_seconds().expect("every receiver completed") / bound
 }

@@ -6,21 +6,13 @@ use std::{
     time::Duration,
 };
 
-use sow_content::InfoHash;
 use sow_engine::{
-    AnnounceEvent, AnnounceReply, ConnId, Dialect, Direction, DisconnectReason, Input,
-    PeerHandshake,
+    Announce, AnnounceReply, ConnId, Dialect, Direction, DisconnectReason, Input, PeerHandshake,
 };
 use sow_wire::bittorrent::Handshake;
 
-use super::{Connection, INFO_DICTIONARY, SimEvent, World};
+use super::{Connection, SimEvent, World, info_hash};
 use crate::{faults::Fault, host::HostId};
-
-/// The interval that the tracker tells announcing peers.
-const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(30);
-
-/// How long the tracker remembers a peer that does not announce.
-const TRACKER_EXPIRY: Duration = Duration::from_secs(75);
 
 /// How long a dial takes to fail when nothing answers.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,36 +21,10 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 const BLACK_HOLE: [u8; 2] = [198, 18];
 
 impl World {
-    /// The tracker's part of an announce. It names all others when they are few, else random ones.
-    pub(super) fn track(
-        &mut self,
-        id: HostId,
-        event: AnnounceEvent,
-        numwant: usize,
-    ) -> AnnounceReply {
-        let addr = self.hosts[id].addr;
-        let now = self.now;
-        self.tracked.retain(|_, announced| now.since(*announced) <= TRACKER_EXPIRY);
-        let others = self.tracked.keys().copied().filter(|&other| other != addr);
-        let mut peers: Vec<SocketAddr> = others.collect();
-        if peers.len() > numwant {
-            self.rng.shuffle(&mut peers);
-            peers.truncate(numwant);
-        }
-        if event == AnnounceEvent::Stopped {
-            self.tracked.remove(&addr);
-        } else {
-            self.tracked.insert(addr, now);
-        }
-        AnnounceReply {
-            from: None,
-            interval: ANNOUNCE_INTERVAL,
-            min_interval: None,
-            peers,
-            complete: None,
-            incomplete: None,
-            warning: None,
-        }
+    /// The tracker's part of an announce.
+    pub(super) fn track(&mut self, id: HostId, announce: &Announce) -> AnnounceReply {
+        let (addr, peer_id) = (self.hosts[id].addr, self.hosts[id].peer_id());
+        self.tracker.announce(self.now, addr, peer_id, announce)
     }
 
     pub(super) fn on_dialed(&mut self, from: HostId, addr: SocketAddr) {
@@ -87,11 +53,10 @@ impl World {
         for (host, other, addr, direction) in
             [(to, from, ephemeral, Direction::Accepted), (from, to, addr, Direction::Dialed)]
         {
-            let info_hash = InfoHash(sow_content::hash::sha1(INFO_DICTIONARY));
             let peer_id = self.peer_id(other, conn);
             let handshake = match self.scenario.dialect {
                 Dialect::BitTorrent => PeerHandshake::BitTorrent(Handshake {
-                    info_hash,
+                    info_hash: info_hash(),
                     peer_id,
                     fast: true,
                     extended: true,

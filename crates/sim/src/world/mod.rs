@@ -3,6 +3,7 @@
 
 mod connecting;
 mod population;
+mod tracking;
 
 use std::{
     cmp::Reverse,
@@ -12,23 +13,29 @@ use std::{
 };
 
 use bytes::Bytes;
-use sow_content::{Bitfield, Geometry, InfoHash};
+use sow_content::{Bitfield, Block, Geometry, InfoHash};
 use sow_engine::{
     AnnounceReply, Config, ConnId, Content, Dialect, Engine, Event, Input, Integrity, JSON_TRACKER,
     Misbehavior, Output, PeerSource, StoreMode, Time,
 };
 use sow_wire::bittorrent::BlockRequest;
 
+use self::tracking::Tracker;
 use crate::{
     faults::{Fault, Faults},
     host::{Host, HostId, Item},
-    host_link::{LinkConfig, Quantum},
+    host_link::{LinkConfig, Quantum, Traffic},
     hostile::HostileKind,
     message_length::{BLOCK_HEADER_BYTES, message_length},
 };
 
 /// The SHA-1 of these bytes is the info-hash of the swarm.
 const INFO_DICTIONARY: &[u8] = b"the info dictionary of the simulated swarm";
+
+/// The info-hash of the swarm.
+fn info_hash() -> InfoHash {
+    InfoHash(sow_content::hash::sha1(INFO_DICTIONARY))
+}
 
 /// How long a dial takes in addition to the delays of the links.
 const DIAL_TIME: Duration = Duration::from_millis(1);
@@ -77,6 +84,10 @@ pub struct World {
     queue: BinaryHeap<Reverse<(Time, u64)>>,
     events: BTreeMap<u64, SimEvent>,
     last_serial: u64,
+    /// Faults in the queue of events.
+    pending_faults: usize,
+    /// Something happened that may have been the last that was awaited.
+    may_be_done: bool,
     pub(crate) hosts: Vec<Host>,
     /// The host at each address that was ever in use.
     host_at: BTreeMap<SocketAddr, HostId>,
@@ -85,8 +96,7 @@ pub struct World {
     /// The number of the next host's address.
     next_address: u32,
     connections: BTreeMap<ConnId, Connection>,
-    /// The peers that announced to the tracker, and when they did last.
-    tracked: BTreeMap<SocketAddr, Time>,
+    tracker: Tracker,
     /// Engines that disconnected an honest host as misbehaving.
     pub(crate) wrong_blames: Vec<(HostId, HostId, Misbehavior)>,
     geometry: Geometry,
@@ -161,7 +171,7 @@ struct Delivery {
     to: HostId,
     conn: ConnId,
     bytes: u64,
-    item: Option<Item>,
+    items: Vec<Item>,
 }
 
 impl World {
@@ -182,18 +192,21 @@ impl World {
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
             last_serial: 0,
+            pending_faults: 0,
+            may_be_done: true,
             host_at: BTreeMap::from([(origin.addr, 0)]),
             vacant: Vec::new(),
             next_address: 1,
             hosts: vec![origin],
             connections: BTreeMap::new(),
-            tracked: BTreeMap::new(),
+            tracker: Tracker::new(info_hash(), scenario.seed),
             wrong_blames: Vec::new(),
             geometry,
             rng: fastrand::Rng::with_seed(scenario.seed),
             scenario,
         };
         for (at, fault) in world.scenario.faults.schedule().to_vec() {
+            world.pending_faults += 1;
             world.schedule_at(at, SimEvent::Fault(fault));
         }
         for link in receivers {
@@ -215,7 +228,8 @@ impl World {
     /// Returns whether all that happened before the limit.
     pub fn run(&mut self, limit: Duration) -> bool {
         let end = Time(0) + limit;
-        while !self.is_done() {
+        self.may_be_done = true;
+        while !(std::mem::take(&mut self.may_be_done) && self.is_done()) {
             let Some(&Reverse((at, serial))) = self.queue.peek() else { return false };
             if at > end {
                 return false;
@@ -255,6 +269,24 @@ impl World {
         self.hosts[0].uploaded as f64 / self.geometry.total() as f64
     }
 
+    /// When each receiver that has completed did, in seconds, in ascending order.
+    pub fn completion_seconds(&self) -> Vec<f64> {
+        let receivers = self.hosts.iter().filter(|host| !host.is_origin);
+        let mut times: Vec<Time> = receivers.filter_map(|host| host.completed_at).collect();
+        times.sort_unstable();
+        times.into_iter().map(|time| time.0 as f64 / 1e6).collect()
+    }
+
+    /// What crossed the uplinks of all hosts.
+    pub fn traffic(&self) -> Traffic {
+        self.hosts.iter().map(|host| host.link.traffic()).fold(Traffic::default(), Traffic::plus)
+    }
+
+    /// What the origin sent.
+    pub fn origin_traffic(&self) -> Traffic {
+        self.hosts[0].link.traffic()
+    }
+
     /// The bytes that all hosts received and could not use.
     pub fn wasted_bytes(&self) -> u64 {
         self.hosts
@@ -268,7 +300,7 @@ impl World {
         self.hosts
             .iter()
             .all(|host| host.completed_at.is_some() || (host.is_origin || host.engine.is_none()))
-            && !self.events.values().any(|event| matches!(event, SimEvent::Fault(_)))
+            && self.pending_faults == 0
     }
 
     fn schedule_at(&mut self, at: Time, event: SimEvent) {
@@ -299,8 +331,7 @@ impl World {
                 Dialect::Chunk => false,
             };
         let content = known.then(|| self.content(id));
-        let info_hash = InfoHash(sow_content::hash::sha1(INFO_DICTIONARY));
-        self.hosts[id].engine = Some(Engine::new(config, info_hash, content, self.now));
+        self.hosts[id].engine = Some(Engine::new(config, info_hash(), content, self.now));
         if id != 0 {
             let (dialect, addrs) = (self.scenario.dialect, vec![self.hosts[0].addr]);
             let named = Input::PeersFound { source: PeerSource::Named, dialect, addrs };
@@ -387,7 +418,11 @@ impl World {
             | SimEvent::Announced { .. }
             | SimEvent::FileDigested { .. }
             | SimEvent::StorePrepared { .. } => {}
-            SimEvent::Fault(fault) => self.inject_fault(fault),
+            SimEvent::Fault(fault) => {
+                self.pending_faults -= 1;
+                self.may_be_done = true;
+                self.inject_fault(fault);
+            }
         }
     }
 
@@ -404,11 +439,12 @@ impl World {
     }
 
     fn on_delivered(&mut self, delivery: Delivery) {
-        let Delivery { from, to, conn, bytes, item } = delivery;
+        let Delivery { from, to, conn, bytes, items } = delivery;
         if self.connections.contains_key(&conn) {
-            self.hosts[from].link.on_delivered(conn, bytes);
+            self.hosts[to].link.acknowledge(self.now, bytes);
+            self.hosts[from].link.on_acknowledged(self.now, conn, bytes);
             self.send_quantum(from);
-            item.into_iter().for_each(|item| self.deliver_item(from, to, conn, item));
+            items.into_iter().for_each(|item| self.deliver_item(from, to, conn, item));
         }
     }
 
@@ -434,15 +470,15 @@ impl World {
 
     fn on_quantum_sent(&mut self, from: HostId, quantum: Quantum<Item>) {
         self.hosts[from].link.on_quantum_sent();
-        let Quantum { conn, bytes, item, .. } = quantum;
+        let Quantum { conn, bytes, items, .. } = quantum;
         if let Some(open) = self.connections.get(&conn) {
             let to = if open.ends[0] == from { open.ends[1] } else { open.ends[0] };
-            if let Some(Item::Block { block, .. }) = &item {
-                let block = *block;
+            let blocks: Vec<Block> = items.iter().filter_map(Item::block).collect();
+            for block in blocks {
                 self.hosts[from].uploaded += u64::from(block.length);
                 self.input(from, Input::BlockSent { conn, block });
             }
-            let delivery = Delivery { from, to, conn, bytes, item };
+            let delivery = Delivery { from, to, conn, bytes, items };
             self.schedule_after(self.delay(from, to), SimEvent::AtDownlink(delivery));
         }
         self.send_quantum(from);
@@ -480,7 +516,7 @@ impl World {
             }
             Output::Send { conn, message } => {
                 let bytes = message_length(&message);
-                self.hosts[id].link.push(self.now, conn, bytes, Item::Message(message));
+                self.hosts[id].link.push(conn, bytes, Item::Message(message));
             }
             Output::SendBlock { conn, block } => {
                 let host = &mut self.hosts[id];
@@ -489,7 +525,7 @@ impl World {
                 let corrupt = is_corrupt && block.offset == 0;
                 assert!(host.have.get(block.piece), "piece {} is not verified", block.piece);
                 let bytes = u64::from(block.length) + BLOCK_HEADER_BYTES;
-                host.link.push(self.now, conn, bytes, Item::Block { block, corrupt });
+                host.link.push(conn, bytes, Item::Block { block, corrupt });
             }
             Output::Disconnect { conn, reason } => {
                 self.note_blame(id, conn, &reason);
@@ -504,7 +540,7 @@ impl World {
             }
             Output::DiscardBlocks { piece } => self.hosts[id].discard_blocks(piece),
             Output::Announce { announce, .. } => {
-                let reply = self.track(id, announce.event, announce.numwant as usize);
+                let reply = self.track(id, &announce);
                 let delay = self.delay(id, 0) * 2;
                 self.schedule_after(delay, SimEvent::Announced { host: id, start, reply });
             }
@@ -523,7 +559,10 @@ impl World {
                 assert_eq!(geometry.total(), self.geometry.total());
                 self.schedule_after(PREPARE_STORE_TIME, prepared);
             }
-            Event::Complete => self.hosts[id].completed_at = Some(self.now),
+            Event::Complete => {
+                self.hosts[id].completed_at = Some(self.now);
+                self.may_be_done = true;
+            }
             Event::Banned { addr, .. } => _ = self.hosts[id].banned.insert(addr),
             _ => {}
         }

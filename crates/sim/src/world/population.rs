@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The peers that a misbehaving host learns from the tracker.
-const HOSTILE_NUM_WANT: usize = 50;
+const HOSTILE_NUM_WANT: u32 = 50;
 
 /// Ports that a misbehaving host announces at most.
 const FLOOD_PORTS: u16 = 200;
@@ -116,20 +116,18 @@ impl World {
     pub(super) fn on_hostile_tick(&mut self, id: HostId) {
         let (now, addr, start) = (self.now, self.hosts[id].addr, self.hosts[id].starts);
         let Some(kind) = self.hosts[id].hostile.as_ref().map(HostilePeer::kind) else { return };
-        self.tracked.insert(addr, now);
+        let peer_id = self.peer_id(id, ConnId(0));
+        let tracked = self.tracker.list(now, addr, peer_id, HOSTILE_NUM_WANT);
         if kind == HostileKind::TrackerFlood {
             let mut other = addr;
             other.set_port(1 + self.rng.u16(..FLOOD_PORTS));
-            self.tracked.insert(other, now);
+            self.tracker.list(now, other, peer_id, 0);
         }
         // The named server is no client of a tracker in `chunk`.
-        let mut targets = vec![self.hosts[0].addr];
-        if self.scenario.dialect != Dialect::Chunk {
-            let tracked = self.tracked.keys().copied();
-            targets = tracked.filter(|target| target.ip() != addr.ip()).collect();
-            self.rng.shuffle(&mut targets);
-            targets.truncate(HOSTILE_NUM_WANT);
-        }
+        let targets = match self.scenario.dialect {
+            Dialect::Chunk => vec![self.hosts[0].addr],
+            _ => tracked.into_iter().filter(|target| target.ip() != addr.ip()).collect(),
+        };
         self.hostile_act(id, |peer| peer.on_tick(now, &targets));
         self.schedule_after(HOSTILE_TICK, SimEvent::HostileTick { host: id, start });
     }
@@ -172,7 +170,7 @@ impl World {
     fn push(&mut self, id: HostId, conn: ConnId, bytes: u64, item: Item) {
         let host = &mut self.hosts[id];
         if self.connections.contains_key(&conn) && host.link.queued(conn) < MAX_HOSTILE_QUEUE {
-            host.link.push(self.now, conn, bytes, item);
+            host.link.push(conn, bytes, item);
         }
     }
 }

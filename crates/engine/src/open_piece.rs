@@ -112,6 +112,15 @@ impl OpenPiece {
             .min_by_key(|&(_, since)| since)
     }
 
+    /// When what is requested of it was requested first.
+    pub(crate) fn requested_since(&self) -> Option<Time> {
+        let requested = self.units.iter().filter_map(|unit| match *unit {
+            Unit::Requested { at, .. } => Some(at),
+            Unit::Free | Unit::Arrived { .. } => None,
+        });
+        requested.min()
+    }
+
     /// Requests a unit of another peer too. Of two peers that were asked before, one whose copy
     /// `is_dead` gives up its place, and is returned.
     pub(crate) fn duplicate(

@@ -30,6 +30,10 @@ pub(super) type Holders = BTreeMap<ConnId, Holder>;
 pub(super) struct Asker {
     /// How long a block usually takes; zero while that is unknown.
     pub(super) latency: Duration,
+    /// It has delivered a block.
+    pub(super) is_proven: bool,
+    /// It was never asked for one, and may be now although it may be no better than the holder.
+    pub(super) is_to_be_tried: bool,
     /// It owes nothing, and everything that is missing was requested.
     pub(super) is_idle_in_end_game: bool,
 }
@@ -44,13 +48,35 @@ pub(super) fn holders(peers: &BTreeMap<ConnId, PeerDownload>) -> Holders {
 }
 
 /// Whether a request of a peer, given its time, keeps no third peer from being asked: the peer is
-/// snubbed, or has never delivered although it had the time.
-pub(super) fn is_dead(holders: &Holders, now: Time) -> impl Fn(ConnId, Time) -> bool + use<'_> {
+/// snubbed, has never delivered although it had the time, or delivers much later than the asker.
+pub(super) fn is_dead(
+    asker: Asker,
+    holders: &Holders,
+    now: Time,
+) -> impl Fn(ConnId, Time) -> bool + use<'_> {
     move |conn, requested_at| {
         holders.get(&conn).is_none_or(|holder| {
-            let is_late = now.since(requested_at) > LATE_MARGIN;
-            holder.is_snubbed || (holder.latency.is_none() && is_late)
+            let age = now.since(requested_at);
+            let is_mute = holder.latency.is_none() && age > LATE_MARGIN;
+            holder.is_snubbed || is_mute || asker.is_much_sooner(holder, age)
         })
+    }
+}
+
+/// Whether a piece that has to come from one peer alone, all of it, is better requested of the
+/// asker, given its holder and the time of the request: the holder is snubbed, or has never
+/// delivered. From one that delivers it is not taken, because what is here of it would be lost.
+pub(super) fn is_worth_all(
+    asker: Asker,
+    holders: &Holders,
+    now: Time,
+) -> impl Fn(ConnId, Time) -> bool + use<'_> {
+    move |other, requested_at| {
+        let Some(holder) = holders.get(&other) else { return true };
+        let age = now.since(requested_at);
+        let is_unproven = holder.latency.is_none()
+            && (age > LATE_MARGIN || asker.is_idle_in_end_game && asker.is_sooner(holder, age));
+        asker.is_proven && (holder.is_snubbed || is_unproven)
     }
 }
 
@@ -64,20 +90,24 @@ pub(super) fn is_worth(
     move |other, requested_at| {
         let Some(holder) = holders.get(&other) else { return true };
         let age = now.since(requested_at);
-        let margin = LATE_MARGIN + 4 * asker.latency;
-        let is_late = match holder.latency {
-            Some(usual) => usual.saturating_sub(age) > margin || age > margin + 2 * usual,
-            None => age > margin,
-        };
-        // A peer that has never delivered may be no better than the holder.
-        let is_better = !asker.latency.is_zero() && is_late;
         holder.is_snubbed
-            || is_better
+            || asker.is_much_sooner(holder, age)
             || (asker.is_idle_in_end_game && asker.is_sooner(holder, age))
     }
 }
 
 impl Asker {
+    /// Whether it delivers a block sooner than the holder, which was asked `age` ago, by more than
+    /// the margin. One that was never tried may be no better, but is worth one block.
+    fn is_much_sooner(&self, holder: &Holder, age: Duration) -> bool {
+        let margin = LATE_MARGIN + 4 * self.latency;
+        let is_late = match holder.latency {
+            Some(usual) => usual.saturating_sub(age) > margin || age > margin + 2 * usual,
+            None => age > margin,
+        };
+        (is_late && !self.latency.is_zero()) || (self.is_to_be_tried && age > LATE_MARGIN)
+    }
+
     /// Whether it delivers a block sooner than the holder, which was asked `age` ago.
     fn is_sooner(&self, holder: &Holder, age: Duration) -> bool {
         let usual = holder.latency.unwrap_or(UNKNOWN_LATENCY);
@@ -93,10 +123,23 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    fn asker(latency: u64) -> Asker {
+        Asker {
+            latency: ms(latency),
+            is_proven: true,
+            is_to_be_tried: false,
+            is_idle_in_end_game: false,
+        }
+    }
+
+    fn holder(latency: Option<u64>, is_snubbed: bool) -> Holders {
+        Holders::from([(ConnId(1), Holder { latency: latency.map(ms), is_snubbed })])
+    }
+
     /// Whether a request is worth it beside one of `at` ms ago to a holder of 100 ms.
     fn is_worth_after(latency: u64, at: u64, is_idle_in_end_game: bool, is_snubbed: bool) -> bool {
         let holders = Holders::from([(ConnId(1), Holder { latency: Some(ms(100)), is_snubbed })]);
-        let asker = Asker { latency: ms(latency), is_idle_in_end_game };
+        let asker = Asker { is_idle_in_end_game, ..asker(latency) };
         is_worth(asker, &holders, Time(at * 1000))(ConnId(1), Time(0))
     }
 
@@ -115,5 +158,32 @@ mod tests {
         assert!(!is_worth_after(5, 1_200, false, false));
         assert!(is_worth_after(5, 1_300, false, false));
         assert!(is_worth_after(5, 0, false, true));
+    }
+
+    #[test]
+    fn two_copies_that_come_late_keep_no_faster_peer_and_no_untried_one_from_being_asked() {
+        let is_dead_for = |asker: Asker, latency: Option<u64>, at: u64| {
+            is_dead(asker, &holder(latency, false), Time(at * 1000))(ConnId(1), Time(0))
+        };
+        assert!(is_dead_for(asker(50), Some(5000), 0), "it takes 5 s longer");
+        assert!(!is_dead_for(asker(50), Some(1000), 0));
+        assert!(!is_dead_for(asker(5000), Some(5000), 2000));
+        let untried = Asker { is_proven: false, is_to_be_tried: true, ..asker(5000) };
+        assert!(!is_dead_for(untried, Some(5000), 900));
+        assert!(is_dead_for(untried, Some(5000), 1100));
+    }
+
+    #[test]
+    fn a_whole_piece_is_taken_from_one_that_has_not_delivered_by_one_that_has() {
+        let is_taken = |asker: Asker, latency: Option<u64>, is_snubbed: bool, at: u64| {
+            is_worth_all(asker, &holder(latency, is_snubbed), Time(at * 1000))(ConnId(1), Time(0))
+        };
+        let ours = asker(50);
+        assert!(is_taken(ours, Some(50), true, 0), "it is snubbed");
+        assert!(!is_taken(ours, Some(5000), false, 4000), "it delivers");
+        assert!(is_taken(ours, None, false, 1100));
+        assert!(!is_taken(ours, None, false, 900));
+        assert!(is_taken(Asker { is_idle_in_end_game: true, ..ours }, None, false, 0));
+        assert!(!is_taken(Asker { is_proven: false, ..ours }, None, true, 5000));
     }
 }

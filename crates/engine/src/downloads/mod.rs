@@ -556,6 +556,28 @@ mod tests {
     }
 
     #[test]
+    fn a_piece_for_one_peer_alone_is_taken_from_one_that_does_not_deliver() {
+        let mut fixture = Fixture::new();
+        let (piece, _) = deliver_piece(&mut fixture, A);
+        fixture.downloads.picker.start_over(piece, true, &mut fixture.rng);
+        let theirs: Vec<Block> = fixture.request(B);
+        assert_eq!(theirs[0].piece, piece, "what was corrupt comes first");
+        for _ in 0..3 {
+            fixture.request(A).into_iter().for_each(|block| _ = fixture.deliver(A, block));
+        }
+        assert!(!fixture.request(A).iter().any(|block| block.piece == piece), "nor does A");
+        let latency = Duration::from_millis(10);
+        let peer = fixture.downloads.peers.get_mut(&A).unwrap();
+        peer.pipeline.arrived(NOW, latency, 16384, 1, false);
+        peer.exhausted_at = None;
+        let ours = fixture.request(A);
+        assert!(fixture.out.contains(&Output::DiscardBlocks { piece }));
+        let blocks = ours.iter().filter(|block| block.piece == piece);
+        assert_eq!(blocks.map(|block| block.length).sum::<u32>(), PIECE, "{ours:?}");
+        assert_eq!(fixture.deliver(B, theirs[0]), Ok(BlockArrival::Useless));
+    }
+
+    #[test]
     fn a_peer_that_is_gone_leaves_its_requests_to_others() {
         let mut fixture = Fixture::new();
         let first = fixture.request(A);

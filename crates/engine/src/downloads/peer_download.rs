@@ -31,6 +31,10 @@ const FIRST_STALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// the requests take at [`MIN_RATE_BESIDE_OTHERS`].
 const FIRST_STALL_TIMEOUT_BESIDE_OTHERS: Duration = Duration::from_secs(1);
 
+/// A request counts as stalled after this long, and four times its connection's latency, when
+/// another peer has delivered what it was for.
+const OVERTAKEN_TIME: Duration = Duration::from_secs(1);
+
 /// A whole piece may take a second longer for each of these many bytes.
 const MIN_RATE: u32 = 16 * 1024;
 
@@ -139,6 +143,11 @@ impl PeerDownload {
         self.stalls > 0
     }
 
+    /// Whether the peer owes nothing.
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.outstanding.is_empty()
+    }
+
     /// Whether the peer delivers, and owes nothing.
     pub(super) fn is_idle(&self) -> bool {
         self.outstanding.is_empty() && !self.is_snubbed() && !self.pipeline.latency().is_zero()
@@ -180,6 +189,21 @@ impl PeerDownload {
 
     pub(super) fn on_unchoke(&mut self) {
         self.has_delivered_since_unchoke = false;
+    }
+
+    /// Others delivered blocks that were requested of the peer. It is snubbed when it owed one of
+    /// them for long and has delivered nothing since: as each such block is replaced by another
+    /// one, none might ever stall.
+    pub(super) fn on_overtaken(&mut self, now: Time, is_here: impl Fn(Block) -> bool) {
+        let limit = OVERTAKEN_TIME + 4 * self.pipeline.latency();
+        let is_late = self.outstanding.iter().any(|request| {
+            request.requested_at >= self.last_block
+                && now.since(request.requested_at) >= limit
+                && is_here(request.block)
+        });
+        if is_late && !self.is_snubbed() {
+            self.on_stalled(now);
+        }
     }
 
     /// A block that was requested is here. Whether the peer was snubbed until now.

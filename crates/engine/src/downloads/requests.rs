@@ -8,7 +8,7 @@ use sow_wire::bittorrent::BlockRequest;
 
 use super::{
     Downloads,
-    duplicates::{Asker, holders, is_dead, is_worth},
+    duplicates::{holders, is_dead, is_worth, is_worth_all},
 };
 use crate::{
     config::Integrity,
@@ -58,11 +58,15 @@ impl Downloads {
         let is_whole_piece = |block: Block| {
             awaited == Some(block.piece) && block.length == self.geometry.length_of(block.piece)
         };
-        // Where a whole piece was requested, no other block is an answer.
+        // Where a whole piece was requested, no other block is an answer, but what was requested
+        // before a choke may still come.
         let is_other = awaited.is_some() && !block.is_some_and(is_whole_piece);
+        let may_be_late = is_other && answered.is_none() && peer.unsolicited_allowance > 0;
+        let is_late = may_be_late
+            && awaited.is_some_and(|piece| connection.session_mut().await_piece_still(piece));
         let mut was_snubbed = false;
         match answered {
-            _ if is_other => return Err(self.unsolicited(request)),
+            _ if is_other && !is_late => return Err(self.unsolicited(request)),
             Some(answered) => {
                 was_snubbed = peer.on_delivered(now);
                 let latency = now.since(answered.requested_at);
@@ -119,6 +123,7 @@ impl Downloads {
         out: &mut VecDeque<Output>,
     ) {
         let Some(peer) = self.peers.get_mut(&connection.conn()) else { return };
+        peer.on_overtaken(now, |block| block.piece == piece && self.picker.has_block(block));
         let void: Vec<Block> = peer
             .outstanding()
             .map(|request| request.block)
@@ -147,8 +152,7 @@ impl Downloads {
         let Some(session) = connection.session().bittorrent() else { return };
         let (max_block, request_queue) =
             (session.max_block(self.max_block), session.extension().request_queue());
-        let Some(peer) = self.peers.get(&conn) else { return };
-        let Some(have) = connection.have() else { return };
+        let (Some(peer), Some(have)) = (self.peers.get(&conn), connection.have()) else { return };
         let allowed;
         let theirs = if !peer.is_choked {
             have
@@ -180,7 +184,10 @@ impl Downloads {
                     Some(pick.block)
                 }
                 None if is_snubbed => None,
-                None => self.duplicate_block(now, conn, theirs),
+                None => match self.duplicate_block(now, conn, theirs) {
+                    None if self.take_over_piece(now, conn, theirs, rng, out) => continue,
+                    duplicate => duplicate,
+                },
             };
             let Some(peer) = self.peers.get_mut(&conn) else { break };
             let Some(block) = block else {
@@ -205,18 +212,47 @@ impl Downloads {
         let holders = holders(&self.peers);
         let peer = self.peers.get(&conn)?;
         // Only an idle connection may request what another one may only deliver a little later.
-        let is_idle_in_end_game = peer.outstanding_count() == 0 && self.picker.in_end_game();
-        let asker = Asker { latency: self.expected_latency(peer), is_idle_in_end_game };
+        let asker = self.asker(peer, peer.outstanding_count() == 0 && self.picker.in_end_game());
         let (block, displaced) = self.picker.duplicate_block(
             conn,
             theirs,
             is_worth(asker, &holders, now),
-            is_dead(&holders, now),
+            is_dead(asker, &holders, now),
         )?;
         if let Some(displaced) = displaced {
             self.on_displaced(now, displaced, block);
         }
         Some(block)
+    }
+
+    /// Frees a piece that has to come from one peer alone, and that a peer was asked for that does
+    /// not deliver, so that all of it can be requested of `conn`. Whether there is one.
+    fn take_over_piece(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        theirs: &Bitfield,
+        rng: &mut fastrand::Rng,
+        out: &mut VecDeque<Output>,
+    ) -> bool {
+        let Some(peer) = self.peers.get(&conn) else { return false };
+        if !self.picker.has_exclusive() {
+            return false;
+        }
+        let holders = holders(&self.peers);
+        let asker = self.asker(peer, peer.outstanding_count() == 0 && self.picker.in_end_game());
+        let worth = is_worth_all(asker, &holders, now);
+        let Some((piece, holder)) = self.picker.take_over(conn, theirs, worth, rng) else {
+            return false;
+        };
+        out.push_back(Output::DiscardBlocks { piece });
+        self.generation += 1;
+        let late = self.peers.get(&holder).map(|peer| {
+            let requests = peer.outstanding().map(|request| request.block);
+            requests.filter(|block| block.piece == piece).collect::<Vec<Block>>()
+        });
+        late.into_iter().flatten().for_each(|block| self.on_displaced(now, holder, block));
+        true
     }
 }
 

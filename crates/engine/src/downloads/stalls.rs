@@ -9,14 +9,15 @@ use std::{collections::VecDeque, time::Duration};
 
 use sow_content::Block;
 
-use super::Downloads;
+use super::{Downloads, duplicates::Asker};
 use crate::{
     connections::{Connection, Connections},
     io::{ConnId, Direction, Output, Time},
     session::Decision,
 };
 
-/// Snubbed peers that are asked for a block at the same time, while others deliver.
+/// Snubbed peers that are asked for a block at the same time, while others deliver; and peers that
+/// were never asked and are tried beside others.
 const MAX_PROBES: usize = 4;
 
 /// A peer that has delivered a block within this time delivers.
@@ -121,6 +122,19 @@ impl Downloads {
         match peer.pipeline.latency() {
             Duration::ZERO => self.usual_latency.unwrap_or_default(),
             latency => latency,
+        }
+    }
+
+    /// A peer as one that may be asked for a block beside another one.
+    pub(super) fn asker(&self, peer: &super::PeerDownload, is_idle_in_end_game: bool) -> Asker {
+        let is_unproven = |peer: &super::PeerDownload| peer.pipeline.latency().is_zero();
+        let is_tried = |peer: &&super::PeerDownload| is_unproven(peer) && !peer.owes_nothing();
+        let may_try = || self.peers.values().filter(is_tried).count() < MAX_PROBES;
+        Asker {
+            latency: self.expected_latency(peer),
+            is_proven: !is_unproven(peer),
+            is_to_be_tried: is_unproven(peer) && peer.owes_nothing() && may_try(),
+            is_idle_in_end_game,
         }
     }
 

@@ -10,7 +10,7 @@ use sow_content::Block;
 
 use super::{
     Downloads,
-    duplicates::{Asker, holders, is_worth},
+    duplicates::{holders, is_worth},
 };
 use crate::{
     config::Integrity,
@@ -92,9 +92,8 @@ impl Downloads {
     ) -> Option<Block> {
         let holders = holders(&self.peers);
         let have = connections.get(conn)?.have()?;
-        let latency = self.expected_latency(self.peers.get(&conn)?);
+        let asker = self.asker(self.peers.get(&conn)?, in_end_game);
         let peer = self.peers.get_mut(&conn)?;
-        let asker = Asker { latency, is_idle_in_end_game: in_end_game };
         let block = (!peer.is_snubbed())
             .then(|| self.picker.duplicate_piece(conn, have, is_worth(asker, &holders, now)))
             .flatten();

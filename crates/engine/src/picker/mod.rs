@@ -310,6 +310,32 @@ impl Picker {
         self.open.get(&piece).is_some_and(|open| open.exclusive.is_some())
     }
 
+    /// Whether some piece has to come from one peer alone.
+    pub(crate) fn has_exclusive(&self) -> bool {
+        !self.suspects.is_empty()
+    }
+
+    /// Gives up a piece that has to come from another peer alone, all of which is better requested
+    /// of `conn`: `worth` says so of that peer and the time of its first request. Returned with
+    /// that peer.
+    pub(crate) fn take_over(
+        &mut self,
+        conn: ConnId,
+        theirs: &Bitfield,
+        worth: impl Fn(ConnId, Time) -> bool,
+        rng: &mut fastrand::Rng,
+    ) -> Option<(u32, ConnId)> {
+        let (piece, holder) = self.suspects.iter().find_map(|&piece| {
+            let open =
+                self.open.get(&piece).filter(|open| theirs.get(piece) && !open.is_whole())?;
+            let holder = open.exclusive.filter(|&holder| holder != conn)?;
+            let since = open.requested_since()?;
+            worth(holder, since).then_some((piece, holder))
+        })?;
+        self.close(piece, rng);
+        Some((piece, holder))
+    }
+
     /// Gives up pieces that only one peer may be asked for, and of which nothing is requested, if
     /// `useless` says that the peer will not be asked.
     pub(crate) fn reclaim(

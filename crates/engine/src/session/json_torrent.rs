@@ -77,6 +77,10 @@ impl JsonTorrentSession {
         self.awaited_piece.take()
     }
 
+    pub(super) fn await_piece_still(&mut self, piece: u32) {
+        self.awaited_piece = Some(piece);
+    }
+
     /// What is said before anything else: our pieces.
     pub(crate) fn opening(have: &Bitfield) -> Message {
         let bytes: Vec<u8> = (0..have.len()).map(|piece| u8::from(have.get(piece))).collect();

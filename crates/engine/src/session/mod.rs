@@ -140,6 +140,16 @@ impl Session {
         }
     }
 
+    /// What arrived may answer an earlier request, which a choke made void for us and not for the
+    /// peer: the piece is awaited as before. False where that cannot be.
+    pub(crate) fn await_piece_still(&mut self, piece: u32) -> bool {
+        match self {
+            Self::JsonTorrent(session) => session.await_piece_still(piece),
+            Self::BitTorrent(_) | Self::Chunk(_) => return false,
+        }
+        true
+    }
+
     /// Whether the message that has to be the first was received.
     pub(crate) fn is_introduced(&self) -> bool {
         match self {

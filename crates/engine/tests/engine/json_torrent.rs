@@ -168,3 +168,30 @@ fn a_peer_that_cannot_be_decoded_is_disconnected_without_an_answer() {
     assert_eq!(disconnect_reason(conn, &outputs), Some(malformed.clone()));
     assert!(sent(conn, &outputs).is_empty() && reports_end(&outputs, &malformed), "{outputs:?}");
 }
+
+#[test]
+fn a_piece_that_was_requested_before_a_choke_may_come_after_the_next_request() {
+    let mut scene = with_pieces(Bitfield::new(PIECES));
+    let [first, second] = [1, 2].map(|host| connect(&mut scene, Direction::Dialed, host).0);
+    for conn in [first, second] {
+        scene.json(conn, Json::Bitfield(Bytes::from_static(&[1, 1, 1, 0])));
+    }
+    let outputs = scene.json(first, Json::Unchoke);
+    let [Json::Request(piece)] = sent(first, &outputs)[..] else { panic!("{outputs:?}") };
+    let outputs = scene.piece(first, piece, StoreOutcome::Verified { digests: Vec::new() });
+    let [Json::Request(piece)] = sent(first, &outputs)[..] else { panic!("{outputs:?}") };
+    // The peer receives the request after it has choked and unchoked.
+    scene.json(first, Json::Choke);
+    let outputs = scene.json(second, Json::Unchoke);
+    assert_eq!(sent(second, &outputs), [Json::Request(piece)]);
+    let outputs = scene.json(first, Json::Unchoke);
+    let [Json::Request(other)] = sent(first, &outputs)[..] else { panic!("{outputs:?}") };
+    assert_ne!(piece, other);
+    for answered in [piece, other] {
+        let outputs = scene.piece(first, answered, StoreOutcome::Verified { digests: Vec::new() });
+        assert_eq!(disconnect_reason(first, &outputs), None);
+    }
+    let outputs = scene.piece(first, piece, StoreOutcome::Verified { digests: Vec::new() });
+    let reason = disconnect_reason(first, &outputs);
+    assert_eq!(reason, Some(Misbehavior::UnsolicitedData.into()), "one answer for each");
+}

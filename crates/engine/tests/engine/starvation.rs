@@ -31,6 +31,8 @@ enum Habit {
     Rejects,
     /// It delivers nothing, and chokes and unchokes in turn.
     Flaps,
+    /// It delivers a block after 10 ms, and then nothing more.
+    Vanishes,
 }
 
 /// A peer that has everything.
@@ -207,6 +209,18 @@ impl Swarm {
                     let outputs = self.scene.message(conn, message);
                     self.take_in(outputs);
                 }
+                Habit::Vanishes => {
+                    let due = Duration::from_millis(10);
+                    let first = peer.queue.front().copied();
+                    if let Some((asked, request)) = first.filter(|_| peer.credit == 0)
+                        && until.since(asked) >= due
+                    {
+                        peer.credit = 1;
+                        self.scene.engine.block_arrived(self.scene.now, conn, request);
+                        let outputs = self.scene.outputs();
+                        self.take_in(outputs);
+                    }
+                }
                 Habit::Starves if until.0 % 1_500_000 < STEP_MICROS => {
                     let outputs = self.scene.message(conn, Message::KeepAlive);
                     self.take_in(outputs);
@@ -247,6 +261,7 @@ const FAST: Habit = Habit::Serves { rate: 10_000_000, delay_ms: 1 };
 const OPEN_BYTES: u64 = 48 << 20;
 /// Fewer units than many peers are asked for at first.
 const FEW_OPEN_BYTES: u64 = 2 << 20;
+const TWO_OPEN_PIECES: u64 = 0;
 
 /// The seconds beside peers with a habit, which connect before and after the honest one.
 fn seconds_beside(count: usize, habit: Habit, honest: Habit, open_bytes: u64) -> f64 {
@@ -259,7 +274,11 @@ fn seconds_beside(count: usize, habit: Habit, honest: Habit, open_bytes: u64) ->
 fn check_beside(habit: Habit, honest: Habit, open_bytes: u64) {
     let alone = Swarm::new(&[honest], open_bytes).run(300.0);
     // So few open pieces that fifty peers hold all of them.
-    let most = if open_bytes == FEW_OPEN_BYTES { 20 } else { 50 };
+    let most = match open_bytes {
+        TWO_OPEN_PIECES => 4,
+        FEW_OPEN_BYTES => 20,
+        _ => 50,
+    };
     for count in [1, 2, 4, 20, 50].into_iter().filter(|&count| count <= most) {
         let beside = seconds_beside(count, habit, honest, open_bytes);
         println!("{habit:?}, {count}: {beside:.2} s, alone {alone:.2} s");
@@ -334,6 +353,18 @@ fn peers_that_choke_and_unchoke_in_turn_cost_little_time() {
 fn peers_that_deliver_a_block_every_few_seconds_cost_little_time() {
     check_beside(Habit::Serves { rate: 4_000, delay_ms: 0 }, FAST, OPEN_BYTES);
     check_beside(Habit::Serves { rate: 4_000, delay_ms: 0 }, FAST, FEW_OPEN_BYTES);
+}
+
+#[test]
+fn slow_peers_that_hold_all_open_pieces_keep_no_honest_one_from_being_tried() {
+    check_beside(Habit::Serves { rate: 4_000, delay_ms: 0 }, FAST, TWO_OPEN_PIECES);
+    check_beside(Habit::Serves { rate: 1_000_000, delay_ms: 5_000 }, FAST, TWO_OPEN_PIECES);
+}
+
+#[test]
+fn peers_that_vanish_cost_little_time() {
+    check_beside(Habit::Vanishes, FAST, OPEN_BYTES);
+    check_beside(Habit::Vanishes, FAST, TWO_OPEN_PIECES);
 }
 
 #[test]

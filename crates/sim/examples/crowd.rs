@@ -9,7 +9,7 @@ use std::{
 
 use sow_content::geometry::piece_length_for;
 use sow_engine::Dialect;
-use sow_sim::{Faults, LinkConfig, Scenario, World};
+use sow_sim::{Conditions, Faults, LinkConfig, Scenario, World};
 
 /// Simulated time after which a crowd counts as stuck, as a multiple of the bound.
 const MAX_DISTANCE: f64 = 20.0;
@@ -40,6 +40,7 @@ fn main() {
         metadata_known: false,
         seed: crowd.seed,
         faults: Faults::default(),
+        conditions: Conditions::default(),
         hostile: Vec::new(),
         flood_rate: 0,
         adjust: |_, _| {},

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use sow_engine::Misbehavior;
 
-use crate::{host::HostId, world::World};
+use crate::{item::HostId, world::World};
 
 /// The limits of what an engine with the settings of `Config::new` holds.
 const MAX_CONNECTIONS: usize = 200;
@@ -181,7 +181,7 @@ impl World {
 
     /// The number of corrupt blocks from `host` that other hosts accepted.
     pub fn corrupt_blocks_accepted_from(&self, host: HostId) -> u32 {
-        self.hosts[host].accepted_corrupt_blocks
+        self.hosts.iter().filter_map(|it| it.accepted_corrupt_blocks.get(&host)).sum()
     }
 
     /// The number of hosts that banned `host`.

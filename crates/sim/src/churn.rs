@@ -8,10 +8,11 @@ use sow_engine::{Dialect, Engine, StateSize, Time};
 
 use crate::{
     checkers::Violation,
+    conditions::Conditions,
     faults::Faults,
-    host::HostId,
     host_link::LinkConfig,
     hostile::HostileKind,
+    item::HostId,
     world::{Scenario, World},
 };
 
@@ -214,6 +215,7 @@ impl Churn {
             metadata_known: false,
             seed,
             faults: Faults::default(),
+            conditions: Conditions::default(),
             hostile: Vec::new(),
             flood_rate: FLOOD_RATE,
             adjust: |_, _| {},

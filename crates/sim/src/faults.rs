@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sow_engine::Time;
 
-use crate::host::HostId;
+use crate::{host_link::LinkConfig, item::HostId};
 
 /// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,19 @@ pub enum Fault {
     Restart(HostId),
     /// From now on the host flips a bit in the first block of each piece that it uploads.
     CorruptUploads(HostId),
+    /// The host stops without a word to anyone, as after a loss of power: its connections stay
+    /// open at the other ends.
+    Crash(HostId),
+    /// The link of the host changes.
+    ChangeLink(HostId, LinkConfig),
+    /// The hosts with a number below `below`, the tracker among them, and all others lose each
+    /// other for a time. What was sent arrives when TCP sends it again afterwards.
+    Partition {
+        /// The number of hosts on the origin's side.
+        below: HostId,
+        /// How long it lasts.
+        lasts: Duration,
+    },
     /// A connection breaks: the one with this number, modulo the number of open connections.
     BreakConnection(usize),
 }

@@ -13,6 +13,8 @@ use std::{
 
 use sow_engine::{ConnId, Time};
 
+use crate::flow::{Flow, Taken};
+
 /// The payload of a full packet: an MTU of 1,500 bytes without the headers of IPv4 and TCP with
 /// timestamps.
 pub(crate) const PACKET_PAYLOAD_BYTES: u64 = 1448;
@@ -29,9 +31,6 @@ const MIN_QUANTUM_PACKETS: u64 = 2;
 
 /// How long a quantum takes on a fast link, in microseconds.
 const QUANTUM_TIME_US: u64 = 500;
-
-/// The most bytes of one connection that are in flight in one direction.
-const WINDOW_BYTES: u64 = 128 * 1024;
 
 /// The capacity of one host's link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,23 +90,10 @@ pub(crate) struct HostLink<T> {
     flows: BTreeMap<ConnId, Flow<T>>,
     /// The connections that can send, in the order of their turns.
     turns: VecDeque<ConnId>,
-    is_sending: bool,
     /// When the uplink and the downlink are free, in nanoseconds.
     uplink_free_at: u64,
     downlink_free_at: u64,
     traffic: Traffic,
-}
-
-/// What one connection sends.
-#[derive(Debug)]
-struct Flow<T> {
-    /// Messages overtake content that is not begun.
-    messages: VecDeque<(u64, T)>,
-    contents: VecDeque<(u64, T)>,
-    /// Bytes of the first content that were sent already.
-    sent_of_first: u64,
-    in_flight: u64,
-    has_turn: bool,
 }
 
 /// Some bytes of one connection on the uplink.
@@ -116,45 +102,12 @@ pub(crate) struct Quantum<T> {
     pub(crate) conn: ConnId,
     /// Bytes without the headers of packets.
     pub(crate) bytes: u64,
+    /// The part of them that counts for the window.
+    pub(crate) windowed: u64,
     /// The items whose last byte is in this quantum.
     pub(crate) items: Vec<T>,
     /// When the last bit is on the link.
     pub(crate) sent_at: Time,
-}
-
-impl<T> Flow<T> {
-    fn is_ready(&self) -> bool {
-        let content = !self.contents.is_empty() && self.in_flight < WINDOW_BYTES;
-        content || (!self.messages.is_empty() && self.sent_of_first == 0)
-    }
-
-    /// Takes at most `limit` bytes, messages before content. Returns the bytes of messages and of
-    /// contents, and the items that are whole.
-    fn take(&mut self, limit: u64) -> (u64, u64, Vec<T>) {
-        let (mut messages, mut contents, mut items) = (0, 0, Vec::new());
-        while messages + contents < limit {
-            if self.sent_of_first == 0
-                && let Some((length, message)) = self.messages.pop_front()
-            {
-                messages += length;
-                items.push(message);
-                continue;
-            }
-            let Some(&(length, _)) = self.contents.front() else { break };
-            if self.in_flight >= WINDOW_BYTES {
-                break;
-            }
-            let part = (length - self.sent_of_first).min(limit - messages - contents);
-            contents += part;
-            self.in_flight += part;
-            self.sent_of_first += part;
-            if self.sent_of_first == length {
-                self.sent_of_first = 0;
-                items.extend(self.contents.pop_front().map(|(_, item)| item));
-            }
-        }
-        (messages, contents, items)
-    }
 }
 
 impl<T: Load> HostLink<T> {
@@ -163,15 +116,14 @@ impl<T: Load> HostLink<T> {
             config,
             flows: BTreeMap::new(),
             turns: VecDeque::new(),
-            is_sending: false,
             uplink_free_at: 0,
             downlink_free_at: 0,
             traffic: Traffic::default(),
         }
     }
 
-    pub(crate) fn config(&self) -> LinkConfig {
-        self.config
+    pub(crate) fn set_config(&mut self, config: LinkConfig) {
+        self.config = config;
     }
 
     pub(crate) fn traffic(&self) -> Traffic {
@@ -187,22 +139,13 @@ impl<T: Load> HostLink<T> {
 
     /// Queues an item of `bytes` on a connection. What waits together shares packets.
     pub(crate) fn push(&mut self, conn: ConnId, bytes: u64, item: T) {
-        let flow = self.flows.entry(conn).or_insert_with(|| Flow {
-            messages: VecDeque::new(),
-            contents: VecDeque::new(),
-            sent_of_first: 0,
-            in_flight: 0,
-            has_turn: false,
-        });
-        let is_content = item.content_bytes() > 0;
-        let queue = if is_content { &mut flow.contents } else { &mut flow.messages };
-        queue.push_back((bytes, item));
+        self.flows.entry(conn).or_insert_with(Flow::new).push(bytes, item);
         self.give_turn(conn);
     }
 
     /// How many items wait on a connection.
     pub(crate) fn queued(&self, conn: ConnId) -> usize {
-        self.flows.get(&conn).map_or(0, |flow| flow.messages.len() + flow.contents.len())
+        self.flows.get(&conn).map_or(0, Flow::queued)
     }
 
     fn give_turn(&mut self, conn: ConnId) {
@@ -215,16 +158,26 @@ impl<T: Load> HostLink<T> {
         }
     }
 
+    /// Whether something waits that may be sent.
+    pub(crate) fn has_turns(&self) -> bool {
+        !self.turns.is_empty()
+    }
+
+    /// When the uplink is free, rounded up.
+    pub(crate) fn uplink_free_at(&self) -> Time {
+        Time(self.uplink_free_at.div_ceil(1000))
+    }
+
     /// Begins to send the next quantum if the uplink is free. Connections take turns.
     pub(crate) fn send_quantum(&mut self, now: Time) -> Option<Quantum<T>> {
-        if self.is_sending {
+        if self.uplink_free_at() > now {
             return None;
         }
         let limit = self.quantum_bytes();
         while let Some(conn) = self.turns.pop_front() {
             let Some(flow) = self.flows.get_mut(&conn) else { continue };
             flow.has_turn = false;
-            let (messages, contents, items) = flow.take(limit);
+            let Taken { messages, contents, items } = flow.take(limit);
             let bytes = messages + contents;
             if bytes == 0 {
                 continue;
@@ -235,10 +188,9 @@ impl<T: Load> HostLink<T> {
             self.traffic.content += items.iter().map(Load::content_bytes).sum::<u64>();
             // Headers are due to messages where they travel alone.
             self.traffic.control += if contents == 0 { wire } else { messages };
-            self.is_sending = true;
             self.occupy_uplink(now, wire);
-            let sent_at = Time(self.uplink_free_at.div_ceil(1000));
-            return Some(Quantum { conn, bytes, items, sent_at });
+            let sent_at = self.uplink_free_at();
+            return Some(Quantum { conn, bytes, windowed: contents, items, sent_at });
         }
         None
     }
@@ -250,18 +202,17 @@ impl<T: Load> HostLink<T> {
     }
 
     fn occupy_uplink(&mut self, now: Time, wire: u64) {
-        let start = self.uplink_free_at.max(now.0 * 1000);
-        self.uplink_free_at = start + wire * 1_000_000_000 / self.config.upload_rate.max(1);
+        self.uplink_free_at = occupied(self.uplink_free_at, now, wire, self.config.upload_rate);
     }
 
     fn occupy_downlink(&mut self, now: Time, wire: u64) {
-        let start = self.downlink_free_at.max(now.0 * 1000);
-        self.downlink_free_at = start + wire * 1_000_000_000 / self.config.download_rate.max(1);
+        self.downlink_free_at =
+            occupied(self.downlink_free_at, now, wire, self.config.download_rate);
     }
 
-    /// The quantum on the uplink is sent; the uplink is free again.
-    pub(crate) fn on_quantum_sent(&mut self) {
-        self.is_sending = false;
+    /// How long the queue of the downlink is.
+    pub(crate) fn downlink_queue(&self, now: Time) -> Duration {
+        Duration::from_nanos(self.downlink_free_at.saturating_sub(now.0 * 1000))
     }
 
     /// Puts a quantum of `bytes` into the queue of the downlink and returns when it is delivered.
@@ -279,11 +230,17 @@ impl<T: Load> HostLink<T> {
         self.occupy_uplink(now, wire);
     }
 
-    /// A quantum of this host was delivered, so the window of the connection opens.
-    pub(crate) fn on_acknowledged(&mut self, now: Time, conn: ConnId, bytes: u64) {
+    /// The peer acknowledges a quantum: `bytes` of it counted for the window.
+    pub(crate) fn on_acknowledged(&mut self, now: Time, conn: ConnId, bytes: u64, was_lost: bool) {
         self.occupy_downlink(now, ack_bytes(bytes));
+        if was_lost {
+            // It was sent again.
+            let wire = bytes + PACKET_HEADER_BYTES * bytes.div_ceil(PACKET_PAYLOAD_BYTES);
+            self.traffic.wire += wire;
+            self.occupy_uplink(now, wire);
+        }
         if let Some(flow) = self.flows.get_mut(&conn) {
-            flow.in_flight = flow.in_flight.saturating_sub(bytes);
+            flow.on_acknowledged(bytes, was_lost);
             self.give_turn(conn);
         }
     }
@@ -292,6 +249,14 @@ impl<T: Load> HostLink<T> {
     pub(crate) fn close(&mut self, conn: ConnId) {
         self.flows.remove(&conn);
     }
+}
+
+/// When a link is free that was to be free at `free_at`, in nanoseconds, and carries more bytes
+/// from now on. Times of events are microseconds, which must not cost a busy link a part of one.
+fn occupied(free_at: u64, now: Time, wire: u64, rate: u64) -> u64 {
+    let now = now.0 * 1000;
+    let start = if free_at + 1000 > now { free_at } else { now };
+    start + wire * 1_000_000_000 / rate.max(1)
 }
 
 /// The bytes on the wire of the acknowledgements for `bytes` of payload.
@@ -320,7 +285,6 @@ mod tests {
         let (mut order, mut now) = (Vec::new(), Time(0));
         while let Some(quantum) = link.send_quantum(now) {
             now = quantum.sent_at;
-            link.on_quantum_sent();
             order.push((quantum.conn.0, quantum.items.iter().map(|item| item.0).collect()));
         }
         (order, now)
@@ -343,18 +307,14 @@ mod tests {
     #[test]
     fn a_full_window_delays_only_its_own_connection() {
         let mut link = HostLink::new(CONFIG);
-        link.push(ConnId(1), 10 * WINDOW_BYTES, Named('a', true));
-        let mut quanta = 0;
-        while link.send_quantum(Time(0)).is_some() {
-            link.on_quantum_sent();
-            quanta += 1;
-        }
-        assert_eq!(quanta, WINDOW_BYTES.div_ceil(2 * 1448));
+        link.push(ConnId(1), 1000 * 1448, Named('a', true));
+        let (order, now) = send_all(&mut link);
+        assert_eq!(order.len(), 5, "ten packets");
         link.push(ConnId(2), 1, Named('b', true));
-        assert_eq!(link.send_quantum(Time(0)).unwrap().conn, ConnId(2));
-        link.on_quantum_sent();
-        link.on_acknowledged(Time(0), ConnId(1), 2 * 1448);
-        assert_eq!(link.send_quantum(Time(0)).unwrap().conn, ConnId(1));
+        let quantum = link.send_quantum(now).unwrap();
+        assert_eq!(quantum.conn, ConnId(2));
+        link.on_acknowledged(now, ConnId(1), 2 * 1448, false);
+        assert_eq!(link.send_quantum(quantum.sent_at).unwrap().conn, ConnId(1));
     }
 
     #[test]
@@ -362,7 +322,8 @@ mod tests {
         let mut link: HostLink<Named> = HostLink::new(CONFIG);
         link.acknowledge(Time(0), 100 * 1448);
         link.push(ConnId(1), 1448, Named('a', true));
-        assert_eq!(link.send_quantum(Time(0)).unwrap().sent_at, Time(1000 + 2180));
+        assert!(link.send_quantum(Time(2179)).is_none());
+        assert_eq!(link.send_quantum(Time(2180)).unwrap().sent_at, Time(1000 + 2180));
         assert_eq!(link.traffic().acks, 3300);
     }
 }

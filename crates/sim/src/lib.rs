@@ -15,7 +15,7 @@
 //! use std::time::Duration;
 //!
 //! use sow_engine::Dialect;
-//! use sow_sim::{Fault, Faults, HostileKind, LinkConfig, Scenario, World};
+//! use sow_sim::{Conditions, Fault, Faults, HostileKind, LinkConfig, Scenario, World};
 //!
 //! let link = LinkConfig {
 //!     upload_rate: 1_000_000,
@@ -33,6 +33,7 @@
 //!     faults: Faults::default()
 //!         .at(Duration::from_millis(500), Fault::Kill(2))
 //!         .at(Duration::from_millis(900), Fault::Restart(2)),
+//!     conditions: Conditions::default(),
 //!     hostile: vec![(HostileKind::Starve, link)],
 //!     flood_rate: 100,
 //!     adjust: |_, _| {},
@@ -45,18 +46,24 @@
 
 mod checkers;
 pub mod churn;
+mod conditions;
+mod event;
 mod faults;
+mod flow;
 mod host;
 mod host_link;
 mod hostile;
+mod item;
 mod message_length;
 mod random_swarm;
+mod shared;
 mod world;
 
 pub use checkers::Violation;
+pub use conditions::Conditions;
 pub use faults::{Fault, Faults};
-pub use host::HostId;
 pub use host_link::{LinkConfig, Traffic};
 pub use hostile::HostileKind;
+pub use item::HostId;
 pub use random_swarm::{Failure, check_random_swarm, random_swarm};
 pub use world::{Scenario, World};

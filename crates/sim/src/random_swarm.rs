@@ -7,10 +7,11 @@ use sow_engine::{Choking, Dialect, PickOrder};
 
 use crate::{
     checkers::Violation,
+    conditions::Conditions,
     faults::Faults,
-    host::HostId,
     host_link::LinkConfig,
     hostile::HostileKind,
+    item::HostId,
     world::{Scenario, World},
 };
 
@@ -72,6 +73,7 @@ pub fn random_swarm(seed: u64) -> Scenario {
         metadata_known: rng.bool(),
         seed,
         faults,
+        conditions: Conditions::default(),
         hostile: (0..hostile)
             .map(|_| {
                 let kind = HostileKind::ALL[rng.usize(..HostileKind::ALL.len())];

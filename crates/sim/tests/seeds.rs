@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sow_engine::{Choking, Dialect, PickOrder};
 use sow_sim::{
-    Fault, Faults, LinkConfig, Scenario, World, check_random_swarm,
+    Conditions, Fault, Faults, LinkConfig, Scenario, World, check_random_swarm,
     churn::{judge_churn, run_churn},
 };
 
@@ -26,6 +26,7 @@ fn scenario(dialect: Dialect, seed: u64) -> Scenario {
         metadata_known: rng.bool(),
         seed,
         faults: Faults::default(),
+        conditions: Conditions::default(),
         hostile: Vec::new(),
         flood_rate: 0,
         adjust: match seed % 4 {

@@ -8,10 +8,7 @@ use std::{
 use sow_content::InfoHash;
 use sow_engine::{Announce, AnnounceReply, Time};
 use sow_tracker::{Announcer, Limits, Mode, Registry};
-use sow_wire::{
-    bittorrent::PeerId,
-    tracker::{AnnounceEvent, AnnounceRequest},
-};
+use sow_wire::{bittorrent::PeerId, tracker::AnnounceRequest};
 
 /// The interval of an answer without one.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
@@ -72,18 +69,5 @@ impl Tracker {
             incomplete: None,
             warning: None,
         })
-    }
-
-    /// Lists a misbehaving host at an address, and names some peers.
-    pub(crate) fn list(
-        &mut self,
-        now: Time,
-        addr: SocketAddr,
-        peer_id: PeerId,
-        numwant: u32,
-    ) -> Vec<SocketAddr> {
-        let event = AnnounceEvent::Periodic;
-        let announce = Announce { event, uploaded: 0, downloaded: 0, left: 1, numwant };
-        self.announce(now, addr, peer_id, &announce).peers
     }
 }

@@ -54,15 +54,18 @@ pub(crate) fn is_optimistic_round(round: u64) -> bool {
 }
 
 /// The peers to unchoke by tit-for-tat: the four with the highest rates, and an optimistic one at
-/// random (BEP 3), another one when it is time to `draw`.
+/// random (BEP 3), another one when it is time to `draw`. Peers that make no use of a slot come
+/// after all others.
 pub(crate) fn tit_for_tat(
     candidates: &[Candidate],
     draw: bool,
     rng: &mut fastrand::Rng,
 ) -> Vec<ConnId> {
     let mut wanting: Vec<&Candidate> = candidates.iter().filter(|peer| peer.interested).collect();
-    wanting.sort_by_key(|peer| (std::cmp::Reverse(peer.rate), peer.conn));
+    wanting.sort_by_key(|peer| (peer.idle, std::cmp::Reverse(peer.rate), peer.conn));
     let (best, rest) = wanting.split_at(wanting.len().min(EARNED_SLOTS));
+    let busy = rest.iter().take_while(|peer| !peer.idle).count();
+    let rest = if busy > 0 { &rest[..busy] } else { rest };
     let optimistic = if draw {
         rng.choice(rest)
     } else {
@@ -70,6 +73,23 @@ pub(crate) fn tit_for_tat(
         rest.iter().find(|peer| peer.unchoked).or_else(|| rest.first())
     };
     best.iter().chain(optimistic).map(|peer| peer.conn).collect()
+}
+
+/// The same between two rounds, when some slots are not used while other peers wait: these get
+/// them, in the order in which they came. `None`: all stays as it is.
+pub(crate) fn without_idle(candidates: &[Candidate]) -> Option<Vec<ConnId>> {
+    let wanting = || candidates.iter().filter(|peer| peer.interested);
+    let mut waiting: Vec<&Candidate> =
+        wanting().filter(|peer| !peer.unchoked && !peer.idle).collect();
+    let mut kept: Vec<&Candidate> = wanting().filter(|peer| peer.unchoked).collect();
+    if waiting.is_empty() || !kept.iter().any(|peer| peer.idle) {
+        return None;
+    }
+    waiting.sort_by_key(|peer| (peer.since, peer.conn));
+    kept.sort_by_key(|peer| peer.idle);
+    let busy = kept.iter().take_while(|peer| !peer.idle).count();
+    let chosen = kept[..busy].iter().chain(&waiting).chain(&kept[busy..]);
+    Some(chosen.take(EARNED_SLOTS + 1).map(|peer| peer.conn).collect())
 }
 
 #[cfg(test)]
@@ -122,5 +142,22 @@ mod tests {
         let optimistic: std::collections::BTreeSet<u64> =
             (0..50).map(|_| ids(&tit_for_tat(&peers, true, &mut rng))[4]).collect();
         assert_eq!(optimistic.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn peers_that_use_no_slot_keep_none_from_those_that_wait() {
+        let idle = |n, unchoked| Candidate { idle: true, ..peer(n, true, unchoked, 0, 0) };
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut peers: Vec<_> = (0..9).map(|n| idle(n, n < 5)).collect();
+        assert_eq!(without_idle(&peers), None, "no other waits");
+        peers.push(peer(9, true, false, 7, 0));
+        peers.push(peer(10, true, false, 3, 0));
+        assert_eq!(without_idle(&peers).map(|chosen| ids(&chosen)), Some(vec![10, 9, 0, 1, 2]));
+        assert_eq!(ids(&tit_for_tat(&peers, false, &mut rng))[..2], [9, 10]);
+        peers.extend((11..15).map(|n| peer(n, true, true, 0, 0)));
+        let chosen = tit_for_tat(&peers, true, &mut rng);
+        assert!(ids(&chosen).iter().all(|&n| n >= 9), "{chosen:?}");
+        peers.retain(|peer| !peer.idle);
+        assert_eq!(without_idle(&peers), None, "every slot is used");
     }
 }

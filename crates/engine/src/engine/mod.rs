@@ -343,8 +343,9 @@ impl Engine {
             self.next_housekeeping = now + HOUSEKEEPING_INTERVAL;
             self.check_connections(now);
             self.check_downloads(now);
-            if let Some(draw) = self.uploads.next_choke_round(now) {
-                self.rechoke_tit_for_tat(now, draw);
+            match self.uploads.next_choke_round(now) {
+                Some(draw) => self.rechoke_tit_for_tat(now, draw),
+                None => self.uploads.give_idle_slots(now, &mut self.connections, &mut self.out),
             }
             self.rechoke_cooperative(now);
             self.run_chunk_sessions(now);

@@ -1,6 +1,7 @@
 //! The upload side of a swarm: which peers may request, which block is sent next, what the origin
 //! reveals. Nothing is requested here, and no message is read.
 
+mod idle_slots;
 mod peer_upload;
 mod super_seeding;
 

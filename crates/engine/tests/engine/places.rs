@@ -1,7 +1,7 @@
 //! Places of a swarm when they are scarce, and what messages cost.
 
 use sow_content::Bitfield;
-use sow_engine::{ConnId, Direction, DisconnectReason, Output, PeerHandshake};
+use sow_engine::{Choking, ConnId, Direction, DisconnectReason, Output, PeerHandshake};
 use sow_wire::bittorrent::{Handshake, Message, PeerId};
 
 use crate::{
@@ -118,4 +118,17 @@ fn interest_that_flips_without_end_leads_to_few_chokes() {
     }
     let sends = outputs.iter().filter(|output| matches!(output, Output::Send { .. })).count();
     assert!(sends < 40, "{sends} messages follow from a second of flips");
+}
+
+#[test]
+fn with_tit_for_tat_peers_that_request_nothing_keep_no_other_from_a_slot() {
+    let mut scene = Scene::with_pieces(Bitfield::full(PIECES), |config| {
+        config.choking = Choking::TitForTat;
+    });
+    let peers: Vec<ConnId> = (0..21).map(|_| scene.connect_peer()).collect();
+    let last = peers[20];
+    peers.into_iter().for_each(|conn| _ = scene.message(conn, Message::Interested));
+    let outputs = scene.wait(6_000);
+    let unchoke: sow_engine::Message = Message::Unchoke.into();
+    assert!(sent(last, &outputs).contains(&unchoke), "each was tried within 6 s");
 }

@@ -47,9 +47,9 @@ fn tables_have_the_numbers_of_the_records() {
         "| raw | 5 | 44.32 (44.24–44.41) | 43.85 | 1.011 (1.009–1.013) | 5.053 (5.043–5.063) | \
          43.26 (43.17–43.35) | 38.2 | 0.242 (0.242–0.243) | 0.289 |",
         "| raw | 5 | 5.00 | 1.068 | 2 |",
-        "| swarm | 5 | 9.22 (9.19–9.24) | 8.77 | 1.051 (1.048–1.054) | 1.051 (1.048–1.054) | \
+        "| sow | 5 | 9.22 (9.19–9.24) | 8.77 | 1.051 (1.048–1.054) | 1.051 (1.048–1.054) | \
          9.11 (9.08–9.13) | 11.6 | 1.151 (1.148–1.155) | 0.876 |",
-        "| swarm | 5 | 1.03 | 1.078 | 2 |",
+        "| sow | 5 | 1.03 | 1.078 | 2 |",
         "| raw | 5 | 66.90 | 65.79 | 1.017 | 5.085 | 65.56 | 58.2 | 0.240 | 0.270 |",
         "| raw | 5 | 5.00 | 1.068 | 1 |",
         "| aria2 | – | aria2c is not installed: apt-get install aria2 |",
@@ -65,12 +65,11 @@ fn tables_have_the_numbers_of_the_records() {
         assert!(markdown.lines().any(|line| line == row), "{row}\nis not in\n{markdown}");
     }
     let medians = text(&out, "medians.csv");
-    let due =
-        "swarm,peer-to-peer,random 10 MiB,10485760,5,2,2,43.8548,8.7710,9.2185,9.1920,9.2450,";
+    let due = "sow,peer-to-peer,random 10 MiB,10485760,5,2,2,43.8548,8.7710,9.2185,9.1920,9.2450,";
     assert!(medians.lines().any(|line| line.starts_with(due)), "{medians}");
     assert_eq!(text(&out, "receivers.csv").lines().count(), 1 + 10 * 15 + 2 * 5);
     assert!(
-        text(&out, "sources.csv").contains("\r\n24,swarm,5,0,h2,h1,"),
+        text(&out, "sources.csv").contains("\r\n24,sow,5,0,h2,h1,"),
         "{}",
         text(&out, "sources.csv")
     );
@@ -84,8 +83,8 @@ fn every_kind_of_plot_exists_as_svg_and_png() {
         "distance-random-10-mib",
         "origin-upload-random-10-mib",
         "distribution-random-10-mib",
-        "throughput-random-10-mib-swarm",
-        "shares-random-10-mib-swarm",
+        "throughput-random-10-mib-sow",
+        "shares-random-10-mib-sow",
         "completion-testfile-txt-5",
         "origin-upload-testfile-txt-5",
         "distribution-testfile-txt",
@@ -122,7 +121,7 @@ fn the_page_loads_nothing_else() {
         "prefers-color-scheme:dark",
         "A sample made by hand",
         "<h3>Calibration</h3>",
-        "44.32 (44.24–44.41)",
+        "44.32 <span class=\"range\">(44.24–44.41)</span>",
         "sow get 10",
     ] {
         assert!(page.contains(part), "{part}");
@@ -202,11 +201,11 @@ fn incomplete_runs_are_named_and_not_counted() {
         "{written:?}"
     );
     assert!(
-        markdown.contains("| swarm | 3 | 9.30 | 8.36 | 1.112 |") && markdown.contains("| 1 of 2 |"),
+        markdown.contains("| sow | 3 | 9.30 | 8.36 | 1.112 |") && markdown.contains("| 1 of 2 |"),
         "{markdown}"
     );
     assert!(
-        markdown.contains("| swarm | random, 3 users, repetition 1, h4 | out of reach |"),
+        markdown.contains("| sow | random, 3 users, repetition 1, h4 | out of reach |"),
         "{markdown}"
     );
 }
@@ -311,6 +310,7 @@ fn run(number: u32, mode: &str, users: u32) -> Run {
         mode: mode.into(),
         model: Model::PeerToPeer,
         program: None,
+        simulated: false,
         repetition: 0,
         users,
         file: File { name: "random".into(), bytes },

@@ -184,7 +184,7 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     ("h3 =", "h03 =", &["line 19", "is no host"]),
     ("h3 =", "h8 =", &["line 19", "there is none"]),
     ("up = \"2mbit\"", "up = \"fast\"", &["line 17", "`network.hosts.origin1.up`"]),
-    ("name = \"noise\"", "name = \"../x\"", &["line 21", "`file.name`", "letters, digits"]),
+    ("name = \"noise\"", "name = \"../x\"", &["line 21", "`file.name`", "one line"]),
     ("name = \"noise\"", "name = \"words\"", &["line 24", "name of two files"]),
     ("name = \"noise\"", "", &["line 20", "`file`", "needs a `name`"]),
     ("size = 1000", "size = 0", &["line 26", "`file.size`", "1 byte to 1.0 TiB"]),

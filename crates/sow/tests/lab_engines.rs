@@ -1,15 +1,18 @@
 //! `sow lab run` with other programs: each makes right copies, and a program that is not installed
-//! is named. Root only; needs Debian's packages aria2, curl, nginx-light, python3-libtorrent and
-//! transmission-daemon.
+//! is named. Root only; needs Debian's packages aria2, curl, nginx-light, python3-libtorrent,
+//! transmission-daemon, udpcast and uftp.
 
 mod support;
 
 use std::{fs, path::Path, time::Duration};
 
-use sow_lab::record::{self, Records};
+use sow_lab::record::{self, Model, Records};
 use support::{Running, sow};
 
-const MODES: [&str; 5] = ["nginx+curl", "aria2", "libtorrent", "libtorrent-super", "transmission"];
+const MODES: [&str; 7] =
+    ["nginx+curl", "aria2", "libtorrent", "libtorrent-super", "transmission", "udpcast", "uftp"];
+/// The modes that send to all receivers at once.
+const MULTICAST: [&str; 2] = ["udpcast", "uftp"];
 
 fn write_scenario(dir: &Path) -> String {
     let path = dir.join("others.toml");
@@ -45,7 +48,17 @@ fn every_program_makes_right_copies_and_reports_its_traffic() {
         );
         assert!(run.receivers.iter().all(|receiver| receiver.seconds().is_some()), "{run:?}");
         let [origin] = &*run.origins else { panic!("{run:?}") };
-        let (payload, wire) = (origin.payload_up_bytes.unwrap(), origin.wire_up_bytes.unwrap());
+        let wire = origin.wire_up_bytes.unwrap();
+        if MULTICAST.contains(&&*run.mode) {
+            assert_eq!(run.model, Model::Multicast);
+            // One copy on the origin's link, with headers and a few packets that are sent again.
+            assert!((run.file.bytes..run.file.bytes * 13 / 10).contains(&wire), "{run:?}");
+        }
+        // uftp does not say how often it sent a packet.
+        let Some(payload) = origin.payload_up_bytes else {
+            assert_eq!(run.mode, "uftp", "{run:?}");
+            continue;
+        };
         // Programs count the bytes that they wrote to their sockets; some of them may not be sent
         // when the last copy is complete.
         assert!((run.file.bytes..wire + run.file.bytes).contains(&payload), "{run:?}");
@@ -62,7 +75,10 @@ fn every_program_makes_right_copies_and_reports_its_traffic() {
     }
     let notes = records.header.notes.join("\n");
     assert!(
-        notes.contains("aria2: a tracker") && notes.contains("Transmission: a tracker"),
+        notes.contains("aria2: a tracker")
+            && notes.contains("Transmission: a tracker")
+            && notes.contains("udpcast: multicast")
+            && notes.contains("uftp: multicast"),
         "{notes}"
     );
 }
@@ -88,18 +104,20 @@ fn a_program_that_is_not_installed_is_named_with_its_package() {
         "run",
         &scenario,
         "--modes",
-        "aria2,nginx+curl",
+        "aria2,nginx+curl,udpcast",
         "--out",
         &out.to_string_lossy(),
     ]);
     let output = command.env("PATH", &folder).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("aria2") && said.contains("apt install aria2"), "{said}");
+    assert!(said.contains("udpcast is skipped") && said.contains("apt install udpcast"), "{said}");
     let records = records(&out);
     let missing: Vec<_> =
         records.missing.iter().map(|missing| (&*missing.mode, &*missing.program)).collect();
     // The tracker for aria2 needs Python, which is not in that folder either.
-    assert_eq!(missing, [("aria2", "aria2c + python3")], "{said}");
+    let due = [("aria2", "aria2c + python3"), ("udpcast", "udp-sender + udp-receiver")];
+    assert_eq!(missing, due, "{said}");
     assert!(
         records.runs.iter().all(|run| run.mode == "nginx+curl") && records.runs.len() == 1,
         "{said}"

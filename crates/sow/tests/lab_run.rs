@@ -96,8 +96,7 @@ fn the_smoke_experiment_is_run_reported_and_not_run_twice() {
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().join("results");
     let words = ["lab", "run", "smoke", "--out", &out.to_string_lossy()];
-    let made =
-        run(words).expect(0).says(&["5 runs, about", "[5/5] swarm", "× bound", "report.html"]);
+    let made = run(words).expect(0).says(&["5 runs, about", "[5/5] sow", "× bound", "report.html"]);
     assert!(
         made.stdout.contains("last ÷ bound") && made.stdout.contains("json-torrent"),
         "{}",
@@ -114,7 +113,7 @@ fn the_smoke_experiment_is_run_reported_and_not_run_twice() {
         assert!(sources.into_iter().all(|bytes| bytes == run.file.bytes), "{run:?}");
     }
     let page = fs::read_to_string(out.join("report.html")).expect("the page");
-    assert!(page.contains("swarm") && page.contains("<svg"), "the page is empty");
+    assert!(page.contains(">sow<") && page.contains("<svg"), "the page is empty");
     assert_nothing_left();
 
     run(words).expect(0).says(&["0 runs (5 are done already)"]);

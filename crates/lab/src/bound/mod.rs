@@ -10,6 +10,8 @@ pub use self::run_bounds::Bounds;
 
 /// Payload bytes in a full TCP segment on Ethernet: 1500 − 20 (IPv4) − 20 (TCP) − 12 (timestamps).
 pub const SEGMENT_PAYLOAD: f64 = 1448.0;
+/// Payload bytes in a full UDP packet on Ethernet: 1500 − 20 (IPv4) − 8 (UDP).
+pub const DATAGRAM_PAYLOAD: f64 = 1472.0;
 /// Bytes of that segment on the wire as a shaper counts them: 1500 and the Ethernet header of 14.
 pub const SEGMENT_ON_WIRE: f64 = 1514.0;
 
@@ -77,6 +79,21 @@ impl FlashCrowd {
         let one_copy = if self.receivers.is_empty() { 0.0 } else { self.file_bytes / origin_rate };
         let all_copies = self.bytes_wanted() / total_rate;
         one_copy.max(self.slowest_download()).max(all_copies).max(trunk_time)
+    }
+
+    /// The lower bound in seconds until every receiver has the file when one origin sends it by
+    /// multicast: one copy over the slowest link, in UDP packets.
+    pub fn multicast(&self) -> f64 {
+        if self.receivers.is_empty() {
+            return 0.0;
+        }
+        let trunk_time = match self.trunk {
+            Some(trunk) if trunk.far_receivers > 0 => self.file_bytes / trunk.rate,
+            _ => 0.0,
+        };
+        let origin_rate = self.origins.iter().copied().fold(0.0, f64::max);
+        let slowest = (self.file_bytes / origin_rate).max(self.slowest_download()).max(trunk_time);
+        slowest * SEGMENT_PAYLOAD / DATAGRAM_PAYLOAD
     }
 
     fn bytes_wanted(&self) -> f64 {
@@ -173,6 +190,20 @@ mod tests {
         close(crowd.client_server(), 87.71, 0.01);
         crowd.trunk = Some(Trunk { rate: payload_rate(2e6), far_receivers: 0 });
         assert_eq!(crowd.peer_to_peer(), course_experiment(4).peer_to_peer());
+    }
+
+    #[test]
+    fn multicast_needs_one_copy_over_the_slowest_link() {
+        let mut crowd = course_experiment(20);
+        close(crowd.multicast(), 8.771 * 1448.0 / 1472.0, 0.001);
+        // It does not matter that receivers hardly upload.
+        crowd.receivers.iter_mut().for_each(|receiver| receiver.up = payload_rate(16e3));
+        close(crowd.multicast(), 8.628, 0.001);
+        crowd.receivers[3].down = payload_rate(1e6);
+        close(crowd.multicast(), 86.28, 0.01);
+        crowd.trunk = Some(Trunk { rate: payload_rate(5e5), far_receivers: 1 });
+        close(crowd.multicast(), 172.56, 0.02);
+        assert_eq!(course_experiment(0).multicast(), 0.0);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Bounds {
     pub client_server: f64,
     /// When receivers send, too.
     pub peer_to_peer: f64,
+    /// When the network copies what the origin sends.
+    pub multicast: f64,
 }
 
 impl Bounds {
@@ -34,6 +36,7 @@ impl Bounds {
         let bounds = Self {
             client_server: crowd.client_server().max(late),
             peer_to_peer: crowd.peer_to_peer().max(late),
+            multicast: crowd.multicast().max(late),
         };
         (bounds.peer_to_peer > 0.0 && bounds.client_server.is_finite()).then_some(bounds)
     }
@@ -43,6 +46,7 @@ impl Bounds {
         match model {
             Model::ClientServer => self.client_server,
             Model::PeerToPeer => self.peer_to_peer,
+            Model::Multicast => self.multicast,
         }
     }
 }
@@ -106,6 +110,7 @@ mod tests {
             mode: "swarm".to_owned(),
             model: Model::PeerToPeer,
             program: None,
+            simulated: false,
             repetition: 0,
             users: u32::try_from(receivers.len()).unwrap(),
             file: File { name: "f".to_owned(), bytes: 10 << 20 },

@@ -14,6 +14,7 @@
 //! | `sample` | bytes of a host at a time of a run ([`Sample`]) | any number |
 //! | `failure` | a run that could not be made ([`Failure`]) | any number |
 //! | `missing` | a program that is not installed ([`Missing`]) | any number |
+//! | `labels` | words for the report ([`Labels`]); the last one counts | any number |
 //!
 //! Units are in the names: `…_bytes`, `…_seconds`, `…_bits_per_second` (of the link, as the shaper
 //! counts: with the Ethernet header). Times are seconds since the start of their run, which is when
@@ -28,6 +29,7 @@
 //! know, so additions do not change the version. A change of meaning does, and an older reader
 //! refuses the newer version.
 
+mod labels;
 mod line_error;
 mod reader;
 mod writer;
@@ -37,6 +39,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    labels::{AXES, LINES, Labels, TITLES},
     line_error::LineError,
     reader::{READ_LIMITS, ReadLimits, RecordError, Records, Series, SeriesPoint, read, read_with},
     writer::Writer,
@@ -155,13 +158,17 @@ pub struct Calibration {
 pub struct Run {
     /// Its number in this directory, from 0; samples refer to it.
     pub run: u32,
-    /// The mode: `raw`, `framed`, `chunk`, `json-torrent`, `swarm`, `aria2`, …
+    /// The mode: `raw`, `framed`, `chunk`, `json-torrent`, `swarm` (that is `sow send` and
+    /// `sow get`), `aria2`, …
     pub mode: String,
     /// Whether receivers upload; decides which bound applies.
     pub model: Model,
     /// The program and its version, for programs of others.
     #[serde(default)]
     pub program: Option<String>,
+    /// Whether it was simulated and not measured.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub simulated: bool,
     /// The repetition of the same run, from 0.
     pub repetition: u32,
     /// The number of receivers.
@@ -190,6 +197,8 @@ pub enum Model {
     ClientServer,
     /// Receivers send, too.
     PeerToPeer,
+    /// The origin sends every byte once, and the network copies it for each receiver.
+    Multicast,
 }
 
 /// The file of a run.

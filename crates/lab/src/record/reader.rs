@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    FILE_NAME, Failure, Header, Missing, Run, Sample, VERSION,
+    FILE_NAME, Failure, Header, Labels, Missing, Run, Sample, VERSION,
     line_error::{LineError, MAX_NAME_CHARS, quoted},
 };
 
@@ -74,6 +74,8 @@ pub struct Records {
     pub failures: Vec<Failure>,
     /// Programs that are not installed.
     pub missing: Vec<Missing>,
+    /// Words for the report.
+    pub labels: Labels,
     /// What was ignored, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -179,6 +181,7 @@ struct Reader {
     samples: usize,
     failures: Vec<Failure>,
     missing: Vec<Missing>,
+    labels: Labels,
     unknown: BTreeMap<String, usize>,
     warnings: Vec<String>,
 }
@@ -220,6 +223,15 @@ impl Reader {
                 let names = [&missing.mode, &missing.program];
                 names.into_iter().try_for_each(|text| check_name(text))?;
                 self.missing.push(missing);
+                Ok(())
+            }
+            "labels" => {
+                let labels: Labels = parse(text)?;
+                let tables = [&labels.modes, &labels.axes, &labels.titles, &labels.lines];
+                let words =
+                    tables.into_iter().flat_map(|table| table.iter()).flat_map(|(k, v)| [k, v]);
+                words.chain(&labels.language).try_for_each(|word| check_name(word))?;
+                self.labels = labels;
                 Ok(())
             }
             _ => {
@@ -332,6 +344,7 @@ impl Reader {
             series: self.series,
             failures: self.failures,
             missing: self.missing,
+            labels: self.labels,
             warnings: self.warnings,
         })
     }

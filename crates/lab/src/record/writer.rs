@@ -9,7 +9,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{FILE_NAME, Failure, Header, Missing, Run, Sample};
+use super::{FILE_NAME, Failure, Header, Labels, Missing, Run, Sample};
 
 /// Writes the records of one experiment. Every line is written without buffering, so that a kill
 /// loses none.
@@ -26,6 +26,7 @@ enum Line<'a> {
     Sample(&'a Sample),
     Failure(&'a Failure),
     Missing(&'a Missing),
+    Labels(&'a Labels),
 }
 
 impl Writer {
@@ -83,6 +84,14 @@ impl Writer {
     /// As [`Writer::write_run`].
     pub fn write_missing(&mut self, missing: &Missing) -> io::Result<()> {
         self.write_line(&Line::Missing(missing))
+    }
+
+    /// Appends words for the report, which replace those before.
+    ///
+    /// # Errors
+    /// As [`Writer::write_run`].
+    pub fn write_labels(&mut self, labels: &Labels) -> io::Result<()> {
+        self.write_line(&Line::Labels(labels))
     }
 
     fn write_line(&mut self, line: &Line<'_>) -> io::Result<()> {

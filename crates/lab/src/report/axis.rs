@@ -34,25 +34,40 @@ impl Axis {
         }
     }
 
-    /// A little more than `low` to `high`; logarithmic if `high` is several times `low`.
+    /// A little more than `low` to `high`, from one round value to another; logarithmic if `high`
+    /// is several times `low`.
     pub(crate) fn around(label: &str, low: f64, high: f64) -> Self {
         if low <= 0.0 || high < 3.0 * low {
-            let room = ((high - low) * 0.1).max(high * 0.01);
-            let mut axis = Self::rounded(label, (low - room).max(0.0), high + room, 8);
-            // The ends do not have to be round, unlike the ticks.
-            (axis.low, axis.high) = ((low - room).max(0.0), high + room);
-            axis.ticks.retain(|(value, _)| (axis.low..=axis.high).contains(value));
-            return axis;
+            let room = ((high - low) * 0.05).max(high * 0.005);
+            return Self::rounded(label, (low - room).max(0.0), high + room, 6);
         }
-        let (low, high) = (low / 1.1, high * 1.1);
-        let powers = low.log10().floor() as i32..=high.log10().floor() as i32;
-        let values = powers
-            .flat_map(|power| (1..10).map(move |factor| f64::from(factor) * 10f64.powi(power)));
-        let values: Vec<f64> = values.filter(|value| (low..=high).contains(value)).collect();
-        // If there are few ticks, all of them get a text.
-        let named = |value: f64| values.len() < 8 || [1, 2, 5].contains(&leading_digit(value));
-        let text = |value: f64| if named(value) { plain(value) } else { String::new() };
-        let ticks = values.iter().map(|&value| (value, text(value))).collect();
+        let axis = Self::digits(label, low, high, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        // With few ticks, all of them get a text. Otherwise the ends are those that have one.
+        if axis.ticks.len() < 8 { axis } else { Self::digits(label, low, high, &[1, 2, 5]) }
+    }
+
+    /// Equal distances for equal ratios, for values above zero.
+    pub(crate) fn logarithmic(label: &str, low: f64, high: f64) -> Self {
+        let high = if high > low { high } else { low * 2.0 };
+        Self::digits(label, low, high, &[1, 2, 5])
+    }
+
+    /// A logarithmic axis from `low` or below to `high` or above. It has a tick at every digit
+    /// times a power of ten. The listed digits, ascending, have texts, and the ends are such ticks.
+    fn digits(label: &str, low: f64, high: f64, named: &[u32]) -> Self {
+        let value = |digit: u32, power: i32| f64::from(digit) * 10f64.powi(power);
+        let powers = low.log10().floor() as i32..=high.log10().floor() as i32 + 1;
+        let ends = || powers.clone().flat_map(|power| named.iter().map(move |&n| value(n, power)));
+        let low = ends().filter(|end| *end <= low * (1.0 + 1e-9)).last().unwrap_or(low);
+        let high = ends().find(|end| *end >= high * (1.0 - 1e-9)).unwrap_or(high);
+        let is_inside = |value: f64| (low * (1.0 - 1e-9)..=high * (1.0 + 1e-9)).contains(&value);
+        let tick = |(digit, power)| {
+            let text =
+                if named.contains(&digit) { plain(value(digit, power)) } else { String::new() };
+            (value(digit, power), text)
+        };
+        let all = powers.clone().flat_map(|power| (1..10).map(move |digit| (digit, power)));
+        let ticks = all.map(tick).filter(|(value, _)| is_inside(*value)).collect();
         Self { label: label.to_owned(), low, high, ticks, logarithmic: true }
     }
 
@@ -77,10 +92,6 @@ impl Axis {
         };
         start + (end - start) * part
     }
-}
-
-fn leading_digit(value: f64) -> u32 {
-    (value / 10f64.powf((value.log10() + 1e-9).floor())).round() as u32
 }
 
 /// Three decimal places without trailing zeros.
@@ -132,17 +143,20 @@ mod tests {
     fn a_wide_range_has_a_logarithmic_axis() {
         let texts =
             |axis: &Axis| axis.ticks.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
-        let far = Axis::around("", 9.0, 44.0);
-        assert!(far.logarithmic && far.low < 9.0 && far.high > 44.0);
-        assert_eq!(texts(&far), ["9", "10", "20", "30", "40"]);
-        // The powers of ten have texts, whatever precedes them.
+        let far = Axis::around("", 9.2, 44.0);
+        assert!(far.logarithmic && (far.low, far.high) == (9.0, 50.0));
+        assert_eq!(texts(&far), ["9", "10", "20", "30", "40", "50"]);
+        // Both ends are round and have texts.
         let farther = Axis::around("", 8.4, 168.0);
-        assert_eq!(texts(&farther).concat(), "102050100");
-        assert_eq!(farther.ticks.len(), 12);
+        assert_eq!(texts(&farther).concat(), "5102050100200");
+        assert_eq!((farther.low, farther.high, farther.ticks.len()), (5.0, 200.0, 16));
+        let tiny = Axis::around("", 0.0021, 0.35);
+        assert_eq!(texts(&tiny).concat(), "0.0020.0050.010.020.050.10.20.5");
         assert!((far.position((far.low * far.high).sqrt(), (0.0, 100.0)) - 50.0).abs() < 1e-9);
         let near = Axis::around("", 9.0, 10.0);
         assert!(!near.logarithmic);
-        assert_eq!(texts(&near), ["9.0", "9.2", "9.4", "9.6", "9.8", "10.0"]);
+        assert_eq!(texts(&near), ["8.8", "9.0", "9.2", "9.4", "9.6", "9.8", "10.0", "10.2"]);
+        assert!((near.low - 8.8).abs() < 1e-9 && (near.high - 10.2).abs() < 1e-9);
         assert!(!Axis::around("", 0.0, 10.0).logarithmic && Axis::around("", 5.0, 5.0).high > 5.0);
     }
 

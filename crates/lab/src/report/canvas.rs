@@ -8,10 +8,9 @@
 
 use std::fmt::Write as _;
 
-use super::{escape::escaped, font};
+use super::{escape::escaped, font, palette::series_color};
 
-/// The use of a colour. Series have the palette of Okabe and Ito, which can be distinguished with
-/// any colour vision.
+/// The use of a colour.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Color {
     /// Texts, axes, bounds.
@@ -22,7 +21,7 @@ pub(crate) enum Color {
     Grid,
     /// The background.
     Paper,
-    /// The n-th series; colours repeat after [`SERIES_COUNT`].
+    /// The n-th series; every series has a colour of its own.
     Series(usize),
     /// A cell of a heat map, 0 to 1.
     Heat(f64),
@@ -30,18 +29,6 @@ pub(crate) enum Color {
     OnHeat(f64),
 }
 
-/// The number of colours for series.
-pub(crate) const SERIES_COUNT: usize = 6;
-
-/// The colours of series on paper and on a dark page.
-const SERIES_COLORS: [(&str, &str); SERIES_COUNT] = [
-    ("#0072b2", "#3fa0dc"),
-    ("#d55e00", "#f07d27"),
-    ("#009e73", "#1fc497"),
-    ("#cc79a7", "#dd94bb"),
-    ("#e69f00", "#f0b838"),
-    ("#56b4e9", "#8fd0f5"),
-];
 const INK: (&str, &str) = ("#1a1a1a", "#e8e8e8");
 const MUTED: (&str, &str) = ("#5f5f5f", "#a8a8a8");
 const GRID: (&str, &str) = ("#dedede", "#3d3d3d");
@@ -57,17 +44,16 @@ pub(crate) enum Medium {
     Page,
 }
 
-/// The style sheet variables of a page with pictures, for the light and for the dark theme.
-pub(crate) fn page_variables() -> [String; 2] {
+/// The style sheet variables of a page with pictures, for the light and for the dark theme. Its
+/// pictures have this number of series at most.
+pub(crate) fn page_variables(series: usize) -> [String; 2] {
     let mut sides = [String::new(), String::new()];
     let named = [("ink", INK), ("muted", MUTED), ("grid", GRID), ("paper", PAPER)];
-    let series = SERIES_COLORS
-        .iter()
-        .enumerate()
-        .map(|(index, colors)| (format!("series-{index}"), *colors));
-    for (name, (light, dark)) in
-        named.map(|(name, colors)| (name.to_owned(), colors)).into_iter().chain(series)
-    {
+    let named = named
+        .map(|(name, (light, dark))| (name.to_owned(), (light.to_owned(), dark.to_owned())))
+        .into_iter();
+    let series = (0..series).map(|number| (format!("series-{number}"), series_color(number)));
+    for (name, (light, dark)) in named.chain(series) {
         sides[0] += &format!("--{name}:{light};");
         sides[1] += &format!("--{name}:{dark};");
     }
@@ -85,10 +71,10 @@ impl Color {
             Self::Muted => either("muted", MUTED),
             Self::Grid => either("grid", GRID),
             Self::Paper => either("paper", PAPER),
-            Self::Series(number) => {
-                let index = number % SERIES_COUNT;
-                either(&format!("series-{index}"), SERIES_COLORS[index])
-            }
+            Self::Series(number) => match medium {
+                Medium::Paper => series_color(number).0,
+                Medium::Page => format!("var(--series-{number})"),
+            },
             Self::Heat(value) => {
                 let [red, green, blue] = heat(value);
                 format!("#{red:02x}{green:02x}{blue:02x}")

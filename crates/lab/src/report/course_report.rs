@@ -45,6 +45,7 @@ pub(crate) fn mean_seconds(model: Model, file: &File, users: u32) -> Option<f64>
         _ if !is_like(file, RANDOM_FILE_BYTES) => None,
         Model::ClientServer => CLIENT_SERVER_SECONDS.get(index).copied(),
         Model::PeerToPeer => PEER_TO_PEER_SECONDS.get(index).copied(),
+        Model::Multicast => None,
     }
 }
 

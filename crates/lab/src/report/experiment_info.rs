@@ -1,6 +1,6 @@
 //! The head and the end of a report: the experiment and its machine, remarks, and the commands.
 
-use super::labels::receivers_label;
+use super::{labels::receivers_label, mode_order};
 use crate::record::Records;
 
 /// The texts about an experiment that are neither tables nor plots.
@@ -59,7 +59,12 @@ impl<'a> ExperimentInfo<'a> {
                 .push(format!("{count} {runs} could not be made; see the table \"Not measured\"."));
         }
         let noted = records.runs.iter().filter_map(|run| {
-            Some(format!("Run {} ({}): {}", run.run, run.mode, run.note.as_ref()?))
+            Some(format!(
+                "Run {} ({}): {}",
+                run.run,
+                mode_order::shown(&run.mode, &self.records.labels),
+                run.note.as_ref()?
+            ))
         });
         remarks.extend(noted);
         if records.runs.is_empty() {
@@ -78,7 +83,12 @@ impl<'a> ExperimentInfo<'a> {
         let runs =
             self.records.runs.iter().filter(|run| run.repetition == 0 && !run.commands.is_empty());
         runs.map(|run| {
-            let title = format!("{}, {}, {}", run.mode, run.file.name, receivers_label(run.users));
+            let title = format!(
+                "{}, {}, {}",
+                mode_order::shown(&run.mode, &self.records.labels),
+                run.file.name,
+                receivers_label(run.users)
+            );
             (title, run.commands.as_slice())
         })
         .collect()

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeSet;
 
-/// The limit of a file's or a mode's name in a file name.
-const MAX_SLUG_BYTES: usize = 40;
+/// The limit of a file's or a mode's name in a file name. A file system allows 255 bytes in all.
+const MAX_SLUG_BYTES: usize = 60;
 
-/// A text as a part of a file name: lower-case ASCII letters and digits, separated by `-`.
+/// A text as a part of a file name: lower-case letters and digits of any script, separated by `-`.
 pub(crate) fn slug(text: &str) -> String {
     let letters = text.to_lowercase();
-    let letters: String = letters
-        .chars()
-        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { ' ' })
-        .collect();
+    let letters: String =
+        letters.chars().map(|letter| if letter.is_alphanumeric() { letter } else { ' ' }).collect();
     let mut slug = letters.split_whitespace().collect::<Vec<_>>().join("-");
-    slug.truncate(MAX_SLUG_BYTES);
+    let end = (0..=MAX_SLUG_BYTES.min(slug.len())).rev().find(|&end| slug.is_char_boundary(end));
+    slug.truncate(end.unwrap_or_default());
     if slug.is_empty() { "unnamed".to_owned() } else { slug.trim_end_matches('-').to_owned() }
 }
 
@@ -36,7 +35,9 @@ mod tests {
 
     #[test]
     fn file_names_are_plain_and_unique() {
-        assert_eq!(slug("nginx+curl, 10 MB (ä)"), "nginx-curl-10-mb");
+        assert_eq!(slug("nginx+curl, 10 MB (ä)"), "nginx-curl-10-mb-ä");
+        assert_eq!(slug("随机文件 10 MiB"), "随机文件-10-mib");
+        assert_eq!(slug(&"随".repeat(50)).chars().count(), MAX_SLUG_BYTES / 3);
         assert_eq!(slug("../../x"), "x");
         assert_eq!(slug("…"), "unnamed");
         assert!(slug(&"long ".repeat(50)).len() <= MAX_SLUG_BYTES);

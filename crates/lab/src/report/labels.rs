@@ -19,6 +19,24 @@ pub(crate) fn decimals(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// A length such as `10 MB` or `1 GiB`: with the unit that gives the shortest number.
+pub(crate) fn size_label(bytes: u64) -> String {
+    let units = [
+        (1_u64 << 30, "GiB"),
+        (1_000_000_000, "GB"),
+        (1 << 20, "MiB"),
+        (1_000_000, "MB"),
+        (1 << 10, "KiB"),
+        (1000, "kB"),
+    ];
+    let whole = units.iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    match whole.or_else(|| units.iter().find(|(unit, name)| bytes >= *unit && !name.contains('i')))
+    {
+        Some((unit, name)) => format!("{} {name}", decimals(bytes as f64 / *unit as f64)),
+        None => format!("{bytes} bytes"),
+    }
+}
+
 /// A number such as `10 485 760`, with non-breaking spaces.
 pub(crate) fn grouped_digits(number: u64) -> String {
     let digits = number.to_string();
@@ -64,6 +82,15 @@ mod tests {
         assert_eq!(host_list(&["h9", "h10", "h11"]), "h9 to h11");
         assert_eq!(host_list(&["a", "b", "c", "d", "e", "f", "g"]), "a and 6 more");
         assert_eq!(host_list(&[]), "");
+    }
+
+    #[test]
+    fn lengths_have_the_unit_that_fits() {
+        let lengths = [999, 10_000_000, 10 << 20, 1 << 30, 12_345_678, 1_500_000_000];
+        assert_eq!(
+            lengths.map(size_label),
+            ["999 bytes", "10 MB", "10 MiB", "1 GiB", "12.35 MB", "1500 MB"]
+        );
     }
 
     #[test]

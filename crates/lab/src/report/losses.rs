@@ -78,7 +78,7 @@ impl Losses {
         let rate = host.up_bits_per_second? as f64 / 8.0;
         let copies = match run.model {
             Model::ClientServer => run.staying().count() as f64,
-            Model::PeerToPeer => 1.0,
+            Model::PeerToPeer | Model::Multicast => 1.0,
         };
         let on_wire = |payload: f64| payload * SEGMENT_ON_WIRE / SEGMENT_PAYLOAD;
         let due = copies * run.file.bytes as f64;
@@ -142,6 +142,7 @@ mod tests {
             mode: "swarm".to_owned(),
             model: Model::PeerToPeer,
             program: None,
+            simulated: false,
             repetition: 0,
             users: 1,
             file: File { name: "f".to_owned(), bytes: FILE },

@@ -4,6 +4,7 @@
 use textwrap::{Options, WordSplitter, wrap};
 
 use super::{
+    content::Content,
     experiment_info::ExperimentInfo,
     figure::Figure,
     table::{Table, cell},
@@ -16,29 +17,27 @@ const MAX_LINE_WIDTH: usize = 100;
 const MAX_ROW_WIDTH: usize = 160;
 
 /// The whole report.
-pub(crate) fn report(
-    info: &ExperimentInfo<'_>,
-    network: &[Table],
-    results: &[Table],
-    figures: &[Figure],
-) -> String {
-    let mut text = format!("# {}\n\n", info.title());
+pub(crate) fn report(info: &ExperimentInfo<'_>, content: &Content) -> String {
+    let mut text = format!("# {}\n", info.title());
+    if !content.lead.is_empty() {
+        text += &format!("\n{}", paragraph(&cell(&content.lead), "", ""));
+    }
+    let main = content.main_figure.and_then(|index| content.figures.get(index));
+    text += &main.map(plot).unwrap_or_default();
+    text += "\n## Results\n";
+    content.results.iter().for_each(|shown| text += &format!("\n{}", table(shown)));
+    text += "\n## Plots\n";
+    let others = content.figures.iter().enumerate();
+    let others = others.filter(|(index, _)| Some(*index) != content.main_figure);
+    others.for_each(|(_, figure)| text += &plot(figure));
+    text += "\n## Network\n";
+    content.network.iter().for_each(|shown| text += &format!("\n{}", table(shown)));
+    text += "\n## Experiment\n\n";
     for (name, value) in info.list() {
         text += &paragraph(&format!("{name}: {}", cell(&value)), "- ", "  ");
     }
     for remark in info.remarks() {
         text += &format!("\n{}", paragraph(&cell(&remark), "> ", "> "));
-    }
-    for (head, tables) in [("Network", network), ("Results", results)] {
-        text += &format!("\n## {head}\n");
-        for shown in tables {
-            text += &format!("\n{}", table(shown));
-        }
-    }
-    text += "\n## Plots\n";
-    for figure in figures {
-        let caption = paragraph(&cell(&figure.caption), "", "");
-        text += &format!("\n![{0}]({0}.svg)\n\n{caption}", figure.name);
     }
     text += &format!("\n## Commands\n\n```\n{}```\n", command(&info.command()));
     for (title, commands) in info.run_commands() {
@@ -46,6 +45,12 @@ pub(crate) fn report(
         text += &format!("\n{}\n```\n{lines}```\n", paragraph(&format!("{title}:"), "", ""));
     }
     text
+}
+
+/// A figure with its caption below.
+pub(crate) fn plot(figure: &Figure) -> String {
+    let caption = paragraph(&cell(&figure.caption), "", "");
+    format!("\n![{0}]({0}.svg)\n\n{caption}", figure.name)
 }
 
 /// A table with its title above and its note below. Columns that do not fit follow in further

@@ -11,10 +11,14 @@ use super::{
 const MAX_CELL_SIZE: (f64, f64) = (96.0, 34.0);
 /// The minimum size of numbers. Smaller ones could not be read and are left out.
 const MIN_NUMBER_SIZE: f64 = 10.0;
+/// The room between a number and the edges of its cell, both sides together.
+const NUMBER_MARGIN: f64 = 2.0;
+/// The part of the colours at which values above zero begin.
+const LEAST_HEAT: f64 = 0.1;
 /// The limit of the width of row names.
 const MAX_NAME_WIDTH: f64 = 140.0;
 /// The width and height of the strip that explains the colours.
-const SCALE_SIZE: (f64, f64) = (200.0, 12.0);
+const SCALE_SIZE: (f64, f64) = (260.0, 12.0);
 /// The colour steps of the strip.
 const SCALE_STEPS: usize = 40;
 
@@ -66,10 +70,10 @@ impl Matrix {
             height,
         };
         self.draw_names(&mut canvas, &grid, top);
-        let max = self.values.iter().flatten().flatten().copied().fold(0.0, f64::max);
-        self.draw_cells(&mut canvas, &grid, max);
+        let scale = Scale::of(self.values.iter().flatten().flatten().copied());
+        self.draw_cells(&mut canvas, &grid, scale);
         let bottom = grid.top + self.rows.len() as f64 * height;
-        draw_scale(&mut canvas, &self.unit, max, bottom + 2.0 * GAP);
+        draw_scale(&mut canvas, &self.unit, scale, bottom + 2.0 * GAP);
         let end = bottom + 2.0 * GAP + TICK_SIZE + GAP + SCALE_SIZE.1 + GAP / 2.0 + TICK_SIZE + GAP;
         canvas.finish(WIDTH, end, &self.title)
     }
@@ -119,10 +123,8 @@ impl Matrix {
         }
     }
 
-    fn draw_cells(&self, canvas: &mut Canvas, grid: &Grid, max: f64) {
-        let texts = self.values.iter().flatten().flatten().map(|value| number(*value));
-        let widest = texts.map(|text| font::width(&text, 1.0)).fold(0.1, f64::max);
-        let size = ((grid.width - 6.0) / widest).min(grid.height * 0.7).min(TICK_SIZE);
+    fn draw_cells(&self, canvas: &mut Canvas, grid: &Grid, scale: Scale) {
+        let (size, text_of) = self.numbers(grid);
         let (rows, columns) = (self.rows.len(), self.columns.len());
         // Most cells of a large crowd are empty. They share one background and have no zeros.
         let area = (columns as f64 * grid.width, rows as f64 * grid.height);
@@ -135,17 +137,70 @@ impl Matrix {
                 canvas.rectangle((x, y), (grid.width - 1.0, grid.height - 1.0), Color::Grid);
                 continue;
             };
-            let part = if max > 0.0 { value / max } else { 0.0 };
             if value == 0.0 {
                 continue;
             }
-            canvas.rectangle((x, y), (grid.width - 1.0, grid.height - 1.0), Color::Heat(part));
+            let heat = scale.heat(value);
+            canvas.rectangle((x, y), (grid.width - 1.0, grid.height - 1.0), Color::Heat(heat));
             if size >= MIN_NUMBER_SIZE {
                 let middle =
                     (x + grid.width / 2.0, y + grid.height / 2.0 + size * font::CAP_HEIGHT / 2.0);
-                canvas.text(middle, &number(value), size, Anchor::Middle, Color::OnHeat(part));
+                canvas.text(middle, &text_of(value), size, Anchor::Middle, Color::OnHeat(heat));
             }
         }
+    }
+
+    /// The size of the numbers and their format: as precise as they fit into the cells.
+    fn numbers(&self, grid: &Grid) -> (f64, fn(f64) -> String) {
+        let size = |text_of: fn(f64) -> String| {
+            let values = self.values.iter().flatten().flatten().filter(|value| **value != 0.0);
+            let widest = values.map(|value| font::width(&text_of(*value), 1.0)).fold(0.1, f64::max);
+            ((grid.width - NUMBER_MARGIN) / widest).min(grid.height * 0.7).min(TICK_SIZE)
+        };
+        match size(precise) {
+            fits if fits >= MIN_NUMBER_SIZE => (fits, precise),
+            _ => (size(brief), brief),
+        }
+    }
+}
+
+/// Which colour a value has. Half of the values are in each half of the colours, so that usual
+/// differences are visible beside a few extreme values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Scale {
+    low: f64,
+    high: f64,
+    /// The exponent of the part between `low` and `high`.
+    exponent: f64,
+}
+
+impl Scale {
+    /// The scale of the values that are not zero.
+    fn of(values: impl Iterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.filter(|value| *value > 0.0).collect();
+        values.sort_by(f64::total_cmp);
+        let (Some(&low), Some(&high)) = (values.first(), values.last()) else {
+            return Self { low: 0.0, high: 0.0, exponent: 1.0 };
+        };
+        let median = (values[values.len() / 2] - low) / (high - low);
+        let exponent = if (0.0..1.0).contains(&median) && median > 0.0 {
+            (0.5_f64.ln() / median.ln()).clamp(0.25, 2.0)
+        } else {
+            1.0
+        };
+        Self { low, high, exponent }
+    }
+
+    /// The part of the colours for a value that is not zero. Zero alone has the lightest one.
+    fn heat(self, value: f64) -> f64 {
+        let span = self.high - self.low;
+        let part = if span > 0.0 { (value - self.low) / span } else { 0.5 };
+        LEAST_HEAT + (1.0 - LEAST_HEAT) * part.clamp(0.0, 1.0).powf(self.exponent)
+    }
+
+    /// The value at a part of the strip.
+    fn value(self, part: f64) -> f64 {
+        self.low + (self.high - self.low) * part.powf(1.0 / self.exponent)
     }
 }
 
@@ -159,7 +214,7 @@ fn is_named(name: &str, every: u64) -> bool {
     natural_key(name).1.is_multiple_of(every)
 }
 
-fn draw_scale(canvas: &mut Canvas, unit: &str, max: f64, top: f64) {
+fn draw_scale(canvas: &mut Canvas, unit: &str, scale: Scale, top: f64) {
     let baseline = top + TICK_SIZE;
     canvas.text(
         (GAP, baseline),
@@ -172,25 +227,37 @@ fn draw_scale(canvas: &mut Canvas, unit: &str, max: f64, top: f64) {
     let step = SCALE_SIZE.0 / SCALE_STEPS as f64;
     for index in 0..SCALE_STEPS {
         let x = GAP + index as f64 * step;
+        let value = scale.value((index as f64 + 0.5) / SCALE_STEPS as f64);
         // A little wider than a step, so that no gaps are visible.
-        canvas.rectangle(
-            (x, y),
-            (step + 0.3, SCALE_SIZE.1),
-            Color::Heat((index as f64 + 0.5) / SCALE_STEPS as f64),
-        );
+        canvas.rectangle((x, y), (step + 0.3, SCALE_SIZE.1), Color::Heat(scale.heat(value)));
     }
     let below = y + SCALE_SIZE.1 + GAP / 2.0 + TICK_SIZE * 0.8;
-    canvas.text((GAP, below), "0", TICK_SIZE, Anchor::Start, Color::Ink);
-    canvas.text((GAP + SCALE_SIZE.0, below), &number(max), TICK_SIZE, Anchor::End, Color::Ink);
+    let mut taken: Vec<(f64, f64)> = Vec::new();
+    // The ends come first, and the others where there is room.
+    for part in [0.0, 1.0, 0.5, 0.25, 0.75] {
+        let (text, x) = (precise(scale.value(part)), GAP + part * SCALE_SIZE.0);
+        let width = font::width(&text, TICK_SIZE);
+        // The text at the start begins there, the one at the end ends there.
+        let (start, end) = (x - part * width - GAP / 2.0, x + (1.0 - part) * width + GAP / 2.0);
+        if taken.iter().all(|other| end <= other.0 || start >= other.1) {
+            let at = (x - part * width, below);
+            canvas.text(at, &text, TICK_SIZE, Anchor::Start, Color::Ink);
+            taken.push((start, end));
+        }
+        if scale.high <= scale.low {
+            break;
+        }
+    }
 }
 
-/// A number with three significant digits.
-fn number(value: f64) -> String {
-    match value {
-        _ if value >= 99.95 => format!("{value:.0}"),
-        _ if value >= 9.995 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
-    }
+/// A number with one decimal place.
+fn precise(value: f64) -> String {
+    format!("{value:.1}")
+}
+
+/// A number with two significant digits.
+fn brief(value: f64) -> String {
+    if value >= 9.95 { format!("{value:.0}") } else { precise(value) }
 }
 
 #[cfg(test)]
@@ -208,8 +275,43 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_three_digits() {
-        let texts = [0.004, 1.234, 9.999, 12.34, 123.4].map(number);
-        assert_eq!(texts, ["0.00", "1.23", "10.0", "12.3", "123"]);
+    fn numbers_are_short() {
+        assert_eq!([0.04, 1.234, 9.96, 100.0].map(precise), ["0.0", "1.2", "10.0", "100.0"]);
+        assert_eq!([0.04, 1.234, 9.96, 100.0].map(brief), ["0.0", "1.2", "10", "100"]);
+    }
+
+    #[test]
+    fn usual_differences_are_visible_beside_extreme_values() {
+        let values = [4.0, 4.5, 5.0, 5.5, 6.0, 100.0];
+        let scale = Scale::of(values.into_iter().chain([0.0]));
+        let heats = values.map(|value| scale.heat(value));
+        assert!(heats.windows(2).all(|pair| pair[1] - pair[0] > 0.02), "{heats:?}");
+        assert!(heats[4] - heats[0] > 0.3 && heats[0] >= LEAST_HEAT, "{heats:?}");
+        assert!((heats[5] - 1.0).abs() < 1e-9);
+        for part in [0.0, 0.3, 0.5, 1.0] {
+            let heat = LEAST_HEAT + (1.0 - LEAST_HEAT) * part;
+            assert!((scale.heat(scale.value(part)) - heat).abs() < 1e-9, "{part}");
+        }
+        let same = Scale::of([7.0, 7.0].into_iter());
+        assert!((0.4..0.7).contains(&same.heat(7.0)));
+        assert!(Scale::of(std::iter::empty()).heat(0.0).is_finite());
+    }
+
+    #[test]
+    fn twenty_receivers_have_numbers() {
+        let hosts: Vec<String> = (2..=21).map(|host| format!("h{host}")).collect();
+        let rows = std::iter::once("h1 (origin)".to_owned()).chain(hosts.clone()).collect();
+        let matrix = Matrix {
+            title: String::new(),
+            subtitle: String::new(),
+            row_label: "from".into(),
+            column_label: "to".into(),
+            unit: "%".into(),
+            values: vec![vec![Some(4.87); 20]; 21],
+            rows,
+            columns: hosts,
+        };
+        let svg = matrix.draw(Medium::Paper);
+        assert_eq!(svg.matches(">4.9</text>").count(), 20 * 21 + 1);
     }
 }

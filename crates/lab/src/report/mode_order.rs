@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::scenario::Mode;
+use crate::{record::Labels, scenario::Mode};
 
 /// Identifies the style of a mode in plots. It does not depend on the other modes of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,14 +15,14 @@ pub(crate) struct ModeStyle {
 }
 
 /// The first style number of unknown modes.
-const FIRST_UNKNOWN_NUMBER: usize = 12;
+pub(crate) const FIRST_UNKNOWN_NUMBER: usize = 12;
 
 /// Sorts modes in the order of `wanted`, then that of [`Mode::ALL`]. Unknown modes come last in
 /// their present order. Within one mode, fewer origins come first.
 pub(crate) fn sort(modes: &mut [&str], wanted: &[String]) {
     modes.sort_by_key(|label| {
         let (mode, origins) = parts(label);
-        let known = Mode::ALL.iter().position(|known| known.name() == mode).unwrap_or(usize::MAX);
+        let known = Mode::ALL.iter().position(|known| known.id() == mode).unwrap_or(usize::MAX);
         (wanted.iter().position(|wanted| wanted == mode).unwrap_or(usize::MAX), known, origins)
     });
 }
@@ -51,6 +51,22 @@ pub(crate) fn origins_of(label: &str) -> Option<&str> {
     number.parse::<u32>().is_ok().then_some(origins)
 }
 
+/// The name of a mode as readers see it, from its label in records: `sow, 2 origins`.
+pub(crate) fn shown(label: &str, labels: &Labels) -> String {
+    let (mode, _) = parts(label);
+    let usual = || mode.parse::<Mode>().map_or_else(|_| mode.to_owned(), |mode| mode.to_string());
+    let name = labels.modes.get(mode).cloned().unwrap_or_else(usual);
+    match origins_of(label) {
+        Some(origins) => format!("{name}, {origins}"),
+        None => name,
+    }
+}
+
+/// The same without the experiment's own words, for programs and file names.
+pub(crate) fn plain(label: &str) -> String {
+    shown(label, &Labels::default())
+}
+
 /// The mode of a label and its number of origins; 0 where that does not vary.
 fn parts(label: &str) -> (&str, u32) {
     let Some(origins) = origins_of(label) else { return (label, 0) };
@@ -58,8 +74,7 @@ fn parts(label: &str) -> (&str, u32) {
     (label[..label.len() - origins.len()].trim_end_matches(", "), number.unwrap_or_default())
 }
 
-/// The style number of a mode. The modes of `sow` have a colour each; other programs share the
-/// colours with other shapes, similar programs if possible.
+/// The style number of a mode, which is the number of its colour.
 fn number_of(mode: Mode) -> usize {
     match mode {
         Mode::Swarm => 0,
@@ -68,10 +83,12 @@ fn number_of(mode: Mode) -> usize {
         Mode::Raw => 3,
         Mode::Framed => 4,
         Mode::Libtorrent => 5,
-        Mode::Transmission => 7,
-        Mode::NginxCurl => 9,
-        Mode::Aria2 => 10,
-        Mode::LibtorrentSuper => 11,
+        Mode::Transmission => 6,
+        Mode::NginxCurl => 7,
+        Mode::Aria2 => 8,
+        Mode::LibtorrentSuper => 9,
+        Mode::Udpcast => 10,
+        Mode::Uftp => 11,
     }
 }
 
@@ -104,13 +121,22 @@ mod tests {
         assert_eq!(styles(&["raw", "swarm"]), [style(3, 0), style(0, 0)]);
         assert_eq!(
             styles(&["swarm", "aria2", "x", "y"])[..],
-            [style(0, 0), style(10, 0), style(12, 0), style(13, 0)]
+            [style(0, 0), style(8, 0), style(12, 0), style(13, 0)]
         );
         let origins = ["swarm, 2 origins", "swarm, 4 origins", "x, 2 origins", "x, 4 origins"];
         assert_eq!(styles(&origins), [style(0, 0), style(0, 1), style(12, 0), style(12, 1)]);
         let numbers: BTreeSet<usize> = Mode::ALL.into_iter().map(number_of).collect();
         assert_eq!(numbers.len(), Mode::ALL.len());
         assert!(numbers.iter().all(|&number| number < FIRST_UNKNOWN_NUMBER));
+    }
+
+    #[test]
+    fn the_mode_of_sow_has_its_name() {
+        let labels = ["swarm", "swarm, 2 origins", "raw", "a, b", "swarmer"];
+        assert_eq!(labels.map(plain), ["sow", "sow, 2 origins", "raw", "a, b", "swarmer"]);
+        let modes = [("swarm".to_owned(), "本程序".to_owned())].into();
+        let own = Labels { modes, ..Labels::default() };
+        assert_eq!(labels.map(|label| shown(label, &own))[..2], ["本程序", "本程序, 2 origins"]);
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use resvg::{
     tiny_skia::{Pixmap, Transform},
-    usvg::{self, Options, Tree, fontdb::Database},
+    usvg::{self, Options, Tree},
 };
 
-use super::font;
+use super::fonts::Fonts;
 
 /// The pixels of the PNG for each pixel of the SVG: enough for print at the width of a column.
 const PNG_SCALE: f32 = 3.0;
@@ -26,22 +26,15 @@ pub enum DrawError {
     Png(String),
 }
 
-/// Renders `svg` with the embedded font.
+/// Renders `svg` with these fonts.
 ///
 /// # Errors
 /// When the SVG cannot be parsed or does not fit into memory.
-pub(crate) fn png(svg: &str) -> Result<Vec<u8>, DrawError> {
-    let tree = parse_svg(svg)?;
+pub(crate) fn png(svg: &str, fonts: &Fonts) -> Result<Vec<u8>, DrawError> {
+    let options = Options { fontdb: Arc::clone(&fonts.database), ..Options::default() };
+    let tree = Tree::from_str(svg, &options)?;
     let size = tree.size().to_int_size().scale_by(PNG_SCALE).ok_or(DrawError::Size)?;
     let mut pixels = Pixmap::new(size.width(), size.height()).ok_or(DrawError::Size)?;
     resvg::render(&tree, Transform::from_scale(PNG_SCALE, PNG_SCALE), &mut pixels.as_mut());
     pixels.encode_png().map_err(|error| DrawError::Png(error.to_string()))
-}
-
-/// Parses `svg` and lays out its texts.
-fn parse_svg(svg: &str) -> Result<Tree, DrawError> {
-    let mut fonts = Database::new();
-    fonts.load_font_data(font::BYTES.to_vec());
-    let options = Options { fontdb: Arc::new(fonts), ..Options::default() };
-    Ok(Tree::from_str(svg, &options)?)
 }

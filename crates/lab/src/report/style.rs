@@ -1,7 +1,7 @@
 //! The styles of series in plots: colour, line and marker. A mode has the same style in every plot.
 
 use super::{
-    canvas::{Color, Dash, MARKERS, Marker, SERIES_COUNT},
+    canvas::{Color, Dash, MARKERS, Marker},
     mode_order::ModeStyle,
 };
 
@@ -25,10 +25,10 @@ pub(crate) fn mode_style(mode: ModeStyle, solid: bool) -> SeriesStyle {
     if solid { SeriesStyle { line: Some((LINE_WIDTH, Dash::Solid)), ..style } } else { style }
 }
 
-/// The style of a number. The first 36 differ. A variant has the same colour with another marker
-/// and other dashes.
+/// The style of a number. Every number has another colour. A variant has the same colour with
+/// another marker and other dashes.
 pub(crate) fn numbered_style(number: usize, variant: usize) -> SeriesStyle {
-    let round = number / SERIES_COUNT;
+    let round = number / MARKERS.len();
     let form = number + round + variant;
     SeriesStyle {
         color: Color::Series(number),
@@ -50,7 +50,8 @@ mod tests {
     fn styles_differ() {
         let styles: Vec<SeriesStyle> = (0..36).map(|number| numbered_style(number, 0)).collect();
         for (index, style) in styles.iter().enumerate() {
-            assert!(!styles[..index].contains(style), "{index}");
+            let same = styles[..index].iter().find(|other| other.color == style.color);
+            assert_eq!(same, None, "{index}");
         }
         for variant in 1..12 {
             assert!(

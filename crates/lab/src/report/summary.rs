@@ -6,16 +6,21 @@ use std::collections::BTreeMap;
 use super::mode_order::{self, ModeStyle};
 use crate::{
     bound::Bounds,
-    record::{File, Model, Records, Run, Topology},
+    record::{File, Model, Records, Run},
 };
 
 /// All repetitions of one mode with one file and one number of users.
 #[derive(Debug, Clone)]
 pub(crate) struct Group<'a> {
+    /// The mode as readers see it.
+    pub(crate) name: String,
+    /// The mode as it is recorded.
     pub(crate) mode: &'a str,
     pub(crate) model: Model,
     pub(crate) file: &'a File,
     pub(crate) users: u32,
+    /// Whether its runs were simulated.
+    pub(crate) simulated: bool,
     /// Every repetition.
     pub(crate) runs: Vec<&'a Run>,
     /// The number of runs with a verified copy at every receiver. Only these count below.
@@ -72,8 +77,7 @@ impl<'a> Summary<'a> {
             let file = index_of(&mut files, &run.file);
             gathered.entry((file, mode, run.users)).or_default().push(run);
         }
-        let groups =
-            gathered.into_values().map(|runs| Group::new(runs, &records.header.topology)).collect();
+        let groups = gathered.into_values().map(|runs| Group::new(runs, records)).collect();
         Self { records, groups, modes, files }
     }
 
@@ -107,10 +111,10 @@ fn index_of<T: PartialEq + Copy>(seen: &mut Vec<T>, value: T) -> usize {
 
 impl<'a> Group<'a> {
     /// `runs` has at least one element, and all have the same mode, file and users.
-    fn new(runs: Vec<&'a Run>, topology: &Topology) -> Self {
+    fn new(runs: Vec<&'a Run>, records: &Records) -> Self {
         let first = runs[0];
         let complete: Vec<&Run> = runs.iter().copied().filter(|run| is_complete(run)).collect();
-        let bounds = Bounds::of_run(first, topology);
+        let bounds = Bounds::of_run(first, &records.header.topology);
         let own = bounds.map(|bounds| bounds.of(first.model));
         let over = |of: &dyn Fn(&Run) -> Option<f64>| {
             Spread::of(complete.iter().filter_map(|run| of(run)))
@@ -120,10 +124,12 @@ impl<'a> Group<'a> {
             over(&|run| run.last_seconds().map(|last| last / bound))
         };
         Self {
+            name: mode_order::shown(&first.mode, &records.labels),
             mode: &first.mode,
             model: first.model,
             file: &first.file,
             users: first.users,
+            simulated: first.simulated,
             complete: complete.len(),
             last: over(&Run::last_seconds),
             mean: over(&mean_seconds),

@@ -86,10 +86,8 @@ impl Table {
 
     /// A `figure` element of HTML.
     pub(crate) fn html(&self) -> String {
-        let mut text = format!(
-            "<figure class=\"table\"><h3>{}</h3><div><table><thead><tr>",
-            escaped(&self.title)
-        );
+        let mut text =
+            format!("<figure class=\"table\"><h3>{}</h3><table><thead><tr>", escaped(&self.title));
         for column in &self.columns {
             text += &format!("<th{}>{}</th>", class(column), escaped(&column.head));
         }
@@ -98,11 +96,16 @@ impl Table {
             text += "<tr>";
             for (column, cell) in self.columns.iter().zip(row) {
                 let cell = if cell.is_empty() { "–" } else { cell };
-                text += &format!("<td{}>{}</td>", class(column), escaped(cell));
+                text += &format!(
+                    "<td{} data-head=\"{}\">{}</td>",
+                    class(column),
+                    escaped(&column.head),
+                    with_range_below(column, cell)
+                );
             }
             text += "</tr>";
         }
-        text += "</tbody></table></div>";
+        text += "</tbody></table>";
         if !self.note.is_empty() {
             text += &format!("<figcaption>{}</figcaption>", escaped(&self.note));
         }
@@ -112,6 +115,20 @@ impl Table {
 
 fn class(column: &Column) -> &'static str {
     if column.numbers { " class=\"number\"" } else { "" }
+}
+
+/// A cell of HTML. In narrow columns, the range of a number is written below it.
+fn with_range_below(column: &Column, cell: &str) -> String {
+    match cell.split_once(" (") {
+        Some((number, range)) if column.numbers && range.ends_with(')') => {
+            format!(
+                "<span>{} <span class=\"range\">({}</span></span>",
+                escaped(number),
+                escaped(range)
+            )
+        }
+        _ => escaped(cell),
+    }
 }
 
 fn one_line(text: &str) -> String {
@@ -160,8 +177,14 @@ mod tests {
     #[test]
     fn a_table_is_written_as_html() {
         let html = table().html();
-        assert!(html.contains("<td>h|1 &lt;b&gt;</td><td class=\"number\">1.5</td>"), "{html}");
-        assert!(html.contains("<td>=&quot;x&quot;</td><td class=\"number\">–</td>"), "{html}");
+        for cell in [
+            "<td data-head=\"host\">h|1 &lt;b&gt;</td>",
+            "<td class=\"number\" data-head=\"a, b\">1.5</td>",
+            "<td data-head=\"host\">=&quot;x&quot;</td>",
+            "<td class=\"number\" data-head=\"a, b\">–</td>",
+        ] {
+            assert!(html.contains(cell), "{cell}: {html}");
+        }
         assert!(!html.contains("nothing"));
     }
 }

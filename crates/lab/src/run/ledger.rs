@@ -15,8 +15,8 @@ use crate::{
     file_lock::FileLock,
     network::{Link, Switches, Topology},
     record::{
-        self, FILE_NAME, Failure, Header, Host, Missing, RecordError, Run, Sample, TrunkLink,
-        VERSION, Writer,
+        self, FILE_NAME, Failure, Header, Host, Labels, Missing, RecordError, Run, Sample,
+        TrunkLink, VERSION, Writer,
     },
     scenario::{Action, Content, Scenario},
 };
@@ -113,6 +113,7 @@ pub(super) struct EarlierRecords {
     pub(super) incomplete: usize,
     /// The modes that are recorded as missing.
     pub(super) missing: Vec<String>,
+    labels: Labels,
     next_number: u32,
 }
 
@@ -137,6 +138,7 @@ impl EarlierRecords {
             header: Some(records.header),
             done,
             incomplete: records.runs.iter().filter(|run| run.lacks_copies()).count(),
+            labels: records.labels,
             missing: records.missing.into_iter().map(|missing| missing.mode).collect(),
         })
     }
@@ -209,7 +211,7 @@ fn first_difference(name: &str, there: &Value, here: &Value) -> Option<(String, 
 
 impl Ledger {
     /// Opens the records in `dir`, which the lock belongs to: continues the earlier records, or
-    /// begins new ones with this header.
+    /// begins new ones with this header. Labels are written if the records have others.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -217,6 +219,7 @@ impl Ledger {
         dir: &Path,
         lock: FileLock,
         header: &Header,
+        labels: &Labels,
         earlier: &EarlierRecords,
     ) -> Result<Self, LedgerError> {
         let path = dir.join(FILE_NAME);
@@ -224,7 +227,13 @@ impl Ledger {
             Some(_) => Writer::append_to(dir),
             None => Writer::create(dir, header),
         };
-        match writer {
+        let with_labels = |mut writer: Writer| {
+            if *labels != earlier.labels {
+                writer.write_labels(labels)?;
+            }
+            Ok(writer)
+        };
+        match writer.and_then(with_labels) {
             Ok(writer) => Ok(Self { writer, path, next_number: earlier.next_number, _lock: lock }),
             Err(source) => Err(LedgerError::Write { path, source }),
         }
@@ -309,7 +318,7 @@ pub(super) fn header(
         experiment: scenario.name.clone(),
         command: setup.command.clone(),
         seed: scenario.seed,
-        modes: scenario.modes.iter().map(ToString::to_string).collect(),
+        modes: scenario.modes.iter().map(|mode| mode.id().to_owned()).collect(),
         date: setup.date.clone(),
         program: setup.version.clone(),
         kernel: String::new(),
@@ -388,6 +397,7 @@ mod tests {
             mode: mode.to_owned(),
             model: Model::PeerToPeer,
             program: None,
+            simulated: false,
             repetition: 0,
             users: 2,
             file: record::File { name: "random-2MiB".to_owned(), bytes: 2 << 20 },
@@ -433,7 +443,8 @@ mod tests {
         assert!(earlier.header.is_none() && earlier.done.is_empty());
         earlier.check(dir.path(), &head).unwrap();
         let lock = lock_folder(dir.path()).unwrap();
-        let mut ledger = Ledger::open(dir.path(), lock, &head, &earlier).unwrap();
+        let mut ledger =
+            Ledger::open(dir.path(), lock, &head, &Labels::default(), &earlier).unwrap();
         let other = lock_folder(dir.path()).unwrap_err().to_string();
         assert!(other.starts_with("another sow lab run is writing"), "{other}");
         let mut late = run("swarm");
@@ -471,7 +482,8 @@ mod tests {
         );
         assert_eq!(earlier.incomplete, 1);
         let lock = lock_folder(dir.path()).unwrap();
-        let mut ledger = Ledger::open(dir.path(), lock, &head, &earlier).unwrap();
+        let mut ledger =
+            Ledger::open(dir.path(), lock, &head, &Labels::default(), &earlier).unwrap();
         let mut next = run("chunk");
         ledger.write_run(&mut next, &mut [sample()]).unwrap();
         assert_eq!(next.run, 3, "the number of the run that was cut off is used again");
@@ -488,7 +500,10 @@ mod tests {
         let (scenario, setup) = smoke();
         let first = head(&scenario, &setup);
         let lock = lock_folder(dir.path()).unwrap();
-        drop(Ledger::open(dir.path(), lock, &first, &EarlierRecords::default()).unwrap());
+        drop(
+            Ledger::open(dir.path(), lock, &first, &Labels::default(), &EarlierRecords::default())
+                .unwrap(),
+        );
         let earlier = EarlierRecords::read(dir.path()).unwrap();
 
         let mut same = scenario.clone();

@@ -181,7 +181,7 @@ pub fn run(
         testbeds.push(testbed);
     }
     testbeds.iter().for_each(|testbed| testbed.describe(&mut head));
-    let mut ledger = Ledger::open(&setup.out, lock, &head, &earlier)?;
+    let mut ledger = Ledger::open(&setup.out, lock, &head, &scenario.labels, &earlier)?;
     for missing in missing.iter().filter(|missing| !earlier.missing.contains(&missing.mode)) {
         ledger.write_missing(missing)?;
     }

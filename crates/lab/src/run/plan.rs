@@ -72,6 +72,7 @@ impl Task {
     pub(super) fn expected(&self, scenario: &Scenario) -> Duration {
         let slack = match (self.mode, self.mode.model()) {
             (_, Model::ClientServer) => CLIENT_SERVER_SLACK,
+            (_, Model::Multicast) => SOW_SLACK,
             (Mode::Swarm | Mode::Chunk | Mode::JsonTorrent, _) => SOW_SLACK,
             _ => OTHERS_SLACK,
         };
@@ -112,6 +113,7 @@ pub(super) fn all_tasks(scenario: &Scenario, bytes: &[u64], topology: &Topology)
                         bound: match mode.model() {
                             Model::ClientServer => crowd.client_server(),
                             Model::PeerToPeer => crowd.peer_to_peer(),
+                            Model::Multicast => crowd.multicast(),
                         },
                         limit: run_limit(scenario, users, crowd.client_server()),
                     }));
@@ -139,9 +141,9 @@ pub(super) fn plan_remaining(
 
 fn label(scenario: &Scenario, mode: Mode, origins: u16) -> String {
     match (scenario.origins.len(), origins) {
-        (0 | 1, _) => mode.name().to_owned(),
-        (_, 1) => format!("{mode}, 1 origin"),
-        (_, many) => format!("{mode}, {many} origins"),
+        (0 | 1, _) => mode.id().to_owned(),
+        (_, 1) => format!("{}, 1 origin", mode.id()),
+        (_, many) => format!("{}, {many} origins", mode.id()),
     }
 }
 

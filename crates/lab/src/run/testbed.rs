@@ -121,7 +121,7 @@ impl Testbed {
         }
         let file = &scenario.files[task.file];
         let folder = all_files.join(task.file.to_string());
-        let path = folder.join(&file.name);
+        let path = folder.join(file.disk_name(task.file));
         if !path.exists() {
             fs::create_dir_all(&folder)?;
             test_file::write(&file.content, bytes, task.seed, &path)?;

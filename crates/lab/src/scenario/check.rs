@@ -2,7 +2,7 @@
 //! it is read.
 
 use super::{Action, Event, Mode, Network, Scenario, ScenarioConflict, Shape};
-use crate::network::NetworkError;
+use crate::{network::NetworkError, record::Model};
 
 /// The limit of runs of a scenario.
 pub const MAX_RUNS: u64 = 100_000;
@@ -59,6 +59,11 @@ impl Scenario {
     fn check_mode(&self, mode: Mode) -> Result<(), ScenarioConflict> {
         if !mode.takes_many_origins() && !self.origins.contains(&1) {
             return Err(ScenarioConflict::ManyOrigins(mode));
+        }
+        if mode.model() == Model::Multicast
+            && self.events.iter().any(|event| event.action == Action::Start)
+        {
+            return Err(ScenarioConflict::LateMulticast(mode));
         }
         let is_foreign = matches!(
             mode,

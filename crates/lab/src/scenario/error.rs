@@ -63,6 +63,12 @@ pub enum ScenarioConflict {
     /// A client/server mode, and no run with one origin.
     #[error("mode `{0}` has one origin only; leave it out of `modes`, or let `origins` have a 1")]
     ManyOrigins(Mode),
+    /// A receiver joins a multicast that has begun.
+    #[error(
+        "mode `{0}` sends to receivers that join together; leave it out of `modes`, or remove the \
+         events with \"start\""
+    )]
+    LateMulticast(Mode),
     /// A piece length that the mode does not support.
     #[error(
         "mode `{mode}` cannot have pieces of {bytes} bytes; `piece-length` has to be a power of \

@@ -7,6 +7,7 @@
 mod built_in;
 mod check;
 mod error;
+mod labels;
 mod mode;
 mod network;
 mod parse;
@@ -22,8 +23,9 @@ pub use self::{
     mode::{Mode, UnknownMode},
     network::{HostSelector, LinkException, Network, Shape},
     parse::read,
-    values::{CountsError, counts},
+    values::{CountsError, counts, is_printable},
 };
+use crate::record::Labels;
 
 /// An experiment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +56,8 @@ pub struct Scenario {
     pub files: Vec<FileSpec>,
     /// The events during a run, ascending by time.
     pub events: Vec<Event>,
+    /// Words for its report.
+    pub labels: Labels,
 }
 
 /// The limit of receivers and of origins in a scenario. Both together fit into a lab.
@@ -64,10 +68,24 @@ pub const MAX_REPEAT: u16 = 1000;
 /// A file to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSpec {
-    /// Its name in tables and on the disk: letters, digits, `.`, `-` and `_`.
+    /// Its name in tables and plots: 1 to 64 printable characters of any script.
     pub name: String,
     /// The source of its bytes.
     pub content: Content,
+}
+
+impl FileSpec {
+    /// Its name on the disk and in URLs, for the file with this index. Programs are compared, not
+    /// what they do with names, so that it has ASCII letters, digits, `.`, `-` and `_` only.
+    pub fn disk_name(&self, index: usize) -> String {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let is_safe = self.name.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if is_safe && self.name.chars().all(is_plain) {
+            self.name.clone()
+        } else {
+            format!("file-{}", index + 1)
+        }
+    }
 }
 
 /// The source of a file's bytes.

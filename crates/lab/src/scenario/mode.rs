@@ -1,5 +1,6 @@
 //! The modes that can be compared: those of `sow`, and programs of others. Their names are the same
-//! in files, in tables and on the command line. How they are run is decided by their adapters.
+//! in scenarios, in tables and on the command line. Records have ids, which never change. How the
+//! programs are run is decided by their adapters.
 
 use std::{fmt, str::FromStr};
 
@@ -28,6 +29,10 @@ pub enum Mode {
     LibtorrentSuper,
     /// nginx, and a curl for each receiver.
     NginxCurl,
+    /// udpcast, by multicast.
+    Udpcast,
+    /// UFTP, by multicast.
+    Uftp,
 }
 
 /// The limit of an unknown name in an error.
@@ -43,7 +48,7 @@ pub struct UnknownMode {
 
 impl Mode {
     /// All modes: first those of `sow`, then the others.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Raw,
         Self::Framed,
         Self::Chunk,
@@ -54,10 +59,20 @@ impl Mode {
         Self::Libtorrent,
         Self::LibtorrentSuper,
         Self::NginxCurl,
+        Self::Udpcast,
+        Self::Uftp,
     ];
 
-    /// Its name.
+    /// Its name, as people read and type it.
     pub fn name(self) -> &'static str {
+        match self {
+            Self::Swarm => "sow",
+            _ => self.id(),
+        }
+    }
+
+    /// Its name in records.
+    pub fn id(self) -> &'static str {
         match self {
             Self::Raw => "raw",
             Self::Framed => "framed",
@@ -69,6 +84,8 @@ impl Mode {
             Self::Libtorrent => "libtorrent",
             Self::LibtorrentSuper => "libtorrent-super",
             Self::NginxCurl => "nginx+curl",
+            Self::Udpcast => "udpcast",
+            Self::Uftp => "uftp",
         }
     }
 
@@ -76,6 +93,7 @@ impl Mode {
     pub fn model(self) -> Model {
         match self {
             Self::Raw | Self::Framed | Self::NginxCurl => Model::ClientServer,
+            Self::Udpcast | Self::Uftp => Model::Multicast,
             _ => Model::PeerToPeer,
         }
     }
@@ -96,7 +114,7 @@ impl FromStr for Mode {
     type Err = UnknownMode;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mode = Self::ALL.into_iter().find(|mode| mode.name() == text);
+        let mode = Self::ALL.into_iter().find(|mode| [mode.name(), mode.id()].contains(&text));
         mode.ok_or_else(|| UnknownMode { name: text.chars().take(MAX_SHOWN_NAME_CHARS).collect() })
     }
 }
@@ -113,6 +131,7 @@ mod tests {
     fn every_mode_is_found_by_its_name() {
         for mode in Mode::ALL {
             assert_eq!(mode.to_string().parse(), Ok(mode));
+            assert_eq!(mode.id().parse(), Ok(mode));
         }
         let error = "swram".parse::<Mode>().unwrap_err().to_string();
         assert!(error.contains("`swram`") && error.contains("nginx+curl"), "{error}");

@@ -8,7 +8,7 @@ use super::{
     Action, Content, Event, FileSpec, HostSelector, LinkException, MAX_REPEAT, MAX_USERS, Mode,
     Network, Scenario, ScenarioError, Shape,
     toml_tables::{EventTable, FileTable, Leaf, LinkTable, NetworkTable, ScenarioTable},
-    values::{Values, shortened},
+    values::{Values, is_printable, shortened},
 };
 use crate::network::{Link, Topology};
 
@@ -94,6 +94,7 @@ impl Values<'_> {
             network: self.network(table.network, max_origins, max_users)?,
             files: self.files(table.files)?,
             events: self.events(table.events, max_users)?,
+            labels: self.labels(table.labels)?,
         })
     }
 
@@ -101,7 +102,7 @@ impl Values<'_> {
         let mut modes = Vec::new();
         for leaf in list.get_ref() {
             let wrong = |reason: String| self.wrong(leaf.span().start, "modes", reason);
-            let name = self.text("modes", leaf, "swarm")?;
+            let name = self.text("modes", leaf, "sow")?;
             let mode: Mode =
                 name.parse().map_err(|error: super::UnknownMode| wrong(error.to_string()))?;
             if modes.contains(&mode) {
@@ -113,7 +114,7 @@ impl Values<'_> {
             return Err(self.wrong(
                 list.span().start,
                 "modes",
-                "is empty; name at least one, such as \"swarm\"",
+                "is empty; name at least one, such as \"sow\"",
             ));
         }
         Ok(modes)
@@ -225,10 +226,10 @@ impl Values<'_> {
                 return Err(self.wrong(start, "file", "needs a `name`, such as \"random-10MiB\""));
             }
         };
-        if !is_plain(&name) {
+        let length = name.chars().count();
+        if !(1..=MAX_NAME_CHARS).contains(&length) || !is_printable(&name) || name.contains('/') {
             let at = table.name.as_ref().map_or(start, |leaf| leaf.span().start);
-            let rule = "has to be 1 to 64 letters, digits, `.`, `-` and `_`, and begin with a \
-                        letter or digit";
+            let rule = "has to be one line of 1 to 64 characters without `/`";
             return Err(self.wrong(at, "file.name", format!("{:?} {rule}", shortened(&name))));
         }
         Ok(FileSpec { name, content })
@@ -260,21 +261,17 @@ impl Values<'_> {
 /// The name of results: the stem of the file, with invalid characters replaced.
 fn name_of(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
+    let is_plain = |c: char| match c {
+        _ if c.is_ascii() => c.is_ascii_alphanumeric() || c == '-' || c == '_',
+        _ => !c.is_whitespace() && is_printable(c.encode_utf8(&mut [0; 4])),
+    };
+    let plain = |c: char| if is_plain(c) { c } else { '-' };
     let name: String = stem.chars().take(MAX_NAME_CHARS).map(plain).collect();
-    if name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+    if name.starts_with(|c: char| !c.is_ascii() || c.is_ascii_alphanumeric()) {
         name
     } else {
         format!("scenario{name}")
     }
-}
-
-/// Whether a name is valid for a file on a disk and in a URL.
-fn is_plain(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    (1..=MAX_NAME_CHARS).contains(&name.len())
-        && name.chars().all(plain)
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
 
 fn parse_selector(text: &str) -> Option<HostSelector> {

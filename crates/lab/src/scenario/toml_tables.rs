@@ -25,7 +25,26 @@ pub(super) struct ScenarioTable {
     pub(super) files: Vec<Spanned<FileTable>>,
     #[serde(rename = "event", default)]
     pub(super) events: Vec<EventTable>,
+    #[serde(default)]
+    pub(super) labels: LabelsTable,
 }
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LabelsTable {
+    pub(super) language: Option<Leaf>,
+    #[serde(default)]
+    pub(super) modes: WordTable,
+    #[serde(default)]
+    pub(super) axes: WordTable,
+    #[serde(default)]
+    pub(super) titles: WordTable,
+    #[serde(default)]
+    pub(super) lines: WordTable,
+}
+
+/// Words by the keys that they replace.
+pub(super) type WordTable = BTreeMap<Spanned<String>, Leaf>;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

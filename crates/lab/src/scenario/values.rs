@@ -80,7 +80,7 @@ impl Values<'_> {
     pub(super) fn sentence(&self, key: &str, leaf: &Leaf) -> Read<String> {
         let text = self.text(key, leaf, "How rarest first spreads a file")?;
         let length = text.chars().count();
-        if !(1..=MAX_SENTENCE_CHARS).contains(&length) || text.chars().any(char::is_control) {
+        if !(1..=MAX_SENTENCE_CHARS).contains(&length) || !is_printable(text) {
             return Err(self.refuse(key, leaf, "one line of 1 to 200 characters"));
         }
         Ok(text.to_owned())
@@ -185,6 +185,12 @@ impl Values<'_> {
         let written = shortened(self.text.get(span.clone()).unwrap_or_default());
         self.wrong(span.start, key, format!("{written} is not valid here; write {wanted}"))
     }
+}
+
+/// Whether a text has no character that moves the cursor or turns the direction of other text.
+pub fn is_printable(text: &str) -> bool {
+    let turns = |c: char| matches!(u32::from(c), 0x2028..=0x202e | 0x2066..=0x2069);
+    !text.chars().any(|c| c.is_control() || turns(c)) && !text.trim().is_empty()
 }
 
 /// The beginning of a text, for an error of one line.

@@ -16,7 +16,7 @@ use super::super::{
     style::{SeriesStyle, bound_style, mode_style},
     summary::{Group, Spread, Summary},
 };
-use crate::record::{File, Model};
+use crate::record::{File, Labels, Model};
 
 /// The minimum of different user numbers for a line. With fewer, each number gets a figure with
 /// bars.
@@ -26,15 +26,16 @@ const PANEL_HEIGHT: f64 = 270.0;
 /// The width of a line in pixels.
 const LINE_WIDTH: f64 = 1.2;
 
-const CLIENT_SERVER_BOUND: &str = "bound, client/server";
-const PEER_TO_PEER_BOUND: &str = "bound, peer-to-peer";
+/// The keys of the bounds of the models among the lines of [`Labels`].
+const CLIENT_SERVER_BOUND: &str = "bound-client-server";
+const PEER_TO_PEER_BOUND: &str = "bound-peer-to-peer";
+const MULTICAST_BOUND: &str = "bound-multicast";
 
 /// Seconds until the last receiver had verified its copy.
 pub(super) fn completion(summary: &Summary<'_>, file: &File) -> Vec<Figure> {
     let comparison = Comparison {
         name: "completion",
-        title: format!("Completion of {}", file.name),
-        label: "until the last receiver has verified (s)",
+        labels: &summary.records.labels,
         decimals: 2,
         value: |group| group.last,
         lines: time_bounds,
@@ -48,8 +49,7 @@ pub(super) fn completion(summary: &Summary<'_>, file: &File) -> Vec<Figure> {
 pub(super) fn distance(summary: &Summary<'_>, file: &File) -> Vec<Figure> {
     let comparison = Comparison {
         name: "distance",
-        title: format!("Distance from the bound: {}", file.name),
-        label: "last receiver ÷ bound of the model",
+        labels: &summary.records.labels,
         decimals: 3,
         value: |group| group.distance,
         lines: |_| vec![("bound", Dash::Long, 1.0)],
@@ -71,15 +71,14 @@ pub(super) fn distance(summary: &Summary<'_>, file: &File) -> Vec<Figure> {
 pub(super) fn origin_upload(summary: &Summary<'_>, file: &File) -> Vec<Figure> {
     let comparison = Comparison {
         name: "origin-upload",
-        title: format!("What the origin sent of {}", file.name),
-        label: "origin's upload (units of the file)",
+        labels: &summary.records.labels,
         decimals: 2,
         value: |group| group.origin_files,
         lines: |group| match group.model {
             Model::ClientServer => {
-                vec![("once for each receiver", Dash::Dotted, f64::from(group.users))]
+                vec![("once-each", Dash::Dotted, f64::from(group.users))]
             }
-            Model::PeerToPeer => vec![("once", Dash::Long, 1.0)],
+            Model::PeerToPeer | Model::Multicast => vec![("once", Dash::Long, 1.0)],
         },
         course_value: None,
         from: 0.0,
@@ -94,10 +93,10 @@ type CourseValue = fn(Model, f64, f64) -> Option<f64>;
 type ReferenceValues<Style> = Vec<(&'static str, Style, Vec<(u32, f64)>)>;
 
 /// A figure that shows a number of each group against users.
-struct Comparison {
+struct Comparison<'l> {
+    /// The name of its files, of its title and of its axis.
     name: &'static str,
-    title: String,
-    label: &'static str,
+    labels: &'l Labels,
     decimals: usize,
     value: fn(&Group<'_>) -> Option<Spread>,
     /// Reference lines: name, dashes, value at this group's number of users.
@@ -135,7 +134,15 @@ impl<'a> PointOffsets<'a> {
     }
 }
 
-impl Comparison {
+impl Comparison<'_> {
+    fn label(&self) -> &str {
+        self.labels.axis(self.name)
+    }
+
+    fn title(&self, file: &File) -> String {
+        self.labels.title(self.name, &file.name, "")
+    }
+
     fn figures(&self, summary: &Summary<'_>, file: &File) -> Vec<Figure> {
         let groups: Vec<&Group<'_>> =
             summary.of_file(file).filter(|group| (self.value)(group).is_some()).collect();
@@ -171,7 +178,7 @@ impl Comparison {
             let mut style = mode_style(summary.mode_style(mode), true);
             style.line = Some((LINE_WIDTH, Dash::Solid));
             series.push(Series { points, style });
-            legend.push(((*mode).to_owned(), style));
+            legend.push((mode_order::shown(mode, self.labels), style));
         }
         for (name, dash, values) in self.reference_values(groups) {
             let style = bound_style(dash);
@@ -183,7 +190,7 @@ impl Comparison {
                     Series { points: vec![Point::at(start, value), Point::at(end, value)], style },
                 );
             }
-            legend.push((name.to_owned(), style));
+            legend.push((self.labels.line(name).to_owned(), style));
         }
         for (index, (name, marker, values)) in course_values.into_iter().enumerate() {
             let style = SeriesStyle { color: Color::Ink, line: None, marker: Some((marker, true)) };
@@ -196,9 +203,9 @@ impl Comparison {
         }
         let y = self.vertical_axis(&series);
         let chart = Chart {
-            title: self.title.clone(),
+            title: self.title(file),
             subtitle: repetitions(groups),
-            x: Axis::listed("receivers", users),
+            x: Axis::listed(self.labels.axis("receivers"), users),
             dividers: (1..users.len()).map(|index| index as f64 - 0.5).collect(),
             panels: vec![Panel { y, height: PANEL_HEIGHT, series }],
             legend,
@@ -207,7 +214,8 @@ impl Comparison {
             name: format!("{}-{}", self.name, slug(&file.name)),
             caption: format!(
                 "{}: {}. Points of one number of receivers are side by side.",
-                self.title, self.label
+                self.title(file),
+                self.label()
             ),
             picture: Picture::Chart(chart),
         }
@@ -237,7 +245,7 @@ impl Comparison {
         let low = points().map(|point| point.range.map_or(point.y, |range| range.0.min(point.y)));
         let low = low.fold(self.from, f64::min);
         let room = if low > 0.0 { ((high - low) * 0.05).max(0.01) } else { 0.0 };
-        Axis::rounded(self.label, low - room, high, 6)
+        Axis::rounded(self.label(), low - room, high, 6)
     }
 
     /// Every reference line, and its value at each number of users.
@@ -292,9 +300,15 @@ impl Comparison {
         groups: &[&Group<'_>],
         users: u32,
     ) -> Figure {
+        // The best result first.
+        let mut groups = groups.to_vec();
+        let median =
+            |group: &&Group<'_>| (self.value)(group).map_or(f64::INFINITY, |value| value.median);
+        groups.sort_by(|one, other| median(one).total_cmp(&median(other)));
         let mut marks: Vec<Mark> = Vec::new();
         for (row, group) in groups.iter().enumerate() {
             for (name, dash, value) in (self.lines)(group) {
+                let name = self.labels.line(name);
                 let at = marks.iter().position(|mark| mark.name == name).unwrap_or_else(|| {
                     let style = bound_style(dash);
                     marks.push(Mark { name: name.to_owned(), style, values: Vec::new() });
@@ -305,20 +319,20 @@ impl Comparison {
         }
         let row = |group: &&Group<'_>| {
             let color = mode_style(summary.mode_style(group.mode), true).color;
-            Some(Row { name: group.mode.to_owned(), value: (self.value)(group)?, color })
+            Some(Row { name: group.name.clone(), value: (self.value)(group)?, color })
         };
-        let title = format!("{}, {}", self.title, receivers_label(users));
+        let title = format!("{}, {}", self.title(file), receivers_label(users));
         let bars = Bars {
             title: title.clone(),
-            subtitle: repetitions(groups),
-            label: self.label.to_owned(),
+            subtitle: repetitions(&groups),
+            label: self.label().to_owned(),
             decimals: self.decimals,
             rows: groups.iter().filter_map(row).collect(),
             marks,
         };
         Figure {
             name: format!("{}-{}-{users}", self.name, slug(&file.name)),
-            caption: format!("{title}: {}.", self.label),
+            caption: format!("{title}: {}.", self.label()),
             picture: Picture::Bars(bars),
         }
     }
@@ -330,13 +344,14 @@ pub(super) fn distribution(summary: &Summary<'_>, file: &File) -> Option<Figure>
         summary.of_file(file).filter(|group| group.complete > 0).collect();
     let users = groups.iter().map(|group| group.users).max()?;
     let groups: Vec<&Group<'_>> = groups.into_iter().filter(|group| group.users == users).collect();
+    let labels = &summary.records.labels;
     let (mut series, mut legend) = (Vec::new(), Vec::new());
     for group in &groups {
         let style = mode_style(summary.mode_style(group.mode), false);
         series.extend(staircase(&completion_times(group), style));
-        legend.push((group.mode.to_owned(), style));
+        legend.push((group.name.clone(), style));
     }
-    for (name, style, seconds) in distinct_bounds(&groups) {
+    for (name, style, seconds) in distinct_bounds(&groups, labels) {
         let points = vec![Point::at(seconds, 0.0), Point::at(seconds, 100.0)];
         // Drawn behind the receivers.
         series.insert(0, Series { points, style });
@@ -344,8 +359,9 @@ pub(super) fn distribution(summary: &Summary<'_>, file: &File) -> Option<Figure>
     }
     let times = || series.iter().flat_map(|series| &series.points).map(|point| point.x);
     let (first, last) = (times().fold(f64::INFINITY, f64::min), times().fold(0.0, f64::max));
-    let x = Axis::around("time since the start (s)", first, last);
-    let title = format!("When receivers have {}: {}", file.name, receivers_label(users));
+    let x = Axis::around(labels.axis("time"), first, last);
+    let title = labels.title("distribution", &file.name, "");
+    let title = format!("{title}: {}", receivers_label(users));
     let chart = Chart {
         title: title.clone(),
         subtitle: if x.logarithmic {
@@ -357,7 +373,7 @@ pub(super) fn distribution(summary: &Summary<'_>, file: &File) -> Option<Figure>
         x,
         dividers: Vec::new(),
         panels: vec![Panel {
-            y: Axis::rounded("receivers that have verified (%)", 0.0, 100.0, 5),
+            y: Axis::rounded(labels.axis("verified"), 0.0, 100.0, 5),
             height: PANEL_HEIGHT,
             series,
         }],
@@ -372,7 +388,7 @@ pub(super) fn distribution(summary: &Summary<'_>, file: &File) -> Option<Figure>
 
 /// The bounds of time with distinct names and styles. If the number of origins varies, there are
 /// several bounds of one model.
-fn distinct_bounds(groups: &[&Group<'_>]) -> Vec<(String, SeriesStyle, f64)> {
+fn distinct_bounds(groups: &[&Group<'_>], labels: &Labels) -> Vec<(String, SeriesStyle, f64)> {
     let mut bounds: Vec<(&str, Dash, f64, Vec<&str>)> = Vec::new();
     for group in groups {
         for (name, dash, seconds) in time_bounds(group) {
@@ -390,10 +406,14 @@ fn distinct_bounds(groups: &[&Group<'_>]) -> Vec<(String, SeriesStyle, f64)> {
     let dashes = [Dash::Long, Dash::Dotted, Dash::LongShort, Dash::Short];
     let named = bounds.iter().enumerate().map(|(index, (name, dash, seconds, origins))| {
         if is_unique(name) {
-            return ((*name).to_owned(), bound_style(*dash), *seconds);
+            return (labels.line(name).to_owned(), bound_style(*dash), *seconds);
         }
         let of = if origins.is_empty() { format!("{seconds:.1} s") } else { origins.join(" or ") };
-        (format!("bound, {of}"), bound_style(dashes[index % dashes.len()]), *seconds)
+        (
+            format!("{}, {of}", labels.line("bound")),
+            bound_style(dashes[index % dashes.len()]),
+            *seconds,
+        )
     });
     named.collect()
 }
@@ -431,6 +451,7 @@ fn time_bounds(group: &Group<'_>) -> Vec<(&'static str, Dash, f64)> {
     let name = match group.model {
         Model::ClientServer => (CLIENT_SERVER_BOUND, Dash::Dotted),
         Model::PeerToPeer => (PEER_TO_PEER_BOUND, Dash::Long),
+        Model::Multicast => (MULTICAST_BOUND, Dash::LongShort),
     };
     group.bounds.map(|bounds| (name.0, name.1, bounds.of(group.model))).into_iter().collect()
 }

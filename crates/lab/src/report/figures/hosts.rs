@@ -11,6 +11,7 @@ use super::super::{
     file_names::slug,
     labels::{natural_key, receivers_label},
     matrix::Matrix,
+    mode_order,
     style::{SeriesStyle, numbered_style},
     summary::{Group, Spread, Summary},
 };
@@ -40,13 +41,14 @@ pub(super) fn throughput(summary: &Summary<'_>, group: &Group<'_>) -> Option<Fig
     }
     let hosts = Hosts::of(run, series);
     let links = &summary.records.header.topology.hosts;
+    let labels = &summary.records.labels;
     let up = Counted {
-        label: "sent (Mbit/s)",
+        label: labels.axis("sent"),
         counter: |point| point.up_bytes,
         limits: hosts.limits(links, end, |point| point.up_bytes, |host| host.up_bits_per_second),
     };
     let down = Counted {
-        label: "received (Mbit/s)",
+        label: labels.axis("received"),
         counter: |point| point.down_bytes,
         limits: hosts.limits(
             links,
@@ -62,17 +64,21 @@ pub(super) fn throughput(summary: &Summary<'_>, group: &Group<'_>) -> Option<Fig
         _ => legend.push(("rates of links".into(), LINK_RATE_STYLE)),
     }
     let (up, down) = (hosts.panel(&up, end), hosts.panel(&down, end));
-    let title = format!("Throughput: {}, {}", group.mode, group.file.name);
+    let title = labels.title("throughput", &group.file.name, &group.name);
     let chart = Chart {
         title: title.clone(),
         subtitle: run_label(group, run),
-        x: Axis::rounded("time since the start (s)", 0.0, end, 8),
+        x: Axis::rounded(labels.axis("time"), 0.0, end, 8),
         dividers: Vec::new(),
         panels: vec![up, down],
         legend,
     };
     Some(Figure {
-        name: format!("throughput-{}-{}", slug(&group.file.name), slug(group.mode)),
+        name: format!(
+            "throughput-{}-{}",
+            slug(&group.file.name),
+            slug(&mode_order::plain(group.mode))
+        ),
         caption: format!(
             "{title}. On the wire, at each host's interface, {}.",
             run_label(group, run)
@@ -94,8 +100,8 @@ const ORIGIN_MEDIAN_STYLE: SeriesStyle =
     SeriesStyle { color: Color::Ink, line: Some((2.2, Dash::Solid)), marker: None };
 
 /// The content of a panel.
-struct Counted {
-    label: &'static str,
+struct Counted<'a> {
+    label: &'a str,
     counter: Counter,
     /// Rates of links in Mbit/s.
     limits: Vec<f64>,
@@ -127,7 +133,7 @@ impl<'a> Hosts<'a> {
         self.origins.len() <= MAX_DISTINCT_ORIGINS
     }
 
-    fn panel(&self, counted: &Counted, end: f64) -> Panel {
+    fn panel(&self, counted: &Counted<'_>, end: f64) -> Panel {
         let of = |hosts: &[(&str, &[SeriesPoint])]| -> Vec<Vec<Point>> {
             hosts.iter().map(|(_, points)| rates(points, end, counted.counter)).collect()
         };
@@ -281,7 +287,7 @@ fn median(lines: &[Vec<Point>]) -> Vec<Point> {
 
 /// The bytes between each pair of hosts in the typical run. `None` if the sources are unknown or
 /// there is only one.
-pub(super) fn shares(group: &Group<'_>) -> Option<Figure> {
+pub(super) fn shares(summary: &Summary<'_>, group: &Group<'_>) -> Option<Figure> {
     let run = group.typical()?;
     let mut rows: Vec<&str> = run.origins.iter().map(|origin| origin.host.as_str()).collect();
     let mut others: Vec<&str> =
@@ -308,15 +314,16 @@ pub(super) fn shares(group: &Group<'_>) -> Option<Figure> {
     receivers.sort_by_key(|receiver| natural_key(&receiver.host));
     let cell = |from: &str, receiver: &crate::record::Receiver| {
         let bytes = receiver.from_bytes.get(from).copied().unwrap_or_default();
-        (from != receiver.host).then_some(bytes as f64 / 1e6)
+        (from != receiver.host).then_some(bytes as f64 / run.file.bytes as f64 * 100.0)
     };
-    let title = format!("Bytes from each source: {}, {}", group.mode, group.file.name);
+    let labels = &summary.records.labels;
+    let title = labels.title("shares", &group.file.name, &group.name);
     let matrix = Matrix {
         title: title.clone(),
         subtitle: run_label(group, run),
-        row_label: "from".into(),
-        column_label: "to".into(),
-        unit: "payload (MB)".into(),
+        row_label: labels.axis("from").into(),
+        column_label: labels.axis("to").into(),
+        unit: labels.axis("share").into(),
         values: rows
             .iter()
             .map(|from| receivers.iter().map(|receiver| cell(from, receiver)).collect())
@@ -331,8 +338,8 @@ pub(super) fn shares(group: &Group<'_>) -> Option<Figure> {
         columns: receivers.iter().map(|receiver| receiver.host.clone()).collect(),
     };
     Some(Figure {
-        name: format!("shares-{}-{}", slug(&group.file.name), slug(group.mode)),
-        caption: format!("{title}, in MB of payload, {}.", run_label(group, run)),
+        name: format!("shares-{}-{}", slug(&group.file.name), slug(&mode_order::plain(group.mode))),
+        caption: format!("{title}, in per cent of the file, {}.", run_label(group, run)),
         picture: Picture::Matrix(matrix),
     })
 }

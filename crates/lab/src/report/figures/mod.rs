@@ -19,7 +19,7 @@ pub(crate) fn all(summary: &Summary<'_>) -> Vec<Figure> {
         let users = summary.users(file).last().copied();
         for group in summary.of_file(file).filter(|group| Some(group.users) == users) {
             figures.extend(hosts::throughput(summary, group));
-            figures.extend(hosts::shares(group));
+            figures.extend(hosts::shares(summary, group));
         }
     }
     make_unique(figures.iter_mut().map(|figure| &mut figure.name));

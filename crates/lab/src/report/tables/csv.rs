@@ -2,6 +2,7 @@
 
 use super::{
     super::{
+        mode_order,
         summary::{Group, Summary},
         table::{Table, numbers, words},
     },
@@ -34,7 +35,7 @@ pub(crate) fn receivers(summary: &Summary<'_>) -> Table {
         for receiver in &run.receivers {
             rows.push(vec![
                 run.run.to_string(),
-                run.mode.clone(),
+                mode_order::plain(&run.mode),
                 run.file.name.clone(),
                 run.file.bytes.to_string(),
                 run.users.to_string(),
@@ -72,7 +73,7 @@ pub(crate) fn sources(summary: &Summary<'_>) -> Table {
             rows.extend(receiver.from_bytes.iter().map(|(from, bytes)| {
                 vec![
                     run.run.to_string(),
-                    run.mode.clone(),
+                    mode_order::plain(&run.mode),
                     run.users.to_string(),
                     run.repetition.to_string(),
                     receiver.host.clone(),
@@ -113,9 +114,10 @@ pub(crate) fn medians(summary: &Summary<'_>) -> Table {
         let model = match group.model {
             Model::ClientServer => "client-server",
             Model::PeerToPeer => "peer-to-peer",
+            Model::Multicast => "multicast",
         };
         let mut row = vec![
-            group.mode.to_owned(),
+            mode_order::plain(group.mode),
             model.to_owned(),
             group.file.name.clone(),
             group.file.bytes.to_string(),

@@ -8,10 +8,11 @@ use super::{
     course_report,
     labels::{decimals, grouped_digits, host_list, natural_key, receivers_label, users_label},
     losses::{CAUSES, Losses},
+    mode_order,
     summary::{Group, Spread, Summary},
     table::{Table, numbers, words},
 };
-use crate::record::{Calibration, File, Host, Run, Topology};
+use crate::record::{Calibration, File, Host, Topology};
 
 /// The limit of hosts in the table of shares. For more, there are only a CSV file and a picture.
 const MAX_SHARES_HOSTS: usize = 12;
@@ -125,7 +126,7 @@ pub(crate) fn completion(summary: &Summary<'_>) -> Vec<Table> {
 pub(crate) fn short(summary: &Summary<'_>) -> Vec<Table> {
     let row = |group: &Group<'_>| {
         vec![
-            group.mode.to_owned(),
+            group.name.clone(),
             group.users.to_string(),
             spread(group.mean, 1.0, 2),
             spread(group.last, 1.0, 2),
@@ -193,7 +194,7 @@ fn completion_note(has_course_figures: bool) -> String {
 fn completion_row(group: &Group<'_>, has_course_figures: bool) -> Vec<String> {
     let reported = |value: Option<f64>| value.filter(|_| has_course_figures);
     vec![
-        group.mode.to_owned(),
+        group.name.clone(),
         group.users.to_string(),
         spread(group.last, 1.0, 2),
         optional(group.bounds, |bounds| format!("{:.2}", bounds.of(group.model))),
@@ -224,7 +225,8 @@ fn runs_of(group: &Group<'_>) -> String {
 
 /// The share of the file that each receiver got from each host in one run. `None` if the sources
 /// are unknown, there is only one, or there are too many hosts.
-pub(crate) fn shares(run: &Run, name: String) -> Option<Table> {
+pub(crate) fn shares(group: &Group<'_>, name: String) -> Option<Table> {
+    let run = group.typical()?;
     let sources: BTreeSet<&str> = run
         .receivers
         .iter()
@@ -247,7 +249,8 @@ pub(crate) fn shares(run: &Run, name: String) -> Option<Table> {
         row
     };
     let rows = run.receivers.iter().map(row).collect();
-    let title = format!("Shares: {}, {}, {}", run.mode, run.file.name, receivers_label(run.users));
+    let title =
+        format!("Shares: {}, {}, {}", group.name, run.file.name, receivers_label(run.users));
     Some(Table { title, name, note: "In per cent of the file.".into(), columns, rows })
 }
 
@@ -258,7 +261,7 @@ pub(crate) fn losses(summary: &Summary<'_>) -> Option<Table> {
     columns.extend(CAUSES.map(numbers));
     let row = |group: &Group<'_>| {
         let losses = Losses::of(group, summary)?.list();
-        let mut row = vec![group.file.name.clone(), group.mode.to_owned(), group.users.to_string()];
+        let mut row = vec![group.file.name.clone(), group.name.clone(), group.users.to_string()];
         row.push(format!("{:.2}", losses.iter().sum::<f64>()));
         // Zero has no sign.
         let text =
@@ -283,11 +286,12 @@ pub(crate) fn losses(summary: &Summary<'_>) -> Option<Table> {
 
 /// The runs and copies that are missing. `None` if there are none.
 pub(crate) fn gaps(summary: &Summary<'_>) -> Option<Table> {
+    let shown = |mode: &str| mode_order::shown(mode, &summary.records.labels);
     let mut rows = Vec::new();
     for missing in summary.records.still_missing() {
         let hint = missing.hint.as_deref().map(|hint| format!(": {hint}")).unwrap_or_default();
         rows.push(vec![
-            missing.mode.clone(),
+            shown(&missing.mode),
             String::new(),
             format!("{} is not installed{hint}", missing.program),
         ]);
@@ -299,7 +303,7 @@ pub(crate) fn gaps(summary: &Summary<'_>) -> Option<Table> {
             users_label(failure.users),
             failure.repetition
         );
-        rows.push(vec![failure.mode.clone(), which, failure.message.clone()]);
+        rows.push(vec![shown(&failure.mode), which, failure.message.clone()]);
     }
     for run in &summary.records.runs {
         for receiver in run.staying().filter(|receiver| receiver.seconds().is_none()) {
@@ -311,7 +315,7 @@ pub(crate) fn gaps(summary: &Summary<'_>) -> Option<Table> {
                 receiver.host
             );
             let error = receiver.error.as_deref().unwrap_or("no verified copy");
-            rows.push(vec![run.mode.clone(), which, error.to_owned()]);
+            rows.push(vec![shown(&run.mode), which, error.to_owned()]);
         }
     }
     let table = Table {

@@ -26,6 +26,11 @@ const STOP_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Waits for a line, then becomes a program without input. It ends when the process that would send
 /// the line is gone.
 const HOLD_SCRIPT: &str = r#"read -r go && exec "$@" </dev/null"#;
+/// Runs a program without input, with its output in the file `$0`. After a success it waits for the
+/// end of its own input; after a failure it shows the end of the output.
+const FINITE_SCRIPT: &str = r#""$@" </dev/null >"$0" 2>&1 || \
+    { code=$?; tail -c 2000 "$0" | tr '\r' '\n' | tail -n 5 >&2; exit $code; }
+exec cat >/dev/null"#;
 /// The variable that marks the processes of a lab. It is kept when other variables of `sow` are
 /// removed.
 const KEPT_VARIABLE: &str = "SOW_LAB_MEMBER";
@@ -159,6 +164,27 @@ impl ProgramContext<'_> {
         let shell = ["sh", "-c", HOLD_SCRIPT, "sh"].map(OsStr::new);
         let words: Vec<_> =
             shell.into_iter().chain(line.words().iter().map(AsRef::as_ref)).collect();
+        self.launch(host, line, &words)
+    }
+
+    /// Starts a program that ends by itself when it has sent the file, which may be before the last
+    /// receiver is complete. Its place is held until the end of the run. Its output goes to a file.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn start_finite(
+        &self,
+        host: &TestHost,
+        line: &CommandLine,
+        output: &Path,
+    ) -> Result<Arc<Process>, ProgramError> {
+        self.record_line(host, line);
+        let shell = ["sh", "-c", FINITE_SCRIPT].map(OsStr::new);
+        let words: Vec<_> = shell
+            .into_iter()
+            .chain([output.as_os_str()])
+            .chain(line.words().iter().map(AsRef::as_ref))
+            .collect();
         self.launch(host, line, &words)
     }
 

@@ -37,7 +37,8 @@ pub(super) fn find<const N: usize>(
         return Ok(wanted.map(|(program, _)| path_of(program)));
     }
     let programs: Vec<_> = lacking.iter().map(|(program, _)| *program).collect();
-    let packages: Vec<_> = lacking.iter().map(|(_, package)| *package).collect();
+    let mut packages: Vec<_> = lacking.iter().map(|(_, package)| *package).collect();
+    packages.dedup();
     Err(missing(mode, &programs.join(" + "), &packages.join(" ")))
 }
 
@@ -50,10 +51,16 @@ fn locate(program: &str) -> Option<PathBuf> {
 /// The record of a mode whose program is not installed.
 pub(super) fn missing(mode: Mode, program: &str, package: &str) -> Missing {
     Missing {
-        mode: mode.name().to_owned(),
+        mode: mode.id().to_owned(),
         program: program.to_owned(),
         hint: Some(format!("apt install {package}")),
     }
+}
+
+/// The version of a Debian package, for programs that do not print theirs; `None` when it is not
+/// known.
+pub(super) fn package_version(package: &str) -> Option<String> {
+    version(Path::new("dpkg-query"), &["--show", "--showformat=${Version}\n", package])
 }
 
 /// The first line that a program prints about its version, on either output; `None` when it fails.

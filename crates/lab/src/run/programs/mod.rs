@@ -13,12 +13,15 @@ mod completion_hook;
 mod context;
 mod installed;
 mod libtorrent;
+mod multicast;
 mod nginx_curl;
 mod process;
 mod receiver;
 mod sow_modes;
 mod torrent;
 mod transmission;
+mod udpcast;
+mod uftp;
 
 use crate::{record::Missing, scenario::Mode};
 
@@ -43,6 +46,8 @@ pub(crate) fn adapter_of(mode: Mode) -> Box<dyn Adapter> {
         Mode::Libtorrent => Box::new(libtorrent::Libtorrent::new(false)),
         Mode::LibtorrentSuper => Box::new(libtorrent::Libtorrent::new(true)),
         Mode::NginxCurl => Box::new(nginx_curl::NginxCurl::default()),
+        Mode::Udpcast => Box::new(udpcast::Udpcast::default()),
+        Mode::Uftp => Box::new(uftp::Uftp),
     }
 }
 
@@ -59,5 +64,7 @@ pub(crate) fn program_info(mode: Mode) -> Result<ProgramInfo, Missing> {
         Mode::Transmission => transmission::program_info(mode),
         Mode::Libtorrent | Mode::LibtorrentSuper => libtorrent::program_info(mode),
         Mode::NginxCurl => nginx_curl::program_info(mode),
+        Mode::Udpcast => udpcast::program_info(mode),
+        Mode::Uftp => uftp::program_info(mode),
     }
 }

@@ -145,6 +145,7 @@ impl<'a> Monitor<'a> {
             mode: task.label.clone(),
             model: task.mode.model(),
             program: version.map(str::to_owned),
+            simulated: false,
             repetition: task.repetition.into(),
             users: task.users.into(),
             file: self.setting.file,

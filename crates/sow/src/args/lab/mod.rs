@@ -1,5 +1,7 @@
 //! The options of `sow lab …`, and the network that they describe.
 
+pub(crate) mod crowds;
+mod experiment;
 pub(crate) mod new;
 pub(crate) mod run;
 
@@ -60,6 +62,9 @@ pub(crate) enum LabCommand {
     /// plot as SVG and PNG.
     #[command(after_help = "Example:\n  sow lab report results --out docs/results")]
     Report(ReportArgs),
+    /// Plot the distance from the bound against the number of receivers, from the records of any
+    /// number of experiments.
+    Crowds(crowds::CrowdsArgs),
     /// A helper process inside a lab; started by the other commands.
     #[command(hide = true, after_help = "Example:\n  sow lab helper relay lab <task.json")]
     Helper {

@@ -44,8 +44,13 @@ impl NewArgs {
 }
 
 fn scenario_name(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    if !(1..=64).contains(&text.len()) || !text.chars().all(plain) || text.starts_with('-') {
+    let plain = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let length = text.chars().count();
+    let is_valid = (1..=64).contains(&length)
+        && text.chars().all(|c| plain(c) && !c.is_whitespace())
+        && scenario::is_printable(text)
+        && !text.starts_with('-');
+    if !is_valid {
         return Err("a name has letters, digits, - and _; for a path use --out".to_owned());
     }
     Ok(text.to_owned())

@@ -8,6 +8,8 @@ use sow_lab::{
     scenario::{self, BUILT_IN_NAMES, MAX_REPEAT, Mode, Scenario, ScenarioError, counts},
 };
 
+use super::experiment::ExperimentParser;
+
 /// `sow lab run`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = format!("\
@@ -21,11 +23,15 @@ continues with the next run. Exits with code 0 if every run ended with correct c
 Examples:
   sow lab run smoke
   sow lab run cs-vs-p2p --users 1-5 --repeat 1
-  sow lab run engines --modes swarm,libtorrent,aria2 --users 5,20 --out results
+  sow lab run engines --modes sow,libtorrent,aria2 --users 5,20 --out results
   sow lab run my-experiment.toml --jobs 2", BUILT_IN_NAMES.join(", ")))]
 pub(crate) struct RunArgs {
     /// The name of an experiment, or a scenario file.
-    #[arg(value_name = "EXPERIMENT|FILE.toml")]
+    #[arg(
+        value_name = "EXPERIMENT|FILE.toml",
+        value_parser = ExperimentParser,
+        hide_possible_values = true
+    )]
     experiment: String,
     /// The number of receivers, one run for each number: 5, 1-5, 1,5,20 [default: from the
     /// experiment].

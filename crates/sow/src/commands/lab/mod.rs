@@ -43,6 +43,7 @@ pub(crate) fn run(command: LabCommand, report: &Report) -> Result<Exit, Failure>
         LabCommand::Down(args) => down(&args.lab.name, args.all, report),
         LabCommand::Run(args) => run_async(run::run(args, report)),
         LabCommand::New(args) => new::run(&args, report),
+        LabCommand::Crowds(args) => report::crowds(&args, report),
         LabCommand::Report(args) => report::run(&args.dir, args.out.as_deref(), report),
         LabCommand::Helper { role, lab: _ } => match run_helper(&role) {
             Ok(()) => Ok(Exit::Done),

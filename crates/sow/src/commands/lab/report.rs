@@ -1,10 +1,11 @@
-//! `sow lab report`: tables, plots and a page from the records of an experiment.
+//! `sow lab report` and `sow lab crowds`: tables, plots and a page from records.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use sow_lab::report::{ReportError, write};
+use sow_lab::report::{ReportError, Written, write, write_crowds};
 
 use crate::{
+    args::lab::crowds::CrowdsArgs,
     exit::{Exit, Failure},
     report::Report,
 };
@@ -19,6 +20,29 @@ pub(crate) fn run(dir: &Path, out: Option<&Path>, report: &Report) -> Result<Exi
     for warning in &written.warnings {
         report.note(warning);
     }
+    show(&written, written.files.first(), report);
+    Ok(Exit::Done)
+}
+
+/// Writes the plot of the distance against the number of receivers, prints its table, and the path
+/// of the plot.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn crowds(args: &CrowdsArgs, report: &Report) -> Result<Exit, Failure> {
+    let written = write_crowds(&args.dirs, &args.modes, &args.out).map_err(|e| failure_of(&e))?;
+    for warning in &written.warnings {
+        report.warn(warning);
+    }
+    let is_plot = |file: &&PathBuf| file.extension().is_some_and(|ending| ending == "svg");
+    let plot = written.files.iter().find(is_plot);
+    report.note(written.main.trim_end());
+    show(&written, plot, report);
+    Ok(if plot.is_some() { Exit::Done } else { Exit::Failed })
+}
+
+/// Reports the files that were written, of which `main` is the one to look at.
+fn show(written: &Written, main: Option<&PathBuf>, report: &Report) {
     report.note(format_args!("{} runs, {} files", written.runs, written.files.len()));
     if report.is_json() {
         let json = serde_json::json!({
@@ -27,10 +51,9 @@ pub(crate) fn run(dir: &Path, out: Option<&Path>, report: &Report) -> Result<Exi
             "warnings": written.warnings,
         });
         report.out_json(&json.to_string());
-    } else if let Some(page) = written.files.first() {
-        report.out(page.display());
+    } else if let Some(main) = main {
+        report.out(main.display());
     }
-    Ok(Exit::Done)
 }
 
 /// The failure of a report.

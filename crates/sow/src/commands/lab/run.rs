@@ -139,7 +139,8 @@ impl ProgressReporter<'_> {
         let hint = missing.hint.as_deref().map(|hint| format!(": {hint}")).unwrap_or_default();
         self.report.warn(format_args!(
             "{} is skipped: {} is not installed{hint}",
-            missing.mode, missing.program
+            report::mode_name(&missing.mode),
+            missing.program
         ));
     }
 
@@ -166,6 +167,7 @@ impl ProgressReporter<'_> {
     }
 
     fn label(&self, mode: &str, users: u32, file: &str) -> String {
+        let mode = report::mode_name(mode);
         let noun = if users == 1 { "user " } else { "users" };
         format!("[{}/{}] {mode:<16} {users:>3} {noun}  {file}", self.done, self.all)
     }

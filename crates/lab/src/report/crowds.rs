@@ -51,7 +51,7 @@ pub fn write_crowds(dirs: &[PathBuf], modes: &[Mode], out: &Path) -> Result<Writ
     let mut folder = Folder::create(out)?;
     let table = lines.table();
     folder.write(&format!("{NAME}.csv"), table.csv().as_bytes())?;
-    let mut warnings = Vec::new();
+    let (mut warnings, mut font_hint) = (Vec::new(), None);
     if lines.lines.is_empty() {
         warnings.push("There is no complete run of these modes in these records.".to_owned());
         folder.write(&format!("{NAME}.md"), markdown::table(&table).as_bytes())?;
@@ -65,10 +65,10 @@ pub fn write_crowds(dirs: &[PathBuf], modes: &[Mode], out: &Path) -> Result<Writ
         let png = raster::png(&svg, &fonts)
             .map_err(|source| ReportError::Draw { name: NAME.to_owned(), source })?;
         folder.write(&format!("{NAME}.png"), &png)?;
-        warnings.extend(fonts.warning());
+        font_hint = fonts.warning();
     }
     let runs = records.iter().map(|records| records.runs.len()).sum();
-    Ok(Written { files: folder.written, runs, main: table.text(), warnings })
+    Ok(Written { files: folder.written, runs, main: table.text(), warnings, font_hint })
 }
 
 /// What identifies a line: the mode as it is recorded, whether it was simulated, the conditions.

@@ -56,6 +56,8 @@ pub struct Written {
     pub main: String,
     /// Remarks for readers: ignored records, failed runs, missing programs.
     pub warnings: Vec<String>,
+    /// What to install when no font of this machine has all letters of the PNG pictures.
+    pub font_hint: Option<String>,
 }
 
 /// Writes the report of the records in `dir` into the folder `out`, which is made if it does not
@@ -90,8 +92,13 @@ pub fn write(dir: &Path, out: &Path) -> Result<Written, ReportError> {
         folder.write(&format!("{}.png", figure.name), &png)?;
     }
     let main: Vec<_> = tables::short(&summary).iter().map(Table::text).collect();
-    let warnings = info.remarks().into_iter().chain(fonts.warning()).collect();
-    Ok(Written { files: folder.written, runs: records.runs.len(), main: main.join("\n"), warnings })
+    Ok(Written {
+        files: folder.written,
+        runs: records.runs.len(),
+        main: main.join("\n"),
+        warnings: info.remarks(),
+        font_hint: fonts.warning(),
+    })
 }
 
 /// The name of a mode as readers see it, from its label in records.

@@ -1,6 +1,8 @@
 //! A table and its formats: CSV, HTML, text (Markdown is in `markdown`). What a table contains is
 //! decided in `tables`.
 
+use textwrap::core::display_width;
+
 use super::escape::escaped;
 
 /// Rows of texts under named columns.
@@ -54,13 +56,15 @@ impl Table {
     /// Lines of text for a terminal, with the title above.
     pub(crate) fn text(&self) -> String {
         let width = |index: usize| {
-            let cells = self.rows.iter().map(|row| row[index].chars().count());
-            cells.chain([self.columns[index].head.chars().count()]).max().unwrap_or_default()
+            let cells = self.rows.iter().map(|row| display_width(&row[index]));
+            cells.chain([display_width(&self.columns[index].head)]).max().unwrap_or_default()
         };
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let line = |cells: &mut dyn Iterator<Item = &str>| {
             let cells = cells.zip(&self.columns).zip(&widths).map(|((cell, column), &width)| {
-                if column.numbers { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+                // East Asian letters take two columns.
+                let room = " ".repeat(width.saturating_sub(display_width(cell)));
+                if column.numbers { room + cell } else { cell.to_owned() + &room }
             });
             cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
         };
@@ -167,6 +171,14 @@ mod tests {
             ],
         }
         .without_empty_columns()
+    }
+
+    #[test]
+    fn wide_letters_take_two_columns_of_a_terminal() {
+        let rows = vec![vec!["本程序".into(), "3".into()], vec!["sow".into(), "12".into()]];
+        let columns = vec![words("mode"), numbers("users")];
+        let table = Table { title: "T".into(), columns, rows, ..Table::default() };
+        assert_eq!(table.text(), "T\n\nmode    users\n本程序      3\nsow        12\n");
     }
 
     #[test]

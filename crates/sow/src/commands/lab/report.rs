@@ -36,13 +36,16 @@ pub(crate) fn crowds(args: &CrowdsArgs, report: &Report) -> Result<Exit, Failure
     }
     let is_plot = |file: &&PathBuf| file.extension().is_some_and(|ending| ending == "svg");
     let plot = written.files.iter().find(is_plot);
-    report.note(written.main.trim_end());
+    written.main.lines().for_each(|line| report.note(line));
     show(&written, plot, report);
     Ok(if plot.is_some() { Exit::Done } else { Exit::Failed })
 }
 
 /// Reports the files that were written, of which `main` is the one to look at.
 fn show(written: &Written, main: Option<&PathBuf>, report: &Report) {
+    if let Some(hint) = &written.font_hint {
+        report.warn(hint);
+    }
     report.note(format_args!("{} runs, {} files", written.runs, written.files.len()));
     if report.is_json() {
         let json = serde_json::json!({

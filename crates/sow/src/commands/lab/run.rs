@@ -56,6 +56,9 @@ fn write_report(setup: &Setup, outcome: Outcome, report: &Report) -> Result<Exit
     } else {
         report.out_lines(&written.main);
     }
+    if let Some(hint) = &written.font_hint {
+        report.warn(hint);
+    }
     if let Some(page) = written.files.first() {
         report.note(format_args!("report: {}", page.display()));
     }
@@ -100,7 +103,8 @@ impl ProgressReporter<'_> {
             Progress::Missing(missing) => self.missing(missing),
             Progress::Calibrated(calibration) => {
                 self.report.event(&Event::Calibration(calibration));
-                self.report.note(calibration.to_string().trim_end());
+                // A note is one line: newlines in it are escaped.
+                calibration.to_string().lines().for_each(|line| self.report.note(line));
                 if !calibration.is_good() {
                     self.report.warn(
                         "the links do not have their configured rates and delays; the machine may \

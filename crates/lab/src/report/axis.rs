@@ -58,7 +58,7 @@ impl Axis {
         let value = |digit: u32, power: i32| f64::from(digit) * 10f64.powi(power);
         let powers = low.log10().floor() as i32..=high.log10().floor() as i32 + 1;
         let ends = || powers.clone().flat_map(|power| named.iter().map(move |&n| value(n, power)));
-        let low = ends().filter(|end| *end <= low * (1.0 + 1e-9)).next_back().unwrap_or(low);
+        let low = ends().rfind(|end| *end <= low * (1.0 + 1e-9)).unwrap_or(low);
         let high = ends().find(|end| *end >= high * (1.0 - 1e-9)).unwrap_or(high);
         let is_inside = |value: f64| (low * (1.0 - 1e-9)..=high * (1.0 + 1e-9)).contains(&value);
         let tick = |(digit, power)| {

@@ -103,6 +103,8 @@ td:first-child{overflow-wrap:anywhere;min-width:5rem}
 td.number{white-space:nowrap}
 .range{display:block;color:var(--muted);font-size:.92em}
 tbody tr:hover{background:color-mix(in srgb,var(--grid) 50%,transparent)}
+.table{overflow-x:auto}
+@media (max-width:72rem){table{font-size:.76rem}th,td{padding:.2rem .3rem}}
 .beside{display:flex;flex-wrap:wrap;gap:0 4rem}
 .beside figcaption{max-width:36rem}
 .plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,520px),1fr));
@@ -116,6 +118,7 @@ summary{cursor:pointer}
 main{padding:1rem}
 dl{grid-template-columns:1fr}
 dd{margin-bottom:.4rem}
+table{font-size:.86rem}
 table,tbody,tr,td{display:block}
 thead{display:none}
 tr{border-bottom:2px solid var(--grid);padding:.4rem 0}

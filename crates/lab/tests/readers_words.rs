@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use sow_lab::{
-    report::{write, write_crowds},
+    report::{Grouping, write, write_crowds},
     scenario::{Mode, Scenario},
 };
 
@@ -142,7 +142,7 @@ fn crowds_of_several_experiments_share_a_plot() {
     records(dirs[1].path(), "simulated", &simulated, Value::Null);
     let out = dirs[2].path();
     let from = [dirs[0].path().to_owned(), dirs[1].path().to_owned()];
-    let written = write_crowds(&from, &[], out).unwrap();
+    let written = write_crowds(&from, &[], Grouping::ByConditions, out).unwrap();
     assert_eq!(written.runs, 8);
     assert!(written.warnings.is_empty(), "{written:?}");
     let svg = fs::read_to_string(out.join("crowds.svg")).unwrap();
@@ -158,9 +158,10 @@ fn crowds_of_several_experiments_share_a_plot() {
     assert!(table.contains(row) && table.contains("](crowds.svg)"), "{table}");
     assert!(out.join("crowds.png").exists() && out.join("crowds.csv").exists());
 
-    let named = write_crowds(&from[..1], &[Mode::Raw, Mode::Swarm], out).unwrap();
+    let named =
+        write_crowds(&from[..1], &[Mode::Raw, Mode::Swarm], Grouping::ByConditions, out).unwrap();
     assert!(named.main.contains("raw") && !named.main.contains("libtorrent"), "{}", named.main);
-    let none = write_crowds(&from[..1], &[Mode::Aria2], out).unwrap();
+    let none = write_crowds(&from[..1], &[Mode::Aria2], Grouping::Together, out).unwrap();
     assert!(none.warnings[0].contains("no complete run"), "{none:?}");
 }
 

@@ -259,6 +259,16 @@ pub struct Receiver {
     pub error: Option<String>,
 }
 
+/// How [`Topology::shaped_by`] begins where nothing was measured.
+const SIMULATOR: &str = "simulator";
+
+impl Topology {
+    /// Whether the network was simulated.
+    pub fn is_simulated(&self) -> bool {
+        self.shaped_by.starts_with(SIMULATOR)
+    }
+}
+
 impl Run {
     /// The receivers that count: all that the experiment did not kill for good.
     pub fn staying(&self) -> impl Iterator<Item = &Receiver> {

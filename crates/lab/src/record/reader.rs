@@ -30,7 +30,7 @@ pub struct ReadLimits {
 
 /// The limits of [`read`]: far above any experiment, and about half a GiB of memory.
 pub const READ_LIMITS: ReadLimits =
-    ReadLimits { line_bytes: 16 << 20, records: 100_000, samples: 10_000_000, hosts: 10_000 };
+    ReadLimits { line_bytes: 16 << 20, records: 100_000, samples: 10_000_000, hosts: 20_000 };
 
 /// The limit of a file's length: above it, a double does not hold every whole number.
 const MAX_FILE_BYTES: u64 = 1 << 53;

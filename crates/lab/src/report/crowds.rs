@@ -33,12 +33,26 @@ const PANEL_HEIGHT: f64 = 330.0;
 /// From this ratio of the largest to the least distance, the axis is logarithmic.
 const LOGARITHMIC_FROM: f64 = 6.0;
 
+/// Which runs of a mode are on one line of the plot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grouping {
+    /// Those with the same file and the same links.
+    ByConditions,
+    /// All of them.
+    Together,
+}
+
 /// Writes the plot and the table of the records in `dirs` into the folder `out`, which is made if
 /// it does not exist. `modes` are shown in this order; none means all but client/server.
 ///
 /// # Errors
 /// When records cannot be read, or a file cannot be written.
-pub fn write_crowds(dirs: &[PathBuf], modes: &[Mode], out: &Path) -> Result<Written, ReportError> {
+pub fn write_crowds(
+    dirs: &[PathBuf],
+    modes: &[Mode],
+    grouping: Grouping,
+    out: &Path,
+) -> Result<Written, ReportError> {
     let records = dirs.iter().map(|dir| record::read(dir)).collect::<Result<Vec<Records>, _>>()?;
     let labels = records.iter().map(|records| &records.labels).find(|labels| !labels.is_empty());
     let labels = labels.cloned().unwrap_or_default();
@@ -47,7 +61,7 @@ pub fn write_crowds(dirs: &[PathBuf], modes: &[Mode], out: &Path) -> Result<Writ
         Ok(known) if !modes.is_empty() => modes.contains(&known),
         _ => modes.is_empty() && model != Model::ClientServer,
     };
-    let lines = Lines::of(&summaries, wanted, modes, &labels);
+    let lines = Lines::of(&summaries, wanted, modes, grouping, &labels);
     let mut folder = Folder::create(out)?;
     let table = lines.table();
     folder.write(&format!("{NAME}.csv"), table.csv().as_bytes())?;
@@ -71,12 +85,17 @@ pub fn write_crowds(dirs: &[PathBuf], modes: &[Mode], out: &Path) -> Result<Writ
     Ok(Written { files: folder.written, runs, main: table.text(), warnings, font_hint })
 }
 
+/// The file and the links of a run: length, rates, delay.
+type Conditions = [String; 3];
+
 /// What identifies a line: the mode as it is recorded, whether it was simulated, the conditions.
-type LineKey = (String, bool, String);
+type LineKey = (String, bool, Option<Conditions>);
 
 /// All lines of the plot, in the order of the legend.
 struct Lines {
     lines: Vec<Line>,
+    /// The parts of the conditions that all runs have in common.
+    shared: [Option<String>; 3],
 }
 
 /// One mode under the same conditions, over the number of receivers.
@@ -85,15 +104,15 @@ struct Line {
     /// The mode without its conditions.
     mode: String,
     simulated: bool,
-    conditions: String,
     style: SeriesStyle,
     /// Ascending by the number of receivers.
     points: BTreeMap<u32, Measure>,
 }
 
 /// What was measured with one number of receivers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Measure {
+    conditions: Conditions,
     distance: Spread,
     seconds: f64,
     bound: f64,
@@ -105,14 +124,19 @@ impl Lines {
         summaries: &[Summary<'_>],
         wanted: impl Fn(&str, Model) -> bool,
         order: &[Mode],
+        grouping: Grouping,
         labels: &Labels,
     ) -> Self {
         let mut found: BTreeMap<LineKey, BTreeMap<u32, Measure>> = BTreeMap::new();
         for summary in summaries {
             let topology = &summary.records.header.topology;
             for group in summary.groups.iter().filter(|group| wanted(group.mode, group.model)) {
-                let Some(measure) = Measure::of(group) else { continue };
-                let key = (group.mode.to_owned(), group.simulated, conditions(group, topology));
+                let Some(measure) = Measure::of(group, topology) else { continue };
+                let conditions = match grouping {
+                    Grouping::ByConditions => Some(measure.conditions.clone()),
+                    Grouping::Together => None,
+                };
+                let key = (group.mode.to_owned(), group.simulated, conditions);
                 // Of two experiments with the same runs, the one with more repetitions counts.
                 let points = found.entry(key).or_default();
                 let better = points.get(&group.users).is_none_or(|old| old.runs < measure.runs);
@@ -127,6 +151,7 @@ impl Lines {
         mode_order::sort(&mut modes, &order);
         modes.dedup();
         let styles = mode_order::styles(&modes);
+        let shared = shared_parts(found.values().flat_map(BTreeMap::values));
         let mut lines: Vec<Line> = found
             .into_iter()
             .map(|((mode, simulated, conditions), points)| {
@@ -139,11 +164,12 @@ impl Lines {
                 if simulated {
                     name += &format!(", {}", labels.line("simulated"));
                 }
-                if alike.len() > 1 {
-                    name += &format!(", {conditions}");
+                if let Some(conditions) = conditions.filter(|_| alike.len() > 1) {
+                    let own = conditions.iter().zip(&shared).filter(|(_, shared)| shared.is_none());
+                    own.for_each(|(part, _)| name += &format!(", {part}"));
                 }
                 let style = line_style(styles[at].number, variant, simulated);
-                Line { name, mode: shown, simulated, conditions, style, points }
+                Line { name, mode: shown, simulated, style, points }
             })
             .collect();
         let rank = |line: &Line| {
@@ -151,13 +177,13 @@ impl Lines {
             (at, line.simulated)
         };
         lines.sort_by_key(rank);
-        Self { lines }
+        Self { lines, shared }
     }
 
     fn figure(&self, labels: &Labels) -> Figure {
         let points = || self.lines.iter().flat_map(|line| &line.points);
         let users = || points().map(|(users, _)| f64::from(*users));
-        let x = Axis::logarithmic(
+        let mut x = Axis::logarithmic(
             labels.axis("receivers"),
             users().fold(f64::INFINITY, f64::min),
             users().fold(0.0, f64::max),
@@ -165,11 +191,14 @@ impl Lines {
         let low = points().map(|(_, measure)| measure.distance.min).fold(1.0, f64::min);
         let high = points().map(|(_, measure)| measure.distance.max).fold(1.0, f64::max);
         let label = labels.axis("distance-p2p");
-        let y = if high / low >= LOGARITHMIC_FROM {
+        let mut y = if high / low >= LOGARITHMIC_FROM {
             Axis::logarithmic(label, low, high)
         } else {
             Axis::rounded(label, low, high.max(1.1), 6)
         };
+        // The bound and the first points are not drawn on the axes.
+        y.low -= (y.high - y.low) * if y.logarithmic { 0.01 } else { 0.05 };
+        (x.low, x.high) = (x.low * 0.85, x.high * 1.15);
         let bound = bound_style(Dash::Long);
         let ends = [Point::at(x.low, 1.0), Point::at(x.high, 1.0)];
         let mut series = vec![Series { points: ends.into(), style: bound }];
@@ -188,7 +217,7 @@ impl Lines {
         let title = labels.title(NAME, "", "");
         let chart = Chart {
             title: title.clone(),
-            subtitle: self.common_conditions(),
+            subtitle: self.shared.iter().flatten().cloned().collect::<Vec<_>>().join(", "),
             x,
             dividers: Vec::new(),
             panels: vec![Panel { y, height: PANEL_HEIGHT, series }],
@@ -202,22 +231,11 @@ impl Lines {
         Figure { name: NAME.to_owned(), caption, picture: Picture::Chart(chart) }
     }
 
-    /// The conditions, if all lines have the same.
-    fn common_conditions(&self) -> String {
-        let mut all: Vec<&str> = self.lines.iter().map(|line| &*line.conditions).collect();
-        all.sort_unstable();
-        all.dedup();
-        match all.as_slice() {
-            [one] => (*one).to_owned(),
-            _ => "several networks and files".to_owned(),
-        }
-    }
-
     fn table(&self) -> Table {
         let mut rows = Vec::new();
         for line in &self.lines {
             for (users, measure) in &line.points {
-                let Measure { distance, seconds, bound, runs } = measure;
+                let Measure { conditions, distance, seconds, bound, runs } = measure;
                 let range = if distance.count > 1 {
                     format!("{:.3}–{:.3}", distance.min, distance.max)
                 } else {
@@ -226,7 +244,7 @@ impl Lines {
                 rows.push(vec![
                     line.mode.clone(),
                     if line.simulated { "simulated" } else { "measured" }.to_owned(),
-                    line.conditions.clone(),
+                    conditions.join(", "),
                     users.to_string(),
                     format!("{seconds:.2}"),
                     format!("{bound:.2}"),
@@ -260,8 +278,9 @@ impl Lines {
 }
 
 impl Measure {
-    fn of(group: &Group<'_>) -> Option<Self> {
+    fn of(group: &Group<'_>, topology: &Topology) -> Option<Self> {
         Some(Self {
+            conditions: conditions(group, topology),
             distance: group.distance_p2p?,
             seconds: group.last?.median,
             bound: group.bounds?.peer_to_peer,
@@ -281,8 +300,17 @@ fn line_style(number: usize, variant: usize, simulated: bool) -> SeriesStyle {
     }
 }
 
-/// The file and the links of a group: `10 MB, 10 Mbit/s, 5 ms`.
-fn conditions(group: &Group<'_>, topology: &Topology) -> String {
+/// The parts that are the same in all conditions.
+fn shared_parts<'m>(measures: impl Iterator<Item = &'m Measure>) -> [Option<String>; 3] {
+    let all: Vec<&Conditions> = measures.map(|measure| &measure.conditions).collect();
+    std::array::from_fn(|part| {
+        let first = &all.first()?[part];
+        all.iter().all(|other| other[part] == *first).then(|| first.clone())
+    })
+}
+
+/// The file and the links of a group: `10 MB`, `10 Mbit/s`, `5 ms`.
+fn conditions(group: &Group<'_>, topology: &Topology) -> Conditions {
     let rates =
         topology.hosts.iter().flat_map(|host| [host.up_bits_per_second, host.down_bits_per_second]);
     let mut rates: Vec<Option<u64>> = rates.collect();
@@ -297,5 +325,5 @@ fn conditions(group: &Group<'_>, topology: &Topology) -> String {
         0.0 => "no delay".to_owned(),
         delay => format!("{} ms", decimals(delay)),
     };
-    format!("{}, {links}, {delay}", size_label(group.file.bytes))
+    [size_label(group.file.bytes), links, delay]
 }

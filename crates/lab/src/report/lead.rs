@@ -14,6 +14,13 @@ const MAX_FOLLOWERS: usize = 3;
 /// The paragraph; empty without complete runs.
 pub(crate) fn lead(summary: &Summary<'_>) -> String {
     let mut sentences = Vec::new();
+    match summary.groups.iter().filter(|group| group.simulated).count() {
+        0 => {}
+        all if all == summary.groups.len() => {
+            sentences.push("Simulated, not measured.".to_owned());
+        }
+        _ => sentences.push("Some modes were simulated, not measured.".to_owned()),
+    }
     for (index, file) in summary.files.iter().enumerate() {
         let Some(crowd) = LargestCrowd::of(summary, file) else { continue };
         let detail = if index == 0 { Detail::Full } else { Detail::Brief };
@@ -23,7 +30,7 @@ pub(crate) fn lead(summary: &Summary<'_>) -> String {
         }
     }
     let repetitions = summary.groups.iter().map(|group| group.complete).max().unwrap_or_default();
-    if !sentences.is_empty() {
+    if repetitions > 0 {
         sentences.push(match repetitions {
             0 | 1 => "Each time is that of one run.".to_owned(),
             count => format!("Times are medians of up to {count} runs."),

@@ -35,7 +35,11 @@ mod summary;
 mod table;
 mod tables;
 
-pub use self::{crowds::write_crowds, error::ReportError, raster::DrawError};
+pub use self::{
+    crowds::{Grouping, write_crowds},
+    error::ReportError,
+    raster::DrawError,
+};
 
 use std::path::{Path, PathBuf};
 

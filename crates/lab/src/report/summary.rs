@@ -129,7 +129,7 @@ impl<'a> Group<'a> {
             model: first.model,
             file: &first.file,
             users: first.users,
-            simulated: first.simulated,
+            simulated: first.simulated || records.header.topology.is_simulated(),
             complete: complete.len(),
             last: over(&Run::last_seconds),
             mean: over(&mean_seconds),

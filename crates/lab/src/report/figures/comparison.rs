@@ -23,6 +23,8 @@ use crate::record::{File, Labels, Model};
 const MIN_USERS_FOR_LINE: usize = 3;
 /// The height of a panel in pixels.
 const PANEL_HEIGHT: f64 = 270.0;
+/// The limit of steps of a staircase.
+const MAX_STEPS: usize = 500;
 /// The width of a line in pixels.
 const LINE_WIDTH: f64 = 1.2;
 
@@ -439,7 +441,11 @@ fn staircase(times: &[f64], style: SeriesStyle) -> Vec<Series> {
     let stair = |(before, &time): (usize, &f64)| {
         [Point::at(time, share(before)), Point::at(time, share(before + 1))]
     };
-    let line: Vec<Point> = times.iter().enumerate().flat_map(stair).collect();
+    // A large crowd has more steps than a picture has pixels.
+    let every = times.len().div_ceil(MAX_STEPS);
+    let is_drawn = |index: usize| index.is_multiple_of(every) || index + 1 == times.len();
+    let steps = times.iter().enumerate().filter(|(index, _)| is_drawn(*index));
+    let line: Vec<Point> = steps.flat_map(stair).collect();
     let end = line.last().copied().into_iter().collect();
     vec![
         Series { points: line, style: SeriesStyle { marker: None, ..style } },

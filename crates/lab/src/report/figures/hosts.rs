@@ -21,6 +21,8 @@ use crate::record::{Host, Run, SeriesPoint};
 const MAX_DISTINCT_RECEIVERS: usize = 6;
 /// The same for origins, which differ in their dashes.
 const MAX_DISTINCT_ORIGINS: usize = 3;
+/// The limit of receivers in a matrix. Of more, the cells could not be told apart.
+const MAX_MATRIX_RECEIVERS: usize = 250;
 /// The limit of link rates that are drawn. If there are more, none is drawn.
 const MAX_LINK_RATES: usize = 3;
 /// The limit of steps over the duration of a run.
@@ -288,7 +290,7 @@ fn median(lines: &[Vec<Point>]) -> Vec<Point> {
 /// The bytes between each pair of hosts in the typical run. `None` if the sources are unknown or
 /// there is only one.
 pub(super) fn shares(summary: &Summary<'_>, group: &Group<'_>) -> Option<Figure> {
-    let run = group.typical()?;
+    let run = group.typical().filter(|run| run.receivers.len() <= MAX_MATRIX_RECEIVERS)?;
     let mut rows: Vec<&str> = run.origins.iter().map(|origin| origin.host.as_str()).collect();
     let mut others: Vec<&str> =
         run.receivers.iter().map(|receiver| receiver.host.as_str()).collect();

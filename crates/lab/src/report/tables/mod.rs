@@ -181,7 +181,7 @@ fn completion_note(has_course_figures: bool) -> String {
                     the last receiver had verified its copy. mean: of all receivers. speed: the \
                     file ÷ mean. wire ÷ wanted: bytes that all hosts sent, headers included, for \
                     each byte of each copy. bound: the lower bound of the mode's model, \
-                    client/server or peer-to-peer."
+                    client/server, peer-to-peer or multicast."
         .to_owned();
     if has_course_figures {
         note += " The figures of the course report are means over users on a network of the same \

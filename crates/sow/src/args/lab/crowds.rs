@@ -9,7 +9,8 @@ use sow_lab::scenario::Mode;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Each folder has the records of an experiment, measured or simulated. The plot has a line for each \
-mode; a simulated one is dashed. Lines of other files or links are separate. Writes crowds.svg, \
+mode; a simulated one is dashed. Other files or links are lines of their own, unless --together \
+is given. Writes crowds.svg, \
 crowds.png, crowds.csv and crowds.md. Client/server modes are shown only if --modes names them, \
 because their distance is the number of receivers.
 
@@ -23,6 +24,9 @@ pub(crate) struct CrowdsArgs {
     /// The modes to show, in the order of the legend [default: all but client/server].
     #[arg(long, env = "SOW_MODES", value_name = "MODE", value_delimiter = ',')]
     pub(crate) modes: Vec<Mode>,
+    /// Put all runs of a mode on one line, whatever their files and links.
+    #[arg(long, env = "SOW_TOGETHER")]
+    pub(crate) together: bool,
     /// The folder for plot and table.
     #[arg(short, long, env = "SOW_OUT", value_name = "DIR", default_value = ".")]
     pub(crate) out: PathBuf,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sow_lab::report::{ReportError, Written, write, write_crowds};
+use sow_lab::report::{Grouping, ReportError, Written, write, write_crowds};
 
 use crate::{
     args::lab::crowds::CrowdsArgs,
@@ -30,7 +30,9 @@ pub(crate) fn run(dir: &Path, out: Option<&Path>, report: &Report) -> Result<Exi
 /// # Errors
 /// As [`run`].
 pub(crate) fn crowds(args: &CrowdsArgs, report: &Report) -> Result<Exit, Failure> {
-    let written = write_crowds(&args.dirs, &args.modes, &args.out).map_err(|e| failure_of(&e))?;
+    let grouping = if args.together { Grouping::Together } else { Grouping::ByConditions };
+    let written = write_crowds(&args.dirs, &args.modes, grouping, &args.out)
+        .map_err(|error| failure_of(&error))?;
     for warning in &written.warnings {
         report.warn(warning);
     }

@@ -49,7 +49,8 @@ impl Axis {
     /// Equal distances for equal ratios, for values above zero.
     pub(crate) fn logarithmic(label: &str, low: f64, high: f64) -> Self {
         let high = if high > low { high } else { low * 2.0 };
-        Self::digits(label, low, high, &[1, 2, 5])
+        // Over several powers of ten, only those have texts.
+        Self::digits(label, low, high, if high / low > 500.0 { &[1] } else { &[1, 2, 5] })
     }
 
     /// A logarithmic axis from `low` or below to `high` or above. It has a tick at every digit

@@ -198,7 +198,7 @@ impl Lines {
         };
         // The bound and the first points are not drawn on the axes.
         y.low -= (y.high - y.low) * if y.logarithmic { 0.01 } else { 0.05 };
-        (x.low, x.high) = (x.low * 0.85, x.high * 1.15);
+        (x.low, x.high) = (x.low * 0.85, x.high * if x.high > 500.0 { 1.5 } else { 1.15 });
         let bound = bound_style(Dash::Long);
         let ends = [Point::at(x.low, 1.0), Point::at(x.high, 1.0)];
         let mut series = vec![Series { points: ends.into(), style: bound }];

@@ -1,5 +1,6 @@
-//! The fuzz targets, for the decoders and for the engine: one function for each, which panics when
-//! an invariant does not hold. The libFuzzer entry points are in `fuzz_targets/`.
+//! The fuzz targets, for the decoders, the journal, the registries and the engine: one function for
+//! each, which panics when an invariant does not hold. The libFuzzer entry points are in
+//! `fuzz_targets/`.
 //!
 //! The targets are plain functions, so that a test can replay the corpora without a fuzzer. Each
 //! asserts more than the absence of panics: round trips, agreement with an independent decoder or
@@ -12,6 +13,7 @@ mod extensions;
 mod framing;
 mod handshake;
 mod input;
+mod journal;
 mod json_files;
 mod json_torrent;
 mod links;
@@ -19,6 +21,7 @@ mod memory;
 mod messages;
 mod metainfo;
 mod mutator;
+mod registry;
 mod tracker_http;
 mod tracker_udp;
 
@@ -28,12 +31,14 @@ pub use engine::engine;
 pub use extensions::extensions;
 pub use framing::framing;
 pub use handshake::handshake;
+pub use journal::journal;
 pub use json_files::json_files;
 pub use json_torrent::json_torrent;
 pub use links::links;
 pub use messages::messages;
 pub use metainfo::metainfo;
 pub use mutator::Mutator;
+pub use registry::registry;
 pub use tracker_http::tracker_http;
 pub use tracker_udp::tracker_udp;
 
@@ -54,5 +59,7 @@ pub const TARGETS: &[Target] = &[
     ("json_torrent", json_torrent),
     ("framing", framing),
     ("json_files", json_files),
+    ("journal", journal),
+    ("registry", registry),
     ("engine", engine),
 ];

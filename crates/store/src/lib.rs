@@ -59,6 +59,9 @@ mod segment;
 mod sequential;
 mod staging;
 mod store;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 mod verify;
 
 pub use disk_store::DiskStore;

@@ -222,7 +222,7 @@ pub(crate) fn replay(bytes: &[u8], identity: &Identity) -> Replay {
     let mut records = 0;
     for bytes in bytes.as_chunks::<RECORD_BYTES>().0.iter().take(MAX_RECORDS as usize) {
         let Some(record) = Record::decode(bytes, records, &identity.info_hash) else { break };
-        committing = None;
+        let mut renamed = None;
         match record {
             Record::Verified(piece) | Record::Lost(piece) if piece < pieces => {
                 pending.push((records, record))
@@ -231,9 +231,10 @@ pub(crate) fn replay(bytes: &[u8], identity: &Identity) -> Replay {
                 let covered = pending.partition_point(|(index, _)| *index < covered);
                 pending.drain(..covered).for_each(|(_, record)| apply(&mut synced, record));
             }
-            Record::Committing(inode) => committing = Some(inode),
+            Record::Committing(inode) => renamed = Some(inode),
             _ => break,
         }
+        committing = renamed;
         records += 1;
     }
     for (_, record) in pending {
@@ -329,6 +330,8 @@ mod tests {
         let committing = |records: &[Record]| replay(&encode(records), &identity(1)).committing;
         assert_eq!(committing(&[Verified(0), Committing(77)]), Some(77));
         assert_eq!(committing(&[Committing(77), Lost(0)]), None);
+        // What is impossible is cut off, and is no record.
+        assert_eq!(committing(&[Committing(77), Lost(5)]), Some(77));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! The file only grows: no record is ever changed. In the header the boot id changes, and the
 //! [`Stamp`] says whether the records may be believed without hashing.
 
-mod format;
+pub(crate) mod format;
 
 use std::{
     fs::File,

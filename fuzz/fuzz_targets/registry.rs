@@ -1,0 +1,5 @@
+//! The libFuzzer entry point of [`sow_fuzz::registry`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sow_fuzz::registry(data));

@@ -496,7 +496,7 @@ mod tests {
             ("1.5", "1e999", "number out of range"),
             (r#""started_seconds":0.0"#, r#""started_seconds":2"#, "h2 finished before it started"),
             (r#""users":1"#, r#""users":0"#, "a run needs an origin and a user"),
-            (r#""users":1"#, r#""users":4000000000"#, "4000000000 receivers; the limit is 10000"),
+            (r#""users":1"#, r#""users":4000000000"#, "4000000000 receivers; the limit is 20000"),
             (r#""mode":"raw""#, r#""mode":"a\nb""#, "is no name"),
             (r#""mode":"raw""#, r#""mode":" ""#, "is no name"),
             (r#""mode":"raw","#, "", "missing field `mode`"),

@@ -358,7 +358,7 @@ impl DiskStore {
             journal.sync()?;
         }
         let is_folder = self.files.layout().is_folder();
-        let old_target = staging.commit(is_folder, destination.overwrite)?;
+        let old_target = staging.commit(self.files.root(), is_folder, destination.overwrite)?;
         self.files.set_path(&staging.target_path());
         *phase = Phase::Committed;
         // What remains is cleaning up. The journal is removed last, since the next run needs it to

@@ -224,7 +224,7 @@ impl SequentialFile {
                     return Err(StoreError::Changed { path: part, expected: position });
                 }
                 file.sync_data().map_err(|e| StoreError::io(Operation::Sync, &part, e))?;
-                let old_target = self.staging.commit(false, self.overwrite)?;
+                let old_target = self.staging.commit(file, false, self.overwrite)?;
                 self.state = FileState::Committed;
                 self.staging.remove_old_target(old_target)?;
                 self.staging.remove_journal()?;

@@ -1,10 +1,10 @@
 //! The commit of a staged part: it becomes the target in one atomic step. It does not sync the
 //! content; that must have happened before.
 
-use std::ffi::OsStr;
+use std::{ffi::OsStr, fs::File};
 
 use rustix::{
-    fs::{RenameFlags, renameat_with},
+    fs::{RenameFlags, fchmod, renameat_with},
     io::Errno,
 };
 
@@ -23,27 +23,40 @@ pub(crate) enum OldTarget {
 }
 
 impl Staging {
-    /// Makes the part the target. The step is atomic, except on file systems that cannot exchange
-    /// two folders. The old target may remain under another name; remove it with
+    /// Makes the part, which is open, the target. The step is atomic, except on file systems that
+    /// cannot exchange two folders. The old target may remain under another name; remove it with
     /// [`Staging::remove_old_target`].
-    pub(crate) fn commit(&self, folder: bool, overwrite: bool) -> Result<OldTarget, StoreError> {
+    pub(crate) fn commit(
+        &self,
+        part: &File,
+        folder: bool,
+        overwrite: bool,
+    ) -> Result<OldTarget, StoreError> {
         self.check_target(folder, overwrite)?;
-        let old_target = if !overwrite {
-            self.commit_new()?
-        } else if folder && self.stat(&self.target)?.is_some() {
-            match self.rename(&self.part, &self.target, RenameFlags::EXCHANGE) {
-                Ok(()) => OldTarget::AtPartName,
-                Err(error) if is_unsupported(error) => self.commit_with_backup()?,
-                Err(error) => {
-                    return Err(StoreError::io(Operation::Rename, &self.part_path(), error));
-                }
-            }
-        } else {
-            self.rename_checked(&self.part, &self.target)?;
-            OldTarget::Gone
-        };
+        let own_mode = self.open_to_others(part, folder)?;
+        let renamed = self.rename_part(folder, overwrite);
+        if renamed.is_err() {
+            // If that fails, the next run sets the part aside.
+            let _ = fchmod(part, own_mode);
+        }
+        let old_target = renamed?;
         self.sync_folder()?;
         Ok(old_target)
+    }
+
+    fn rename_part(&self, folder: bool, overwrite: bool) -> Result<OldTarget, StoreError> {
+        if !overwrite {
+            return self.commit_new();
+        }
+        if folder && self.stat(&self.target)?.is_some() {
+            return match self.rename(&self.part, &self.target, RenameFlags::EXCHANGE) {
+                Ok(()) => Ok(OldTarget::AtPartName),
+                Err(error) if is_unsupported(error) => self.commit_with_backup(),
+                Err(error) => Err(StoreError::io(Operation::Rename, &self.part_path(), error)),
+            };
+        }
+        self.rename_checked(&self.part, &self.target)?;
+        Ok(OldTarget::Gone)
     }
 
     /// Removes the old target.

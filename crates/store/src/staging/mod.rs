@@ -19,6 +19,7 @@ use rustix::{
 };
 use sow_content::{hash::sha1, path::MAX_NAME};
 
+use self::ownership::{OWN_FILE, OWN_FOLDER};
 use crate::error::{Operation, StoreError};
 
 mod commit;
@@ -226,7 +227,7 @@ impl Staging {
             return Ok(None);
         }
         let flags = flags | OFlags::CREATE | OFlags::EXCL;
-        match openat(&self.folder, &self.journal, flags, Mode::from_raw_mode(0o666)) {
+        match openat(&self.folder, &self.journal, flags, OWN_FILE) {
             Ok(file) => Ok(Some(file.into())),
             // Another process was faster.
             Err(Errno::EXIST) => Ok(None),
@@ -260,7 +261,7 @@ impl Staging {
         let common = OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = if folder {
             if is_new {
-                mkdirat(&self.folder, &self.part, Mode::from_raw_mode(0o777)).map_err(failed)?;
+                mkdirat(&self.folder, &self.part, OWN_FOLDER).map_err(failed)?;
             }
             openat(&self.folder, &self.part, common | OFlags::DIRECTORY, Mode::empty())
         } else {
@@ -268,7 +269,7 @@ impl Staging {
             let mut mode = Mode::empty();
             if is_new {
                 flags |= OFlags::CREATE | OFlags::EXCL;
-                mode = Mode::from_raw_mode(0o666);
+                mode = OWN_FILE;
             }
             openat(&self.folder, &self.part, flags, mode)
         };

@@ -1,13 +1,17 @@
 //! Whether a file next to a target is one that an earlier run of this user created. In a folder
 //! that others can write to, such as `/tmp`, another user can put a file, a link or a second name
 //! of a precious file there. None of these is filled, followed or overwritten: it is moved aside,
-//! and a new one is created.
+//! and a new one is created. A part and a journal are this user's alone until the target appears.
 
-use std::ffi::{OsStr, OsString};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+};
 
 use rustix::{
     fs::{
-        AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, fstat, openat, renameat_with, unlinkat,
+        AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, mkdirat, openat,
+        renameat_with, statat, unlinkat,
     },
     io::Errno,
     process::{geteuid, getpid},
@@ -21,8 +25,12 @@ const ASIDE_SUFFIX: &str = ".sow-aside";
 const MAX_FILES_ASIDE: u32 = 100;
 
 /// The permission of a group and of all others to write.
-const WRITABLE_BY_GROUP: u32 = 0o020;
-const WRITABLE_BY_OTHERS: u32 = 0o002;
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// The permissions of a part and a journal. In a folder with these, those of the files in it are of
+/// no use to others.
+pub(super) const OWN_FILE: Mode = Mode::from_raw_mode(0o600);
+pub(super) const OWN_FOLDER: Mode = Mode::from_raw_mode(0o700);
 
 impl Staging {
     /// Why a file or folder next to the target is not used; `None` for one that this user created.
@@ -31,17 +39,17 @@ impl Staging {
         if is_file && stat.st_nlink > 1 {
             return Ok(Some("has other names (hard links)"));
         }
-        let writable = stat.st_mode & (WRITABLE_BY_GROUP | WRITABLE_BY_OTHERS);
+        let writable = stat.st_mode & WRITABLE_BY_OTHERS;
         if stat.st_uid == geteuid().as_raw() && writable == 0 {
             return Ok(None);
         }
-        // Some file systems have no owners and modes of their own, and a umask or the folder may
-        // allow others to write. What a new file gets is right for an old one, too.
-        let new = self.stat_of_new_file()?;
+        // Some file systems have no owners and modes of their own. What a new file gets is right for
+        // an old one, too.
+        let new = self.stat_of_new(false, OWN_FILE)?;
         Ok(if stat.st_uid != new.st_uid {
             Some("belongs to another user")
-        } else if writable & WRITABLE_BY_OTHERS & !new.st_mode != 0 {
-            Some("can be written to by all users")
+        } else if writable & !new.st_mode != 0 {
+            Some("can be written to by other users")
         } else {
             None
         })
@@ -79,15 +87,34 @@ impl Staging {
         Err(StoreError::Unsafe { path: self.folder_path.join(name), reason })
     }
 
-    fn stat_of_new_file(&self) -> Result<Stat, StoreError> {
+    /// Gives a part the permissions that any other new file or folder would have here. The
+    /// permissions before, to be given back when the part does not become the target.
+    pub(super) fn open_to_others(&self, part: &File, folder: bool) -> Result<Mode, StoreError> {
+        let failed = |error| StoreError::io(Operation::Rename, &self.part_path(), error);
+        let before = Mode::from_raw_mode(fstat(part).map_err(failed)?.st_mode);
+        let usual = Mode::from_raw_mode(if folder { 0o777 } else { 0o666 });
+        let new = Mode::from_raw_mode(self.stat_of_new(folder, usual)?.st_mode);
+        if new != before {
+            fchmod(part, new).map_err(failed)?;
+        }
+        Ok(before)
+    }
+
+    /// What the system makes of a new file or folder here: its owner, and its permissions under the
+    /// umask and the access control list of the folder.
+    fn stat_of_new(&self, folder: bool, mode: Mode) -> Result<Stat, StoreError> {
         let name: OsString = self.with_suffix(&format!(".sow-new{}", getpid().as_raw_nonzero()));
         let path = self.folder_path.join(&name);
         let failed = |error: Errno| StoreError::io(Operation::Create, &path, error);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file =
-            openat(&self.folder, &name, flags, Mode::from_raw_mode(0o666)).map_err(failed)?;
-        let stat = fstat(file);
-        unlinkat(&self.folder, &name, AtFlags::empty()).map_err(failed)?;
+        if folder {
+            mkdirat(&self.folder, &name, mode).map_err(failed)?;
+        } else {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            openat(&self.folder, &name, flags, mode).map_err(failed)?;
+        }
+        let stat = statat(&self.folder, &name, AtFlags::SYMLINK_NOFOLLOW);
+        let flags = if folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        unlinkat(&self.folder, &name, flags).map_err(failed)?;
         stat.map_err(failed)
     }
 }

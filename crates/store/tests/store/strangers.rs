@@ -76,17 +76,71 @@ fn a_second_name_of_another_file_is_removed_and_not_written_to() {
     }
 }
 
+/// The permissions that a new file and a new folder get, under the umask of this process.
+fn usual_modes() -> (u32, u32) {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, inner) = (folder.path().join("file"), folder.path().join("folder"));
+    fs::write(&file, "").unwrap();
+    fs::create_dir(&inner).unwrap();
+    (mode_of(&file), mode_of(&inner))
+}
+
+fn mode_of(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
 #[test]
-fn a_file_that_all_users_can_write_to_is_moved_aside() {
-    for name in ["content.sow-part", "content.sow-part.journal"] {
+fn a_file_that_a_group_or_all_users_can_write_to_is_moved_aside() {
+    for mode in [0o666, 0o660, 0o602] {
+        for name in ["content.sow-part", "content.sow-part.journal"] {
+            let place = Place::new();
+            fs::write(place.path(name), "of another user").unwrap();
+            fs::set_permissions(place.path(name), Permissions::from_mode(mode)).unwrap();
+            let target = place.receive(&file(), false).unwrap();
+            assert!(read_tree(&target) == file().tree());
+            assert_eq!(mode_of(&target), usual_modes().0);
+            assert_eq!(names_in(&place.path("")), ["content", "content.sow-aside1"]);
+            assert_eq!(fs::read(place.path("content.sow-aside1")).unwrap(), b"of another user");
+        }
+    }
+    let place = Place::new();
+    fs::create_dir(place.path("content.sow-part")).unwrap();
+    fs::set_permissions(place.path("content.sow-part"), Permissions::from_mode(0o770)).unwrap();
+    place.receive(&folder(), false).unwrap();
+    assert_eq!(names_in(&place.path("")), ["content", "content.sow-aside1"]);
+}
+
+#[test]
+fn a_part_is_of_this_user_alone_until_the_target_appears() {
+    let (file_mode, folder_mode) = usual_modes();
+    for (sample, mode) in [(file(), file_mode), (folder(), folder_mode)] {
         let place = Place::new();
-        fs::write(place.path(name), "of another user").unwrap();
-        fs::set_permissions(place.path(name), Permissions::from_mode(0o666)).unwrap();
-        let target = place.receive(&file(), false).unwrap();
-        assert!(read_tree(&target) == file().tree());
-        assert_eq!(fs::metadata(&target).unwrap().mode() & 0o002, 0);
-        assert_eq!(names_in(&place.path("")), ["content", "content.sow-aside1"]);
-        assert_eq!(fs::read(place.path("content.sow-aside1")).unwrap(), b"of another user");
+        let (target, part) = (place.path("content"), place.path("content.sow-part"));
+        let options = ReceiveOptions::default();
+        let open = || DiskStore::receive(&sample.info, sample.info_hash, &target, &options);
+        let store = Store::from(open().unwrap().0);
+        for piece in 0..sample.info.geometry.pieces() {
+            store.write_piece(piece, &sample.blocks(piece, 16_384)).unwrap();
+            store.journal(piece).unwrap();
+        }
+        for path in [&part, &place.path("content.sow-part.journal")] {
+            assert_eq!(mode_of(path) & 0o077, 0, "{}", path.display());
+        }
+        // A target that appears meanwhile stays, and so do the part and its permissions.
+        fs::write(&target, "other").unwrap();
+        store.finish().unwrap_err();
+        assert_eq!(mode_of(&part) & 0o077, 0);
+        drop(store);
+        fs::remove_file(&target).unwrap();
+        let (store, have) = open().unwrap();
+        assert_eq!(have.count(), have.len());
+        Store::from(store).finish().unwrap();
+        assert_eq!(mode_of(&target), mode);
+        if target.is_dir() {
+            assert_eq!(mode_of(&target.join("b")), folder_mode);
+            assert_eq!(mode_of(&target.join("b/c")), file_mode);
+        }
+        assert_eq!(names_in(&place.path("")), ["content"]);
     }
 }
 

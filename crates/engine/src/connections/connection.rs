@@ -34,7 +34,16 @@ pub(crate) struct Connection {
     /// When a block was moved last, in either direction.
     exchanged_at: Option<Time>,
     is_unproductive: bool,
+    distrusted: Option<Distrusted>,
     session: Session,
+}
+
+/// A connection that is kept only to hear why its content is wrong.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Distrusted {
+    pub(crate) since: Time,
+    /// Bytes of payload that it had brought until then.
+    pub(crate) downloaded: u64,
 }
 
 impl Connection {
@@ -57,6 +66,7 @@ impl Connection {
             last_sent: now,
             exchanged_at: None,
             is_unproductive: false,
+            distrusted: None,
             session: Session::new(now, handshake, direction, pieces),
         }
     }
@@ -96,6 +106,17 @@ impl Connection {
 
     pub(super) fn set_unproductive(&mut self, is_unproductive: bool) {
         self.is_unproductive = is_unproductive;
+    }
+
+    /// Since when the peer is banned, if the connection is kept for its explanation.
+    pub(crate) fn distrusted(&self) -> Option<Distrusted> {
+        self.distrusted
+    }
+
+    /// The peer is banned, and has no pieces from here on.
+    pub(crate) fn distrust(&mut self, distrusted: Distrusted) {
+        self.distrusted = Some(distrusted);
+        self.session.pieces_mut().clear();
     }
 
     pub(crate) fn session(&self) -> &Session {

@@ -2,6 +2,7 @@
 //! admitted and which are banned. What is transferred on them is not here.
 
 mod connection;
+mod identity;
 mod places;
 mod room;
 
@@ -13,7 +14,7 @@ use std::{
 
 use sow_wire::bittorrent::PeerId;
 
-pub(crate) use self::connection::Connection;
+pub(crate) use self::connection::{Connection, Distrusted};
 pub use self::places::network_of;
 pub(crate) use self::room::Use;
 use crate::{
@@ -43,10 +44,6 @@ const MAX_CONNECTIONS_PER_PEER: usize = 2;
 
 /// With more dialed peers than this each gets one connection only: they keep each other busy.
 const MAX_PEERS_WITH_SECOND_CONNECTION: usize = 16;
-
-/// A peer that sent nothing for this long may have lost the connection without notice, so a new one
-/// of the same identity is let in.
-const STALE_AFTER: Duration = Duration::from_secs(3);
 
 /// A connection that makes room for another one, and why.
 pub(crate) type Replaced = (ConnId, DisconnectReason);
@@ -150,6 +147,7 @@ impl Connections {
     ) -> impl Iterator<Item = SocketAddr> {
         self.iter()
             .filter(move |other| other.conn() != conn && other.dialect() == dialect)
+            .filter(|other| other.distrusted().is_none())
             .filter_map(Connection::listen_addr)
     }
 
@@ -342,38 +340,6 @@ impl Connections {
         Ok(other.map(|other| (other, DisconnectReason::DuplicateConnection)))
     }
 
-    /// Of two connections between the same two peers one is kept. `Ok`: the one that is closed.
-    /// Other dialects have no identities by which that could be known.
-    fn check_duplicate(
-        &self,
-        now: Time,
-        addr: SocketAddr,
-        direction: Direction,
-        peer_id: PeerId,
-    ) -> Result<Option<ConnId>, DisconnectReason> {
-        // An identity proves nothing: a peer that claims another's must neither take its place nor
-        // keep us from it.
-        let is_same = |other: &&Connection| {
-            other.peer_id() == peer_id
-                && (direction == Direction::Accepted || other.addr().ip() == addr.ip())
-        };
-        let same = self.iter().filter(is_same).max_by_key(|other| other.last_received());
-        let Some(same) = same else { return Ok(None) };
-        let is_elsewhere = same.addr().ip() != addr.ip();
-        // The path may be dead, or the peer may have a new address. At another address the identity
-        // may be claimed, so the other connection stays until it ends by itself.
-        if now.since(same.last_received()) >= STALE_AFTER {
-            return Ok((!is_elsewhere).then_some(same.conn()));
-        }
-        // When both dial at the same time, both keep the connection that the lower identity
-        // dialed.
-        let kept = if self.peer_id < peer_id { Direction::Dialed } else { Direction::Accepted };
-        if is_elsewhere || same.direction() == kept || direction != kept {
-            return Err(DisconnectReason::DuplicateConnection);
-        }
-        Ok(Some(same.conn()))
-    }
-
     /// Adds a connection that was [admitted](Self::admit).
     pub(crate) fn insert(
         &mut self,
@@ -484,24 +450,24 @@ mod tests {
 
     use super::*;
 
-    const NOW: Time = Time(0);
+    pub(super) const NOW: Time = Time(0);
 
-    fn connections() -> Connections {
+    pub(super) fn connections() -> Connections {
         let mut config = Config::new(PeerId([5; 20]), 1000, 1);
         config.max_peers = 3;
         Connections::new(&config)
     }
 
-    fn addr(host: u8) -> SocketAddr {
+    pub(super) fn addr(host: u8) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, host], 1000))
     }
 
-    fn bittorrent(identity: u8) -> PeerHandshake {
+    pub(super) fn bittorrent(identity: u8) -> PeerHandshake {
         let (info_hash, peer_id) = (InfoHash([0; 20]), PeerId([identity; 20]));
         PeerHandshake::BitTorrent(Handshake { info_hash, peer_id, fast: true, extended: true })
     }
 
-    fn admit(
+    pub(super) fn admit(
         connections: &mut Connections,
         host: u8,
         direction: Direction,
@@ -511,7 +477,7 @@ mod tests {
         connections.admit(NOW, addr(host), direction, bittorrent(identity), false, in_use)
     }
 
-    fn connect(
+    pub(super) fn connect(
         connections: &mut Connections,
         conn: u64,
         host: u8,
@@ -521,46 +487,6 @@ mod tests {
         let replaced = admit(connections, host, direction, host)?;
         connections.insert(NOW, ConnId(conn), addr, direction, handshake, None);
         Ok(replaced)
-    }
-
-    #[test]
-    fn of_two_connections_between_two_peers_both_keep_the_one_that_the_lower_identity_dialed() {
-        let mut ours = connections();
-        assert_eq!(connect(&mut ours, 1, 9, Direction::Accepted), Ok(None));
-        let replaced = Some((ConnId(1), DisconnectReason::DuplicateConnection));
-        assert_eq!(connect(&mut ours, 2, 9, Direction::Dialed), Ok(replaced));
-        let mut ours = connections();
-        assert_eq!(connect(&mut ours, 1, 2, Direction::Accepted), Ok(None));
-        let refused = Err(DisconnectReason::DuplicateConnection);
-        assert_eq!(connect(&mut ours, 2, 2, Direction::Dialed), refused);
-    }
-
-    #[test]
-    fn a_claimed_identity_takes_no_place() {
-        let mut ours = connections();
-        assert_eq!(connect(&mut ours, 1, 2, Direction::Dialed), Ok(None));
-        let claimed = admit(&mut ours, 3, Direction::Accepted, 2);
-        assert_eq!(claimed, Err(DisconnectReason::DuplicateConnection));
-        assert_eq!(admit(&mut ours, 3, Direction::Dialed, 2), Ok(None));
-    }
-
-    #[test]
-    fn a_new_connection_of_a_peer_that_is_silent_is_let_in() {
-        let later = NOW + STALE_AFTER;
-        let mut ours = connections();
-        assert_eq!(connect(&mut ours, 1, 2, Direction::Accepted), Ok(None));
-        let admit = |ours: &mut Connections, now, host| {
-            ours.admit(now, addr(host), Direction::Accepted, bittorrent(2), false, |_| {
-                Use::default()
-            })
-        };
-        let refused = Err(DisconnectReason::DuplicateConnection);
-        assert_eq!(admit(&mut ours, NOW, 2), refused);
-        let replaced = Some((ConnId(1), DisconnectReason::DuplicateConnection));
-        assert_eq!(admit(&mut ours, later, 2), Ok(replaced));
-        assert_eq!(admit(&mut ours, later, 3), Ok(None), "its address may have changed");
-        ours.get_mut(ConnId(1)).unwrap().on_received(later);
-        assert_eq!(admit(&mut ours, later, 2), refused);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use super::Connection;
 use crate::io::{ConnId, Time};
 
 /// A connection that moved data within this time is in use.
@@ -63,6 +64,13 @@ enum Usefulness {
     New,
     /// It moved data lately.
     Active,
+}
+
+/// Whether a connection moves data, or has had no time for it yet.
+pub(super) fn is_in_use(connection: &Connection, now: Time) -> bool {
+    let age = now.since(connection.connected_at());
+    let is_active = |at| now.since(at) < ACTIVE_TIME;
+    age < GRACE_TIME || connection.exchanged_at().is_some_and(is_active)
 }
 
 /// What counts as one network when places are shared out: an IPv4 address, or the 64 bits of an

@@ -22,6 +22,11 @@ pub(crate) struct Use {
 }
 
 impl Connections {
+    /// A connection that was removed is kept all the same.
+    pub(crate) fn put_back(&mut self, connection: Connection) {
+        self.open.insert(connection.conn(), connection);
+    }
+
     /// The dialed connections that count for the limit: a peer that is of no use does not keep us
     /// from dialing another one.
     pub(super) fn dialed_count(&self) -> usize {

@@ -120,6 +120,11 @@ impl PeerPieces {
         }
     }
 
+    /// The peer counts as having nothing.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(self.have().map(Bitfield::len));
+    }
+
     /// The number of pieces is known now: checks what was said before. The pieces that the peer
     /// has; `None` when it was known before.
     ///

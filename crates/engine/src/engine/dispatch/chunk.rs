@@ -243,6 +243,10 @@ impl Engine {
         if is_first {
             self.event(Event::PeerConnected { conn, addr, peer_id });
         }
+        if self.withdrawn.is_some() {
+            self.send_withdrawal(now, conn);
+            return Err(DisconnectReason::ContentWithdrawn);
+        }
         if self.config.chunk.server {
             if !self.is_content_ready() {
                 return Err(DisconnectReason::ShuttingDown);

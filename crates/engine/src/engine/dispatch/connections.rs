@@ -72,6 +72,8 @@ impl Engine {
             // The reason follows once the peer has said how it takes it.
             match connection.session().bittorrent().is_some_and(|session| session.is_extended()) {
                 true => self.send_extension_handshake(now, conn),
+                // A chunk client is told when it has asked.
+                false if connection.session().chunk().is_some() => {}
                 false => self.disconnect(now, conn, DisconnectReason::ContentWithdrawn),
             }
             return;
@@ -155,13 +157,8 @@ impl Engine {
         reason: Option<DisconnectReason>,
     ) {
         let Some(gone) = self.connections.remove(conn) else { return };
-        let downloaded = self.downloads.on_peer_gone(conn, &mut self.rng, &mut self.out);
-        self.on_verifier_gone(now, &gone);
-        self.on_metadata_source_gone(now, conn);
-        if let Some(have) = gone.have() {
-            self.downloads.remove_availability(have, &mut self.rng);
-        }
-        self.uploads.on_peer_gone(conn, gone.have(), &mut self.rng);
+        let released = self.release_peer(now, &gone);
+        let downloaded = gone.distrusted().map_or(released, |distrusted| distrusted.downloaded);
         let given_up = self.connections.release_address(now, &gone, reason.as_ref());
         let is_stopping = reason == Some(DisconnectReason::ShuttingDown);
         self.event(Event::PeerDisconnected {
@@ -176,13 +173,32 @@ impl Engine {
             self.event(Event::PeerGivenUp { addr: gone.addr(), misbehavior });
         }
         if !is_stopping {
-            self.rechoke_cooperative(now);
-            self.request_from_all(now);
-            self.run_chunk_sessions(now);
-            self.send_blocks(now);
-            self.seek_peers(now);
-            self.dial(now);
+            self.on_peer_released(now);
         }
+    }
+
+    /// Nothing is expected of a peer any more, and nothing is sent to it. Its connection is not
+    /// among the others. The bytes of payload that it brought.
+    pub(super) fn release_peer(&mut self, now: Time, gone: &Connection) -> u64 {
+        let conn = gone.conn();
+        let downloaded = self.downloads.on_peer_gone(conn, &mut self.rng, &mut self.out);
+        self.on_verifier_gone(now, gone);
+        self.on_metadata_source_gone(now, conn);
+        if let Some(have) = gone.have() {
+            self.downloads.remove_availability(have, &mut self.rng);
+        }
+        self.uploads.on_peer_gone(conn, gone.have(), &mut self.rng);
+        downloaded
+    }
+
+    /// Others get what a peer was asked for, and its places.
+    pub(super) fn on_peer_released(&mut self, now: Time) {
+        self.rechoke_cooperative(now);
+        self.request_from_all(now);
+        self.run_chunk_sessions(now);
+        self.send_blocks(now);
+        self.seek_peers(now);
+        self.dial(now);
     }
 
     /// Bans the peer of a connection, which may be over.
@@ -190,7 +206,7 @@ impl Engine {
         if let Some(addr) = self.connections.ban(conn) {
             self.event(Event::Banned { addr, piece });
         }
-        self.disconnect(now, conn, DisconnectReason::Banned);
+        self.part_with_banned(now, conn);
     }
 
     /// Bans an address, and disconnects the peers that are reached at it.
@@ -232,6 +248,9 @@ impl Engine {
     }
 
     fn check_timeouts(&self, now: Time, connection: &Connection) -> Result<(), DisconnectReason> {
+        if Self::has_explained(now, connection) {
+            return Err(DisconnectReason::Banned);
+        }
         let conn = connection.conn();
         let silence = now.since(connection.last_received());
         let timeout = self.downloads.response_timeout(conn, RESPONSE_TIMEOUT);

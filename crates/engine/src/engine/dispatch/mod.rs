@@ -17,13 +17,16 @@ use super::Engine;
 use crate::{
     disconnect::{DisconnectReason, Misbehavior},
     io::{ConnId, Output, Time},
-    session::{Decision, SessionEvent},
+    session::{Decision, SessionEvent, bittorrent::is_withdrawal},
 };
 
 impl Engine {
     /// A message was received.
     pub(super) fn on_message(&mut self, now: Time, conn: ConnId, message: Message) {
         let Some(connection) = self.connections.on_received(now, conn) else { return };
+        if connection.distrusted().is_some() && !is_withdrawal(&message) {
+            return;
+        }
         let result = match connection.session_mut().handle_message(now, message) {
             Ok(Some(event)) => self.apply(now, conn, event),
             Ok(None) => Ok(()),

@@ -1,11 +1,25 @@
 //! Withdrawal: the content is no longer right here, or at a peer. Every peer is told once, with a
-//! reason, and disconnected.
+//! reason, and disconnected. An origin whose file was changed may send corrupt pieces before it
+//! notices, and is heard out although it is banned.
+
+use std::time::Duration;
+
+use sow_wire::{
+    chunk::{self, ErrorId, Spelling},
+    dialect::Message,
+};
 
 use super::super::Engine;
 use crate::{
+    connections::{Connection, Distrusted},
     disconnect::DisconnectReason,
     io::{ConnId, Direction, Event, Time},
+    session::Decision,
 };
+
+/// The maximum time for which a connection to a banned origin is kept to hear a withdrawal. An
+/// origin looks at its files once a second, and hashes one that looks different.
+const EXPLANATION_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Engine {
     /// Nothing is served from here on. Peers are told the reason as far as their program has the
@@ -26,8 +40,18 @@ impl Engine {
         let (Some(reason), Some(connection)) = (&self.withdrawn, self.connections.get(conn)) else {
             return;
         };
-        let session = connection.session().bittorrent();
-        if let Some(message) = session.and_then(|session| session.withdrawal(reason)) {
+        let session = connection.session();
+        let message: Option<Message> = match session.bittorrent() {
+            Some(session) => session.withdrawal(reason).map(Message::from),
+            None => session.chunk().is_some_and(|session| session.is_answering()).then(|| {
+                let text = reason.clone();
+                Message::Chunk(chunk::Message::Error { id: ErrorId::ChunkUndownloaded, text })
+            }),
+        };
+        // An original client would take the error for the chunk.
+        let is_understood =
+            session.chunk().is_none() || self.config.chunk.spelling != Spelling::Original;
+        if let Some(message) = message.filter(|_| is_understood) {
             self.send_message(now, conn, message);
         }
     }
@@ -46,5 +70,36 @@ impl Engine {
             self.event(Event::OriginWithdrew { addr: connection.addr(), reason });
         }
         Err(DisconnectReason::PeerWithdrew)
+    }
+
+    /// Stops the exchange with the peer of a connection that was banned for corrupt data. If it can
+    /// say that its content was withdrawn, and would be believed, the connection stays open for
+    /// that; otherwise it is closed.
+    pub(super) fn part_with_banned(&mut self, now: Time, conn: ConnId) {
+        if !self.connections.get(conn).is_some_and(|connection| self.may_explain(connection)) {
+            return self.disconnect(now, conn, DisconnectReason::Banned);
+        }
+        self.send(now, conn, Decision::NotInterested);
+        let Some(mut connection) = self.connections.remove(conn) else { return };
+        let downloaded = self.release_peer(now, &connection);
+        connection.distrust(Distrusted { since: now, downloaded });
+        self.connections.put_back(connection);
+        self.on_peer_released(now);
+    }
+
+    fn may_explain(&self, connection: &Connection) -> bool {
+        let can_withdraw =
+            connection.session().bittorrent().is_some_and(|session| session.can_withdraw());
+        can_withdraw
+            && self.is_content_ready()
+            && connection.distrusted().is_none()
+            && connection.direction() == Direction::Dialed
+            && self.connections.is_named(connection.addr())
+    }
+
+    /// Whether a connection was kept long enough to hear why its content was wrong.
+    pub(super) fn has_explained(now: Time, connection: &Connection) -> bool {
+        let distrusted = connection.distrusted();
+        distrusted.is_some_and(|distrusted| now.since(distrusted.since) >= EXPLANATION_TIMEOUT)
     }
 }

@@ -9,8 +9,12 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use bytes::Bytes;
 use sow_content::{BLOCK_LENGTH, Bitfield};
-use sow_wire::bittorrent::{
-    BlockRequest, ExtensionHandshake, Handshake, Message, MetadataMessage, PexMessage, Withdrawal,
+use sow_wire::{
+    bittorrent::{
+        BlockRequest, ExtensionHandshake, Handshake, Message, MetadataMessage, PexMessage,
+        Withdrawal,
+    },
+    dialect,
 };
 
 pub use self::extension::MAX_QUEUED_REQUESTS;
@@ -36,6 +40,12 @@ pub(crate) struct BitTorrentSession {
     peer_exchange: PeerExchange,
     /// Pieces that the peer has itself, so that a HAVE for them can wait for the housekeeping.
     deferred_haves: Vec<u32>,
+}
+
+/// Whether a message says that its sender no longer has the content.
+pub(crate) fn is_withdrawal(message: &dialect::Message) -> bool {
+    use dialect::Message::BitTorrent;
+    matches!(message, BitTorrent(Message::Extended { id: extension::SOW_WITHDRAW_ID, .. }))
 }
 
 impl BitTorrentSession {
@@ -218,6 +228,11 @@ impl BitTorrentSession {
     pub(crate) fn withdrawal(&self, reason: &str) -> Option<Message> {
         let id = self.extension.withdraw_id()?;
         Some(Message::Extended { id, payload: Withdrawal::new(reason).encode().into() })
+    }
+
+    /// Whether the peer may send such a message.
+    pub(crate) fn can_withdraw(&self) -> bool {
+        self.extension.withdraw_id().is_some()
     }
 
     /// Whether the peer understands the extension protocol.

@@ -97,6 +97,11 @@ impl ChunkSession {
         }
     }
 
+    /// Whether the other side asks, and has said that it is a client.
+    pub(crate) fn is_answering(&self) -> bool {
+        matches!(self, Self::Responder(responder) if responder.is_introduced())
+    }
+
     pub(crate) fn requester(&self) -> Option<&Requester> {
         match self {
             Self::Requester(requester) => Some(requester),

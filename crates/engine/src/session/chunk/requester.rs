@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use sow_content::{Geometry, geometry::MAX_WHOLE_PIECE};
-use sow_wire::chunk::{ErrorId, Message};
+use sow_wire::{
+    bittorrent::Withdrawal,
+    chunk::{ErrorId, Message},
+};
 
 use super::{PeerPieces, SessionEvent};
 use crate::{disconnect::Misbehavior, io::Time};
@@ -226,7 +229,12 @@ impl Requester {
         text: &str,
     ) -> Result<SessionEvent, Misbehavior> {
         self.refusals += 1;
+        let reason = Withdrawal::new(text.trim()).reason;
         match (question, id) {
+            // What a server lacks it has lost, and it may say why.
+            (_, ErrorId::ChunkUndownloaded) if self.role != Role::Peer && !reason.is_empty() => {
+                Ok(SessionEvent::Withdrawn { reason })
+            }
             (Question::Check, ErrorId::ChecksumNotFit) => {
                 Ok(SessionEvent::DigestMismatch { expected: parse_md5(text) })
             }
@@ -296,6 +304,27 @@ mod tests {
         requester.request_chunk(2);
         let refused = requester.handle_message(Time(0), error());
         assert_eq!(refused, Err(Misbehavior::RefusedAdvertisedPiece));
+    }
+
+    #[test]
+    fn a_server_may_say_why_it_lacks_a_chunk() {
+        let error =
+            |text: &str| Message::Error { id: ErrorId::ChunkUndownloaded, text: text.to_owned() };
+        let withdrawn = SessionEvent::Withdrawn { reason: "it was cut".to_owned() };
+        let mut requester = requester();
+        requester.ask_hello(1);
+        let answered = requester.handle_message(Time(0), error("it was cut\r\n"));
+        assert_eq!(answered, Ok(withdrawn.clone()));
+        requester.role = Role::Server { geometry: Geometry::new(4000, 1000).unwrap() };
+        requester.request_chunk(2);
+        assert_eq!(requester.handle_message(Time(0), error("it was cut")), Ok(withdrawn));
+        requester.request_chunk(2);
+        let refused = requester.handle_message(Time(0), error(""));
+        assert_eq!(refused, Err(Misbehavior::RefusedAdvertisedPiece));
+        requester.role = Role::Peer;
+        requester.request_chunk(2);
+        let answered = requester.handle_message(Time(0), error("busy"));
+        assert_eq!(answered, Ok(SessionEvent::ChunkRefused(2)), "a peer may have it later");
     }
 
     #[test]

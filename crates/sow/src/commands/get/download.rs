@@ -535,7 +535,8 @@ impl Download<'_> {
         {
             return Err(failure);
         }
-        self.lost_origin.failure(&status, self.source.dialect, idle).map_or(Ok(()), Err)
+        let lost = &self.lost_origin;
+        lost.failure(&status, self.source.dialect, self.peers.addrs(), idle).map_or(Ok(()), Err)
     }
 
     /// Emits the event that others can download from here.

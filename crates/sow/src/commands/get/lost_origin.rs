@@ -46,20 +46,28 @@ impl LostOrigin {
         }
     }
 
-    /// The failure of the download if it can no longer complete. `idle` is the time since the last
-    /// bytes were verified.
+    /// The failure of the download if it can no longer complete. `named` are the peers that the
+    /// user named, and `idle` is the time since the last bytes were verified.
     pub(super) fn failure(
         &self,
         status: &Status,
         dialect: Dialect,
+        named: &[SocketAddr],
         idle: Duration,
     ) -> Option<Failure> {
         if let Some((addr, reason, since)) = &self.withdrawn {
-            let can_complete = status.bytes_total > 0 && status.unavailable == 0;
+            // In `chunk` only a server can verify what clients have.
+            let is_verifiable = dialect != Dialect::Chunk
+                || status.peers.iter().any(|peer| peer.complete && named.contains(&peer.addr));
+            let has_parts = status.bytes_total > 0 && status.unavailable == 0;
+            let can_complete = has_parts && is_verifiable;
             if !can_complete && since.elapsed() >= WITHDRAWAL_GRACE {
                 let message = format!("the origin {addr} no longer shares this: {reason}");
-                let tip = "run `sow send` there again, and then `sow get` with the line that it \
-                           prints";
+                let tip = if dialect == Dialect::Chunk {
+                    "start the server there again, and then this command"
+                } else {
+                    "run `sow send` there again, and then `sow get` with the line that it prints"
+                };
                 return Some(Failure::new(Exit::Unverified, message).tip(tip));
             }
         }
@@ -96,7 +104,7 @@ mod tests {
         lost.withdrawn = Some((origin(), reason, Instant::now()));
         let of = |unavailable| Status { bytes_total: 10, unavailable, ..Status::default() };
         let failure = |lost: &LostOrigin, status: &Status| {
-            lost.failure(status, Dialect::BitTorrent, Duration::ZERO)
+            lost.failure(status, Dialect::BitTorrent, &[], Duration::ZERO)
         };
         assert_eq!(failure(&lost, &of(1)), None, "other peers may still say what they have");
         tokio::time::advance(WITHDRAWAL_GRACE).await;
@@ -105,13 +113,15 @@ mod tests {
         assert!(ended.message().contains("big.iso was changed"), "{ended}");
         assert_eq!(failure(&lost, &of(0)), None);
         assert!(failure(&lost, &Status::default()).is_some(), "there is no metadata yet");
+        let unverifiable = lost.failure(&of(0), Dialect::Chunk, &[origin()], Duration::ZERO);
+        assert!(unverifiable.is_some(), "clients have everything, but no server is left");
     }
 
     #[test]
     fn corrupt_data_of_the_only_source_fails_the_download() {
         let lost = LostOrigin { banned: Some((origin(), 7)), ..LostOrigin::default() };
         let status = Status { bytes_total: 10, unavailable: 1, ..Status::default() };
-        let failure = |idle| lost.failure(&status, Dialect::BitTorrent, idle);
+        let failure = |idle| lost.failure(&status, Dialect::BitTorrent, &[], idle);
         assert_eq!(failure(Duration::ZERO), None);
         let ended = failure(STALL_AFTER_BAN + Duration::from_millis(1)).unwrap();
         assert_eq!(ended.exit(), Exit::Unverified);

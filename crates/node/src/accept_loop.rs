@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     context::NodeContext,
     handshake::respond,
-    http::connection::{ConnectionAddrs, MAX_HTTP, serve_connection},
+    http::connection::{ConnectionAddrs, serve_connection},
     json_tracker,
     listener::canonical,
     pending::{Pending, Progress},
@@ -40,7 +40,7 @@ type HttpConnection = (TcpStream, Vec<u8>, SocketAddr);
 /// Accepts connections until the task is aborted.
 pub(crate) async fn accept_all(listener: TcpListener, node: Arc<NodeContext>) {
     let mut pending = Pending::new(node.places.pending);
-    let mut http = Places::new(MAX_HTTP);
+    let mut http = Places::new(node.places.http);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -192,8 +192,8 @@ fn serve_http((stream, first, remote): HttpConnection, node: &NodeContext, http:
         return reject(remote, "it speaks HTTP, which this node does not serve");
     };
     let addrs = ConnectionAddrs { remote, local };
-    let head_timeout = node.options.timeouts.handshake;
+    let limits = (node.options.timeouts.handshake, Arc::clone(&node.http_pace));
     http.serve(remote, |activity| {
-        serve_connection((stream, first), addrs, router, head_timeout, activity)
+        serve_connection((stream, first), addrs, router, limits, activity)
     });
 }

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     clock::Clock,
     connection::slab_pool::SlabPool,
+    http::protection::MAX_REQUESTS_PER_SECOND,
     json_tracker::JsonTrackerService,
     options::NodeOptions,
     place_limits::PlaceLimits,
@@ -43,6 +44,8 @@ pub(crate) struct NodeContext {
     pub(crate) slabs: Arc<SlabPool>,
     pub(crate) upload_limit: Arc<Throttle>,
     pub(crate) download_limit: Arc<Throttle>,
+    /// The pace of HTTP requests.
+    pub(crate) http_pace: Arc<Throttle>,
     pub(crate) hash_pool: HashPool,
     pub(crate) trackers: TrackerClient,
     /// The `key` of announces (BEP 7): a tracker knows this node by it if its address changes.
@@ -91,6 +94,7 @@ impl NodeContext {
             slabs: Arc::default(),
             upload_limit: Arc::new(Throttle::new(options.up_limit)),
             download_limit: Arc::new(Throttle::new(options.down_limit)),
+            http_pace: Arc::new(Throttle::new(Some(MAX_REQUESTS_PER_SECOND))),
             hash_pool: HashPool::new(),
             trackers: TrackerClient::new(options.bind.filter(|bind| !bind.is_unspecified())),
             key: fastrand::u32(..),

@@ -96,7 +96,7 @@ pub use http::{
     destination::{Forbidden, Purpose},
     get::{HttpAnswer, HttpError, HttpRequest, http_get},
     index,
-    own_names::CLIENT_HEADER,
+    own_names::{CLIENT_HEADER, HostName, HostNames, NotAHostName},
     tracker::TrackerService,
 };
 pub use json_tracker::{JsonTracker, JsonTrackerService, announce_json};

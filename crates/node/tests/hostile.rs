@@ -9,13 +9,13 @@ use bytes::{BufMut, BytesMut};
 use sow_content::InfoHash;
 use sow_engine::Event;
 use sow_node::{NodeOptions, SwarmEvent, Timeouts};
-use sow_wire::bittorrent::{
-    BlockRequest, Handshake, Message, PeerId,
-    message::{block_head, encode},
+use sow_wire::bittorrent::{BlockRequest, Message, message::block_head};
+use swarm_members::{
+    Member, Original, TEST_TIMEOUT, config, file, loopback,
+    scripted_peer::{PEER_ID_PREFIX, encoded, enter, handshake, wait_for_disconnect},
 };
-use swarm_members::{Member, Original, TEST_TIMEOUT, config, file, loopback};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::TcpStream,
     time::{sleep, timeout},
 };
@@ -27,33 +27,6 @@ const NODE_TIMEOUT: Duration = Duration::from_millis(1500);
 fn short_timeouts() -> NodeOptions {
     let timeouts = Timeouts { handshake: NODE_TIMEOUT, message: NODE_TIMEOUT, stall: NODE_TIMEOUT };
     NodeOptions { timeouts, ..loopback() }
-}
-
-fn handshake(info_hash: InfoHash) -> [u8; 68] {
-    let peer_id = PeerId(*b"-XX0000-evilevilevil");
-    Handshake { info_hash, peer_id, fast: true, extended: false }.encode()
-}
-
-/// A connection whose handshakes are complete.
-async fn enter(addr: SocketAddr, info_hash: InfoHash) -> TcpStream {
-    let mut stream = TcpStream::connect(addr).await.unwrap();
-    stream.write_all(&handshake(info_hash)).await.unwrap();
-    let mut theirs = [0; 68];
-    timeout(TEST_TIMEOUT, stream.read_exact(&mut theirs)).await.unwrap().unwrap();
-    stream
-}
-
-fn encoded(messages: &[Message]) -> BytesMut {
-    let mut bytes = BytesMut::new();
-    messages.iter().for_each(|message| encode(message, &mut bytes));
-    bytes
-}
-
-/// Waits until the node closes the connection, and reads what it sends.
-async fn wait_for_disconnect(stream: &mut TcpStream) {
-    let mut sink = vec![0; 65536];
-    let reading = async { while matches!(stream.read(&mut sink).await, Ok(1..)) {} };
-    timeout(TEST_TIMEOUT, reading).await.expect("a disconnect");
 }
 
 /// Writes the same bytes again and again, at the pace of `pause`, until the node has closed the
@@ -256,7 +229,7 @@ async fn a_flood_of_requests_ends_the_connection() {
     write_until_disconnected(&mut stream, &many, Duration::ZERO).await;
     let gone = |event: &SwarmEvent| match event {
         SwarmEvent::Engine(Event::PeerDisconnected { peer_id, .. }) => {
-            peer_id.0.starts_with(b"-XX").then_some(())
+            peer_id.0.starts_with(PEER_ID_PREFIX).then_some(())
         }
         _ => None,
     };
@@ -296,13 +269,8 @@ async fn no_more_connections_than_the_limit_stay_open() {
     let origin = original.origin(few, config(1));
     let name = original.metainfo.info_hash;
     let mut inside = Vec::new();
-    for n in 0..4 {
-        let mut stream = TcpStream::connect(origin.addr()).await.unwrap();
-        let mut ours = handshake(name);
-        ours[67] = n;
-        stream.write_all(&ours).await.unwrap();
-        let mut theirs = [0; 68];
-        timeout(TEST_TIMEOUT, stream.read_exact(&mut theirs)).await.unwrap().unwrap();
+    for _ in 0..4 {
+        let mut stream = enter(origin.addr(), name).await;
         stream.write_all(&encoded(&[Message::HaveNone])).await.unwrap();
         inside.push(stream);
     }

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use sow_node::{
-    CLIENT_HEADER, TrackerService,
+    CLIENT_HEADER, HostName, HostNames, TrackerService,
     index::{SharedContent, index},
 };
 use sow_tracker::{Limits, Mode};
@@ -42,8 +42,15 @@ fn origin(original: &Original, torrent_size: usize) -> Member {
         torrent: Bytes::from(vec![7; torrent_size]),
         json_torrent: None,
     };
-    origin.node.serve_http(tracker.router().merge(index(vec![shared])));
+    origin.node.serve_http(tracker.router().merge(index(vec![shared], host_names())));
     origin
+}
+
+/// A name of this machine that it cannot know.
+const ADDED_NAME: &str = "files.example.net";
+
+fn host_names() -> HostNames {
+    ADDED_NAME.parse::<HostName>().into_iter().collect()
 }
 
 /// Sends bytes and returns the answer, which ends with the connection.
@@ -146,6 +153,7 @@ async fn a_page_of_another_site_learns_nothing() {
         format!("Host: {addr}\r\n"),
         format!("Host: localhost:{port}\r\n"),
         format!("Host: any.example\r\n{CLIENT_HEADER}: 1\r\n"),
+        format!("Host: {}:{port}\r\n", ADDED_NAME.to_ascii_uppercase()),
     ] {
         let answer = exchange(addr, &get("/", &headers)).await;
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("abc"), "{answer}");
@@ -188,5 +196,38 @@ async fn requests_with_a_body_are_refused_and_the_connection_is_closed() {
             assert!(answer.starts_with("HTTP/1.1 413"), "{method} {framing}: {answer}");
         }
     }
+    origin.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_has_a_bounded_number_of_requests_and_a_head_a_bounded_length() {
+    let original = file(1000, 32768);
+    let origin = origin(&original, 100);
+    let request = format!("GET /absent HTTP/1.1\r\nHost: {}\r\n\r\n", origin.addr());
+    let answers = exchange(origin.addr(), &request.repeat(1002)).await;
+    assert_eq!(answers.matches("HTTP/1.1 404").count(), 1000, "it closes the connection");
+    let padding = "x".repeat(20_000);
+    let long = get("/", &format!("Host: {}\r\nX-Padding: {padding}\r\n", origin.addr()));
+    let answer = exchange(origin.addr(), &long).await;
+    assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
+    origin.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_beyond_a_rate_wait_in_their_sockets() {
+    let original = file(1000, 32768);
+    let origin = origin(&original, 100);
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", origin.addr());
+    let start = Instant::now();
+    let mut floods = JoinSet::new();
+    for _ in 0..3 {
+        let (addr, requests) = (origin.addr(), request.repeat(1000));
+        floods.spawn(async move { exchange(addr, &requests).await });
+    }
+    let answers = floods.join_all().await;
+    let answered = |answers: &String| answers.matches("HTTP/1.1 200").count();
+    assert_eq!(answers.iter().map(answered).sum::<usize>(), 3000);
+    // 2,000 in a second.
+    assert!(start.elapsed() > Duration::from_millis(1400), "{:?}", start.elapsed());
     origin.stop().await;
 }

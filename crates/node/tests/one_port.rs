@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use sow_content::Metainfo;
 use sow_node::{
-    TrackerService,
+    HostNames, TrackerService,
     index::{SharedContent, index},
 };
 use sow_tracker::{Limits, Mode};
@@ -52,7 +52,8 @@ async fn ask(addr: SocketAddr, path: &str, accept: &str) -> (String, Vec<u8>) {
 fn origin(original: &Original, names: &[&str]) -> Member {
     let origin = original.origin(loopback(), config(1));
     let tracker = TrackerService::new(Mode::Open, Limits::default());
-    let index = index(names.iter().map(|name| shared(original, name)).collect());
+    let index =
+        index(names.iter().map(|name| shared(original, name)).collect(), HostNames::default());
     origin.node.serve_http(tracker.router().merge(index));
     origin
 }

@@ -4,15 +4,15 @@
 
 mod swarm_members;
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use bytes::BytesMut;
-use sow_content::InfoHash;
 use sow_node::NodeOptions;
-use sow_wire::bittorrent::{
-    BlockRequest, ExtensionHandshake, Handshake, Message, MetadataMessage, PeerId, message::encode,
+use sow_wire::bittorrent::{BlockRequest, ExtensionHandshake, Message, MetadataMessage};
+use swarm_members::{
+    Member, Original, TEST_TIMEOUT, config, file, loopback,
+    scripted_peer::{encoded, enter},
 };
-use swarm_members::{Member, Original, TEST_TIMEOUT, config, file, loopback};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -22,27 +22,6 @@ use tokio::{
 /// Places of the origin's swarm, few for the sake of the tests' run time.
 const PLACES: usize = 12;
 
-fn handshake(info_hash: InfoHash) -> [u8; 68] {
-    let mut peer_id = PeerId(*b"-XX0000-000000000000");
-    fastrand::fill(&mut peer_id.0[8..]);
-    Handshake { info_hash, peer_id, fast: true, extended: true }.encode()
-}
-
-/// A connection whose handshakes are complete.
-async fn enter(addr: SocketAddr, info_hash: InfoHash) -> TcpStream {
-    let mut stream = TcpStream::connect(addr).await.unwrap();
-    stream.write_all(&handshake(info_hash)).await.unwrap();
-    let mut theirs = [0; 68];
-    timeout(TEST_TIMEOUT, stream.read_exact(&mut theirs)).await.unwrap().unwrap();
-    stream
-}
-
-fn encoded(messages: &[Message]) -> BytesMut {
-    let mut bytes = BytesMut::new();
-    messages.iter().for_each(|message| encode(message, &mut bytes));
-    bytes
-}
-
 fn origin_of(original: &Original) -> Member {
     let mut few = config(1);
     few.max_peers = PLACES;
@@ -51,10 +30,7 @@ fn origin_of(original: &Original) -> Member {
 
 /// An honest receiver gets everything from the origin.
 async fn receive(original: &Original, origin: Member) {
-    let mut receiver = original.receiver(loopback(), config(2), vec![origin.addr()]);
-    receiver.complete().await;
-    original.assert_same(&receiver.target);
-    receiver.stop().await;
+    original.transfer_from(&origin).await;
     origin.stop().await;
 }
 

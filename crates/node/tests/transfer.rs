@@ -12,10 +12,7 @@ use tokio::time::{Instant, timeout};
 
 async fn assert_transfer(original: &Original) {
     let origin = original.origin(loopback(), config(1));
-    let mut receiver = original.receiver(loopback(), config(2), vec![origin.addr()]);
-    receiver.complete().await;
-    original.assert_same(&receiver.target);
-    receiver.stop().await;
+    original.transfer_from(&origin).await;
     origin.stop().await;
 }
 

@@ -39,6 +39,7 @@ use crate::{
     },
     error::NodeError,
     listener::{canonical, listen},
+    place_limits,
     throttle::RateLimit,
 };
 
@@ -212,7 +213,7 @@ impl Drop for FileServer {
 /// Accepts connections until the task is aborted.
 async fn accept_all(listener: TcpListener, context: Arc<ServerContext>) {
     let mut clients = Clients {
-        queue: AdmissionQueue::new(context.options.admission),
+        queue: AdmissionQueue::new(place_limits::admission(context.options.admission)),
         context,
         waiting: BTreeMap::new(),
         served: BTreeMap::new(),

@@ -15,29 +15,26 @@ use tokio::{
 };
 
 use super::{
-    protection::{RequestCount, protect},
+    protection::{RequestCount, RequestPace, protect},
     stream::HttpStream,
 };
-use crate::places::Activity;
-
-/// The maximum number of HTTP connections of one node. Above it a newcomer replaces another one.
-pub(crate) const MAX_HTTP: usize = 512;
+use crate::{places::Activity, throttle::Throttle};
 
 /// The time limit for one connection: enough for a large `.torrent` on a slow line.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
+pub(crate) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long a client may take nothing of an answer.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often that is checked.
 const WRITE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The size of the kernel's send buffer, in bytes (the kernel doubles it): clients that take
 /// nothing must not cost the megabytes to which it would grow by itself.
-const SEND_BUFFER: usize = 128 * 1024;
+pub(crate) const SEND_BUFFER: usize = 128 * 1024;
 
 /// The maximum size of a request's head, in bytes: an announce has a few hundred.
-const MAX_HEAD_SIZE: usize = 16 * 1024;
+pub(crate) const MAX_HEAD_SIZE: usize = 16 * 1024;
 
 /// The two addresses of the connection that a request came by. The server that accepts the
 /// connection puts a `ConnectInfo<ConnectionAddrs>` into the request's extensions.
@@ -51,12 +48,12 @@ pub struct ConnectionAddrs {
 
 /// Answers the requests of one connection until it ends: `socket` is its stream and what was read
 /// of it already. `head_timeout` is the time limit for the head of each request, and for the pause
-/// before it.
+/// before it; `pace` that of all requests to the node.
 pub(crate) async fn serve_connection(
     (stream, first): (TcpStream, Vec<u8>),
     addrs: ConnectionAddrs,
     router: Router,
-    head_timeout: Duration,
+    (head_timeout, pace): (Duration, Arc<Throttle>),
     activity: Arc<Activity>,
 ) {
     // Answers are small and written whole.
@@ -65,6 +62,7 @@ pub(crate) async fn serve_connection(
     let router = router
         .layer(middleware::from_fn(protect))
         .layer(Extension(ConnectInfo(addrs)))
+        .layer(Extension(RequestPace::new(pace, addrs.remote.ip())))
         .layer(Extension(RequestCount::default()));
     let stream = HttpStream::new(first, stream, Arc::clone(&activity));
     let serving = http1::Builder::new()

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use sow_content::{InfoHash, untrusted::printable};
 
-use super::own_names::require_own_name;
+use super::own_names::{HostNames, require_own_name};
 
 /// One entry of the index: content that is shared.
 #[derive(Debug, Clone)]
@@ -42,14 +42,14 @@ pub struct SharedContent {
 /// `GET /NAME.torrent` or `GET /INFO-HASH.torrent`. The torrent file of `json-torrent` is under
 /// `/NAME.json.torrent`. If there is only one entry, it has any name.
 ///
-/// A browser gets an answer only under a name of this machine: see
+/// A browser gets an answer only under a name of this machine, or one of `names`: see
 /// [`CLIENT_HEADER`](crate::CLIENT_HEADER). Requests must carry a
 /// `ConnectInfo<`[`ConnectionAddrs`](crate::ConnectionAddrs)`>`.
-pub fn index(shared: Vec<SharedContent>) -> Router {
+pub fn index(shared: Vec<SharedContent>, names: HostNames) -> Router {
     Router::new()
         .route("/", get(list))
         .route("/{name}", get(torrent))
-        .route_layer(middleware::from_fn(require_own_name))
+        .route_layer(middleware::from_fn_with_state(names, require_own_name))
         .with_state(Arc::from(shared))
 }
 

@@ -2,18 +2,19 @@
 //! name resolve to our address ("DNS rebinding") and would then read our answers as its own: but
 //! its browser sends its name as the `Host`.
 //!
-//! A name that we cannot know may still be right: a DNS name that a user typed. Our own client
-//! therefore sends [`CLIENT_HEADER`], which no page can set on any request, not even on one to its
+//! A name that we cannot know may still be right: a DNS name that a user typed. The user of this
+//! machine can say which ones are ([`HostNames`]), and our own client sends [`CLIENT_HEADER`], which no page can set on any request, not even on one to its
 //! own site: names that begin with `Sec-` are forbidden to scripts (Fetch standard, "forbidden
 //! request-header").
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    sync::LazyLock,
+    str::FromStr,
+    sync::{Arc, LazyLock},
 };
 
 use axum::{
-    extract::{ConnectInfo, Request},
+    extract::{ConnectInfo, Request, State},
     http::{HeaderMap, StatusCode, Uri, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -24,23 +25,80 @@ use super::connection::ConnectionAddrs;
 /// A header that our own client sends, and that no web page can.
 pub const CLIENT_HEADER: &str = "sec-sow-client";
 
+/// The maximum length of a host name and of a part of it between dots (RFC 1035).
+const MAX_NAME: usize = 253;
+const MAX_LABEL: usize = 63;
+
 /// The name of this machine, in lower case.
 static MACHINE: LazyLock<String> = LazyLock::new(|| {
     rustix::system::uname().nodename().to_string_lossy().trim_end_matches('.').to_ascii_lowercase()
 });
 
+/// A name or an address at which this node is reached too, without a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostName(String);
+
+/// The names and addresses that a node cannot know by itself, such as its name in the DNS.
+#[derive(Debug, Clone, Default)]
+pub struct HostNames(Arc<[HostName]>);
+
+/// A text that is neither the name of a host nor an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the name of a host: letters, digits, `-`, `_` and dots, without a port")]
+pub struct NotAHostName;
+
+impl FromStr for HostName {
+    type Err = NotAHostName;
+
+    fn from_str(text: &str) -> Result<Self, NotAHostName> {
+        if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+            return Ok(Self(ip.to_canonical().to_string()));
+        }
+        let name = text.trim_end_matches('.').to_ascii_lowercase();
+        let is_label = |label: &str| {
+            let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            !label.is_empty() && label.len() <= MAX_LABEL && label.chars().all(is_allowed)
+        };
+        if name.len() <= MAX_NAME && name.split('.').all(is_label) {
+            Ok(Self(name))
+        } else {
+            Err(NotAHostName)
+        }
+    }
+}
+
+impl FromIterator<HostName> for HostNames {
+    fn from_iter<T: IntoIterator<Item = HostName>>(names: T) -> Self {
+        Self(names.into_iter().collect())
+    }
+}
+
+impl HostNames {
+    /// Whether the host of a request is one of them.
+    fn contains(&self, host: &str) -> bool {
+        let host = without_port(host);
+        !self.0.is_empty() && host.parse().is_ok_and(|host: HostName| self.0.contains(&host))
+    }
+}
+
 /// Lets a request through if it is for this node, or comes from a program and not from a page.
 pub(super) async fn require_own_name(
+    State(names): State<HostNames>,
     ConnectInfo(addrs): ConnectInfo<ConnectionAddrs>,
     request: Request,
     next: Next,
 ) -> Response {
     let headers = request.headers();
-    if headers.contains_key(CLIENT_HEADER) || is_for_us(request.uri(), headers, addrs.local.ip()) {
+    if headers.contains_key(CLIENT_HEADER)
+        || is_for_us(request.uri(), headers, addrs.local.ip(), &names)
+    {
         return next.run(request).await;
     }
-    let text =
-        format!("This is not a name of this machine. Its address works: http://{}/\n", addrs.local);
+    let text = format!(
+        "This is not a name of this machine. Its address works: http://{}/\nSharing with \
+         `--host-name NAME` adds a name.\n",
+        addrs.local
+    );
     (StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }
 
@@ -51,12 +109,12 @@ pub(super) fn is_from_page(headers: &HeaderMap) -> bool {
 
 /// Whether every host that a request names is ours. A request of HTTP/1.0 names none; browsers do
 /// not send such ones.
-fn is_for_us(uri: &Uri, headers: &HeaderMap, local: IpAddr) -> bool {
+fn is_for_us(uri: &Uri, headers: &HeaderMap, local: IpAddr, names: &HostNames) -> bool {
     let hosts = headers.get_all(header::HOST);
     let hosts = hosts.iter().map(|host| host.to_str().unwrap_or(""));
     hosts
         .chain(uri.authority().map(|authority| authority.as_str()))
-        .all(|host| is_own_host(host, local, &MACHINE))
+        .all(|host| names.contains(host) || is_own_host(host, local, &MACHINE))
 }
 
 /// Whether a `Host` names this node, which was reached at `local` and is called `machine`.
@@ -164,12 +222,52 @@ mod tests {
             for host in hosts {
                 headers.append(header::HOST, header::HeaderValue::from_static(host));
             }
-            is_for_us(&uri.parse().unwrap(), &headers, local)
+            is_for_us(&uri.parse().unwrap(), &headers, local, &HostNames::default())
         };
         assert!(check("/", &["127.0.0.1"]) && check("http://127.0.0.1:1/", &["localhost"]));
         assert!(check("/", &[]), "HTTP/1.0");
         assert!(!check("/", &["evil.example"]) && !check("/", &["127.0.0.1", "evil.example"]));
         assert!(!check("http://evil.example/", &["127.0.0.1"]));
         assert!(!check("http://evil.example/", &[]));
+    }
+
+    #[test]
+    fn names_that_the_user_adds_are_ours_in_any_spelling() {
+        let added = ["Files.Example.NET", "203.0.113.9", "2001:db8::9", "intranet"];
+        let names: HostNames = added.iter().map(|name| name.parse().unwrap()).collect();
+        for host in [
+            "files.example.net",
+            "FILES.example.net.:52000",
+            "203.0.113.9:80",
+            "[2001:DB8::9]:52000",
+            "[::ffff:203.0.113.9]",
+            "intranet:1",
+        ] {
+            assert!(names.contains(host), "{host}");
+        }
+        for host in [
+            "example.net",
+            "x.files.example.net",
+            "files.example.net.evil.example",
+            "files.example.net@evil.example",
+            "203.0.113.8",
+            "",
+            ":80",
+            "[",
+        ] {
+            assert!(!names.contains(host), "{host}");
+        }
+        assert!(!HostNames::default().contains("intranet"));
+    }
+
+    #[test]
+    fn what_is_no_name_of_a_host_is_rejected() {
+        let long = format!("{}.{}", "a".repeat(63), "b".repeat(64));
+        let longer = ["a"; 200].join(".");
+        let bad =
+            ["", ".", "a..b", "http://a", "a:80", "a/b", "a b", "*.a", "\u{fc}", &long, &longer];
+        for name in bad {
+            assert_eq!(name.parse::<HostName>(), Err(NotAHostName), "{name}");
+        }
     }
 }

@@ -1,22 +1,29 @@
 //! What protects a node from web pages and from greedy clients, on every answer: headers for
-//! browsers, no request bodies, a bounded number of requests on one connection.
+//! browsers, no request bodies, a bounded number of requests on one connection and in a time.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::{
     Extension,
+    body::HttpBody,
     extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use sow_engine::network_of;
+
+use crate::throttle::{Flow, Service, Throttle};
 
 /// After this many requests a connection is closed, so that one client cannot be served without
 /// end.
-const MAX_REQUESTS: usize = 1000;
+pub(crate) const MAX_REQUESTS: usize = 1000;
 
 /// What browsers may do with our answers: no other site may frame or embed them (Fetch standard),
 /// and our page runs no scripts.
@@ -32,6 +39,33 @@ const HEADERS: [(header::HeaderName, &str); 5] = [
     (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
+/// The requests of all clients of a node that are answered in a second, with [`PACED_BYTES`] of
+/// answers counted as one more: several percent of a core. What comes faster waits in its sockets.
+pub(crate) const MAX_REQUESTS_PER_SECOND: u64 = 2000;
+
+/// See [`MAX_REQUESTS_PER_SECOND`].
+pub(crate) const PACED_BYTES: u64 = 64 * 1024;
+
+/// The pace of the requests of one client: networks get equal shares of the node's.
+#[derive(Debug, Clone)]
+pub(super) struct RequestPace {
+    throttle: Arc<Throttle>,
+    flow: Flow,
+}
+
+impl RequestPace {
+    pub(super) fn new(throttle: Arc<Throttle>, client: IpAddr) -> Self {
+        Self { throttle, flow: Flow { service: Service::Swarm, network: network_of(client) } }
+    }
+
+    async fn take(&self, units: usize) {
+        let mut left = units;
+        while left > 0 {
+            left -= self.throttle.take_for(self.flow, left).await;
+        }
+    }
+}
+
 /// The number of requests on one connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RequestCount(Arc<AtomicUsize>);
@@ -39,16 +73,20 @@ pub(super) struct RequestCount(Arc<AtomicUsize>);
 /// Answers a request through the handlers behind it, unless it has a body: no handler reads one.
 pub(super) async fn protect(
     Extension(RequestCount(count)): Extension<RequestCount>,
+    Extension(pace): Extension<RequestPace>,
     request: Request,
     next: Next,
 ) -> Response {
     let is_last = count.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_REQUESTS;
     let has_body = has_body(request.headers());
+    pace.take(1).await;
     let mut response = if has_body {
         (StatusCode::PAYLOAD_TOO_LARGE, "requests have no body here\n").into_response()
     } else {
         next.run(request).await
     };
+    let length = response.body().size_hint().lower();
+    pace.take((length / PACED_BYTES) as usize).await;
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));

@@ -28,7 +28,7 @@ use crate::{
     clock::Clock,
     error::NodeError,
     listener::{canonical, listen},
-    outbound,
+    outbound, place_limits,
     places::Places,
     sniff::Rewound,
 };
@@ -45,10 +45,6 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many bytes behind the request are discarded before the connection is closed.
 const MAX_DISCARDED_BYTES: u64 = 64 * 1024;
-
-/// The maximum number of connections to a port of its own. Above it a newcomer replaces the oldest
-/// one of the network that has the most.
-const MAX_CONNECTIONS: usize = 1024;
 
 /// The pause after a failed accept, for instance when file descriptors run out.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -237,7 +233,7 @@ async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> io::Result
 
 /// Accepts connections until the task is aborted.
 async fn accept_all(listener: TcpListener, service: JsonTrackerService) {
-    let mut places = Places::new(MAX_CONNECTIONS);
+    let mut places = Places::new(place_limits::json_tracker());
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {

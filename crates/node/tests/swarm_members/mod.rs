@@ -2,6 +2,8 @@
 //! has it, and receivers that fetch it. No test is in here.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod scripted_peer;
+
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
@@ -80,6 +82,14 @@ pub(crate) fn loopback() -> NodeOptions {
 impl Original {
     pub(crate) fn info(&self) -> &Info {
         &self.metainfo.info
+    }
+
+    /// A receiver gets everything from a member.
+    pub(crate) async fn transfer_from(&self, origin: &Member) {
+        let mut receiver = self.receiver(loopback(), config(2), vec![origin.addr()]);
+        receiver.complete().await;
+        self.assert_same(&receiver.target);
+        receiver.stop().await;
     }
 
     fn content(&self, store: Store, have: Bitfield) -> SwarmContent {

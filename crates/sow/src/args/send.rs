@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::Args;
+use sow_node::{HostName, HostNames};
 
 use super::groups::{ChokingArgs, ExpectArgs, ListenArgs, TrackerUrlArgs, UpLimitArgs};
 use crate::exit::Failure;
@@ -53,6 +54,10 @@ pub(crate) struct SendArgs {
         value_parser = extra_dialect
     )]
     also: Vec<ExtraDialect>,
+    /// Another name or address at which this machine is reached, for requests over HTTP; repeat for
+    /// more. Its addresses and its own name are known.
+    #[arg(long, env = "SOW_HOST_NAME", value_name = "NAME", value_delimiter = ',')]
+    host_name: Vec<HostName>,
     /// Write a .torrent file: NAME.torrent in the current folder, or FILE.
     #[arg(
         long,
@@ -96,6 +101,11 @@ impl SendArgs {
     /// Bytes per second.
     pub(crate) fn up_limit(&self) -> Option<u64> {
         self.up.up_limit()
+    }
+
+    /// The names at which this machine is reached beside those that it knows.
+    pub(crate) fn host_names(&self) -> HostNames {
+        self.host_name.iter().cloned().collect()
     }
 
     /// Choke as in a public swarm.

@@ -53,7 +53,7 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
         up_limit: args.up_limit(),
         ..NodeOptions::default()
     })?;
-    node.serve_http(index(Vec::new()));
+    node.serve_http(index(Vec::new(), args.host_names()));
     let dialects = ExtraDialects::listen(&args, &node)?;
     let host = advertised_address(args.bind(), node.port());
     let (plan, metainfo) = hash_path(&args, report, &stop).await?;
@@ -105,7 +105,7 @@ fn serve_trackers(
     let mode = Mode::Only([offer.metainfo.info_hash].into());
     let tracker = TrackerService::new(mode, Limits::default());
     let entry = offer.index_entry(json_torrent.as_ref());
-    node.serve_http(index(vec![entry]).merge(tracker.router()));
+    node.serve_http(index(vec![entry], args.host_names()).merge(tracker.router()));
     if json_torrent.is_some() {
         let service = JsonTrackerService::new(JsonLimits::default());
         tokio::spawn(service.clone().probe(args.bind()));

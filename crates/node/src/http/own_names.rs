@@ -3,9 +3,9 @@
 //! its browser sends its name as the `Host`.
 //!
 //! A name that we cannot know may still be right: a DNS name that a user typed. The user of this
-//! machine can say which ones are ([`HostNames`]), and our own client sends [`CLIENT_HEADER`], which no page can set on any request, not even on one to its
-//! own site: names that begin with `Sec-` are forbidden to scripts (Fetch standard, "forbidden
-//! request-header").
+//! machine can say which ones are ([`HostNames`]), and our own client sends [`CLIENT_HEADER`],
+//! which no page can set on any request, not even on one to its own site: names that begin with
+//! `Sec-` are forbidden to scripts (Fetch standard, "forbidden request-header").
 
 use std::{
     net::{IpAddr, Ipv4Addr},

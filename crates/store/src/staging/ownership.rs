@@ -43,8 +43,8 @@ impl Staging {
         if stat.st_uid == geteuid().as_raw() && writable == 0 {
             return Ok(None);
         }
-        // Some file systems have no owners and modes of their own. What a new file gets is right for
-        // an old one, too.
+        // Some file systems have no owners and modes of their own. What a new file gets is right
+        // for an old one, too.
         let new = self.stat_of_new(false, OWN_FILE)?;
         Ok(if stat.st_uid != new.st_uid {
             Some("belongs to another user")

@@ -203,10 +203,15 @@ impl Engine {
 
     /// Bans the peer of a connection, which may be over.
     pub(super) fn ban(&mut self, now: Time, conn: ConnId, piece: u32) {
+        let may_explain = self.may_explain(conn);
         if let Some(addr) = self.connections.ban(conn) {
             self.event(Event::Banned { addr, piece });
         }
-        self.part_with_banned(now, conn);
+        if may_explain {
+            self.hear_out(now, conn);
+        } else {
+            self.disconnect(now, conn, DisconnectReason::Banned);
+        }
     }
 
     /// Bans an address, and disconnects the peers that are reached at it.

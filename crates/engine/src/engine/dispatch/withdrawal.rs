@@ -64,37 +64,37 @@ impl Engine {
         reason: String,
     ) -> Result<(), DisconnectReason> {
         if let Some(connection) = self.connections.get(conn)
-            && connection.direction() == Direction::Dialed
-            && self.connections.is_named(connection.addr())
+            && (connection.distrusted().is_some() || self.is_named_origin(connection))
         {
             self.event(Event::OriginWithdrew { addr: connection.addr(), reason });
         }
         Err(DisconnectReason::PeerWithdrew)
     }
 
-    /// Stops the exchange with the peer of a connection that was banned for corrupt data. If it can
-    /// say that its content was withdrawn, and would be believed, the connection stays open for
-    /// that; otherwise it is closed.
-    pub(super) fn part_with_banned(&mut self, now: Time, conn: ConnId) {
-        if !self.connections.get(conn).is_some_and(|connection| self.may_explain(connection)) {
-            return self.disconnect(now, conn, DisconnectReason::Banned);
-        }
+    /// Whether the peer of a connection can say that its content was withdrawn, and would be
+    /// believed. That is to be asked before it is banned.
+    pub(super) fn may_explain(&self, conn: ConnId) -> bool {
+        let Some(connection) = self.connections.get(conn) else { return false };
+        let session = connection.session().bittorrent();
+        session.is_some_and(|session| session.can_withdraw())
+            && self.is_content_ready()
+            && connection.distrusted().is_none()
+            && self.is_named_origin(connection)
+    }
+
+    fn is_named_origin(&self, connection: &Connection) -> bool {
+        connection.direction() == Direction::Dialed && self.connections.is_named(connection.addr())
+    }
+
+    /// Stops the exchange with a peer that was banned. The connection stays open for what it may
+    /// have to say.
+    pub(super) fn hear_out(&mut self, now: Time, conn: ConnId) {
         self.send(now, conn, Decision::NotInterested);
         let Some(mut connection) = self.connections.remove(conn) else { return };
         let downloaded = self.release_peer(now, &connection);
         connection.distrust(Distrusted { since: now, downloaded });
         self.connections.put_back(connection);
         self.on_peer_released(now);
-    }
-
-    fn may_explain(&self, connection: &Connection) -> bool {
-        let can_withdraw =
-            connection.session().bittorrent().is_some_and(|session| session.can_withdraw());
-        can_withdraw
-            && self.is_content_ready()
-            && connection.distrusted().is_none()
-            && connection.direction() == Direction::Dialed
-            && self.connections.is_named(connection.addr())
     }
 
     /// Whether a connection was kept long enough to hear why its content was wrong.

@@ -83,7 +83,7 @@ mod tests {
         context::MAX_HALF_OPEN,
         http::{
             connection::{CONNECTION_TIMEOUT, MAX_HEAD_SIZE, SEND_BUFFER, WRITE_TIMEOUT},
-            protection::{MAX_REQUESTS, MAX_REQUESTS_PER_SECOND, PACED_BYTES},
+            protection::{MAX_REQUESTS, MAX_REQUESTS_PER_SECOND},
         },
         options::NodeOptions,
         pending::CROWDED_TIMEOUT,
@@ -157,10 +157,7 @@ mod tests {
                 "requests on a connection",
                 format!("{MAX_REQUESTS} and {}", seconds(CONNECTION_TIMEOUT)),
             ),
-            (
-                "HTTP requests of a node",
-                format!("{MAX_REQUESTS_PER_SECOND}/s and {} KiB of answers", PACED_BYTES / 1024),
-            ),
+            ("HTTP requests of a node", format!("{MAX_REQUESTS_PER_SECOND} a second;")),
             ("an answer that the client does not take", format!("{};", seconds(WRITE_TIMEOUT))),
             (
                 "clients of `raw` and `framed`",

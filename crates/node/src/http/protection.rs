@@ -11,7 +11,6 @@ use std::{
 
 use axum::{
     Extension,
-    body::HttpBody,
     extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::Next,
@@ -39,12 +38,9 @@ const HEADERS: [(header::HeaderName, &str); 5] = [
     (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// The requests of all clients of a node that are answered in a second, with [`PACED_BYTES`] of
-/// answers counted as one more: several percent of a core. What comes faster waits in its sockets.
+/// The requests of all clients of a node that are answered in a second: several percent of a core.
+/// What comes faster waits in its sockets.
 pub(crate) const MAX_REQUESTS_PER_SECOND: u64 = 2000;
-
-/// See [`MAX_REQUESTS_PER_SECOND`].
-pub(crate) const PACED_BYTES: u64 = 64 * 1024;
 
 /// The pace of the requests of one client: networks get equal shares of the node's.
 #[derive(Debug, Clone)]
@@ -58,11 +54,8 @@ impl RequestPace {
         Self { throttle, flow: Flow { service: Service::Swarm, network: network_of(client) } }
     }
 
-    async fn take(&self, units: usize) {
-        let mut left = units;
-        while left > 0 {
-            left -= self.throttle.take_for(self.flow, left).await;
-        }
+    async fn wait(&self) {
+        self.throttle.take_for(self.flow, 1).await;
     }
 }
 
@@ -79,14 +72,12 @@ pub(super) async fn protect(
 ) -> Response {
     let is_last = count.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_REQUESTS;
     let has_body = has_body(request.headers());
-    pace.take(1).await;
+    pace.wait().await;
     let mut response = if has_body {
         (StatusCode::PAYLOAD_TOO_LARGE, "requests have no body here\n").into_response()
     } else {
         next.run(request).await
     };
-    let length = response.body().size_hint().lower();
-    pace.take((length / PACED_BYTES) as usize).await;
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));

@@ -321,6 +321,7 @@ mod tests {
         requester.request_chunk(2);
         let refused = requester.handle_message(Time(0), error(""));
         assert_eq!(refused, Err(Misbehavior::RefusedAdvertisedPiece));
+        let mut requester = Requester::new(Time(0), PeerPieces::new(Some(4)));
         requester.role = Role::Peer;
         requester.request_chunk(2);
         let answered = requester.handle_message(Time(0), error("busy"));

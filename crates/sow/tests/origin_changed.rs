@@ -138,8 +138,8 @@ fn a_chunk_client_ends_with_the_reason() {
             Some(length) => open.set_len(length).unwrap(),
             None => open.write_all_at(&noise(SIZE, 7), 0).unwrap(),
         }
-        server.wait_within(END).expect(1).says(&["big.iso was changed"]);
-        client.wait_within(END).expect(4).says(&["big.iso was changed while it was shared"]);
+        server.wait_within(END).expect(1).says(&["big.iso", "no longer shared"]);
+        client.wait_within(END).expect(4).says(&["no longer shares this: big.iso"]);
         assert!(!copy.exists());
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Asker {
     pub(super) latency: Duration,
     /// It has delivered a block.
     pub(super) is_proven: bool,
+    /// No block arrives from any peer.
+    pub(super) is_starving: bool,
     /// It was never asked for one, and may be now although it may be no better than the holder.
     pub(super) is_to_be_tried: bool,
     /// It owes nothing, and everything that is missing was requested.
@@ -48,7 +50,8 @@ pub(super) fn holders(peers: &BTreeMap<ConnId, PeerDownload>) -> Holders {
 }
 
 /// Whether a request of a peer, given its time, keeps no third peer from being asked: the peer is
-/// snubbed, has never delivered although it had the time, or delivers much later than the asker.
+/// snubbed, has never delivered although it had the time, or delivers much later than the asker
+/// while no other block arrives.
 pub(super) fn is_dead(
     asker: Asker,
     holders: &Holders,
@@ -58,7 +61,8 @@ pub(super) fn is_dead(
         holders.get(&conn).is_none_or(|holder| {
             let age = now.since(requested_at);
             let is_mute = holder.latency.is_none() && age > LATE_MARGIN;
-            holder.is_snubbed || is_mute || asker.is_much_sooner(holder, age)
+            let is_late = asker.is_starving && asker.is_much_sooner(holder, age);
+            holder.is_snubbed || is_mute || is_late
         })
     }
 }
@@ -127,6 +131,7 @@ mod tests {
         Asker {
             latency: ms(latency),
             is_proven: true,
+            is_starving: true,
             is_to_be_tried: false,
             is_idle_in_end_game: false,
         }
@@ -168,6 +173,8 @@ mod tests {
         assert!(is_dead_for(asker(50), Some(5000), 0), "it takes 5 s longer");
         assert!(!is_dead_for(asker(50), Some(1000), 0));
         assert!(!is_dead_for(asker(5000), Some(5000), 2000));
+        let served = Asker { is_starving: false, ..asker(50) };
+        assert!(!is_dead_for(served, Some(5000), 0), "a busy crowd is slow, and delivers");
         let untried = Asker { is_proven: false, is_to_be_tried: true, ..asker(5000) };
         assert!(!is_dead_for(untried, Some(5000), 900));
         assert!(is_dead_for(untried, Some(5000), 1100));

@@ -74,6 +74,8 @@ pub(crate) struct Downloads {
     /// A piece could not be stored, or the whole cannot be verified: nothing more is requested.
     is_halted: bool,
     rate: Rate,
+    /// When a block arrived last, from any peer.
+    last_arrival: Time,
     /// Payload bytes that were received twice, too late or corrupt.
     wasted: u64,
 }
@@ -102,6 +104,7 @@ impl Downloads {
             retry_exhausted_at: Time(0),
             is_halted: false,
             rate: Rate::default(),
+            last_arrival: Time(0),
             wasted: 0,
         }
     }

@@ -50,6 +50,7 @@ impl Downloads {
         let conn = connection.conn();
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(BlockArrival::Unknown) };
         peer.rate.add(now, u64::from(request.length));
+        self.last_arrival = now;
         self.rate.add(now, u64::from(request.length));
         let block = self.geometry.block(request.piece, request.offset, request.length);
         let is_window_full = peer.is_window_full();
@@ -212,7 +213,8 @@ impl Downloads {
         let holders = holders(&self.peers);
         let peer = self.peers.get(&conn)?;
         // Only an idle connection may request what another one may only deliver a little later.
-        let asker = self.asker(peer, peer.outstanding_count() == 0 && self.picker.in_end_game());
+        let asker =
+            self.asker(now, peer, peer.outstanding_count() == 0 && self.picker.in_end_game());
         let (block, displaced) = self.picker.duplicate_block(
             conn,
             theirs,
@@ -240,7 +242,8 @@ impl Downloads {
             return false;
         }
         let holders = holders(&self.peers);
-        let asker = self.asker(peer, peer.outstanding_count() == 0 && self.picker.in_end_game());
+        let asker =
+            self.asker(now, peer, peer.outstanding_count() == 0 && self.picker.in_end_game());
         let worth = is_worth_all(asker, &holders, now);
         let Some((piece, holder)) = self.picker.take_over(conn, theirs, worth, rng) else {
             return false;

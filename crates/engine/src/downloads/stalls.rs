@@ -20,6 +20,10 @@ use crate::{
 /// were never asked and are tried beside others.
 const MAX_PROBES: usize = 4;
 
+/// While no block arrives from any peer for this long, third copies are requested, and untried
+/// peers are tried.
+const STARVING_TIME: Duration = Duration::from_millis(500);
+
 /// A peer that has delivered a block within this time delivers.
 const DELIVERY_PERIOD: Duration = Duration::from_secs(5);
 
@@ -126,14 +130,22 @@ impl Downloads {
     }
 
     /// A peer as one that may be asked for a block beside another one.
-    pub(super) fn asker(&self, peer: &super::PeerDownload, is_idle_in_end_game: bool) -> Asker {
+    pub(super) fn asker(
+        &self,
+        now: Time,
+        peer: &super::PeerDownload,
+        is_idle_in_end_game: bool,
+    ) -> Asker {
         let is_unproven = |peer: &super::PeerDownload| peer.pipeline.latency().is_zero();
         let is_tried = |peer: &&super::PeerDownload| is_unproven(peer) && !peer.owes_nothing();
         let may_try = || self.peers.values().filter(is_tried).count() < MAX_PROBES;
+        // In a crowd with busy links every peer takes long, and yet blocks arrive all the time.
+        let is_starving = now.since(self.last_arrival) >= STARVING_TIME;
         Asker {
+            is_starving,
             latency: self.expected_latency(peer),
             is_proven: !is_unproven(peer),
-            is_to_be_tried: is_unproven(peer) && peer.owes_nothing() && may_try(),
+            is_to_be_tried: is_starving && is_unproven(peer) && peer.owes_nothing() && may_try(),
             is_idle_in_end_game,
         }
     }

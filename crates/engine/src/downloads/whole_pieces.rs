@@ -92,7 +92,7 @@ impl Downloads {
     ) -> Option<Block> {
         let holders = holders(&self.peers);
         let have = connections.get(conn)?.have()?;
-        let asker = self.asker(self.peers.get(&conn)?, in_end_game);
+        let asker = self.asker(now, self.peers.get(&conn)?, in_end_game);
         let peer = self.peers.get_mut(&conn)?;
         let block = (!peer.is_snubbed())
             .then(|| self.picker.duplicate_piece(conn, have, is_worth(asker, &holders, now)))

@@ -93,7 +93,9 @@ impl Staging {
         let failed = |error| StoreError::io(Operation::Rename, &self.part_path(), error);
         let before = Mode::from_raw_mode(fstat(part).map_err(failed)?.st_mode);
         let usual = Mode::from_raw_mode(if folder { 0o777 } else { 0o666 });
-        let new = Mode::from_raw_mode(self.stat_of_new(folder, usual)?.st_mode);
+        let stat = self.stat_of_new(folder, usual)?;
+        // A folder keeps the bit by which new files in it get its group: a file has none to show.
+        let new = Mode::from_raw_mode(stat.st_mode) | (before & Mode::SGID);
         if new != before {
             fchmod(part, new).map_err(failed)?;
         }
@@ -101,8 +103,23 @@ impl Staging {
     }
 
     /// What the system makes of a new file or folder here: its owner, and its permissions under the
-    /// umask and the access control list of the folder.
+    /// umask and the access control list of the folder. A file without a name shows it, so that
+    /// nothing is left behind when the process is killed.
     fn stat_of_new(&self, folder: bool, mode: Mode) -> Result<Stat, StoreError> {
+        let failed = |error| StoreError::io(Operation::Create, &self.folder_path, error);
+        let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+        match openat(&self.folder, ".", flags, mode) {
+            Ok(file) => fstat(file).map_err(failed),
+            // The file system, or an old kernel, has no files without a name.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
+                self.stat_of_named(folder, mode)
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// The same by a file or folder with a name.
+    fn stat_of_named(&self, folder: bool, mode: Mode) -> Result<Stat, StoreError> {
         let name: OsString = self.with_suffix(&format!(".sow-new{}", getpid().as_raw_nonzero()));
         let path = self.folder_path.join(&name);
         let failed = |error: Errno| StoreError::io(Operation::Create, &path, error);

@@ -93,9 +93,13 @@ impl Staging {
         let failed = |error| StoreError::io(Operation::Rename, &self.part_path(), error);
         let before = Mode::from_raw_mode(fstat(part).map_err(failed)?.st_mode);
         let usual = Mode::from_raw_mode(if folder { 0o777 } else { 0o666 });
-        let stat = self.stat_of_new(folder, usual)?;
+        let usual = match self.stat_of_new(folder, usual) {
+            Ok(stat) => Mode::from_raw_mode(stat.st_mode),
+            // A full or damaged file system takes no new file, and yet it may rename the part.
+            Err(_) => usual & !umask(),
+        };
         // A folder keeps the bit by which new files in it get its group: a file has none to show.
-        let new = Mode::from_raw_mode(stat.st_mode) | (before & Mode::SGID);
+        let new = usual | (before & Mode::SGID);
         if new != before {
             fchmod(part, new).map_err(failed)?;
         }
@@ -134,4 +138,13 @@ impl Staging {
         unlinkat(&self.folder, &name, flags).map_err(failed)?;
         stat.map_err(failed)
     }
+}
+
+/// The permissions that new files do not get. Without `/proc` they cannot be read: then new files
+/// are for this user alone.
+fn umask() -> Mode {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    let mask = mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok());
+    Mode::from_raw_mode(mask.unwrap_or(0o077))
 }

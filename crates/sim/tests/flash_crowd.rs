@@ -66,6 +66,8 @@ fn the_last_receiver_is_near_the_bound_and_the_origin_uploads_little_twice() {
                  origin sent {copies:.3}, wasted {wasted}",
             );
             assert!(ratio < limit, "{receivers} receivers, seed {seed}: {ratio:.3}");
+            let received = receivers as u64 * CONTENT_BYTES;
+            assert!(wasted * 1000 < 15 * received, "{receivers} receivers, seed {seed}: {wasted}");
         }
     }
 }

@@ -89,6 +89,7 @@ mod status;
 mod token_bucket;
 mod uploads;
 
+pub use address_book::MAX_REMEMBERED;
 pub use announcer::{JSON_TRACKER, limit_trackers};
 pub use config::{Choking, ChunkConfig, Config, Content, Integrity, PickOrder};
 pub use connections::network_of;

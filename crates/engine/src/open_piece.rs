@@ -11,9 +11,25 @@ pub(crate) enum Unit {
     /// It was not requested.
     Free,
     /// It was requested of one peer or, in the end game, of two.
-    Requested { by: ConnId, also: Option<ConnId>, at: Time },
+    Requested { first: Asked, second: Option<Asked> },
     /// It is here.
     Arrived { from: ConnId },
+}
+
+/// A peer that was asked for a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) conn: ConnId,
+    /// When it was asked.
+    pub(crate) at: Time,
+    /// When the first of all peers was asked that have not delivered the unit since.
+    pub(crate) since: Time,
+}
+
+impl Asked {
+    fn first(conn: ConnId, now: Time) -> Self {
+        Self { conn, at: now, since: now }
+    }
 }
 
 /// A piece of which some units are requested or here.
@@ -57,7 +73,7 @@ impl OpenPiece {
     pub(crate) fn involves(&self, conn: ConnId) -> bool {
         self.units.iter().any(|unit| match *unit {
             Unit::Free => false,
-            Unit::Requested { by, also, .. } => by == conn || also == Some(conn),
+            Unit::Requested { first, second } => is_among(conn, first, second),
             Unit::Arrived { from } => from == conn,
         })
     }
@@ -80,7 +96,7 @@ impl OpenPiece {
         let run =
             self.units[start..].iter().take(most).take_while(|unit| **unit == Unit::Free).count();
         for unit in &mut self.units[start..start + run] {
-            *unit = Unit::Requested { by: conn, also: None, at: now };
+            *unit = Unit::Requested { first: Asked::first(conn, now), second: None };
         }
         self.free -= run as u32;
         Some(self.block(start, run))
@@ -92,20 +108,17 @@ impl OpenPiece {
     pub(crate) fn oldest_single_request(
         &self,
         conn: ConnId,
-        worth: impl Fn(ConnId, Time) -> bool,
-        is_dead: impl Fn(ConnId, Time) -> bool,
+        worth: impl Fn(Asked) -> bool,
+        is_dead: impl Fn(Asked) -> bool,
     ) -> Option<(usize, Time)> {
-        let is_eligible = |by, also: Option<ConnId>, since| {
-            let may_join = |holder| holder != conn && worth(holder, since);
-            let has_room = |also| may_join(also) && (is_dead(by, since) || is_dead(also, since));
-            may_join(by) && also.is_none_or(has_room)
-        };
         self.units
             .iter()
             .enumerate()
             .filter_map(|(at, unit)| match *unit {
-                Unit::Requested { by, also, at: since } if is_eligible(by, also, since) => {
-                    Some((at, since))
+                Unit::Requested { first, second }
+                    if may_join(conn, first, second, &worth, &is_dead) =>
+                {
+                    Some((at, first.since))
                 }
                 _ => None,
             })
@@ -115,7 +128,7 @@ impl OpenPiece {
     /// When what is requested of it was requested first.
     pub(crate) fn requested_since(&self) -> Option<Time> {
         let requested = self.units.iter().filter_map(|unit| match *unit {
-            Unit::Requested { at, .. } => Some(at),
+            Unit::Requested { first, .. } => Some(first.since),
             Unit::Free | Unit::Arrived { .. } => None,
         });
         requested.min()
@@ -125,21 +138,12 @@ impl OpenPiece {
     /// `is_dead` gives up its place, and is returned.
     pub(crate) fn duplicate(
         &mut self,
+        now: Time,
         unit: usize,
         conn: ConnId,
-        is_dead: impl Fn(ConnId, Time) -> bool,
+        is_dead: impl Fn(Asked) -> bool,
     ) -> (Block, Option<ConnId>) {
-        let mut displaced = None;
-        if let Unit::Requested { by, also, at } = &mut self.units[unit] {
-            if let Some(second) = *also
-                && !is_dead(second, *at)
-            {
-                displaced = Some(std::mem::replace(by, second));
-            } else {
-                displaced = *also;
-            }
-            *also = Some(conn);
-        }
+        let displaced = join(&mut self.units[unit], conn, now, is_dead);
         (self.block(unit, 1), displaced)
     }
 
@@ -150,7 +154,8 @@ impl OpenPiece {
         let is_free = self.units[range.clone()].iter().all(|unit| *unit == Unit::Free);
         if is_free {
             self.free -= range.len() as u32;
-            self.units[range].fill(Unit::Requested { by: conn, also: None, at: now });
+            self.units[range]
+                .fill(Unit::Requested { first: Asked::first(conn, now), second: None });
         }
         is_free
     }
@@ -160,48 +165,47 @@ impl OpenPiece {
         self.free as usize == self.units.len()
     }
 
-    /// When all of it was requested of one other peer alone and nothing of it has arrived: the time
-    /// of the request, if `worth` says that a second request is worth it.
-    pub(crate) fn single_requester_since(
+    /// When all of it was requested of the same other peers, of which at most one has a live copy
+    /// of the request, and nothing of it has arrived: the time of the request, if `worth` says
+    /// that another one is worth it. `is_dead` as in
+    /// [`oldest_single_request`](Self::oldest_single_request).
+    pub(crate) fn single_request_since(
         &self,
         conn: ConnId,
-        worth: impl Fn(ConnId, Time) -> bool,
+        worth: impl Fn(Asked) -> bool,
+        is_dead: impl Fn(Asked) -> bool,
     ) -> Option<Time> {
-        let Some(Unit::Requested { by: first, also: None, at }) = self.units.first().copied()
-        else {
-            return None;
-        };
-        let all = self
-            .units
-            .iter()
-            .all(|unit| matches!(unit, Unit::Requested { by, also: None, .. } if *by == first));
-        (all && first != conn && worth(first, at)).then_some(at)
+        let unit = *self.units.first()?;
+        let Unit::Requested { first, second } = unit else { return None };
+        let is_same = self.units.iter().all(|other| *other == unit);
+        (is_same && may_join(conn, first, second, worth, is_dead)).then_some(first.since)
     }
 
-    /// Requests all of it of a second peer too.
-    pub(crate) fn duplicate_all(&mut self, conn: ConnId) -> Block {
+    /// Requests all of it of another peer too. As [`duplicate`](Self::duplicate).
+    pub(crate) fn duplicate_all(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        is_dead: impl Fn(Asked) -> bool,
+    ) -> (Block, Option<ConnId>) {
+        let mut displaced = None;
         for unit in &mut self.units {
-            if let Unit::Requested { also, .. } = unit {
-                *also = Some(conn);
-            }
+            displaced = join(unit, conn, now, &is_dead);
         }
-        self.block(0, self.units.len())
+        (self.block(0, self.units.len()), displaced)
     }
 
     /// Takes a request back: units that only `conn` was asked for become free.
     pub(crate) fn release(&mut self, conn: ConnId, block: Block) {
         for at in self.range(block) {
-            match &mut self.units[at] {
-                Unit::Requested { also, .. } if *also == Some(conn) => *also = None,
-                unit @ Unit::Requested { .. } => {
-                    let Unit::Requested { by, also, at } = *unit else { continue };
-                    if by == conn {
-                        *unit =
-                            also.map_or(Unit::Free, |by| Unit::Requested { by, also: None, at });
-                        self.free += u32::from(also.is_none());
-                    }
-                }
-                Unit::Free | Unit::Arrived { .. } => {}
+            let unit = &mut self.units[at];
+            let Unit::Requested { first, second } = *unit else { continue };
+            if second.is_some_and(|second| second.conn == conn) {
+                *unit = Unit::Requested { first, second: None };
+            } else if first.conn == conn {
+                let requested = |first| Unit::Requested { first, second: None };
+                *unit = second.map_or(Unit::Free, requested);
+                self.free += u32::from(second.is_none());
             }
         }
     }
@@ -219,10 +223,9 @@ impl OpenPiece {
                 Unit::Arrived { .. } => continue,
                 Unit::Free if accepted.contains(&at) => self.free -= 1,
                 Unit::Free => continue,
-                Unit::Requested { by, also, .. } => {
-                    duplicate_requesters.extend(
-                        [Some(by), also].into_iter().flatten().filter(|&other| other != conn),
-                    );
+                Unit::Requested { first, second } => {
+                    let asked = std::iter::once(first).chain(second).map(|asked| asked.conn);
+                    duplicate_requesters.extend(asked.filter(|&other| other != conn));
                 }
             }
             if accepted.contains(&at) {
@@ -259,6 +262,41 @@ impl OpenPiece {
         let end = (offset + run as u32 * BLOCK_LENGTH).min(self.length);
         Block { piece: self.piece, offset, length: end - offset }
     }
+}
+
+fn is_among(conn: ConnId, first: Asked, second: Option<Asked>) -> bool {
+    first.conn == conn || second.is_some_and(|second| second.conn == conn)
+}
+
+/// Whether `conn` may be asked too for what one peer or two were asked for: at most one of their
+/// copies is live, and another request is worth it beside each.
+fn may_join(
+    conn: ConnId,
+    first: Asked,
+    second: Option<Asked>,
+    worth: impl Fn(Asked) -> bool,
+    is_dead: impl Fn(Asked) -> bool,
+) -> bool {
+    let has_room = |second| worth(second) && (is_dead(first) || is_dead(second));
+    !is_among(conn, first, second) && worth(first) && second.is_none_or(has_room)
+}
+
+/// Asks another peer for a requested unit too. Of two peers that were asked before, one whose copy
+/// `is_dead` gives up its place, and is returned.
+fn join(
+    unit: &mut Unit,
+    conn: ConnId,
+    now: Time,
+    is_dead: impl Fn(Asked) -> bool,
+) -> Option<ConnId> {
+    let Unit::Requested { first, second } = unit else { return None };
+    let since = first.since;
+    let displaced = match *second {
+        Some(live) if !is_dead(live) => Some(std::mem::replace(first, live)),
+        dead => dead,
+    };
+    *second = Some(Asked { conn, at: now, since });
+    displaced.map(|displaced| displaced.conn)
 }
 
 /// Start and length of the longest run of units that are not here.
@@ -298,9 +336,9 @@ mod tests {
     fn a_unit_that_is_requested_twice_names_the_other_peer() {
         let mut open = OpenPiece::new(0, 40_000);
         let whole = open.claim(Time(5), A, 1 << 20).unwrap();
-        let (unit, since) = open.oldest_single_request(B, |_, _| true, |_, _| false).unwrap();
+        let (unit, since) = open.oldest_single_request(B, |_| true, |_| false).unwrap();
         assert_eq!((unit, since), (0, Time(5)));
-        let (duplicate, displaced) = open.duplicate(unit, B, |_, _| false);
+        let (duplicate, displaced) = open.duplicate(Time(5), unit, B, |_| false);
         assert_eq!(displaced, None);
         assert_eq!(open.on_block(B, duplicate), Some((duplicate, vec![A])));
         // The other's block still brings the two units that are missing.
@@ -332,7 +370,7 @@ mod tests {
     fn a_unit_that_is_requested_twice_is_free_after_two_releases() {
         let mut open = OpenPiece::new(0, 16384);
         let block = open.claim(Time(0), A, 16384).unwrap();
-        open.duplicate(0, B, |_, _| false);
+        open.duplicate(Time(5), 0, B, |_| false);
         open.release(A, block);
         assert!(!open.has_free());
         open.release(B, block);
@@ -344,18 +382,18 @@ mod tests {
         const C: ConnId = ConnId(3);
         let mut open = OpenPiece::new(0, 16384);
         open.claim(Time(0), A, 16384).unwrap();
-        open.duplicate(0, B, |_, _| false);
-        assert_eq!(open.oldest_single_request(C, |_, _| true, |_, _| false), None);
+        open.duplicate(Time(5), 0, B, |_| false);
+        assert_eq!(open.oldest_single_request(C, |_| true, |_| false), None);
         for snubbed in [A, B] {
             let mut open = open.clone();
-            let is_dead = |conn, _| conn == snubbed;
-            assert!(open.oldest_single_request(C, |_, _| true, is_dead).is_some());
+            let is_dead = |asked: Asked| asked.conn == snubbed;
+            assert!(open.oldest_single_request(C, |_| true, is_dead).is_some());
             assert_eq!(
-                open.oldest_single_request(C, |conn, _| conn == snubbed, is_dead),
+                open.oldest_single_request(C, |asked: Asked| asked.conn == snubbed, is_dead),
                 None,
                 "the other copy is live"
             );
-            assert_eq!(open.duplicate(0, C, is_dead).1, Some(snubbed));
+            assert_eq!(open.duplicate(Time(5), 0, C, is_dead).1, Some(snubbed));
             assert!(open.involves(C) && !open.involves(snubbed));
         }
     }

@@ -3,13 +3,12 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use sow_engine::Misbehavior;
+use sow_engine::{MAX_REMEMBERED, Misbehavior};
 
 use crate::{item::HostId, world::World};
 
 /// The limits of what an engine with the settings of `Config::new` holds.
 const MAX_CONNECTIONS: usize = 200;
-const MAX_ADDRESSES: usize = 10_000;
 const MAX_OPEN_PIECES: usize = 6144;
 
 /// The limits for each connection.
@@ -165,7 +164,7 @@ impl World {
         for (host, peak) in self.hosts.iter().map(|host| host.peak).enumerate() {
             let limits = [
                 ("connections", peak.connections, MAX_CONNECTIONS),
-                ("addresses", peak.addresses, MAX_ADDRESSES),
+                ("addresses", peak.addresses, MAX_REMEMBERED + 2 * peak.connections),
                 ("requests", peak.requests, peak.connections * MAX_REQUESTS),
                 ("uploads", peak.uploads, peak.connections * MAX_UPLOADS),
                 ("open pieces", peak.open_pieces, MAX_OPEN_PIECES),

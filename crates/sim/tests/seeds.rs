@@ -3,43 +3,17 @@
 
 use std::time::Duration;
 
-use sow_engine::{Choking, Dialect, PickOrder};
+use sow_engine::Dialect;
 use sow_sim::{
-    Conditions, Fault, Faults, LinkConfig, Scenario, World, check_random_swarm,
+    Fault, Faults, LinkConfig, Scenario, World, check_random_swarm,
     churn::{judge_churn, run_churn},
+    random_swarm,
 };
 
+/// The random swarm of a seed in a dialect, without faults and misbehaving hosts.
 fn scenario(dialect: Dialect, seed: u64) -> Scenario {
-    let mut rng = fastrand::Rng::with_seed(seed);
-    let link = |rng: &mut fastrand::Rng| LinkConfig {
-        upload_rate: rng.u64(200_000..20_000_000),
-        download_rate: rng.u64(200_000..20_000_000),
-        delay: Duration::from_micros(rng.u64(10..20_000)),
-    };
-    let receivers = 1 + rng.usize(..3);
-    Scenario {
-        dialect,
-        total: rng.u64(0..800_000),
-        piece_length: 1 << rng.u32(13..18),
-        origin: link(&mut rng),
-        receivers: (0..receivers).map(|_| link(&mut rng)).collect(),
-        metadata_known: rng.bool(),
-        seed,
-        faults: Faults::default(),
-        conditions: Conditions::default(),
-        hostile: Vec::new(),
-        flood_rate: 0,
-        adjust: match seed % 4 {
-            0 => |_, _| {},
-            1 => |_, config| config.spread = false,
-            2 => |_, config| config.choking = Choking::TitForTat,
-            _ => |_, config| {
-                config.order = PickOrder::InOrder;
-                config.open_bytes = 0;
-                config.max_block = 16384;
-            },
-        },
-    }
+    let (faults, hostile) = (Faults::default(), Vec::new());
+    Scenario { dialect, faults, hostile, ..random_swarm(seed) }
 }
 
 fn run(seed: u64, scenario: Scenario) -> World {
@@ -166,7 +140,8 @@ fn a_single_client_continues_after_its_connection_broke_during_any_request() {
 
 #[test]
 fn whatever_hosts_do_honest_receivers_complete_in_time_and_none_is_blamed() {
-    for seed in 0..600 {
+    // The last ones took 10 to 24 s when a late copy of a request kept others from being asked.
+    for seed in (0..600).chain([2333, 3483, 4212, 30319]) {
         if let Err(failure) = check_random_swarm(seed) {
             panic!(
                 "{failure}; again: \

@@ -38,6 +38,10 @@ const MAX_ALLOWANCES: usize = 4096;
 /// Bans that are remembered.
 const MAX_BANS: usize = 4096;
 
+/// All that an address book holds, beside the addresses that the user named: addresses, our own
+/// ones, hosts and sources, and three kinds of bans.
+pub const MAX_REMEMBERED: usize = 2 * MAX_KNOWN_ADDRESSES + 2 * MAX_ALLOWANCES + 3 * MAX_BANS;
+
 /// Bans of peers on one host, other than this machine, after which the host is banned.
 const MAX_BANS_PER_HOST: u32 = 3;
 

@@ -4,7 +4,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::PeerDownload;
-use crate::io::{ConnId, Time};
+use crate::{
+    io::{ConnId, Time},
+    open_piece::Asked,
+};
 
 /// A block that is expected this much later than from the peer that could be asked now, and later
 /// than four times that peer's latency, need not wait for the end game.
@@ -49,17 +52,17 @@ pub(super) fn holders(peers: &BTreeMap<ConnId, PeerDownload>) -> Holders {
     peers.iter().map(|(&conn, peer)| (conn, holder(peer))).collect()
 }
 
-/// Whether a request of a peer, given its time, keeps no third peer from being asked: the peer is
-/// snubbed, has never delivered although it had the time, or delivers much later than the asker
-/// while no other block arrives.
+/// Whether a request of a peer keeps no third peer from being asked: the peer is snubbed, has never
+/// delivered although there was the time, or delivers much later than the asker while no other
+/// block arrives.
 pub(super) fn is_dead(
     asker: Asker,
     holders: &Holders,
     now: Time,
-) -> impl Fn(ConnId, Time) -> bool + use<'_> {
-    move |conn, requested_at| {
-        holders.get(&conn).is_none_or(|holder| {
-            let age = now.since(requested_at);
+) -> impl Fn(Asked) -> bool + use<'_> {
+    move |asked| {
+        holders.get(&asked.conn).is_none_or(|holder| {
+            let age = holder.age(asked, now);
             let is_mute = holder.latency.is_none() && age > LATE_MARGIN;
             let is_late = asker.is_starving && asker.is_much_sooner(holder, age);
             holder.is_snubbed || is_mute || is_late
@@ -68,35 +71,46 @@ pub(super) fn is_dead(
 }
 
 /// Whether a piece that has to come from one peer alone, all of it, is better requested of the
-/// asker, given its holder and the time of the request: the holder is snubbed, or has never
-/// delivered. From one that delivers it is not taken, because what is here of it would be lost.
+/// asker, given its holder, the time of the request, and whether none of it is here: the holder is
+/// snubbed, has never delivered, or is very late. From one that is merely slow nothing is taken
+/// that is here in part, because that part would be lost.
 pub(super) fn is_worth_all(
     asker: Asker,
     holders: &Holders,
     now: Time,
-) -> impl Fn(ConnId, Time) -> bool + use<'_> {
-    move |other, requested_at| {
+) -> impl Fn(ConnId, Time, bool) -> bool + use<'_> {
+    move |other, requested_at, is_empty| {
         let Some(holder) = holders.get(&other) else { return true };
         let age = now.since(requested_at);
         let is_unproven = holder.latency.is_none()
             && (age > LATE_MARGIN || asker.is_idle_in_end_game && asker.is_sooner(holder, age));
-        asker.is_proven && (holder.is_snubbed || is_unproven)
+        let is_late =
+            asker.is_overdue(holder, age) || (is_empty && asker.is_much_sooner(holder, age));
+        asker.is_proven && (holder.is_snubbed || is_unproven || is_late)
     }
 }
 
-/// Whether a block is worth another request, given the peer that was asked for it, and when: in the
-/// end game when it arrives sooner, at any time when the holder is snubbed or very late.
+/// Whether a block is worth another request beside that of a peer: in the end game when it arrives
+/// sooner, at any time when the peer is snubbed or very late.
 pub(super) fn is_worth(
     asker: Asker,
     holders: &Holders,
     now: Time,
-) -> impl Fn(ConnId, Time) -> bool + use<'_> {
-    move |other, requested_at| {
-        let Some(holder) = holders.get(&other) else { return true };
-        let age = now.since(requested_at);
+) -> impl Fn(Asked) -> bool + use<'_> {
+    move |asked| {
+        let Some(holder) = holders.get(&asked.conn) else { return true };
+        let age = holder.age(asked, now);
         holder.is_snubbed
             || asker.is_much_sooner(holder, age)
             || (asker.is_idle_in_end_game && asker.is_sooner(holder, age))
+    }
+}
+
+impl Holder {
+    /// How long ago it was asked. One that has never delivered has no claim to a time of its own:
+    /// a block that waits is tried from one such peer after the other.
+    fn age(&self, asked: Asked, now: Time) -> Duration {
+        now.since(if self.latency.is_some() { asked.at } else { asked.since })
     }
 }
 
@@ -104,12 +118,18 @@ impl Asker {
     /// Whether it delivers a block sooner than the holder, which was asked `age` ago, by more than
     /// the margin. One that was never tried may be no better, but is worth one block.
     fn is_much_sooner(&self, holder: &Holder, age: Duration) -> bool {
-        let margin = LATE_MARGIN + 4 * self.latency;
-        let is_late = match holder.latency {
-            Some(usual) => usual.saturating_sub(age) > margin || age > margin + 2 * usual,
-            None => age > margin,
-        };
+        let left = holder.latency.map_or(Duration::ZERO, |usual| usual.saturating_sub(age));
+        let is_late = left > self.margin() || self.is_overdue(holder, age);
         (is_late && !self.latency.is_zero()) || (self.is_to_be_tried && age > LATE_MARGIN)
+    }
+
+    /// Whether the holder, which was asked `age` ago, takes far longer than it usually does.
+    fn is_overdue(&self, holder: &Holder, age: Duration) -> bool {
+        age > self.margin() + 2 * holder.latency.unwrap_or_default()
+    }
+
+    fn margin(&self) -> Duration {
+        LATE_MARGIN + 4 * self.latency
     }
 
     /// Whether it delivers a block sooner than the holder, which was asked `age` ago.
@@ -137,6 +157,11 @@ mod tests {
         }
     }
 
+    /// The only holder, asked at a time for what has been requested since time zero.
+    fn asked(at: u64) -> Asked {
+        Asked { conn: ConnId(1), at: Time(at * 1000), since: Time(0) }
+    }
+
     fn holder(latency: Option<u64>, is_snubbed: bool) -> Holders {
         Holders::from([(ConnId(1), Holder { latency: latency.map(ms), is_snubbed })])
     }
@@ -145,7 +170,7 @@ mod tests {
     fn is_worth_after(latency: u64, at: u64, is_idle_in_end_game: bool, is_snubbed: bool) -> bool {
         let holders = Holders::from([(ConnId(1), Holder { latency: Some(ms(100)), is_snubbed })]);
         let asker = Asker { is_idle_in_end_game, ..asker(latency) };
-        is_worth(asker, &holders, Time(at * 1000))(ConnId(1), Time(0))
+        is_worth(asker, &holders, Time(at * 1000))(asked(0))
     }
 
     #[test]
@@ -168,7 +193,7 @@ mod tests {
     #[test]
     fn two_copies_that_come_late_keep_no_faster_peer_and_no_untried_one_from_being_asked() {
         let is_dead_for = |asker: Asker, latency: Option<u64>, at: u64| {
-            is_dead(asker, &holder(latency, false), Time(at * 1000))(ConnId(1), Time(0))
+            is_dead(asker, &holder(latency, false), Time(at * 1000))(asked(0))
         };
         assert!(is_dead_for(asker(50), Some(5000), 0), "it takes 5 s longer");
         assert!(!is_dead_for(asker(50), Some(1000), 0));
@@ -181,11 +206,28 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_piece_is_taken_from_one_that_has_not_delivered_by_one_that_has() {
-        let is_taken = |asker: Asker, latency: Option<u64>, is_snubbed: bool, at: u64| {
-            is_worth_all(asker, &holder(latency, is_snubbed), Time(at * 1000))(ConnId(1), Time(0))
+    fn a_copy_of_a_peer_that_delivers_is_as_old_as_its_own_request() {
+        let is_dead_after = |latency: Option<u64>, at: u64| {
+            is_dead(asker(50), &holder(latency, false), Time(2000 * 1000))(asked(at))
         };
+        assert!(is_dead_after(Some(50), 0));
+        assert!(!is_dead_after(Some(50), 1900), "it was asked 100 ms ago");
+        assert!(is_dead_after(None, 1900), "it has never delivered, and the block has waited");
+    }
+
+    #[test]
+    fn a_whole_piece_is_taken_from_one_that_has_not_delivered_by_one_that_has() {
+        let is_taken_of = |is_empty, asker: Asker, latency: Option<u64>, is_snubbed, at: u64| {
+            let holders = holder(latency, is_snubbed);
+            is_worth_all(asker, &holders, Time(at * 1000))(ConnId(1), Time(0), is_empty)
+        };
+        let is_taken =
+            |asker, latency, is_snubbed, at| is_taken_of(false, asker, latency, is_snubbed, at);
         let ours = asker(50);
+        assert!(is_taken_of(true, ours, Some(50), false, 1400), "nothing would be lost");
+        assert!(!is_taken_of(true, ours, Some(50), false, 1200), "it is not late");
+        assert!(is_taken_of(true, ours, Some(5000), false, 0));
+        assert!(is_taken(ours, Some(50), false, 1400), "it may never come");
         assert!(is_taken(ours, Some(50), true, 0), "it is snubbed");
         assert!(!is_taken(ours, Some(5000), false, 4000), "it delivers");
         assert!(is_taken(ours, None, false, 1100));

@@ -216,6 +216,7 @@ impl Downloads {
         let asker =
             self.asker(now, peer, peer.outstanding_count() == 0 && self.picker.in_end_game());
         let (block, displaced) = self.picker.duplicate_block(
+            now,
             conn,
             theirs,
             is_worth(asker, &holders, now),
@@ -229,7 +230,7 @@ impl Downloads {
 
     /// Frees a piece that has to come from one peer alone, and that a peer was asked for that does
     /// not deliver, so that all of it can be requested of `conn`. Whether there is one.
-    fn take_over_piece(
+    pub(super) fn take_over_piece(
         &mut self,
         now: Time,
         conn: ConnId,

@@ -10,7 +10,7 @@ use sow_content::Block;
 
 use super::{
     Downloads,
-    duplicates::{holders, is_worth},
+    duplicates::{holders, is_dead, is_worth},
 };
 use crate::{
     config::Integrity,
@@ -59,20 +59,11 @@ impl Downloads {
             Choice::Nothing => None,
             Choice::Later => return false,
         };
-        let pick = chosen.and_then(|piece| self.picker.request_piece(now, conn, piece, rng));
-        let block = match pick {
-            Some(pick) => {
-                if let Some(piece) = pick.evicted {
-                    out.push_back(Output::DiscardBlocks { piece });
-                    self.generation += 1;
-                }
-                pick.block
-            }
-            None => match self.duplicate_piece(now, connections, conn, in_end_game) {
-                Some(block) => block,
-                None => return false,
-            },
-        };
+        let pick = chosen.and_then(|piece| self.open_for(now, conn, piece, rng, out));
+        let block = pick
+            .or_else(|| self.duplicate_piece(now, connections, conn, in_end_game))
+            .or_else(|| self.take_over_suspect(now, connections, conn, rng, out));
+        let Some(block) = block else { return false };
         if let (Some(peer), Some(connection)) =
             (self.peers.get_mut(&conn), connections.get_mut(conn))
         {
@@ -80,6 +71,40 @@ impl Downloads {
             connection.send(now, Decision::Request(block), out);
         }
         true
+    }
+
+    /// Opens a piece, all of which is to be requested.
+    fn open_for(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        piece: u32,
+        rng: &mut fastrand::Rng,
+        out: &mut VecDeque<Output>,
+    ) -> Option<Block> {
+        let pick = self.picker.request_piece(now, conn, piece, rng)?;
+        if let Some(piece) = pick.evicted {
+            out.push_back(Output::DiscardBlocks { piece });
+            self.generation += 1;
+        }
+        Some(pick.block)
+    }
+
+    /// A piece that was corrupt, and was requested of another peer, which does not deliver.
+    fn take_over_suspect(
+        &mut self,
+        now: Time,
+        connections: &Connections,
+        conn: ConnId,
+        rng: &mut fastrand::Rng,
+        out: &mut VecDeque<Output>,
+    ) -> Option<Block> {
+        let have = connections.get(conn)?.have()?;
+        if !self.take_over_piece(now, conn, have, rng, out) {
+            return None;
+        }
+        let piece = self.picker.next_to_open(have)?;
+        self.open_for(now, conn, piece, rng, out)
     }
 
     /// A piece that was requested of another peer, which is slower or does not deliver.
@@ -94,13 +119,22 @@ impl Downloads {
         let have = connections.get(conn)?.have()?;
         let asker = self.asker(now, self.peers.get(&conn)?, in_end_game);
         let peer = self.peers.get_mut(&conn)?;
-        let block = (!peer.is_snubbed())
-            .then(|| self.picker.duplicate_piece(conn, have, is_worth(asker, &holders, now)))
+        let duplicate = (!peer.is_snubbed())
+            .then(|| {
+                let worth = is_worth(asker, &holders, now);
+                // A whole piece takes long, and a third copy of it is a whole piece.
+                let is_dead = |asked| asker.is_starving && is_dead(asker, &holders, now)(asked);
+                self.picker.duplicate_piece(now, conn, have, worth, is_dead)
+            })
             .flatten();
-        if block.is_none() && !self.picker.in_end_game() {
+        if duplicate.is_none() && !self.picker.in_end_game() {
             peer.exhausted_at = Some(self.generation);
         }
-        block
+        let (block, displaced) = duplicate?;
+        if let Some(displaced) = displaced {
+            self.on_displaced(now, displaced, block);
+        }
+        Some(block)
     }
 
     /// Which piece to request: one that was requested and not delivered; in order, if that costs

@@ -13,7 +13,7 @@ use crate::{
     availability::Availability,
     config::PickOrder,
     io::{ConnId, Time},
-    open_piece::OpenPiece,
+    open_piece::{Asked, OpenPiece},
 };
 
 /// Equally rare pieces that are considered for one to help with.
@@ -157,15 +157,16 @@ impl Picker {
     }
 
     /// The unit that was requested first of another peer, to be requested of `conn` too. `worth`
-    /// says of a peer and the time of the request whether another request is worth it;
-    /// `is_dead`, whether the copy of that peer counts as none. The peer that gave up its place is
+    /// says of a peer that was asked whether another request is worth it; `is_dead`, whether the
+    /// copy of that peer counts as none. The peer that gave up its place is
     /// returned with the unit.
     pub(crate) fn duplicate_block(
         &mut self,
+        now: Time,
         conn: ConnId,
         theirs: &Bitfield,
-        worth: impl Fn(ConnId, Time) -> bool,
-        is_dead: impl Fn(ConnId, Time) -> bool,
+        worth: impl Fn(Asked) -> bool,
+        is_dead: impl Fn(Asked) -> bool,
     ) -> Option<(Block, Option<ConnId>)> {
         let (piece, unit, _) = self
             .open
@@ -176,7 +177,7 @@ impl Picker {
                 oldest.map(|(unit, since)| (piece, unit, since))
             })
             .min_by_key(|&(_, _, since)| since)?;
-        Some(self.open.get_mut(&piece)?.duplicate(unit, conn, is_dead))
+        Some(self.open.get_mut(&piece)?.duplicate(now, unit, conn, is_dead))
     }
 
     /// A piece that was requested as a whole and released, for `conn` to be asked for.
@@ -222,23 +223,26 @@ impl Picker {
         self.order == PickOrder::InOrder
     }
 
-    /// The piece that was requested first, as a whole, of one other peer, to be requested of `conn`
-    /// too. `worth` as for [`Picker::duplicate_block`].
+    /// The piece that was requested first, as a whole, of other peers, to be requested of `conn`
+    /// too. `worth`, `is_dead` and what is returned as for [`Picker::duplicate_block`].
     pub(crate) fn duplicate_piece(
         &mut self,
+        now: Time,
         conn: ConnId,
         theirs: &Bitfield,
-        worth: impl Fn(ConnId, Time) -> bool,
-    ) -> Option<Block> {
+        worth: impl Fn(Asked) -> bool,
+        is_dead: impl Fn(Asked) -> bool,
+    ) -> Option<(Block, Option<ConnId>)> {
         let (piece, _) = self
             .open
             .iter()
             .filter(|(piece, open)| theirs.get(**piece) && open.exclusive.is_none())
             .filter_map(|(&piece, open)| {
-                open.single_requester_since(conn, &worth).map(|since| (piece, since))
+                let since = open.single_request_since(conn, &worth, &is_dead);
+                since.map(|since| (piece, since))
             })
             .min_by_key(|&(_, since)| since)?;
-        Some(self.open.get_mut(&piece)?.duplicate_all(conn))
+        Some(self.open.get_mut(&piece)?.duplicate_all(now, conn, is_dead))
     }
 
     /// Opens a piece again that is stored, to be fetched once more from `conn` alone.
@@ -254,6 +258,11 @@ impl Picker {
     /// A block arrived from `conn`. `None`: nothing of it is of use.
     pub(crate) fn on_block(&mut self, conn: ConnId, block: Block) -> Option<AcceptedBlock> {
         let open = self.open.get_mut(&block.piece)?;
+        let is_all = block.length == self.geometry.length_of(block.piece);
+        if is_all && open.arrived_bytes() == 0 && self.suspects.contains(&block.piece) {
+            // All of it comes from one peer, if not from the one that was asked last.
+            open.exclusive = open.exclusive.map(|_| conn);
+        }
         if open.exclusive.is_some_and(|only| only != conn) || !open.is_in_units(block) {
             return None;
         }
@@ -316,13 +325,13 @@ impl Picker {
     }
 
     /// Gives up a piece that has to come from another peer alone, all of which is better requested
-    /// of `conn`: `worth` says so of that peer and the time of its first request. Returned with
-    /// that peer.
+    /// of `conn`: `worth` says so of that peer, the time of its first request, and whether nothing
+    /// of the piece is here. Returned with that peer.
     pub(crate) fn take_over(
         &mut self,
         conn: ConnId,
         theirs: &Bitfield,
-        worth: impl Fn(ConnId, Time) -> bool,
+        worth: impl Fn(ConnId, Time, bool) -> bool,
         rng: &mut fastrand::Rng,
     ) -> Option<(u32, ConnId)> {
         let (piece, holder) = self.suspects.iter().find_map(|&piece| {
@@ -330,7 +339,7 @@ impl Picker {
                 self.open.get(&piece).filter(|open| theirs.get(piece) && !open.is_whole())?;
             let holder = open.exclusive.filter(|&holder| holder != conn)?;
             let since = open.requested_since()?;
-            worth(holder, since).then_some((piece, holder))
+            worth(holder, since, open.arrived_bytes() == 0).then_some((piece, holder))
         })?;
         self.close(piece, rng);
         Some((piece, holder))

@@ -58,13 +58,13 @@ fn the_end_game_requests_the_oldest_once_more() {
     let (mut picker, mut rng) = picker(2, 1);
     let all = Bitfield::full(2);
     let a = picker.next_block(Time(1), A, &all, 16384, &mut rng).unwrap().block;
-    let (any, none) = (|_, _| true, |_, _| false);
+    let (any, none) = (|_| true, |_| false);
     let b = picker.next_block(Time(2), B, &all, 16384, &mut rng).unwrap().block;
-    assert_eq!(picker.duplicate_block(B, &all, |_, _| false, none), None, "not worth it");
-    assert_eq!(picker.duplicate_block(B, &all, any, none), Some((a, None)));
-    let second = picker.duplicate_block(C, &all, any, none);
+    assert_eq!(picker.duplicate_block(Time(2), B, &all, |_| false, none), None, "not worth it");
+    assert_eq!(picker.duplicate_block(Time(2), B, &all, any, none), Some((a, None)));
+    let second = picker.duplicate_block(Time(2), C, &all, any, none);
     assert_eq!(second, Some((b, None)), "at most two copies of one block");
-    assert_eq!(picker.duplicate_block(C, &all, any, none), None);
+    assert_eq!(picker.duplicate_block(Time(2), C, &all, any, none), None);
     let arrival = picker.on_block(B, a).unwrap();
     assert_eq!((arrival.duplicate_requesters, arrival.is_whole), (vec![A], true));
     assert_eq!(picker.on_block(A, a), None);
@@ -141,6 +141,52 @@ fn a_suspect_piece_does_not_wait_for_a_peer_that_is_of_no_use() {
     assert!(picker.reclaim(|conn| conn == B, &mut rng).is_empty());
     assert_eq!(picker.reclaim(|conn| conn == A, &mut rng), [0]);
     assert!(picker.next_block(Time(0), B, &all, 16384, &mut rng).is_some());
+}
+
+#[test]
+fn a_whole_piece_is_requested_of_a_third_peer_when_one_of_two_does_not_deliver() {
+    let (mut picker, mut rng) = picker(1, 2);
+    let all = Bitfield::full(1);
+    let (any, none) = (|_| true, |_| false);
+    let block = picker.request_piece(Time(0), A, 0, &mut rng).unwrap().block;
+    assert_eq!(picker.duplicate_piece(Time(1), B, &all, any, none), Some((block, None)));
+    assert_eq!(picker.duplicate_piece(Time(2), C, &all, any, none), None, "both are live");
+    let is_dead = |asked: Asked| asked.conn == A;
+    assert_eq!(picker.duplicate_piece(Time(2), C, &all, any, is_dead), Some((block, Some(A))));
+    let arrival = picker.on_block(C, block).unwrap();
+    assert_eq!((arrival.duplicate_requesters, arrival.is_whole), (vec![B], true));
+}
+
+#[test]
+fn a_third_copy_is_as_old_as_its_own_request() {
+    let (mut picker, mut rng) = picker(1, 1);
+    let all = Bitfield::full(1);
+    picker.next_block(Time(0), A, &all, 16384, &mut rng).unwrap();
+    let is_dead = |asked: Asked| asked.at < Time(5);
+    let duplicate = |picker: &mut Picker, now, conn| {
+        let pick = picker.duplicate_block(now, conn, &all, |_| true, is_dead);
+        pick.map(|(_, displaced)| displaced)
+    };
+    assert_eq!(duplicate(&mut picker, Time(5), B), Some(None));
+    assert_eq!(duplicate(&mut picker, Time(6), C), Some(Some(A)));
+    assert_eq!(duplicate(&mut picker, Time(7), A), None, "B and C have had no time");
+}
+
+#[test]
+fn a_suspect_piece_may_come_whole_from_the_peer_that_was_asked_before() {
+    let (mut picker, mut rng) = picker(1, 2);
+    let all = Bitfield::full(1);
+    let block = picker.request_piece(Time(0), A, 0, &mut rng).unwrap().block;
+    picker.on_block(A, block);
+    picker.start_over(0, true, &mut rng);
+    picker.request_piece(Time(1), B, 0, &mut rng).unwrap();
+    let worth = |_, _, is_empty| is_empty;
+    assert_eq!(picker.take_over(C, &all, worth, &mut rng), Some((0, B)));
+    picker.request_piece(Time(2), C, 0, &mut rng).unwrap();
+    let half = Block { length: 16384, ..block };
+    assert_eq!(picker.on_block(B, half), None, "parts of two peers are not mixed");
+    assert!(picker.on_block(B, block).unwrap().is_whole);
+    assert_eq!(picker.sources(0), [B, B]);
 }
 
 #[test]

@@ -481,7 +481,8 @@ pub enum Event {
         /// Why, as it says: bounded, without control characters.
         reason: String,
     },
-    /// Every piece is verified, or a server confirmed the MD5 of the file.
+    /// Every piece is verified, or a server confirmed the MD5 of the file; or nothing was missing
+    /// when the content became known.
     Complete,
     /// A tracker did not answer, or refused.
     TrackerFailed {

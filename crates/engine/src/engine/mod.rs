@@ -89,6 +89,7 @@ impl Engine {
         };
         if let Some(content) = content {
             engine.begin_content(now, content);
+            engine.finish_content(now);
         }
         engine.announce(now);
         engine
@@ -236,11 +237,17 @@ impl Engine {
         for conn in self.connections.ids() {
             self.begin_content_on(now, conn);
         }
+        self.finish_content(now);
+        self.announce(now);
+    }
+
+    /// What is complete from the start, or has to be verified as a whole, awaits no piece. An empty
+    /// file is always complete.
+    fn finish_content(&mut self, now: Time) {
         if self.is_complete() {
             self.event(Event::Complete);
         }
         self.begin_digest(now);
-        self.announce(now);
     }
 
     fn on_peers_found(

@@ -3,6 +3,7 @@
 mod bittorrent;
 mod chunk;
 mod chunk_misbehavior;
+mod completion;
 mod json_torrent;
 mod places;
 mod random_operations;

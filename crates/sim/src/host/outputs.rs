@@ -97,7 +97,8 @@ impl Host {
                 assert_eq!(geometry.total(), shared.geometry.total());
                 self.schedule_after(PREPARE_STORE_TIME, prepared);
             }
-            Report::Complete => self.completed_at = Some(self.now),
+            // A host that is complete says so again after a restart.
+            Report::Complete => _ = self.completed_at.get_or_insert(self.now),
             Report::Banned { addr, .. } => _ = self.banned.insert(addr),
             _ => {}
         }

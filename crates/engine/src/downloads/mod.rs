@@ -74,7 +74,7 @@ pub(crate) struct Downloads {
     /// A piece could not be stored, or the whole cannot be verified: nothing more is requested.
     is_halted: bool,
     rate: Rate,
-    /// When a block arrived last, from any peer.
+    /// When a block that was requested, or is of use, arrived last from any peer.
     last_arrival: Time,
     /// Payload bytes that were received twice, too late or corrupt.
     wasted: u64,
@@ -508,8 +508,7 @@ mod tests {
         assert_eq!(fixture.out.len(), first.len(), "each request is sent");
         assert!(fixture.choke(A));
         assert!(!fixture.choke(A), "it is choked already");
-        let second = fixture.request(B);
-        assert!(second.contains(&first[0]), "{second:?}");
+        assert!(fixture.request(B).contains(&first[0]));
         // A block that was on its way when the peer choked is taken.
         assert!(matches!(fixture.deliver(A, first[0]), Ok(BlockArrival::Accepted { .. })));
     }
@@ -522,6 +521,17 @@ mod tests {
         assert!(arrivals[..16].iter().all(|arrival| *arrival == Ok(BlockArrival::Useless)));
         assert_eq!(arrivals[16], Err(Misbehavior::UnsolicitedData));
         assert_eq!(fixture.downloads.wasted_bytes(), 17 * 16384);
+    }
+
+    #[test]
+    fn a_block_of_no_use_does_not_count_as_an_arrival() {
+        let mut fixture = Fixture::new();
+        let [first, second, ..] = fixture.request(A)[..] else { panic!("too few") };
+        for (conn, block, counts) in [(A, first, true), (B, first, false), (B, second, true)] {
+            fixture.downloads.last_arrival = Time(1);
+            fixture.deliver(conn, block).unwrap();
+            assert_eq!(fixture.downloads.last_arrival == NOW, counts, "{block:?} of {conn}");
+        }
     }
 
     /// Delivers the first piece that is requested of a peer.

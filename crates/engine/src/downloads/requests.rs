@@ -50,7 +50,6 @@ impl Downloads {
         let conn = connection.conn();
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(BlockArrival::Unknown) };
         peer.rate.add(now, u64::from(request.length));
-        self.last_arrival = now;
         self.rate.add(now, u64::from(request.length));
         let block = self.geometry.block(request.piece, request.offset, request.length);
         let is_window_full = peer.is_window_full();
@@ -86,6 +85,10 @@ impl Downloads {
             BlockArrival::Accepted { accepted, .. } => accepted.length,
             BlockArrival::Unknown | BlockArrival::Useless => 0,
         };
+        // A block of no use does not show that what is missing arrives.
+        if answered.is_some() || accepted > 0 {
+            self.last_arrival = now;
+        }
         self.wasted += u64::from(request.length.saturating_sub(accepted));
         Ok(arrival)
     }

@@ -23,7 +23,7 @@ const FAULT_SPAN: Duration = Duration::from_secs(2);
 
 /// The most that misbehaving hosts may add to the time of a swarm: half of it, and this much for
 /// the timeouts that show what they are.
-const TIME_ALLOWANCE: Duration = Duration::from_secs(6);
+const TIME_ALLOWANCE: Duration = Duration::from_secs(10);
 
 /// What went wrong in a random swarm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -393,13 +393,16 @@ impl Uploads {
             if peer.is_socket_full() {
                 continue;
             }
-            for (at, request) in peer.queue.iter().take(MAX_REQUESTS_CONSIDERED).enumerate() {
+            // Of whole pieces one is requested at a time: who requests more has no choice for that.
+            let considered = if peer.requests_whole_pieces { 1 } else { MAX_REQUESTS_CONSIDERED };
+            for (at, request) in peer.queue.iter().take(considered).enumerate() {
                 let piece = request.block.piece;
-                let is_begun = peer.current_piece == Some(piece);
+                let is_begun = peer.has_begun(request.block);
                 let copies = self.times_sent[piece as usize].max(availability(piece));
                 // A peer that requests one piece at a time has nothing else to do.
+                let waits_since = request.since.max(peer.served_at);
                 let is_overdue =
-                    peer.requests_whole_pieces && now.since(request.since) > OVERDUE_TIME;
+                    peer.requests_whole_pieces && now.since(waits_since) > OVERDUE_TIME;
                 let rank = (!is_overdue, !is_begun, copies, peer.served_at, at, conn);
                 if best.is_none_or(|best| rank < best) {
                     best = Some(rank);
@@ -409,12 +412,14 @@ impl Uploads {
         let (.., at, conn) = best?;
         let peer = self.peers.get_mut(&conn)?;
         let UploadRequest { block, .. } = peer.queue.remove(at)?;
-        if peer.current_piece != Some(block.piece) {
+        if !peer.has_begun(block) {
             peer.current_piece = Some(block.piece);
+            peer.current_piece_left = self.piece_length;
             peer.served_at = now;
             let times_sent = &mut self.times_sent[block.piece as usize];
             *times_sent = times_sent.saturating_add(1);
         }
+        peer.current_piece_left = peer.current_piece_left.saturating_sub(block.length);
         peer.sending.push_back(UploadRequest { block, since: now });
         Some((conn, block))
     }

@@ -50,6 +50,8 @@ pub(super) struct PeerUpload {
     pub(super) sending: VecDeque<UploadRequest>,
     /// The piece of the last block that was handed to the socket.
     pub(super) current_piece: Option<u32>,
+    /// Its bytes that were not handed to the socket. What is requested beyond them is another copy.
+    pub(super) current_piece_left: u32,
     /// When a piece was begun for the peer last.
     pub(super) served_at: Time,
     pub(super) rate: Rate,
@@ -103,6 +105,7 @@ impl PeerUpload {
             queue: VecDeque::new(),
             sending: VecDeque::new(),
             current_piece: None,
+            current_piece_left: 0,
             served_at: Time::default(),
             rate: Rate::default(),
             offers: None,
@@ -115,6 +118,11 @@ impl PeerUpload {
     pub(super) fn is_socket_full(&self) -> bool {
         let bytes: u64 = self.sending.iter().map(|sending| u64::from(sending.block.length)).sum();
         bytes >= MAX_SENDING_BYTES || self.sending.len() >= MAX_SENDING_BLOCKS
+    }
+
+    /// Whether a block is of the rest of the piece that was begun for the peer.
+    pub(super) fn has_begun(&self, block: Block) -> bool {
+        self.current_piece == Some(block.piece) && block.length <= self.current_piece_left
     }
 
     /// The peer is interested, or no longer. Whether that is new, and may be reacted to at once.

@@ -10,4 +10,5 @@ mod random_operations;
 mod scene;
 mod starvation;
 mod starvation_whole_pieces;
+mod upload_order;
 mod withdrawal;

@@ -141,7 +141,8 @@ impl Downloads {
     /// verification is asked on another one.
     pub(crate) fn on_verifier_gone(&mut self, conn: ConnId, was_checking: bool) {
         if let Some(verification) = &mut self.verification {
-            verification.on_peer_gone(conn, was_checking);
+            let picker = &self.picker;
+            verification.on_peer_gone(conn, was_checking, |piece| picker.is_arrived(piece));
         }
     }
 

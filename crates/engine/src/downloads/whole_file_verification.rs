@@ -203,9 +203,15 @@ impl WholeFileVerification {
 
     /// A connection is gone: what was asked on it is asked on another one. `was_checking`: a server
     /// was asked on it whether the MD5 is right.
-    pub(crate) fn on_peer_gone(&mut self, conn: ConnId, was_checking: bool) {
+    pub(crate) fn on_peer_gone(
+        &mut self,
+        conn: ConnId,
+        was_checking: bool,
+        is_here: impl Fn(u32) -> bool,
+    ) {
+        let is_lost = |(piece, by): &(&u32, &ConnId)| **by == conn && !is_here(**piece);
         let back: Vec<u32> =
-            self.under_way.iter().filter(|(_, by)| **by == conn).map(|(&piece, _)| piece).collect();
+            self.under_way.iter().filter(is_lost).map(|(&piece, _)| piece).collect();
         for piece in back {
             self.under_way.remove(&piece);
             if self.suspect.is_some_and(|suspect| self.sources[piece as usize] == suspect) {
@@ -333,7 +339,7 @@ mod tests {
         let mut verification = verification();
         verification.begin_correction(&mut fastrand::Rng::with_seed(1));
         let first = verification.next_suspect(SERVER).unwrap();
-        verification.on_peer_gone(SERVER, false);
+        verification.on_peer_gone(SERVER, false, |_| false);
         let rest: Vec<u32> = std::iter::from_fn(|| verification.next_suspect(ConnId(2))).collect();
         assert_eq!((rest.len(), rest.last()), (6, Some(&first)));
         // It does not come before the chunks of the suspect.
@@ -343,13 +349,26 @@ mod tests {
         let (suspects, others): (Vec<u32>, Vec<u32>) =
             all.into_iter().partition(|piece| *piece >= 7);
         verification.on_corrected(suspects[0], true);
-        verification.on_peer_gone(SERVER, false);
+        verification.on_peer_gone(SERVER, false, |_| false);
         assert!(!verification.is_corrected(), "the suspect's other chunks are to be fetched");
         let next: Vec<u32> = std::iter::from_fn(|| verification.next_suspect(ConnId(2))).collect();
         assert!(
             next.len() == 2 && next.iter().all(|piece| suspects.contains(piece)),
             "{next:?}, not {others:?}"
         );
+    }
+
+    #[test]
+    fn a_chunk_that_is_here_is_not_asked_for_again_when_its_server_leaves() {
+        let mut verification = self::verification();
+        verification.begin_correction(&mut fastrand::Rng::with_seed(1));
+        let (here, lost) = (
+            verification.next_suspect(SERVER).unwrap(),
+            verification.next_suspect(SERVER).unwrap(),
+        );
+        verification.on_peer_gone(SERVER, false, |piece| piece == here);
+        let rest: Vec<u32> = std::iter::from_fn(|| verification.next_suspect(ConnId(2))).collect();
+        assert!(rest.contains(&lost) && !rest.contains(&here), "{rest:?}");
     }
 
     #[test]

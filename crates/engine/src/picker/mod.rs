@@ -245,6 +245,11 @@ impl Picker {
         Some(self.open.get_mut(&piece)?.duplicate_all(now, conn, is_dead))
     }
 
+    /// Whether all of an open piece is here, so that it is being stored.
+    pub(crate) fn is_arrived(&self, piece: u32) -> bool {
+        self.open.get(&piece).is_some_and(OpenPiece::is_whole)
+    }
+
     /// Opens a piece again that is stored, to be fetched once more from `conn` alone.
     pub(crate) fn reopen(&mut self, now: Time, piece: u32, conn: ConnId) -> Block {
         let length = self.geometry.length_of(piece);

@@ -3,19 +3,19 @@
 
 mod idle_slots;
 mod peer_upload;
+mod sending;
 mod super_seeding;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     net::IpAddr,
-    time::Duration,
 };
 
 use sow_content::{Bitfield, Block};
 use sow_wire::bittorrent::PeerId;
 
 use self::{
-    peer_upload::{PeerUpload, UploadRequest},
+    peer_upload::PeerUpload,
     super_seeding::{Offers, POLLED_OFFER_TIME, PROMPT_OFFER_TIME, SuperSeeding},
 };
 use crate::{
@@ -27,27 +27,6 @@ use crate::{
     rate::Rate,
     session::{Decision, bittorrent::MAX_QUEUED_REQUESTS},
 };
-
-/// Bytes of all connections that may be with the sockets at once, at least; more at high rates. Few
-/// uploads at a time finish early, and what is finished early can be passed on early.
-const MIN_SENDING_BYTES: u64 = 64 * 1024;
-
-/// What is sent within this time may be with the sockets.
-const SENDING_TIME: Duration = Duration::from_millis(50);
-
-/// Whole pieces that may be with the sockets at once: a single one can wait for its receiver's link
-/// while ours is idle.
-const MAX_SENDING_PIECES: u64 = 3;
-
-/// A block that has been with the socket for longer keeps no other peer waiting: its receiver is
-/// slow.
-const SLOW_RECEIVER_TIME: Duration = Duration::from_millis(200);
-
-/// A request for a whole piece waits for this long behind pieces with fewer copies.
-const OVERDUE_TIME: Duration = Duration::from_millis(500);
-
-/// Requests of one peer among which the next one is chosen.
-const MAX_REQUESTS_CONSIDERED: usize = 8;
 
 /// Whole pieces that are queued for one peer; the protocols allow one.
 const MAX_QUEUED_PIECES: usize = 64;
@@ -342,88 +321,6 @@ impl Uploads {
         offers.is_some_and(|offers| offers.on_used(piece))
     }
 
-    /// Hands requested blocks to the sockets, those with the fewest copies first. `availability`:
-    /// how many peers have a piece.
-    pub(crate) fn send_blocks(
-        &mut self,
-        now: Time,
-        availability: impl Fn(u32) -> u16,
-        connections: &mut Connections,
-        out: &mut VecDeque<Output>,
-    ) {
-        let rate = self.rate.per_second(now) as f64;
-        let room = self
-            .room_for_whole_pieces()
-            .max(MIN_SENDING_BYTES)
-            .max((rate * SENDING_TIME.as_secs_f64()) as u64);
-        let is_fast = |sending: &&UploadRequest| now.since(sending.since) < SLOW_RECEIVER_TIME;
-        let mut held: u64 = self
-            .peers
-            .values()
-            .flat_map(|peer| peer.sending.iter().filter(is_fast))
-            .map(|sending| u64::from(sending.block.length))
-            .sum();
-        while held < room {
-            let Some((conn, block)) = self.next_block(now, &availability) else { return };
-            held += u64::from(block.length);
-            if let Some(connection) = connections.get_mut(conn) {
-                connection.on_sent(now);
-            }
-            out.push_back(Output::SendBlock { conn, block });
-        }
-    }
-
-    /// What may be with the sockets where whole pieces are requested, in bytes.
-    fn room_for_whole_pieces(&self) -> u64 {
-        match self.peers.values().any(|peer| peer.requests_whole_pieces) {
-            true => MAX_SENDING_PIECES * u64::from(self.piece_length),
-            false => 0,
-        }
-    }
-
-    /// What is sent next: the rest of a piece that was begun, then the piece with the fewest
-    /// copies, then the peer that waited longest.
-    fn next_block(
-        &mut self,
-        now: Time,
-        availability: impl Fn(u32) -> u16,
-    ) -> Option<(ConnId, Block)> {
-        let mut best = None;
-        for (&conn, peer) in &self.peers {
-            if peer.is_socket_full() {
-                continue;
-            }
-            // Of whole pieces one is requested at a time: who requests more has no choice for that.
-            let considered = if peer.requests_whole_pieces { 1 } else { MAX_REQUESTS_CONSIDERED };
-            for (at, request) in peer.queue.iter().take(considered).enumerate() {
-                let piece = request.block.piece;
-                let is_begun = peer.has_begun(request.block);
-                let copies = self.times_sent[piece as usize].max(availability(piece));
-                // A peer that requests one piece at a time has nothing else to do.
-                let waits_since = request.since.max(peer.served_at);
-                let is_overdue =
-                    peer.requests_whole_pieces && now.since(waits_since) > OVERDUE_TIME;
-                let rank = (!is_overdue, !is_begun, copies, peer.served_at, at, conn);
-                if best.is_none_or(|best| rank < best) {
-                    best = Some(rank);
-                }
-            }
-        }
-        let (.., at, conn) = best?;
-        let peer = self.peers.get_mut(&conn)?;
-        let UploadRequest { block, .. } = peer.queue.remove(at)?;
-        if !peer.has_begun(block) {
-            peer.current_piece = Some(block.piece);
-            peer.current_piece_left = self.piece_length;
-            peer.served_at = now;
-            let times_sent = &mut self.times_sent[block.piece as usize];
-            *times_sent = times_sent.saturating_add(1);
-        }
-        peer.current_piece_left = peer.current_piece_left.saturating_sub(block.length);
-        peer.sending.push_back(UploadRequest { block, since: now });
-        Some((conn, block))
-    }
-
     /// With super-seeding: reveals pieces to a peer for as long as it should hold more offers.
     pub(crate) fn offer(
         &mut self,
@@ -490,7 +387,7 @@ mod tests {
         dialect,
     };
 
-    use super::*;
+    use super::{sending::MIN_SENDING_BYTES, *};
     use crate::io::{Direction, PeerHandshake};
 
     const NOW: Time = Time(0);
@@ -594,5 +491,32 @@ mod tests {
         assert_eq!(sent[0], Output::SendBlock { conn: ConnId(1), block: block(2) });
         assert!(fixture.uploads.on_block_sent(NOW, ConnId(1), block(2)));
         assert_eq!(fixture.uploads.rate().total(), u64::from(UNIT));
+    }
+
+    #[test]
+    fn a_peer_that_was_sent_as_much_as_there_is_waits_for_others() {
+        let mut fixture = Fixture::new(2, 2);
+        for at in 0..8 {
+            assert_eq!(fixture.request(1, block(1), true), Ok(true));
+            assert_eq!(fixture.request(2, block(0), true), Ok(true));
+            let (connections, out) = (&mut fixture.connections, &mut fixture.out);
+            fixture.uploads.send_blocks(NOW, |piece| 9 * u16::from(piece == 0), connections, out);
+            let first = out.front().cloned();
+            // The first one always requests what has fewer copies.
+            let expected = Output::SendBlock { conn: ConnId(1), block: block(1) };
+            assert_eq!(first, Some(expected), "request {at}");
+            out.clear();
+            fixture.uploads.peers.values_mut().for_each(|peer| {
+                peer.queue.clear();
+                peer.sending.clear();
+            });
+            assert!(fixture.uploads.on_block_sent(NOW, ConnId(1), block(1)));
+        }
+        assert_eq!(fixture.request(1, block(1), true), Ok(true));
+        assert_eq!(fixture.request(2, block(0), true), Ok(true));
+        let (connections, out) = (&mut fixture.connections, &mut fixture.out);
+        fixture.uploads.send_blocks(NOW, |piece| 9 * u16::from(piece == 0), connections, out);
+        let sated = Output::SendBlock { conn: ConnId(2), block: block(0) };
+        assert_eq!(out.front(), Some(&sated));
     }
 }

@@ -100,7 +100,8 @@ impl Downloads {
         out: &mut VecDeque<Output>,
     ) -> Option<Block> {
         let have = connections.get(conn)?.have()?;
-        if !self.take_over_piece(now, conn, have, rng, out) {
+        let is_snubbed = self.peers.get(&conn)?.is_snubbed();
+        if is_snubbed || !self.take_over_piece(now, conn, have, rng, out) {
             return None;
         }
         let piece = self.picker.next_to_open(have)?;

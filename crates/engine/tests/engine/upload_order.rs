@@ -11,8 +11,9 @@ const PIECE: u32 = 64 * 1024;
 
 /// A server, a client that requests many pieces at a time, and one that requests one.
 fn server() -> (Scene, ConnId, ConnId) {
-    let geometry = Geometry::new(4 * u64::from(PIECE), u64::from(PIECE)).unwrap();
-    let content = chunk::content(Bitfield::full(4), Integrity::FileDigest);
+    // So many pieces that no client is sent as much as there is.
+    let geometry = Geometry::new(64 * u64::from(PIECE), u64::from(PIECE)).unwrap();
+    let content = chunk::content(Bitfield::full(64), Integrity::FileDigest);
     let content = Content { geometry, ..content };
     let mut scene = Scene::new(Some(content), |config| config.chunk.server = true);
     let [greedy, modest] = [2, 3].map(|host| {

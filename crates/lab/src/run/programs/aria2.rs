@@ -7,7 +7,9 @@ use rustix::process::Signal;
 
 use super::{
     Adapter, CommandLine, ProgramContext, ProgramError, ProgramInfo, ReceiverProgram,
-    completion_hook::completion_hook, installed, torrent::TrackedSeeds,
+    completion_hook::{HookOutput, completion_hook},
+    installed,
+    torrent::TrackedSeeds,
 };
 use crate::{record::Missing, scenario::Mode};
 
@@ -69,7 +71,7 @@ impl Adapter for Aria2 {
         let host = &context.receivers[index];
         let line = base_line(&host.folder)
             .arg("--on-bt-download-complete")
-            .arg(completion_hook(context)?)
+            .arg(completion_hook(context, HookOutput::Inherited)?)
             .arg("--check-integrity=true")
             .args(self.seeds.iter().map(|seeds| &seeds.torrent));
         let process = context.start_held(host, &line)?;

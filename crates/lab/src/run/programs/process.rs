@@ -230,6 +230,9 @@ impl OutputState {
                 None => drop(self.events.insert(kind, [timed.clone(), timed])),
             }
         }
+        if line.is_empty() {
+            return;
+        }
         self.last_lines.push_back(line.chars().take(MAX_SHOWN_CHARS).collect());
         if self.last_lines.len() > MAX_LAST_LINES {
             self.last_lines.pop_front();

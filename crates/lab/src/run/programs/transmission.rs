@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 
 use super::{
     Adapter, CommandLine, ProgramContext, ProgramError, ProgramInfo, ReceiverProgram, TestHost,
-    completion_hook::completion_hook, context::write_file, installed, torrent::TrackedSeeds,
+    completion_hook::{HookOutput, completion_hook},
+    context::write_file,
+    installed,
+    torrent::TrackedSeeds,
 };
 use crate::{record::Missing, scenario::Mode};
 
@@ -80,7 +83,7 @@ fn daemon_line(
     fs::create_dir_all(&torrents)
         .and_then(|()| fs::copy(torrent, torrents.join("content.torrent")))
         .map_err(|source| ProgramError::File { path: torrents, source })?;
-    let settings = settings(host, downloads, &completion_hook(context)?);
+    let settings = settings(host, downloads, &completion_hook(context, HookOutput::Inherited)?);
     write_file(&folder.join("settings.json"), &settings.to_string())?;
     Ok(CommandLine::new(PROGRAM).args(["--foreground", "--log-error", "--config-dir"]).arg(folder))
 }

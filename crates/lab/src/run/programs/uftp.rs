@@ -2,11 +2,11 @@
 //! by multicast until all of them have registered. It sends at the rate of the slowest link, and
 //! sends again what a daemon reports as lost.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
-
 use super::{
     Adapter, CommandLine, ProgramContext, ProgramError, ProgramInfo, ReceiverProgram, TestHost,
-    context::write_file, installed, multicast,
+    completion_hook::{HookOutput, completion_hook},
+    context::write_file,
+    installed, multicast,
 };
 use crate::{record::Missing, scenario::Mode};
 
@@ -21,10 +21,6 @@ const RATE_PART: f64 = 0.96;
 const ROUND_TRIPS: &str = "0.2:0.01:15";
 /// How often a message is sent before a daemon counts as gone: the maximum.
 const ROBUSTNESS: &str = "50";
-/// Called by the daemon when its copy is in place. Its own output is closed, so the script writes
-/// to that of the daemon.
-const SCRIPT: &str = "#!/bin/sh\necho '{\"event\":\"complete\"}' >/proc/$PPID/fd/2\n";
-
 /// UFTP in one run.
 #[derive(Debug, Default)]
 pub(super) struct Uftp;
@@ -73,17 +69,12 @@ impl Adapter for Uftp {
         index: usize,
     ) -> Result<ReceiverProgram, ProgramError> {
         let host = &context.receivers[index];
-        let script = context.work.join("uftp-complete");
-        if !script.exists() {
-            write_file(&script, SCRIPT)?;
-            fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
-                .map_err(|source| ProgramError::File { path: script.clone(), source })?;
-        }
         let line = CommandLine::new(installed::path_of("uftpd"))
             .args(["-d", "-t", "-I", "eth0", "-U", &id(host), "-D"])
             .arg(&host.folder)
             .arg("-s")
-            .arg(&script);
+            // The daemon closes the outputs of its commands.
+            .arg(completion_hook(context, HookOutput::ErrorOfParent)?);
         let process = context.start_held(host, &line)?;
         Ok(ReceiverProgram::with_event(process, host.folder.join(context.file_name())))
     }

@@ -22,6 +22,19 @@ impl TokenBucket {
 
     /// Takes a token. False: there is none.
     pub(crate) fn take(&mut self, now: Time) -> bool {
+        self.refill(now);
+        let has_token = self.tokens > 0;
+        self.tokens -= u32::from(has_token);
+        has_token
+    }
+
+    /// Whether nothing was taken lately.
+    pub(crate) fn is_full(&mut self, now: Time) -> bool {
+        self.refill(now);
+        self.tokens == self.capacity
+    }
+
+    fn refill(&mut self, now: Time) {
         let intervals = now.since(self.filled_at).as_micros() / self.interval.as_micros().max(1);
         let missing = self.capacity - self.tokens;
         match u32::try_from(intervals) {
@@ -34,9 +47,6 @@ impl TokenBucket {
                 self.filled_at = now;
             }
         }
-        let has_token = self.tokens > 0;
-        self.tokens -= u32::from(has_token);
-        has_token
     }
 
     /// Makes the bucket full.

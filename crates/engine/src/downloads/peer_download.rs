@@ -13,10 +13,6 @@ use crate::{connections::Connection, io::Time, pipeline::Pipeline, rate::Rate};
 /// Pieces that a choking peer may allow at most (BEP 6 suggests ten).
 const MAX_ALLOWED_FAST: usize = 64;
 
-/// Blocks without a request that a peer may send; each cancel and choke, which can cross a block on
-/// its way, allows one more.
-const UNSOLICITED_ALLOWANCE: u32 = 16;
-
 /// A request stalls after this long plus four times its connection's latency.
 const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -64,7 +60,8 @@ pub(super) struct PeerDownload {
     outstanding: VecDeque<OutstandingRequest>,
     outstanding_bytes: u32,
     pub(super) last_block: Time,
-    pub(super) unsolicited_allowance: u32,
+    /// Blocks that may still come: they were requested, and their requests were given up.
+    pub(super) late_allowance: u32,
     /// Since when all that only this peer has is left to other machines.
     pub(super) helping_since: Option<Time>,
     /// The generation of the downloads at which the peer had nothing to request.
@@ -106,8 +103,7 @@ impl PeerDownload {
             outstanding: VecDeque::new(),
             outstanding_bytes: 0,
             last_block: now,
-            // Where pieces are requested and answered one by one, every block has its request.
-            unsolicited_allowance: if requests_whole_pieces { 0 } else { UNSOLICITED_ALLOWANCE },
+            late_allowance: 0,
             helping_since: None,
             exhausted_at: None,
             stalls: 0,
@@ -232,7 +228,7 @@ impl PeerDownload {
     pub(super) fn void_requests(&mut self) -> Vec<OutstandingRequest> {
         let void: Vec<OutstandingRequest> = self.outstanding.drain(..).collect();
         self.outstanding_bytes = 0;
-        self.unsolicited_allowance += void.len() as u32;
+        self.late_allowance += void.len() as u32;
         void
     }
 

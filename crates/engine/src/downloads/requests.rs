@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::Integrity,
-    connections::Connection,
+    connections::{Connection, network_of},
     disconnect::Misbehavior,
     io::{ConnId, Output, StoreMode, Time},
     session::{Decision, bittorrent},
@@ -47,7 +47,7 @@ impl Downloads {
         connection: &mut Connection,
         request: BlockRequest,
     ) -> Result<BlockArrival, Misbehavior> {
-        let conn = connection.conn();
+        let (conn, network) = (connection.conn(), network_of(connection.addr().ip()));
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(BlockArrival::Unknown) };
         peer.rate.add(now, u64::from(request.length));
         self.rate.add(now, u64::from(request.length));
@@ -61,20 +61,23 @@ impl Downloads {
         // Where a whole piece was requested, no other block is an answer, but what was requested
         // before a choke may still come.
         let is_other = awaited.is_some() && !block.is_some_and(is_whole_piece);
-        let may_be_late = is_other && answered.is_none() && peer.unsolicited_allowance > 0;
+        let may_be_late = is_other && answered.is_none() && peer.late_allowance > 0;
         let is_late = may_be_late
             && awaited.is_some_and(|piece| connection.session_mut().await_piece_still(piece));
         let mut was_snubbed = false;
         match answered {
-            _ if is_other && !is_late => return Err(self.unsolicited(request)),
+            _ if is_other && !is_late => return Err(self.waste_unsolicited(request)),
             Some(answered) => {
                 was_snubbed = peer.on_delivered(now);
                 let latency = now.since(answered.requested_at);
                 let rate = peer.rate.per_second(now);
                 peer.pipeline.arrived(now, latency, request.length, rate, is_window_full);
             }
-            None if peer.unsolicited_allowance > 0 => peer.unsolicited_allowance -= 1,
-            None => return Err(self.unsolicited(request)),
+            None if peer.late_allowance > 0 => peer.late_allowance -= 1,
+            // Where pieces are requested and answered one by one, every block has its request.
+            None if !connection.session().requests_whole_pieces()
+                && self.unsolicited.may_send(now, network, request.length) => {}
+            None => return Err(self.waste_unsolicited(request)),
         }
         let Some(block) = block else { return Ok(BlockArrival::Unknown) };
         let arrival = self.accept_block(conn, block);
@@ -93,7 +96,7 @@ impl Downloads {
         Ok(arrival)
     }
 
-    fn unsolicited(&mut self, request: BlockRequest) -> Misbehavior {
+    fn waste_unsolicited(&mut self, request: BlockRequest) -> Misbehavior {
         self.wasted += u64::from(request.length);
         Misbehavior::UnsolicitedData
     }
@@ -135,7 +138,7 @@ impl Downloads {
             .collect();
         for block in void {
             peer.take_request(block);
-            peer.unsolicited_allowance += 1;
+            peer.late_allowance += 1;
             connection.send(now, Decision::Cancel(block), out);
         }
         peer.exhausted_at = None;

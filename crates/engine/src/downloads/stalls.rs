@@ -62,7 +62,7 @@ impl Downloads {
                 self.mark_stale(conn, block);
             } else if let Some(peer) = self.peers.get_mut(&conn) {
                 peer.take_request(block);
-                peer.unsolicited_allowance += 1;
+                peer.late_allowance += 1;
                 // The peer is not asked for the same block again at once.
                 peer.exhausted_at = Some(self.generation);
                 if let Some(connection) = connections.get_mut(conn) {

@@ -519,4 +519,23 @@ mod tests {
         let sated = Output::SendBlock { conn: ConnId(2), block: block(0) };
         assert_eq!(out.front(), Some(&sated));
     }
+    #[test]
+    fn a_peer_that_requests_without_end_gets_a_block_now_and_then() {
+        let mut fixture = Fixture::new(2, 1);
+        let mut sent_at = |now: Time| {
+            let (connections, out) = (&mut fixture.connections, &mut fixture.out);
+            let connection = connections.get_mut(ConnId(1)).unwrap();
+            _ = fixture.uploads.on_request(now, connection, block(0), true, out);
+            fixture.uploads.send_blocks(now, |_| 1, connections, out);
+            let sent = out.drain(..).any(|output| matches!(output, Output::SendBlock { .. }));
+            if sent {
+                assert!(fixture.uploads.on_block_sent(now, ConnId(1), block(0)));
+            }
+            sent
+        };
+        let at_once = (0..1000).filter(|_| sent_at(NOW)).count() as u64;
+        assert_eq!(at_once * u64::from(UNIT), 1024 * 1024);
+        let times = (0..100).map(|n| NOW + std::time::Duration::from_millis(n * 50));
+        assert_eq!(times.filter(|now| sent_at(*now)).count(), 19);
+    }
 }

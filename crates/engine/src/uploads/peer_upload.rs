@@ -54,6 +54,8 @@ pub(super) struct PeerUpload {
     pub(super) current_piece_left: u32,
     /// When a piece was begun for the peer last.
     pub(super) served_at: Time,
+    /// When a block was handed to the socket last.
+    pub(super) sent_at: Time,
     pub(super) rate: Rate,
     /// With super-seeding.
     pub(super) offers: Option<Offers>,
@@ -107,6 +109,7 @@ impl PeerUpload {
             current_piece: None,
             current_piece_left: 0,
             served_at: Time::default(),
+            sent_at: Time::default(),
             rate: Rate::default(),
             offers: None,
             requests_whole_pieces: session.requests_whole_pieces(),

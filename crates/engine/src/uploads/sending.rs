@@ -4,7 +4,10 @@ use std::{collections::VecDeque, time::Duration};
 
 use sow_content::Block;
 
-use super::{Uploads, peer_upload::UploadRequest};
+use super::{
+    Uploads,
+    peer_upload::{PeerUpload, UploadRequest},
+};
 use crate::{
     connections::Connections,
     io::{ConnId, Output, Time},
@@ -27,6 +30,17 @@ const SLOW_RECEIVER_TIME: Duration = Duration::from_millis(200);
 
 /// A request for a whole piece waits for this long behind pieces with fewer copies.
 const OVERDUE_TIME: Duration = Duration::from_millis(500);
+
+/// A peer that was sent all that there is this many times, and [`MIN_OVERFED_BYTES`], gets one
+/// block in each [`OVERFED_INTERVAL`]: it requests without end. Even an idle uplink is not free, as
+/// what the peer acknowledges takes a part of the downlink.
+const MAX_COPIES: u64 = 2;
+
+/// See [`MAX_COPIES`].
+const MIN_OVERFED_BYTES: u64 = 1024 * 1024;
+
+/// See [`MAX_COPIES`].
+const OVERFED_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Requests of one peer among which the next one is chosen.
 const MAX_REQUESTS_CONSIDERED: usize = 8;
@@ -82,7 +96,7 @@ impl Uploads {
         let mut best = None;
         let content = u64::from(self.pieces) * u64::from(self.piece_length);
         for (&conn, peer) in &self.peers {
-            if peer.is_socket_full() {
+            if peer.is_socket_full() || is_overfed(now, peer, content) {
                 continue;
             }
             // Of whole pieces one is requested at a time: who requests more has no choice for that.
@@ -113,7 +127,14 @@ impl Uploads {
             *times_sent = times_sent.saturating_add(1);
         }
         peer.current_piece_left = peer.current_piece_left.saturating_sub(block.length);
+        peer.sent_at = now;
         peer.sending.push_back(UploadRequest { block, since: now });
         Some((conn, block))
     }
+}
+
+/// Whether a peer has to wait because it was sent `content` bytes, all that there is, too often.
+fn is_overfed(now: Time, peer: &PeerUpload, content: u64) -> bool {
+    let is_fed = peer.rate.total() >= content.saturating_mul(MAX_COPIES).max(MIN_OVERFED_BYTES);
+    is_fed && (!peer.sending.is_empty() || now.since(peer.sent_at) < OVERFED_INTERVAL)
 }

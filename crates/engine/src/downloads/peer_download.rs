@@ -69,6 +69,8 @@ pub(super) struct PeerDownload {
     /// How often what was requested did not come in time, or was not sent before a choke, since the
     /// last block.
     stalls: u32,
+    /// How often what was requested did not come in time, since the last block.
+    late: u32,
     /// Refusals since the last block.
     refusals: u32,
     /// A snubbed peer is asked for nothing until then.
@@ -107,6 +109,7 @@ impl PeerDownload {
             helping_since: None,
             exhausted_at: None,
             stalls: 0,
+            late: 0,
             refusals: 0,
             rests_until: now,
             asked_at: now,
@@ -159,7 +162,13 @@ impl PeerDownload {
         self.outstanding.is_empty() && now >= self.rests_until
     }
 
-    /// Requests did not come in time: the peer is snubbed, and rests.
+    /// Requests did not come in time: the peer is snubbed, and gets more time for the next ones.
+    pub(super) fn on_late(&mut self, now: Time) {
+        self.late = self.late.saturating_add(1);
+        self.on_stalled(now);
+    }
+
+    /// The peer does not do what it was asked for: it is snubbed, and rests.
     pub(super) fn on_stalled(&mut self, now: Time) {
         let doublings = self.stalls.min(MAX_SNUB_DOUBLINGS);
         self.stalls = self.stalls.saturating_add(1);
@@ -207,6 +216,7 @@ impl PeerDownload {
         self.last_block = now;
         self.has_delivered_since_unchoke = true;
         self.refusals = 0;
+        self.late = 0;
         std::mem::take(&mut self.stalls) > 0
     }
 
@@ -270,7 +280,7 @@ impl PeerDownload {
             (latency, _) => STALL_TIMEOUT + 4 * latency,
         };
         // A peer that is slow, and no worse, gets more time with each attempt.
-        let patient = base * (1 << self.stalls.min(MAX_SNUB_DOUBLINGS));
+        let patient = base * (1 << self.late.min(MAX_SNUB_DOUBLINGS));
         let is_unproven = self.pipeline.latency().is_zero();
         let timeout = patient.min(MAX_STALL_TIMEOUT);
         if others.is_none() {

@@ -99,7 +99,7 @@ impl Downloads {
                 continue;
             }
             if is_silent {
-                peer.on_stalled(now);
+                peer.on_late(now);
             }
             let late = late.into_iter().map(|block| match is_silent {
                 true => (conn, block, Late::Stale),

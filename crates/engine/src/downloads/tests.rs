@@ -170,3 +170,19 @@ fn a_peer_that_is_gone_leaves_its_requests_to_others() {
     fixture.downloads.on_peer_gone(A, &mut fixture.rng, &mut fixture.out);
     assert!(fixture.request(B).contains(&first[0]));
 }
+
+#[test]
+fn chokes_give_a_peer_no_more_time() {
+    let mut fixture = Fixture::new();
+    assert!(!fixture.request(A).is_empty());
+    let peer = fixture.downloads.peers.get_mut(&A).unwrap();
+    let timeout = peer.stall_timeout(None);
+    for _ in 0..5 {
+        peer.on_choke(NOW);
+        peer.on_unchoke();
+    }
+    assert!(peer.is_snubbed());
+    assert_eq!(peer.stall_timeout(None), timeout);
+    peer.on_late(NOW);
+    assert_eq!(peer.stall_timeout(None), 2 * timeout);
+}

@@ -4,10 +4,11 @@
 //! cargo run --release -p sow-sim --example churn -- HOURS SEED [RECORDS-FILE]
 //! ```
 //!
-//! The file gets one JSON line for each sample and each receiver. The process ends with 1 when
-//! something does not hold; the command that was given repeats it.
+//! Each of the two swarms has a thread. The file gets one JSON line for each sample and each
+//! receiver. The process ends with 1 when something does not hold; the command that was given
+//! repeats it.
 
-use std::{fs::File, io::Write, time::Duration};
+use std::{fs::File, io::Write, thread, time::Duration};
 
 use sow_engine::StateSize;
 use sow_sim::churn::{Records, Sample, judge_churn, run_churn};
@@ -20,7 +21,7 @@ fn main() {
         eprintln!("usage: churn HOURS SEED [RECORDS-FILE]");
         std::process::exit(2);
     };
-    let mut out = arguments.get(2).map(|path| match File::create(path) {
+    let out = arguments.get(2).map(|path| match File::create(path) {
         Ok(file) => file,
         Err(error) => {
             eprintln!("{path}: {error}");
@@ -28,8 +29,13 @@ fn main() {
         }
     });
     let span = Duration::from_secs_f64(hours * 3600.0);
-    let control = run(seed, span, false, &mut out);
-    let with = run(seed, span, true, &mut out);
+    let out = out.as_ref();
+    let (control, with) = thread::scope(|scope| {
+        let control = scope.spawn(move || run(seed, span, false, out));
+        let with = run(seed, span, true, out);
+        (control.join(), with)
+    });
+    let Ok(control) = control else { std::process::exit(1) };
     let failures = judge_churn(&with, &control, span);
     for failure in &failures {
         println!("{failure}");
@@ -38,7 +44,7 @@ fn main() {
     std::process::exit(i32::from(!failures.is_empty()));
 }
 
-fn run(seed: u64, span: Duration, with_hostile: bool, out: &mut Option<File>) -> Records {
+fn run(seed: u64, span: Duration, with_hostile: bool, out: Option<&File>) -> Records {
     let swarm = if with_hostile { "hostile" } else { "control" };
     let on_sample = |sample: &Sample| {
         if let Some(out) = out {
@@ -97,8 +103,9 @@ fn sample_line(swarm: &str, sample: &Sample) -> String {
     )
 }
 
-fn write_line(out: &mut File, line: &str) {
-    if let Err(error) = writeln!(out, "{line}") {
+/// Writes a line at once: two swarms share the file.
+fn write_line(mut out: &File, line: &str) {
+    if let Err(error) = out.write_all(format!("{line}\n").as_bytes()) {
         eprintln!("the records cannot be written: {error}");
         std::process::exit(2);
     }

@@ -218,14 +218,10 @@ impl AddressBook {
     ) -> Option<(SocketAddr, Dialect)> {
         let mut best: Option<(Rank, SocketAddr, Option<SourceKey>)> = None;
         for (&addr, entry) in &self.known {
-            if entry.due_at().is_none_or(|until| until > now) {
-                continue;
-            }
-            let Some((ready, source)) = self.ready_at(addr, entry) else { continue };
-            if ready <= now {
-                let choice = (self.rank(entry, source, rng), addr, source);
-                best = Some(best.map_or(choice, |best| best.min(choice)));
-            }
+            let after_now = Time(now.0.saturating_add(1));
+            let Some((_, source)) = self.ready_at(addr, entry, after_now) else { continue };
+            let choice = (self.rank(entry, source, rng), addr, source);
+            best = Some(best.map_or(choice, |best| best.min(choice)));
         }
         let (_, addr, source) = best?;
         Some((addr, self.begin_dial(now, addr, source)?))
@@ -280,32 +276,36 @@ impl AddressBook {
     }
 
     /// When a waiting address may be dialed, and the source for which that counts; no source for
-    /// one that is exempt. `None` while it is banned, or too many dials to its host or of its
-    /// sources are under way.
-    fn ready_at(&self, addr: SocketAddr, entry: &Entry) -> Option<(Time, Option<SourceKey>)> {
-        let until = entry.due_at()?;
-        if self.banned.contains(&addr) {
+    /// one that is exempt. `None` when it is not `before` a time, while it is banned, or when too
+    /// many dials to its host or of its sources are under way.
+    fn ready_at(
+        &self,
+        addr: SocketAddr,
+        entry: &Entry,
+        before: Time,
+    ) -> Option<(Time, Option<SourceKey>)> {
+        // There may be thousands, most of which rest or are not due yet: that is seen first.
+        let until = entry.due_at().filter(|until| *until < before)?;
+        if entry.is_exempt() {
+            return (!self.banned.contains(&addr)).then_some((until, None));
+        }
+        let sources = entry.sources().filter_map(|source| {
+            let (rests_until, dials) = limits_of(self.sources.get(&source), &allowance::TRACKER);
+            let under_way = || self.dialing.values().filter(|dial| **dial == Some(source)).count();
+            (rests_until < before && under_way() < dials).then_some((rests_until, source))
+        });
+        let (source_rests, source) = sources.min()?;
+        let host = Host::of(addr.ip());
+        let (host_rests, host_dials) = limits_of(self.hosts.get(&host), &allowance::HOST);
+        if host_rests >= before || self.banned.contains(&addr) {
             return None;
         }
-        if entry.is_exempt() {
-            return Some((until, None));
-        }
-        let host = Host::of(addr.ip());
         let is_counted = |(addr, source): &(&SocketAddr, &Option<SourceKey>)| {
             source.is_some() && Host::of(addr.ip()) == host
         };
         let to_host = self.dialing.iter().filter(is_counted).count();
-        let (host_rests, host_dials) = limits_of(self.hosts.get(&host), &allowance::HOST);
-        if to_host >= host_dials {
-            return None;
-        }
-        let sources = entry.sources().filter_map(|source| {
-            let under_way = self.dialing.values().filter(|dial| **dial == Some(source)).count();
-            let (rests_until, dials) = limits_of(self.sources.get(&source), &allowance::TRACKER);
-            (under_way < dials).then_some((rests_until, source))
-        });
-        let (source_rests, source) = sources.min()?;
-        Some((until.max(host_rests).max(source_rests), Some(source)))
+        let ready = until.max(host_rests).max(source_rests);
+        (to_host < host_dials).then_some((ready, Some(source)))
     }
 
     /// When the next address is due.
@@ -313,8 +313,10 @@ impl AddressBook {
         if let Some(due) = self.due.get() {
             return due;
         }
-        let ready = |(&addr, entry)| self.ready_at(addr, entry);
-        let due = self.known.iter().filter_map(ready).map(|(time, _)| time).min();
+        let due = self.known.iter().fold(None, |earliest, (&addr, entry)| {
+            let ready = self.ready_at(addr, entry, earliest.unwrap_or(Time(u64::MAX)));
+            ready.map(|(time, _)| time).or(earliest)
+        });
         self.due.set(Some(due));
         due
     }

@@ -180,26 +180,28 @@ impl Connections {
 
     fn may_dial(&self) -> bool {
         self.dialing < MAX_CONCURRENT_DIALS
-            && self.dialed_count() + self.dialing < self.wanted_dialed()
             && self.open.len() + self.dialing < self.max_peers
+            && self.dialing < self.wanted_dials()
     }
 
-    /// How many dialed peers are wanted. The more of them were of no use, the more are tried at a
-    /// time; and where a connection carries one piece at a time, it takes many.
-    fn wanted_dialed(&self) -> usize {
-        if self.iter().any(|other| other.session().requests_whole_pieces()) {
-            return self.max_dialed;
+    /// How many more dialed peers are wanted. The more of them were of no use, the more are tried
+    /// at a time; and where a connection carries one piece at a time, it takes many.
+    fn wanted_dials(&self) -> usize {
+        let (mut useful, mut useless, mut takes_many) = (0, 0, false);
+        for other in self.iter() {
+            takes_many |= other.session().requests_whole_pieces();
+            if other.direction() == Direction::Dialed {
+                *(if other.is_unproductive() { &mut useless } else { &mut useful }) += 1;
+            }
         }
-        let is_useless =
-            |other: &&Connection| other.direction() == Direction::Dialed && other.is_unproductive();
-        let useless = self.iter().filter(is_useless).count();
-        self.max_dialed.min(self.enough_dialed.saturating_add(useless))
+        let enough = if takes_many { usize::MAX } else { self.enough_dialed + useless };
+        enough.min(self.max_dialed).saturating_sub(useful)
     }
 
     /// We download at `rate` bytes a second.
     pub(crate) fn on_download_rate(&mut self, rate: u64) {
         let enough = usize::try_from(rate / RATE_PER_DIALED).unwrap_or(usize::MAX);
-        self.enough_dialed = enough.max(FEW_DIALED);
+        self.enough_dialed = enough.clamp(FEW_DIALED, self.max_dialed.max(FEW_DIALED));
     }
 
     /// Takes note of an address of a peer.

@@ -24,13 +24,6 @@ use crate::{
     io::{ConnId, Dialect, Direction, PeerHandshake, Time},
 };
 
-/// Dialed peers that are enough on a slow link, as long as they are of use: the flows of many
-/// connections overflow its short queue, and what is lost there is sent again.
-const FEW_DIALED: usize = 8;
-
-/// Each dialed peer beyond them has this share of what we download, in bytes a second.
-const RATE_PER_DIALED: u64 = 40 * 1024;
-
 /// Dials under way at the same time.
 const MAX_CONCURRENT_DIALS: usize = 10;
 
@@ -62,8 +55,6 @@ pub(crate) struct Connections {
     listen_port: u16,
     max_peers: usize,
     max_dialed: usize,
-    /// Dialed peers that are enough at the rate at which we download.
-    enough_dialed: usize,
     kept_for_dialing: usize,
     open: BTreeMap<ConnId, Connection>,
     address_book: AddressBook,
@@ -85,7 +76,6 @@ impl Connections {
             listen_port: config.listen_port,
             max_peers: config.max_peers,
             max_dialed: config.max_dialed,
-            enough_dialed: FEW_DIALED,
             kept_for_dialing: config.places_kept_for_dialing(),
             open: BTreeMap::new(),
             address_book: AddressBook::default(),
@@ -180,28 +170,8 @@ impl Connections {
 
     fn may_dial(&self) -> bool {
         self.dialing < MAX_CONCURRENT_DIALS
+            && self.dialed_count() + self.dialing < self.max_dialed
             && self.open.len() + self.dialing < self.max_peers
-            && self.dialing < self.wanted_dials()
-    }
-
-    /// How many more dialed peers are wanted. The more of them were of no use, the more are tried
-    /// at a time; and where a connection carries one piece at a time, it takes many.
-    fn wanted_dials(&self) -> usize {
-        let (mut useful, mut useless, mut takes_many) = (0, 0, false);
-        for other in self.iter() {
-            takes_many |= other.session().requests_whole_pieces();
-            if other.direction() == Direction::Dialed {
-                *(if other.is_unproductive() { &mut useless } else { &mut useful }) += 1;
-            }
-        }
-        let enough = if takes_many { usize::MAX } else { self.enough_dialed + useless };
-        enough.min(self.max_dialed).saturating_sub(useful)
-    }
-
-    /// We download at `rate` bytes a second.
-    pub(crate) fn on_download_rate(&mut self, rate: u64) {
-        let enough = usize::try_from(rate / RATE_PER_DIALED).unwrap_or(usize::MAX);
-        self.enough_dialed = enough.clamp(FEW_DIALED, self.max_dialed.max(FEW_DIALED));
     }
 
     /// Takes note of an address of a peer.
@@ -549,36 +519,5 @@ mod tests {
         assert_eq!(ours.second_dial(ConnId(1)), second);
         assert_eq!(ours.second_dial(ConnId(1)), None);
         assert_eq!(ours.next_dial(NOW, &mut fastrand::Rng::with_seed(1)), None);
-    }
-    #[test]
-    fn few_peers_are_dialed_on_a_slow_link_and_more_as_others_turn_out_useless() {
-        let mut config = Config::new(PeerId([5; 20]), 1000, 1);
-        config.max_dialed = 30;
-        let mut ours = Connections::new(&config);
-        let source = Source::of_input(crate::io::PeerSource::Named);
-        (10..110).for_each(|host| ours.add_address(NOW, addr(host), &source, Dialect::BitTorrent));
-        let mut rng = fastrand::Rng::with_seed(1);
-        let mut dial_all = |ours: &mut Connections| {
-            while ours.may_dial()
-                && let Some((to, _)) = ours.next_dial(NOW, &mut rng)
-            {
-                let host = to.to_string().split(['.', ':']).nth(3).unwrap().parse().unwrap();
-                connect(ours, u64::from(host), host, Direction::Dialed).unwrap();
-                ours.dialing = 0;
-            }
-            ours.open.len()
-        };
-        assert_eq!(dial_all(&mut ours), FEW_DIALED);
-        ours.on_download_rate(250_000);
-        assert_eq!(dial_all(&mut ours), FEW_DIALED);
-        ours.on_download_rate(500_000);
-        assert_eq!(dial_all(&mut ours), 12);
-        ours.on_download_rate(0);
-        // What is of no use is replaced, and as many others are tried beside.
-        ours.mark_unproductive(|_| true);
-        assert_eq!(dial_all(&mut ours), 12 + 20);
-        ours.on_download_rate(100_000_000);
-        ours.mark_unproductive(|_| false);
-        assert_eq!(dial_all(&mut ours), 32, "there are more than enough");
     }
 }

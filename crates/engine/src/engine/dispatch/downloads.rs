@@ -155,7 +155,6 @@ impl Engine {
             self.downloads.on_tick(now, rng, out);
             self.downloads.release_stalled(now, &mut self.connections, rng, out);
             let downloads = &self.downloads;
-            self.connections.on_download_rate(downloads.rate().per_second(now));
             self.connections.mark_unproductive(|peer| downloads.is_unproductive(now, peer));
             self.request_from_all(now);
         }

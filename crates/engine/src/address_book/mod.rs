@@ -217,8 +217,8 @@ impl AddressBook {
         rng: &mut fastrand::Rng,
     ) -> Option<(SocketAddr, Dialect)> {
         let mut best: Option<(Rank, SocketAddr, Option<SourceKey>)> = None;
+        let after_now = Time(now.0.saturating_add(1));
         for (&addr, entry) in &self.known {
-            let after_now = Time(now.0.saturating_add(1));
             let Some((_, source)) = self.ready_at(addr, entry, after_now) else { continue };
             let choice = (self.rank(entry, source, rng), addr, source);
             best = Some(best.map_or(choice, |best| best.min(choice)));

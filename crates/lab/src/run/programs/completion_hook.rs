@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use crate::run::programs::process::Process;
 
-    /// What a program prints that has begun a line when it runs the script.
+    /// Whether the event of a program is seen that has begun a line when it runs the script.
     fn is_seen_within_a_line(output: HookOutput) -> bool {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(output.file_name());

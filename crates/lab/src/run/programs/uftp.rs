@@ -21,6 +21,7 @@ const RATE_PART: f64 = 0.96;
 const ROUND_TRIPS: &str = "0.2:0.01:15";
 /// How often a message is sent before a daemon counts as gone: the maximum.
 const ROBUSTNESS: &str = "50";
+
 /// UFTP in one run.
 #[derive(Debug, Default)]
 pub(super) struct Uftp;

@@ -25,7 +25,7 @@ pub(crate) enum Exit {
     Disk,
     /// Origin or tracker unreachable.
     Unreachable,
-    /// Some receivers are not complete (`--expect`).
+    /// Some receivers are not complete (`--expect`, `--hosts`).
     Incomplete,
     /// The target exists and differs.
     Differs,
@@ -93,7 +93,7 @@ Exit codes:
   4    content does not verify; no target was written
   5    disk: full, not permitted, failing
   6    origin or tracker unreachable
-  7    some receivers are not complete (--expect)
+  7    some receivers are not complete (--expect, --hosts)
   8    the target exists and differs
   130  interrupted; run again to continue";
 

@@ -1,6 +1,9 @@
 //! Looking up the addresses of hosts.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use sow_content::ticket::Address;
 use tokio::{net::lookup_host, task::JoinSet, time::timeout};
@@ -89,4 +92,33 @@ pub(crate) async fn look_up_few(peers: &[Address]) -> Vec<SocketAddr> {
     }
     addrs.sort_unstable();
     addrs
+}
+
+/// How long looking up many names may take.
+const MANY_LOOKUPS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Names that are looked up at the same time.
+const MAX_CONCURRENT_LOOKUPS: usize = 32;
+
+/// Looks up many names, within a few seconds: the addresses of those that are found in that time,
+/// each with the index of its name.
+pub(crate) async fn look_up_names(names: Vec<(usize, String)>) -> Vec<(usize, IpAddr)> {
+    let mut found = Vec::new();
+    let lookups = async {
+        let (mut lookups, mut names) = (JoinSet::new(), names.into_iter());
+        loop {
+            while lookups.len() < MAX_CONCURRENT_LOOKUPS
+                && let Some((index, name)) = names.next()
+            {
+                lookups.spawn(async move { (index, lookup_host((name, 0)).await) });
+            }
+            let Some(looked_up) = lookups.join_next().await else { return };
+            if let Ok((index, Ok(addrs))) = looked_up {
+                found.extend(addrs.take(MAX_ADDRESSES).map(|addr| (index, addr.ip())));
+            }
+        }
+    };
+    // Names that are not found in time are known by the names of the receivers alone.
+    let _ = timeout(MANY_LOOKUPS_TIMEOUT, lookups).await;
+    found
 }

@@ -5,6 +5,7 @@ pub(crate) mod chunk;
 pub(crate) mod client_server;
 pub(crate) mod demo;
 pub(crate) mod destination;
+pub(crate) mod fleet;
 pub(crate) mod get;
 pub(crate) mod groups;
 pub(crate) mod json_torrent;

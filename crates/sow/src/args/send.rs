@@ -9,7 +9,10 @@ use std::{
 use clap::Args;
 use sow_node::{HostName, HostNames};
 
-use super::groups::{ChokingArgs, ExpectArgs, ListenArgs, TrackerUrlArgs, UpLimitArgs};
+use super::{
+    fleet::FleetArgs,
+    groups::{ChokingArgs, ListenArgs, TrackerUrlArgs, UpLimitArgs},
+};
 use crate::exit::Failure;
 
 /// `sow send`.
@@ -25,6 +28,7 @@ use crate::exit::Failure;
 Examples:
   sow send big.iso                        prints: sow get 10.0.0.1:52000/6hx2…
   sow send photos/ --expect 3             exits with code 0 when three machines hold whole copies
+  sow send big.iso --hosts hosts.txt --timeout 1h --results results.csv --missing retry.txt
   sow send big.iso --torrent              also writes big.iso.torrent, for any BitTorrent program
   sow send big.iso --up-limit 100mbit --port 0
   sow send big.iso --also chunk,json-torrent,raw:52001,framed:6666"
@@ -36,7 +40,7 @@ pub(crate) struct SendArgs {
     #[command(flatten)]
     listen: ListenArgs,
     #[command(flatten)]
-    expect: ExpectArgs,
+    pub(crate) fleet: FleetArgs,
     #[command(flatten)]
     up: UpLimitArgs,
     #[command(flatten)]
@@ -91,11 +95,6 @@ impl SendArgs {
     /// The address to listen on; `None` for all.
     pub(crate) fn bind(&self) -> Option<IpAddr> {
         self.listen.local.bind
-    }
-
-    /// The number of receivers to wait for.
-    pub(crate) fn expected(&self) -> Option<usize> {
-        self.expect.expected()
     }
 
     /// Bytes per second.

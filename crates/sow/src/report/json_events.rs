@@ -44,12 +44,19 @@ pub(crate) enum Event<'a> {
     },
     /// `send`: the state of a receiver has changed.
     Receiver {
+        /// What identifies it: the id of its copy, or else its address.
+        id: &'a str,
+        /// Its name, or else its address.
+        name: &'a str,
         /// Its address.
         peer: &'a str,
         /// The bytes that it has verified.
         bytes: u64,
         /// Its state.
         state: ReceiverState,
+        /// Why it failed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
     },
     /// `get`: a target is complete; `send`: the expected number of receivers is complete.
     Complete {
@@ -129,6 +136,24 @@ pub(crate) enum ReceiverState {
     Complete,
     /// It disconnected before it was complete.
     Gone,
+    /// It has given up, and said why.
+    #[allow(dead_code, reason = "receivers say so in a later commit")]
+    Failed,
+    /// It is expected and was never connected.
+    Missing,
+}
+
+impl ReceiverState {
+    /// As it stands in events and files.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Complete => "complete",
+            Self::Gone => "gone",
+            Self::Failed => "failed",
+            Self::Missing => "missing",
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -217,11 +242,20 @@ mod tests {
                 r#""peers":5,"sent":6,"t":1.0}"#
             )
         );
-        let receiver =
-            Event::Receiver { peer: "[::1]:9", bytes: 7, state: ReceiverState::Complete };
+        let receiver = Event::Receiver {
+            id: "0a",
+            name: "web01",
+            peer: "[::1]:9",
+            bytes: 7,
+            state: ReceiverState::Complete,
+            error: None,
+        };
         assert_eq!(
             line(2.0, None, &receiver),
-            r#"{"event":"receiver","peer":"[::1]:9","bytes":7,"state":"complete","t":2.0}"#
+            concat!(
+                r#"{"event":"receiver","id":"0a","name":"web01","peer":"[::1]:9","bytes":7,"#,
+                r#""state":"complete","t":2.0}"#
+            )
         );
     }
 

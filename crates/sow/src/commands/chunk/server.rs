@@ -81,7 +81,7 @@ pub(super) async fn run(plan: ChunkServerPlan, report: &Report) -> Result<Exit, 
         torrent: None,
         port: address.port,
     });
-    let monitor = OriginMonitor::new(report, monitored, geometry, plan.expect, None);
+    let monitor = OriginMonitor::new(report, monitored, geometry, plan.expect.into(), None);
     let ended = monitor.run(&swarm, events, &stop).await;
     swarm.stop().await;
     ended

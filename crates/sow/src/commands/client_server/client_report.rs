@@ -93,6 +93,9 @@ impl ClientReport {
     }
 
     fn emit_receiver(&self, addr: &SocketAddr, bytes: u64, state: ReceiverState) {
-        self.report.event(&Event::Receiver { peer: &addr.to_string(), bytes, state });
+        // These clients have no name.
+        let peer = addr.to_string();
+        let (id, name, peer) = (&*peer, &*peer, &*peer);
+        self.report.event(&Event::Receiver { id, name, peer, bytes, state, error: None });
     }
 }

@@ -2,6 +2,7 @@
 
 mod extra_dialects;
 mod file_watch;
+mod fleet_report;
 mod monitor;
 
 use std::sync::Arc;
@@ -28,10 +29,11 @@ pub(crate) use self::{
 };
 use crate::{
     advertised_address::advertised_address,
-    args::send::SendArgs,
+    args::{fleet::FleetPlan, send::SendArgs},
     content_hashing::{HashOptions, metainfo_of},
     engine_config,
     exit::{Exit, Failure},
+    name_lookup::look_up_names,
     quantity::Size,
     report::{Event, Report},
     runtime::blocking,
@@ -46,6 +48,7 @@ use crate::{
 /// the end.
 pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure> {
     let stop = StopSignal::listen(report)?;
+    let mut fleet = args.fleet.plan()?;
     // Before hashing, which may take long: an unavailable port is reported at once.
     let node = Node::bind(NodeOptions {
         bind: args.bind(),
@@ -56,7 +59,8 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
     node.serve_http(index(Vec::new(), args.host_names()));
     let dialects = ExtraDialects::listen(&args, &node)?;
     let host = advertised_address(args.bind(), node.port());
-    let (plan, metainfo) = hash_path(&args, report, &stop).await?;
+    let lookup = tokio::spawn(look_up_names(fleet.expectation.host_names()));
+    let (plan, metainfo) = hash_path(&args, &fleet, report, &stop).await?;
     let offer = Offer::new(&args, metainfo, host.clone());
     let info = offer.metainfo.info.clone();
     if let Some(path) = args.torrent_path(plan.name()) {
@@ -88,8 +92,9 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
     let servers = dialects.serve(&store, report);
     let (plan, shared) = (Arc::new(plan), Arc::new(info.clone()));
     let content = MonitoredContent::Files(SharedFiles { plan, store, info: shared, md5: None });
-    let monitor =
-        OriginMonitor::new(report, content, info.geometry, args.expected(), Some(tracker));
+    // It is over by now, unless hashing took less time than the name service takes.
+    fleet.expectation.add_addresses(lookup.await.unwrap_or_default());
+    let monitor = OriginMonitor::new(report, content, info.geometry, fleet, Some(tracker));
     let ended = monitor.beside(servers).run(&swarm, events, &stop).await;
     swarm.stop().await;
     ended
@@ -116,13 +121,14 @@ fn serve_trackers(
 
 async fn hash_path(
     args: &SendArgs,
+    fleet: &FleetPlan,
     report: &Report,
     stop: &StopSignal,
 ) -> Result<(ContentPlan, Metainfo), Failure> {
     let (path, report, stop) = (args.path.clone(), report.clone(), stop.clone());
     let hashed = blocking(move || metainfo_of(&path, HashOptions::default(), &report, &stop)).await;
-    match (hashed, args.expected()) {
-        (Err(failure), Some(_)) if failure.exit() == Exit::Interrupted => Err(Failure::new(
+    match (hashed, fleet.expectation.is_some()) {
+        (Err(failure), true) if failure.exit() == Exit::Interrupted => Err(Failure::new(
             Exit::Incomplete,
             "stopped while hashing: no receiver has any of the content",
         )),

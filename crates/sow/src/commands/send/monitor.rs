@@ -1,15 +1,14 @@
-//! The monitor of an origin: shows the receivers and their progress, until the expected number is
-//! complete or the run is to stop. Used by `send` and `chunk server`.
+//! The monitor of an origin: follows its swarm until the expected receivers are complete or the run
+//! is to stop. Used by `send` and `chunk server`.
 
 use std::{
     borrow::Cow,
     collections::BTreeMap,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use sow_content::Geometry;
-use sow_engine::{Dialect, Event, PeerSource, Status};
+use sow_engine::{Dialect, PeerSource, Status};
 use sow_node::{Swarm, SwarmEvent, TrackerService};
 use sow_store::StoreErrorKind;
 use tokio::{sync::mpsc::UnboundedReceiver, time::sleep};
@@ -17,13 +16,15 @@ use tokio::{sync::mpsc::UnboundedReceiver, time::sleep};
 use super::{
     extra_dialects::ExtraServers,
     file_watch::{ContentLost, SharedFiles},
+    fleet_report::{FleetReport, copies},
 };
 use crate::{
+    args::fleet::FleetPlan,
     exit::{Exit, Failure, chain},
+    fleet::NeverConnected,
     protocol_warnings::ProtocolWarnings,
-    quantity::{Rate, Size},
-    receivers::{NeverConnected, Receiver, Receivers},
-    report::{Event as Json, Meter, ReceiverState, Report, log_swarm_event, percent},
+    quantity::Span,
+    report::{Event as Json, Report, log_swarm_event},
     stop_signal::StopSignal,
 };
 
@@ -33,9 +34,6 @@ const PROGRESS_EVENT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long an origin whose content is lost tells receivers so before it ends, those too that
 /// connect again because their connection broke in the middle of a block.
 const WITHDRAWAL_TIME: Duration = Duration::from_secs(3);
-
-/// The number of receivers with a bar of their own on a terminal.
-const MAX_ROWS: usize = 10;
 
 /// How many receivers that were never connected are connected to in one status interval.
 const MAX_DIALED: usize = 16;
@@ -78,15 +76,11 @@ pub(crate) struct OriginMonitor<'a> {
     report: &'a Report,
     content: MonitoredContent,
     geometry: Geometry,
-    expect: Option<usize>,
-    receivers: Receivers,
+    fleet: FleetReport<'a>,
     /// The origin's own tracker, to which receivers say that they are complete, even when they
     /// disconnect in that moment.
     tracker: Option<TrackerService>,
-    meter: Meter,
-    rows: BTreeMap<SocketAddr, Meter>,
     last_event: Option<Instant>,
-    started: Instant,
     warnings: ProtocolWarnings,
     /// Servers of the same files beside the swarm. They end when the content is lost.
     servers: Option<ExtraServers>,
@@ -98,20 +92,16 @@ impl<'a> OriginMonitor<'a> {
         report: &'a Report,
         content: MonitoredContent,
         geometry: Geometry,
-        expect: Option<usize>,
+        plan: FleetPlan,
         tracker: Option<TrackerService>,
     ) -> Self {
         Self {
             report,
-            meter: report.meter(content.name()),
+            fleet: FleetReport::new(report, plan, geometry, content.name()),
             content,
             geometry,
-            expect,
-            receivers: Receivers::new(geometry),
             tracker,
-            rows: BTreeMap::new(),
             last_event: None,
-            started: Instant::now(),
             warnings: ProtocolWarnings::default(),
             servers: None,
             lost: None,
@@ -125,20 +115,38 @@ impl<'a> OriginMonitor<'a> {
         self
     }
 
-    /// Runs until the expected number of receivers is complete, or the run is to stop.
+    /// Runs until the expected receivers are complete, or the run is to stop.
     ///
     /// # Errors
-    /// When the run is to stop before the expected number of receivers is complete, or the content
-    /// is no longer what was hashed.
+    /// When the run is to stop before the expected receivers are complete, or the content is no
+    /// longer what was hashed; or when a file of results cannot be written.
     pub(crate) async fn run(
         mut self,
+        swarm: &Swarm,
+        events: UnboundedReceiver<SwarmEvent>,
+        stop: &StopSignal,
+    ) -> Result<Exit, Failure> {
+        let ended = self.follow(swarm, events, stop).await;
+        match (ended, self.fleet.write_files()) {
+            (ended, Ok(())) => ended,
+            (Ok(_), Err(failure)) => Err(failure),
+            (Err(failure), Err(unwritten)) => {
+                self.report.failure(&unwritten);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn follow(
+        &mut self,
         swarm: &Swarm,
         mut events: UnboundedReceiver<SwarmEvent>,
         stop: &StopSignal,
     ) -> Result<Exit, Failure> {
         let mut status = swarm.watch_status();
         let lost = self.content.clone().lost(self.report);
-        tokio::pin!(lost);
+        let timeout = wait_for(self.fleet.timeout());
+        tokio::pin!(lost, timeout);
         let mut withdrawn_at = None;
         loop {
             tokio::select! {
@@ -158,14 +166,19 @@ impl<'a> OriginMonitor<'a> {
                 () = linger(withdrawn_at) => return Err(self.end_lost()),
                 () = stop.requested() => {
                     self.emit_progress(&swarm.current_status().await);
-                    return self.end_stopped();
+                    return self.end_stopped("stopped", Exit::Interrupted);
+                }
+                () = &mut timeout => {
+                    self.emit_progress(&swarm.current_status().await);
+                    let time = Span(self.fleet.timeout().unwrap_or_default());
+                    return self.end_stopped(&format!("timeout after {time}"), Exit::Done);
                 }
             }
             if let Some(lost) = self.lost.as_ref().filter(|_| withdrawn_at.is_none()) {
                 swarm.withdraw(lost.reason.clone());
                 withdrawn_at = Some(Instant::now());
             }
-            if self.expect.is_some_and(|expected| self.complete_count() >= expected) {
+            if self.fleet.is_done() {
                 self.report_done();
                 return Ok(Exit::Done);
             }
@@ -178,21 +191,14 @@ impl<'a> OriginMonitor<'a> {
         let announced = self.tracker.as_ref().map(TrackerService::take_completions);
         let mut unknown = Vec::new();
         for (addr, id) in announced.unwrap_or_default() {
-            match self.receivers.on_announced(id, addr) {
-                Ok(changed) => {
-                    changed.iter().for_each(|receiver| self.report_receiver(receiver));
-                }
-                Err(NeverConnected) => unknown.push(addr),
+            if let Err(NeverConnected) = self.fleet.on_announced(addr, id) {
+                unknown.push(addr);
             }
         }
         if !unknown.is_empty() {
             unknown.truncate(MAX_DIALED);
             swarm.add_peers(PeerSource::Tracker, Dialect::BitTorrent, unknown);
         }
-    }
-
-    fn complete_count(&self) -> usize {
-        self.receivers.complete_count()
     }
 
     fn handle_event(&mut self, event: SwarmEvent) {
@@ -203,16 +209,7 @@ impl<'a> OriginMonitor<'a> {
                     .on_event(&event)
                     .into_iter()
                     .for_each(|warning| self.report.warn(warning));
-                match event {
-                    Event::PeerConnected { addr, peer_id, .. } => {
-                        self.receivers.on_connected(peer_id, addr)
-                    }
-                    Event::PeerComplete { addr, peer_id } => {
-                        let changed = self.receivers.on_complete(peer_id, addr);
-                        changed.iter().for_each(|receiver| self.report_receiver(receiver));
-                    }
-                    _ => {}
-                }
+                self.fleet.on_event(&event);
             }
             SwarmEvent::StoreFailed(error) => match error.kind() {
                 StoreErrorKind::Changed | StoreErrorKind::Missing => {
@@ -224,32 +221,7 @@ impl<'a> OriginMonitor<'a> {
     }
 
     fn update(&mut self, status: &Status) {
-        for receiver in self.receivers.update(&status.peers) {
-            self.report_receiver(&receiver);
-        }
-        let (all, complete) = (self.receivers.all(), self.complete_count());
-        let total = self.geometry.total();
-        let known = all.len().max(self.expect.unwrap_or(0)).max(1) as u64;
-        let bytes = all.iter().map(|receiver| receiver.bytes).sum::<u64>();
-        self.meter.set(bytes, total.max(1) * known, || {
-            status_text(&all, complete, self.expect, status.rate_up)
-        });
-        if self.report.has_bars() {
-            let rows = all
-                .iter()
-                .filter(|one| one.is_connected && one.state == ReceiverState::Connected)
-                .take(MAX_ROWS);
-            let mut shown = BTreeMap::new();
-            for receiver in rows {
-                let row = self.rows.remove(&receiver.addr);
-                let row = row.unwrap_or_else(|| self.report.row(format!("  {}", receiver.addr)));
-                row.set(receiver.bytes, total, || {
-                    format!("{}  {}", Size(receiver.bytes), Rate(receiver.rate))
-                });
-                shown.insert(receiver.addr, row);
-            }
-            self.rows = shown;
-        }
+        self.fleet.update(status);
         if self.last_event.is_none_or(|last| last.elapsed() >= PROGRESS_EVENT_INTERVAL) {
             self.last_event = Some(Instant::now());
             self.emit_progress(status);
@@ -268,21 +240,6 @@ impl<'a> OriginMonitor<'a> {
         });
     }
 
-    /// Reports the new state of a receiver.
-    fn report_receiver(&self, receiver: &Receiver) {
-        let Receiver { addr, bytes, state, .. } = *receiver;
-        let peer = addr.to_string();
-        self.report.event(&Json::Receiver { peer: &peer, bytes, state });
-        match state {
-            ReceiverState::Connected => self.report.note(format_args!("{peer} connected")),
-            ReceiverState::Complete => self.report.note(format_args!("{peer} has a verified copy")),
-            ReceiverState::Gone => {
-                let done = percent(bytes, self.geometry.total());
-                self.report.note(format_args!("{peer} disconnected at {done}"));
-            }
-        }
-    }
-
     /// The content is lost: the servers beside the swarm end at once, and receivers are told.
     fn on_lost(&mut self, lost: ContentLost) {
         if self.lost.is_none() {
@@ -298,57 +255,48 @@ impl<'a> OriginMonitor<'a> {
         let tip = "wait until no program writes to it, then run the same command again to share \
                    what is there";
         let message = format!("{lost}, so it is no longer shared");
-        match self.missing_receivers() {
-            Some(missing) => Failure::new(Exit::Incomplete, format!("{message}; {missing}")),
+        let failure = match self.fleet.missing_receivers() {
+            Some((missing, lines)) => {
+                with_lines(Failure::new(Exit::Incomplete, format!("{message}; {missing}")), &lines)
+            }
             None => Failure::new(Exit::Failed, message),
-        }
-        .tip(tip)
+        };
+        failure.tip(tip)
     }
 
     fn report_done(&self) {
-        let count = self.complete_count();
+        let count = self.fleet.complete_count();
         self.report.event(&Json::Complete {
             path: &self.content.path(),
             bytes: self.geometry.total(),
-            seconds: (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+            seconds: (self.fleet.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
             resumed_bytes: 0,
             from: BTreeMap::new(),
         });
         self.report.note(format_args!("{}: done", copies(count)));
     }
 
-    fn end_stopped(&self) -> Result<Exit, Failure> {
-        let Some(missing) = self.missing_receivers() else {
-            self.report.note(format_args!("stopped; {}", copies(self.complete_count())));
-            return Ok(Exit::Interrupted);
+    /// The end of a run for a cause: `exit` if no receivers are expected.
+    fn end_stopped(&self, cause: &str, exit: Exit) -> Result<Exit, Failure> {
+        let Some((missing, lines)) = self.fleet.missing_receivers() else {
+            self.report.note(format_args!("{cause}; {}", copies(self.fleet.complete_count())));
+            return Ok(exit);
         };
-        Err(Failure::new(Exit::Incomplete, format!("stopped when {missing}"))
-            .tip("run the same command again: receivers continue from what they have"))
+        let failure = Failure::new(Exit::Incomplete, format!("{cause} when {missing}"));
+        let tip = "run the same command again: receivers continue from what they have";
+        Err(with_lines(failure, &lines).tip(tip))
     }
+}
 
-    /// The expected receivers that are not complete; `None` when none are expected.
-    fn missing_receivers(&self) -> Option<String> {
-        let (expected, complete) = (self.expect?, self.complete_count());
-        let mut missing: Vec<String> = self
-            .receivers
-            .all()
-            .iter()
-            .filter(|receiver| receiver.state != ReceiverState::Complete)
-            .map(|receiver| {
-                let suffix = if receiver.is_connected { "" } else { ", disconnected" };
-                format!(
-                    "{} ({}{suffix})",
-                    receiver.addr,
-                    percent(receiver.bytes, self.geometry.total())
-                )
-            })
-            .collect();
-        let unseen = expected.saturating_sub(complete + missing.len());
-        if unseen > 0 {
-            missing.push(format!("{unseen} not connected"));
-        }
-        let missing = missing.join(", ");
-        Some(format!("{complete} of {expected} receivers were complete; not complete: {missing}"))
+fn with_lines(failure: Failure, lines: &[String]) -> Failure {
+    lines.iter().fold(failure, Failure::line)
+}
+
+/// Returns after a time, if there is one.
+async fn wait_for(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -357,22 +305,5 @@ async fn linger(withdrawn_at: Option<Instant>) {
     match withdrawn_at {
         Some(since) => sleep(WITHDRAWAL_TIME.saturating_sub(since.elapsed())).await,
         None => std::future::pending().await,
-    }
-}
-
-fn status_text(all: &[&Receiver], complete: usize, expect: Option<usize>, rate_up: u64) -> String {
-    let downloading =
-        all.iter().filter(|one| one.is_connected && one.state == ReceiverState::Connected).count();
-    if all.is_empty() {
-        return "waiting for receivers".to_owned();
-    }
-    let of = expect.map_or_else(String::new, |expected| format!(" of {expected}"));
-    format!("{complete}{of} complete, {downloading} downloading  up {}", Rate(rate_up))
-}
-
-fn copies(count: usize) -> String {
-    match count {
-        1 => "1 receiver holds a verified copy".to_owned(),
-        count => format!("{count} receivers hold verified copies"),
     }
 }

@@ -1,0 +1,214 @@
+//! The report of an origin about its fleet: every receiver on the screen and as events, the closing
+//! lines, and the files of results.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use sow_content::Geometry;
+use sow_engine::{Event, Status};
+
+use crate::{
+    args::fleet::FleetPlan,
+    change_log::ChangeLog,
+    exit::Failure,
+    fleet::{NeverConnected, Receiver, Receivers, write_missing_hosts},
+    quantity::{Rate, Size},
+    report::{Event as Json, Meter, ReceiverState, Report, percent},
+};
+
+/// The number of receivers with a bar of their own on a terminal.
+const MAX_ROWS: usize = 10;
+
+/// The receivers of an origin, and how they are reported.
+pub(super) struct FleetReport<'a> {
+    report: &'a Report,
+    plan: FleetPlan,
+    geometry: Geometry,
+    receivers: Receivers,
+    changes: ChangeLog,
+    meter: Meter,
+    rows: BTreeMap<String, Meter>,
+    started: Instant,
+}
+
+impl<'a> FleetReport<'a> {
+    /// No receivers yet. `name` is that of the content.
+    pub(super) fn new(report: &'a Report, plan: FleetPlan, geometry: Geometry, name: &str) -> Self {
+        Self {
+            report,
+            plan,
+            geometry,
+            receivers: Receivers::new(geometry),
+            changes: ChangeLog::default(),
+            meter: report.meter(name),
+            rows: BTreeMap::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// How long the run may wait.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.plan.timeout
+    }
+
+    /// The time since the start of the run.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Takes note of an event of the swarm.
+    pub(super) fn on_event(&mut self, event: &Event) {
+        let now = self.elapsed();
+        match event {
+            Event::PeerConnected { addr, peer_id, .. } => {
+                self.receivers.on_connected(now, *peer_id, *addr);
+            }
+            Event::PeerComplete { addr, peer_id } => {
+                let changed = self.receivers.on_complete(now, *peer_id, *addr);
+                self.report_receivers(changed.into_iter().collect());
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes note of a receiver that has told a tracker that it is complete.
+    ///
+    /// # Errors
+    /// When it was never connected.
+    pub(super) fn on_announced(
+        &mut self,
+        addr: std::net::SocketAddr,
+        id: sow_wire::bittorrent::PeerId,
+    ) -> Result<(), NeverConnected> {
+        let changed = self.receivers.on_announced(self.elapsed(), id, addr)?;
+        self.report_receivers(changed.into_iter().collect());
+        Ok(())
+    }
+
+    /// Shows the state of the swarm.
+    pub(super) fn update(&mut self, status: &Status) {
+        let changed = self.receivers.update(self.elapsed(), &status.peers);
+        self.report_receivers(changed);
+        let (all, complete) = (self.receivers.snapshot(), self.complete_count());
+        let total = self.geometry.total();
+        // What has left is not in the mean.
+        let here = all.iter().filter(|one| one.is_active() || one.is_complete());
+        let (count, bytes) =
+            here.fold((0, 0), |(count, bytes), one| (count + 1, bytes + one.bytes));
+        let known = count.max(self.plan.expectation.count().unwrap_or(0)).max(1) as u64;
+        let expected = self.plan.expectation.count();
+        self.meter.set(bytes, total.max(1) * known, || {
+            status_text(&all, complete, expected, status.rate_up)
+        });
+        if self.report.has_bars() {
+            let mut shown = BTreeMap::new();
+            for receiver in all.iter().filter(|one| one.is_active()).take(MAX_ROWS) {
+                let row = self.rows.remove(&receiver.id);
+                let row = row.unwrap_or_else(|| self.report.row(format!("  {}", receiver.name)));
+                row.set(receiver.bytes, total, || {
+                    format!("{}  {}", Size(receiver.bytes), Rate(receiver.rate))
+                });
+                shown.insert(receiver.id.clone(), row);
+            }
+            self.rows = shown;
+        }
+    }
+
+    /// Reports the new states of receivers.
+    fn report_receivers(&mut self, changed: Vec<Receiver>) {
+        let mut lines = Vec::new();
+        for receiver in &changed {
+            let peer = receiver.peer();
+            self.report.event(&Json::Receiver {
+                id: &receiver.id,
+                name: &receiver.name,
+                peer: &peer,
+                bytes: receiver.bytes,
+                state: receiver.state,
+                error: receiver.last_error.as_deref(),
+            });
+            lines.push(change_line(receiver));
+        }
+        let (receivers, expectation) = (&self.receivers, &self.plan.expectation);
+        let summary = || {
+            let complete = expectation.complete(receivers.iter());
+            let active = receivers.iter().filter(|one| one.is_active()).count();
+            format!("{complete} complete, {active} downloading")
+        };
+        for line in self.changes.lines(Instant::now(), lines, summary) {
+            self.report.note(line);
+        }
+    }
+
+    /// The number of receivers with a verified copy, of those that are expected.
+    pub(super) fn complete_count(&self) -> usize {
+        self.plan.expectation.complete(self.receivers.iter())
+    }
+
+    /// Whether all receivers that are expected are complete.
+    pub(super) fn is_done(&self) -> bool {
+        self.plan.expectation.is_met(self.complete_count())
+    }
+
+    /// The failure of a run that ended before the expected receivers were complete: a line for each
+    /// that is not, and why. `None` when none are expected.
+    pub(super) fn missing_receivers(&self) -> Option<(String, Vec<String>)> {
+        let (expected, complete) = (self.plan.expectation.count()?, self.complete_count());
+        let all = self.receivers.snapshot();
+        let rows = self.plan.expectation.rows(&all, self.geometry.total());
+        let lines = self.plan.expectation.missing_lines(&rows);
+        Some((format!("{complete} of {expected} receivers were complete; not complete:"), lines))
+    }
+
+    /// Writes the files that the command line asks for.
+    ///
+    /// # Errors
+    /// When one of them cannot be written.
+    pub(super) fn write_files(&self) -> Result<(), Failure> {
+        let all = self.receivers.snapshot();
+        let rows = self.plan.expectation.rows(&all, self.geometry.total());
+        if let Some(results) = &self.plan.results {
+            results.write(&rows)?;
+        }
+        if let Some(path) = &self.plan.missing {
+            write_missing_hosts(path, &self.plan.expectation.missing_hosts(&rows))?;
+        }
+        Ok(())
+    }
+}
+
+/// The line that tells of a change.
+fn change_line(receiver: &Receiver) -> String {
+    let peer = receiver.peer();
+    let name = match receiver.name == peer {
+        true => peer,
+        false => format!("{} ({peer})", receiver.name),
+    };
+    match receiver.state {
+        ReceiverState::Connected => format!("{name} connected"),
+        ReceiverState::Complete => format!("{name} has a verified copy"),
+        ReceiverState::Gone | ReceiverState::Missing => {
+            format!("{name} disconnected at {}", percent(receiver.bytes, receiver.total))
+        }
+        ReceiverState::Failed => format!("{name} {}", receiver.shortfall()),
+    }
+}
+
+fn status_text(all: &[Receiver], complete: usize, expect: Option<usize>, rate_up: u64) -> String {
+    if all.is_empty() {
+        return "waiting for receivers".to_owned();
+    }
+    let downloading = all.iter().filter(|one| one.is_active()).count();
+    let of = expect.map_or_else(String::new, |expected| format!(" of {expected}"));
+    format!("{complete}{of} complete, {downloading} downloading  up {}", Rate(rate_up))
+}
+
+/// How many receivers hold a verified copy; for people.
+pub(super) fn copies(count: usize) -> String {
+    match count {
+        1 => "1 receiver holds a verified copy".to_owned(),
+        count => format!("{count} receivers hold verified copies"),
+    }
+}

@@ -1,0 +1,16 @@
+//! The fleet of an origin: which receivers there are, which hosts are expected, and the files that
+//! tell of both. Nothing here is displayed, connected or decided about a swarm.
+
+mod expectation;
+mod host_list;
+mod receiver;
+mod receivers;
+mod results_file;
+
+pub(crate) use self::{
+    expectation::{Expectation, ExpectedHosts},
+    host_list::HostList,
+    receiver::Receiver,
+    receivers::{NeverConnected, Receivers},
+    results_file::{ResultsFile, check_writable, write_missing_hosts},
+};

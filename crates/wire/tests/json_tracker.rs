@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use proptest::{collection::vec, prelude::*};
+use sow_content::untrusted::is_unprintable;
 use sow_wire::{
     compact::is_dialable,
     json_torrent::tracker::{Event, MAX_REPLY_PEERS, Reply, Request},
@@ -26,11 +27,18 @@ fn requests() -> impl Strategy<Value = Request> {
     )
 }
 
+/// Reasons as they are kept: nothing in them is replaced for a terminal. Line and paragraph
+/// separators are no control characters, and are replaced even so.
+fn reasons() -> impl Strategy<Value = String> {
+    let kept = |c: char| if is_unprintable(c) { 'x' } else { c };
+    vec(any::<char>().prop_map(kept), 0..50).prop_map(String::from_iter)
+}
+
 fn replies() -> impl Strategy<Value = Reply> {
     prop_oneof![
         vec(addresses(), 0..20).prop_map(Reply::Joined),
         Just(Reply::Left),
-        "[^\\p{C}]{0,50}".prop_map(Reply::Error),
+        reasons().prop_map(Reply::Error),
     ]
 }
 
@@ -43,6 +51,15 @@ proptest! {
     #[test]
     fn every_reply_round_trips(reply in replies()) {
         prop_assert_eq!(Reply::decode(&reply.encode()), Ok(reply));
+    }
+
+    #[test]
+    fn a_line_separator_in_a_reason_is_replaced(before in reasons(), after in reasons()) {
+        let reason = |c| Reply::Error(format!("{}{c}{}", cut(&before), cut(&after)));
+        for separator in ['\u{2028}', '\u{2029}', '\n', '\x1b'] {
+            let read = Reply::decode(&reason(separator).encode());
+            prop_assert_eq!(read, Ok(reason('\u{fffd}')));
+        }
     }
 
     #[test]
@@ -67,4 +84,9 @@ proptest! {
             prop_assert_eq!(Reply::decode(&read.encode()), Ok(read));
         }
     }
+}
+
+/// At most ten characters, so that two and a separator are not shortened.
+fn cut(text: &str) -> String {
+    text.chars().take(10).collect()
 }

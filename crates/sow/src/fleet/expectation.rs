@@ -1,6 +1,7 @@
 //! Which receivers a run expects, and which of them are missing.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
@@ -162,7 +163,7 @@ impl Expectation {
     pub(crate) fn missing_hosts<'a>(
         &self,
         rows: &'a [(Receiver, Option<&'a str>)],
-    ) -> Vec<&'a str> {
+    ) -> Vec<Cow<'a, str>> {
         let complete: BTreeSet<&str> = rows
             .iter()
             .filter(|(one, _)| one.is_complete())
@@ -173,19 +174,20 @@ impl Expectation {
         rows.iter()
             .filter(|(receiver, _)| !receiver.is_complete())
             .filter_map(|(receiver, host)| match is_listed {
-                true => host.filter(|host| !complete.contains(host)),
-                false => Some(receiver.name.as_str()),
+                true => host.filter(|host| !complete.contains(host)).map(Cow::Borrowed),
+                false => Some(receiver.host_name()),
             })
-            .filter(|host| seen.insert(*host))
+            .filter(|host| seen.insert(host.clone()))
             .collect()
     }
 
     /// The lines that name what is missing and why, one for each receiver or host.
     pub(crate) fn missing_lines(&self, rows: &[(Receiver, Option<&str>)]) -> Vec<String> {
-        let hosts: BTreeSet<&str> = self.missing_hosts(rows).into_iter().collect();
+        let hosts: BTreeSet<Cow<'_, str>> = self.missing_hosts(rows).into_iter().collect();
         let is_listed = matches!(self, Self::Hosts(_));
         let is_missing = |(receiver, host): &&(Receiver, Option<&str>)| {
-            !receiver.is_complete() && (!is_listed || host.is_some_and(|host| hosts.contains(host)))
+            !receiver.is_complete()
+                && (!is_listed || host.is_some_and(|host| hosts.contains(&Cow::Borrowed(host))))
         };
         let mut lines: Vec<String> = rows
             .iter()
@@ -270,7 +272,7 @@ mod tests {
     fn a_second_copy_on_a_host_does_not_make_it_missing() {
         let expected = hosts("a");
         let two =
-            [receiver("a", 1, ReceiverState::Failed), receiver("a", 1, ReceiverState::Complete)];
+            [receiver("a", 1, ReceiverState::Gone), receiver("a", 1, ReceiverState::Complete)];
         let rows = expected.rows(&two, 100);
         assert_eq!((rows.len(), expected.missing_hosts(&rows).len()), (2, 0));
         assert!(expected.is_met(expected.complete(two.iter())));
@@ -284,6 +286,10 @@ mod tests {
         assert_eq!(expected.complete(two.iter()), 1);
         let rows = expected.rows(&two, 100);
         assert_eq!(expected.missing_hosts(&rows), ["b"]);
+        let unnamed =
+            Receiver { name: "10.0.0.2:6881".to_owned(), ..receiver("", 2, ReceiverState::Gone) };
+        let rows_of_unnamed = expected.rows(&[unnamed], 100);
+        assert_eq!(expected.missing_hosts(&rows_of_unnamed), ["10.0.0.2"], "without its port");
         assert_eq!(expected.missing_lines(&rows), ["b 10.0.0.2:6881 (0.0 %)", "1 not connected"]);
         assert!(!Expectation::Any.is_met(9) && !Expectation::Any.is_some());
     }

@@ -1,7 +1,7 @@
 //! One receiver as people and scripts see it: a plain record, from which the view, the results
 //! file and the closing lines are made.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{borrow::Cow, net::SocketAddr, time::Duration};
 
 use crate::report::{ReceiverState, percent};
 
@@ -33,8 +33,6 @@ pub(crate) struct Receiver {
     pub(crate) last_progress: Option<Duration>,
     /// When it became complete.
     pub(crate) finished: Option<Duration>,
-    /// Why it failed last, as it says: printable and bounded.
-    pub(crate) last_error: Option<String>,
 }
 
 impl Receiver {
@@ -53,7 +51,6 @@ impl Receiver {
             last_seen: None,
             last_progress: None,
             finished: None,
-            last_error: None,
         }
     }
 
@@ -84,18 +81,21 @@ impl Receiver {
         self.addr.map(|addr| addr.to_string()).unwrap_or_default()
     }
 
+    /// The name or the address of its host, as a list of hosts has it.
+    pub(crate) fn host_name(&self) -> Cow<'_, str> {
+        match self.addr.filter(|addr| self.name == addr.to_string()) {
+            Some(addr) => Cow::Owned(addr.ip().to_string()),
+            None => Cow::Borrowed(&self.name),
+        }
+    }
+
     /// Why it is not complete; for people.
     pub(crate) fn shortfall(&self) -> String {
         let done = percent(self.bytes, self.total);
-        match (self.state, &self.last_error) {
-            (ReceiverState::Missing, _) => "not connected".to_owned(),
-            (ReceiverState::Failed, Some(error)) => format!("failed at {done}: {error}"),
-            (ReceiverState::Failed, None) => format!("failed at {done}"),
-            (ReceiverState::Gone, Some(error)) => {
-                format!("{done}, disconnected; failed before: {error}")
-            }
-            (ReceiverState::Gone, None) => format!("{done}, disconnected"),
-            (ReceiverState::Connected | ReceiverState::Complete, _) => done,
+        match self.state {
+            ReceiverState::Missing => "not connected".to_owned(),
+            ReceiverState::Gone => format!("{done}, disconnected"),
+            ReceiverState::Connected | ReceiverState::Complete => done,
         }
     }
 }

@@ -265,7 +265,6 @@ impl Receiver {
         self.bytes = self.total;
         self.rate = 0;
         self.last_seen = Some(now);
-        self.last_error = None;
     }
 
     fn host(&self) -> Option<IpAddr> {

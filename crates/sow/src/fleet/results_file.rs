@@ -2,6 +2,7 @@
 //! hosts for the next try.
 
 use std::{
+    borrow::Cow,
     fs::Permissions,
     io::Write,
     os::unix::fs::PermissionsExt,
@@ -38,7 +39,7 @@ struct Row<'a> {
     bytes: u64,
     seconds: Option<f64>,
     rate: Option<u64>,
-    error: Option<&'a str>,
+    error: Option<String>,
     id: &'a str,
     host: Option<&'a str>,
 }
@@ -109,7 +110,7 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub(crate) fn write_missing_hosts(path: &Path, hosts: &[&str]) -> Result<(), Failure> {
+pub(crate) fn write_missing_hosts(path: &Path, hosts: &[Cow<'_, str>]) -> Result<(), Failure> {
     let text: String = hosts.iter().map(|host| format!("{host}\n")).collect();
     replace(path, text.as_bytes())
 }
@@ -139,7 +140,7 @@ impl<'a> Row<'a> {
             bytes: receiver.bytes,
             seconds: receiver.seconds().map(|seconds| (seconds * 1000.0).round() / 1000.0),
             rate: receiver.mean_rate(),
-            error: receiver.last_error.as_deref(),
+            error: (!receiver.is_complete()).then(|| receiver.shortfall()),
             id: &receiver.id,
             host,
         }
@@ -154,7 +155,7 @@ impl<'a> Row<'a> {
             self.bytes.to_string(),
             or_empty(self.seconds.map(|seconds| seconds.to_string())),
             or_empty(self.rate.map(|rate| rate.to_string())),
-            self.error.unwrap_or_default().to_owned(),
+            or_empty(self.error.clone()),
             self.id.to_owned(),
             self.host.unwrap_or_default().to_owned(),
         ]
@@ -201,12 +202,12 @@ mod tests {
             finished: Some(Duration::from_millis(3500)),
             ..Receiver::missing("web01", 1000)
         };
-        let failed = Receiver {
-            state: ReceiverState::Failed,
-            last_error: Some("no space, \"full\"".to_owned()),
-            ..Receiver::missing("=1+1", 1000)
+        let gone = Receiver {
+            state: ReceiverState::Gone,
+            bytes: 500,
+            ..Receiver::missing("=\"1+1\"", 1000)
         };
-        vec![(complete, Some("web01")), (failed, None), (Receiver::missing("web03", 1000), None)]
+        vec![(complete, Some("web01")), (gone, None), (Receiver::missing("web03", 1000), None)]
     }
 
     #[test]
@@ -223,12 +224,12 @@ mod tests {
             written("a.CSV"),
             "name,address,state,bytes,seconds,rate,error,id,host\n\
              web01,10.0.0.1:6881,complete,1000,2.5,400,,ab,web01\n\
-             \"'=1+1\",,failed,0,,,\"no space, \"\"full\"\"\",,\n\
-             web03,,missing,0,,,,,\n"
+             \"'=\"\"1+1\"\"\",,gone,500,,,\"50.0 %, disconnected\",,\n\
+             web03,,missing,0,,,not connected,,\n"
         );
         let json: serde_json::Value = serde_json::from_str(&written("a.json")).unwrap();
         assert_eq!(json[0]["seconds"], 2.5);
-        assert_eq!(json[1]["error"], "no space, \"full\"");
+        assert_eq!(json[1]["error"], "50.0 %, disconnected");
         assert_eq!(json[2]["state"], "missing");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
         assert_eq!(ResultsFile::at(Path::new("a.txt")).unwrap_err().exit(), Exit::Usage);

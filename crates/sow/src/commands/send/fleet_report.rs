@@ -127,7 +127,6 @@ impl<'a> FleetReport<'a> {
                 peer: &peer,
                 bytes: receiver.bytes,
                 state: receiver.state,
-                error: receiver.last_error.as_deref(),
             });
             lines.push(change_line(receiver));
         }
@@ -192,7 +191,6 @@ fn change_line(receiver: &Receiver) -> String {
         ReceiverState::Gone | ReceiverState::Missing => {
             format!("{name} disconnected at {}", percent(receiver.bytes, receiver.total))
         }
-        ReceiverState::Failed => format!("{name} {}", receiver.shortfall()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The three extension messages: rejected, or encoded such that they decode to the same, with
+//! The extension messages: rejected, or encoded such that they decode to the same, with
 //! bounded memory.
 
 use std::net::SocketAddr;
@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use sow_wire::{
     bittorrent::{
-        ExtensionHandshake, MetadataMessage, PexMessage, Withdrawal,
-        extension::{MAX_CLIENT_NAME, MAX_METADATA_SIZE, MAX_PEX_PEERS, MAX_WITHDRAWAL_REASON,
-            METADATA_PIECE_LENGTH},
+        CopyState, ExtensionHandshake, MetadataMessage, PexMessage, ReceiverReport, Withdrawal,
+        extension::{MAX_CLIENT_NAME, MAX_FAILURE_REASON, MAX_METADATA_SIZE, MAX_PEX_PEERS,
+            MAX_RECEIVER_NAME, MAX_WITHDRAWAL_REASON, METADATA_PIECE_LENGTH},
     },
     compact::is_dialable,
 };
@@ -24,7 +24,8 @@ pub fn extensions(data: &[u8]) {
         let client = handshake.client.as_deref().unwrap_or_default();
         assert!(client.chars().count() <= MAX_CLIENT_NAME);
         assert!(handshake.metadata_size.is_none_or(|size| (1..=MAX_METADATA_SIZE).contains(&size)));
-        let ids = [handshake.ut_metadata, handshake.ut_pex, handshake.sow_withdraw];
+        let ids = [handshake.ut_metadata, handshake.ut_pex, handshake.sow_withdraw,
+            handshake.sow_receiver];
         assert!(!ids.contains(&Some(0)));
         assert_eq!(ExtensionHandshake::decode(&handshake.encode()), Ok(handshake));
     }
@@ -32,6 +33,15 @@ pub fn extensions(data: &[u8]) {
     if let Ok(message) = memory::within(MAX_MEMORY, || Withdrawal::decode(data)) {
         assert!(message.reason.len() <= MAX_WITHDRAWAL_REASON);
         assert_eq!(Withdrawal::decode(&message.encode()), Ok(message));
+    }
+
+    if let Ok(report) = memory::within(MAX_MEMORY, || ReceiverReport::decode(data)) {
+        let name = report.name.as_deref().unwrap_or_default();
+        assert!(name.chars().count() <= MAX_RECEIVER_NAME);
+        if let CopyState::Failed { reason } = &report.state {
+            assert!(reason.chars().count() <= MAX_FAILURE_REASON);
+        }
+        assert_eq!(ReceiverReport::decode(&report.encode()), Ok(report));
     }
 
     let body = Bytes::copy_from_slice(data);

@@ -40,6 +40,9 @@ pub struct Config {
     /// once before any twice (after BEP 16, without its idle times). For the origin of a flash
     /// crowd.
     pub spread: bool,
+    /// Receivers are asked to say who they are and what became of their copies: for the origin of a
+    /// fleet.
+    pub collects_receivers: bool,
     /// The limit of connections, in both directions; more are refused.
     pub max_peers: usize,
     /// The limit of connections that we dial.
@@ -116,6 +119,7 @@ impl Config {
             choking: Choking::Cooperative,
             order: PickOrder::RarestFirst,
             spread: false,
+            collects_receivers: false,
             max_peers: 200,
             max_dialed: 30,
             upload_slots: 100,

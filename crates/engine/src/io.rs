@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use sow_content::{Block, Geometry};
-use sow_wire::bittorrent::{Handshake, PeerId};
+use sow_wire::bittorrent::{CopyState, Handshake, PeerId, ReceiverReport};
 pub use sow_wire::{
     dialect::{Dialect, Message},
     tracker::AnnounceEvent,
@@ -304,6 +304,9 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// This is what became of our copy. Peers that collect the reports of receivers are told, those
+    /// that connect later too.
+    ReportCopy(ReceiverReport),
     /// The time that `Engine::next_wake` named has come.
     Tick,
     /// Stop: tell the trackers, and disconnect every peer.
@@ -480,6 +483,26 @@ pub enum Event {
         addr: SocketAddr,
         /// Why, as it says: bounded, without control characters.
         reason: String,
+    },
+    /// A peer reported its copy, for the first time or with another state (only with
+    /// [`Config::collects_receivers`](crate::Config::collects_receivers)). Any peer can report
+    /// anything.
+    ReceiverReported {
+        /// Its connection.
+        conn: ConnId,
+        /// Where others reach it, or else the address that it connected from.
+        addr: SocketAddr,
+        /// Its peer id.
+        peer_id: PeerId,
+        /// The report.
+        report: ReceiverReport,
+    },
+    /// A peer that collects reports was told of our copy.
+    CopyReported {
+        /// Its address.
+        addr: SocketAddr,
+        /// What it was told of the copy's state.
+        state: CopyState,
     },
     /// Every piece is verified, or a server confirmed the MD5 of the file; or nothing was missing
     /// when the content became known.

@@ -6,6 +6,11 @@ use sow_wire::bittorrent::PeerId;
 /// The client and version at the start of a peer ID (BEP 20).
 const PEER_ID_PREFIX: &[u8; 8] = b"-SW0100-";
 
+/// Whether a peer runs this program, of whatever version (BEP 20). Any peer can claim that.
+pub(crate) fn is_same_program(id: PeerId) -> bool {
+    id.0.starts_with(&PEER_ID_PREFIX[..3])
+}
+
 /// For a machine that downloads, and uploads what it has.
 pub(crate) fn for_receiver(
     trackers: Vec<Vec<String>>,
@@ -17,7 +22,7 @@ pub(crate) fn for_receiver(
 
 /// For the machine that has the content first.
 pub(crate) fn for_origin(trackers: Vec<Vec<String>>, choking: Choking) -> Config {
-    Config { trackers, choking, spread: true, ..with_random_id() }
+    Config { trackers, choking, spread: true, collects_receivers: true, ..with_random_id() }
 }
 
 /// The choking algorithm.

@@ -9,6 +9,7 @@ mod change_log;
 mod commands;
 mod config;
 mod content_hashing;
+mod copy_identity;
 mod engine_config;
 mod exit;
 mod file_errors;

@@ -14,12 +14,11 @@ use tokio::time::{Instant, sleep};
 use crate::{
     exit::{Exit, Failure},
     http_download::{Request, download},
-    quantity::Size,
+    quantity::{Size, Span},
     report::Report,
 };
 
-/// How long a machine that does not answer is retried before it counts as unreachable: an origin
-/// and a receiver that are started together need not wait for each other.
+/// How long a machine may take to answer, and how long trackers are retried that do not.
 pub(crate) const UNREACHABLE_AFTER: Duration = Duration::from_secs(5);
 
 /// The interval between two requests for an index.
@@ -51,23 +50,27 @@ struct Index {
 /// The ticket and the printable name of the only content that an origin shares.
 ///
 /// # Errors
-/// When the origin cannot be reached, or shares nothing or several things.
+/// When the origin cannot be reached until `origin_timeout`, or shares nothing or several things.
 pub(crate) async fn ask_origin(
     address: Address,
     bind: Option<IpAddr>,
+    origin_timeout: Duration,
     report: &Report,
 ) -> Result<(Ticket, String), Failure> {
     let since = Instant::now();
+    let meter = report.meter(address.to_string());
     let offers = loop {
-        let may_retry = since.elapsed() < UNREACHABLE_AFTER;
+        let may_retry = since.elapsed() < origin_timeout;
         match request_offers(&address, bind).await {
             // It may still be hashing.
             Ok(offers) if offers.is_empty() && may_retry => {}
             Err(failure) if failure.exit() == Exit::Unreachable && may_retry => {}
             ended => break ended?,
         }
+        meter.set_without_total(|| waiting_text(&address.to_string(), since.elapsed()));
         sleep(RETRY_INTERVAL).await;
     };
+    drop(meter);
     let offer = only_offer(&address, &offers)?;
     let info_hash = offer.info_hash.parse().map_err(|_| {
         Failure::new(Exit::Failed, format!("{address} offers content with a malformed hash"))
@@ -77,6 +80,11 @@ pub(crate) async fn ask_origin(
     let size = Size(offer.length);
     report.note(format_args!("trusting {address} for what to get: {name} ({size}), {ticket}"));
     Ok((ticket, name))
+}
+
+/// What is shown while an origin does not answer.
+pub(crate) fn waiting_text(origin: &str, since: Duration) -> String {
+    format!("waiting for {origin} since {}", Span(Duration::from_secs(since.as_secs())))
 }
 
 /// Requests an origin's index.

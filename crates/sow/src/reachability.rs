@@ -7,7 +7,7 @@ use sow_content::{ticket::Address, untrusted::printable};
 use sow_engine::{AnnounceError, Dialect, Event};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -21,6 +21,9 @@ const FIRST_DIAGNOSIS_DELAY: Duration = Duration::from_secs(2);
 
 /// The interval between two diagnoses.
 const DIAGNOSIS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the diagnosis after a timeout may take.
+const LAST_DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a machine that answers may lack the content before the download fails.
 const UNSUITABLE_AFTER: Duration = Duration::from_secs(15);
@@ -92,6 +95,26 @@ impl Reachability {
         explained.tip(if self.is_refused() { REFUSED_TIP } else { UNREACHABLE_TIP })
     }
 
+    /// Why nothing was reached when the time of `--timeout` was over; `None` if something was, or
+    /// no machine is named.
+    pub(crate) async fn failure_at_timeout(
+        &self,
+        source: &SwarmSource,
+        bind: Option<IpAddr>,
+    ) -> Option<Failure> {
+        if self.is_reached || source.peers.is_empty() {
+            return None;
+        }
+        if source.dialect == Dialect::Chunk {
+            return diagnose_chunk_servers(source, self, Duration::MAX, Duration::ZERO);
+        }
+        let diagnosis = diagnose_peers(source, bind, Duration::MAX, Duration::ZERO);
+        match timeout(LAST_DIAGNOSIS_TIMEOUT, diagnosis).await {
+            Ok(failure) => failure,
+            Err(_) => Some(unreachable(&source.origin_name(), "no answer")),
+        }
+    }
+
     /// Updates the state after an event of the swarm.
     pub(crate) fn on_event(state: &watch::Sender<Self>, dialect: Dialect, event: &Event) {
         match event {
@@ -132,6 +155,7 @@ impl Reachability {
 pub(crate) async fn wait_until_unreachable(
     source: &SwarmSource,
     bind: Option<IpAddr>,
+    origin_timeout: Duration,
     mut state: watch::Receiver<Reachability>,
 ) -> Failure {
     let current = state.clone();
@@ -139,7 +163,7 @@ pub(crate) async fn wait_until_unreachable(
         biased;
         // This is also ready when the swarm has ended; the download then reports why.
         _ = state.wait_for(|state| state.is_reached) => {}
-        failure = diagnose_until_failure(source, bind, &current) => return failure,
+        failure = diagnose_until_failure(source, bind, origin_timeout, &current) => return failure,
     }
     std::future::pending().await
 }
@@ -147,6 +171,7 @@ pub(crate) async fn wait_until_unreachable(
 async fn diagnose_until_failure(
     source: &SwarmSource,
     bind: Option<IpAddr>,
+    origin_timeout: Duration,
     state: &watch::Receiver<Reachability>,
 ) -> Failure {
     if source.peers.is_empty() && source.trackers.is_empty() {
@@ -161,11 +186,11 @@ async fn diagnose_until_failure(
     loop {
         let elapsed = since.elapsed();
         let failure = if source.dialect == Dialect::Chunk {
-            diagnose_chunk_servers(source, &state.borrow(), elapsed)
+            diagnose_chunk_servers(source, &state.borrow(), elapsed, origin_timeout)
         } else if source.peers.is_empty() {
             diagnose_trackers(source, &state.borrow(), elapsed)
         } else {
-            diagnose_peers(source, bind, elapsed).await
+            diagnose_peers(source, bind, elapsed, origin_timeout).await
         };
         if let Some(failure) = failure {
             return failure;
@@ -192,10 +217,11 @@ fn diagnose_chunk_servers(
     source: &SwarmSource,
     state: &Reachability,
     elapsed: Duration,
+    origin_timeout: Duration,
 ) -> Option<Failure> {
     let servers: Vec<String> = source.peers.iter().map(ToString::to_string).collect();
     let servers = servers.join(", ");
-    let limit = if state.has_accepted { UNSUITABLE_AFTER } else { UNREACHABLE_AFTER };
+    let limit = if state.has_accepted { UNSUITABLE_AFTER } else { origin_timeout };
     let message = match &state.disconnect {
         Some(reason) if state.has_accepted => {
             format!("{servers} accepts connections, but serves no file in chunk ({reason})")
@@ -216,11 +242,12 @@ async fn diagnose_peers(
     source: &SwarmSource,
     bind: Option<IpAddr>,
     elapsed: Duration,
+    origin_timeout: Duration,
 ) -> Option<Failure> {
     let mut last = None;
     for address in &source.peers {
         let offers = request_offers(address, bind).await;
-        last = Some(diagnose_peer(source, address, offers, elapsed)?);
+        last = Some(diagnose_peer(source, address, offers, elapsed, origin_timeout)?);
     }
     last
 }
@@ -231,6 +258,7 @@ fn diagnose_peer(
     address: &Address,
     answer: Result<Vec<Offer>, Failure>,
     elapsed: Duration,
+    origin_timeout: Duration,
 ) -> Option<Failure> {
     match answer {
         // It may still be hashing; or it shares the content and will accept a connection.
@@ -243,13 +271,8 @@ fn diagnose_peer(
             let failure = Failure::new(Exit::Unfinished, message).line("it shares:");
             Some(list_offers(failure, address, &offers))
         }
-        Err(failure) if failure.exit() == Exit::Unreachable => {
-            (elapsed >= UNREACHABLE_AFTER).then(|| {
-                let reason = reason_of(&failure);
-                Failure::new(Exit::Unreachable, format!("cannot reach {address}: {reason}"))
-                    .tip("check that `sow send` runs there, the address, and the firewall between")
-            })
-        }
+        Err(failure) if failure.exit() == Exit::Unreachable => (elapsed >= origin_timeout)
+            .then(|| unreachable(&address.to_string(), reason_of(&failure))),
         Err(_) => (elapsed >= UNSUITABLE_AFTER).then(|| {
             Failure::new(
                 Exit::Unreachable,
@@ -258,6 +281,23 @@ fn diagnose_peer(
             .tip("check the ticket or the link")
         }),
     }
+}
+
+/// The failure because an origin did not answer in time, with what it says when it is asked once
+/// more.
+pub(crate) async fn unreachable_now(origin: &Address, bind: Option<IpAddr>) -> Failure {
+    let answer = timeout(LAST_DIAGNOSIS_TIMEOUT, request_offers(origin, bind)).await;
+    match answer {
+        Ok(Err(failure)) => unreachable(&origin.to_string(), reason_of(&failure)),
+        Ok(Ok(_)) => unreachable(&origin.to_string(), "it shared nothing in time"),
+        Err(_) => unreachable(&origin.to_string(), "no answer"),
+    }
+}
+
+/// The failure because an origin cannot be reached.
+fn unreachable(origin: &str, reason: &str) -> Failure {
+    Failure::new(Exit::Unreachable, format!("cannot reach {origin}: {reason}"))
+        .tip("check that `sow send` runs there, the address, and the firewall between")
 }
 
 /// The beginning of a tracker's URL. A torrent can hold any text.
@@ -296,6 +336,8 @@ mod tests {
         }
     }
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
     fn address() -> Address {
         Address { host: "10.0.0.1".into(), port: 52000 }
     }
@@ -305,7 +347,7 @@ mod tests {
     }
 
     fn exit_for(answer: Result<Vec<Offer>, Failure>, seconds: u64) -> Option<Exit> {
-        diagnose_peer(&source(&[]), &address(), answer, Duration::from_secs(seconds))
+        diagnose_peer(&source(&[]), &address(), answer, Duration::from_secs(seconds), MINUTE)
             .map(|failure| failure.exit())
     }
 
@@ -317,13 +359,12 @@ mod tests {
     }
 
     #[test]
-    fn an_unreachable_origin_fails_after_a_few_seconds() {
+    fn an_unreachable_origin_fails_after_its_timeout() {
         let refused = || {
             Err(Failure::new(Exit::Unreachable, "cannot download http://10.0.0.1:52000/: refused"))
         };
-        assert_eq!(exit_for(refused(), 3), None);
-        let failure =
-            diagnose_peer(&source(&[]), &address(), refused(), UNREACHABLE_AFTER).unwrap();
+        assert_eq!(exit_for(refused(), 59), None);
+        let failure = diagnose_peer(&source(&[]), &address(), refused(), MINUTE, MINUTE).unwrap();
         assert_eq!(failure.exit(), Exit::Unreachable);
         assert_eq!(failure.message(), "cannot reach 10.0.0.1:52000: refused");
         let unsuitable = || Err(Failure::new(Exit::Failed, "no index"));
@@ -362,7 +403,7 @@ mod tests {
                 error: AnnounceError::Timeout,
             },
         );
-        let failure = wait_until_unreachable(&source, None, state.clone()).await;
+        let failure = wait_until_unreachable(&source, None, MINUTE, state.clone()).await;
         assert_eq!(failure.exit(), Exit::Unreachable);
         Reachability::on_event(
             &sender,
@@ -371,7 +412,7 @@ mod tests {
         );
         let outcome = tokio::time::timeout(
             Duration::from_secs(3600),
-            wait_until_unreachable(&source, None, state),
+            wait_until_unreachable(&source, None, MINUTE, state),
         )
         .await;
         assert!(outcome.is_err());

@@ -57,7 +57,8 @@ const MAX_LINK_PEERS: usize = 32;
 const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 
 impl SwarmSource {
-    /// Finds the swarm that a WHAT names. Requests are sent from the local address `bind`.
+    /// Finds the swarm that a WHAT names. Requests are sent from the local address `bind`; an
+    /// origin that does not answer is waited for until `origin_timeout`.
     ///
     /// # Errors
     /// When a file or URL is not a torrent or cannot be read, or an origin cannot be reached or
@@ -65,6 +66,7 @@ impl SwarmSource {
     pub(crate) async fn resolve(
         arg: SourceArg,
         bind: Option<IpAddr>,
+        origin_timeout: Duration,
         report: &Report,
     ) -> Result<Self, Failure> {
         match arg {
@@ -94,7 +96,7 @@ impl SwarmSource {
                 Self::from_torrent(torrent_file::decode_any(&bytes, &url)?)
             }
             SourceArg::Origin(address) => {
-                let (ticket, name) = ask_origin(address, bind, report).await?;
+                let (ticket, name) = ask_origin(address, bind, origin_timeout, report).await?;
                 Ok(Self { label: name, ..Self::from_ticket(&ticket) })
             }
             SourceArg::Chunk(address) => Ok(Self::from_chunk_servers(vec![address])),
@@ -136,6 +138,15 @@ impl SwarmSource {
             trackers: vec![vec![format!("{JSON_TRACKER}{tracker}")]],
             ..Self::from_metainfo(Metainfo { warnings: warnings.clone(), ..Metainfo::new(info) })
         })
+    }
+
+    /// The machines that are named as having the content, as a user names them.
+    pub(crate) fn origin_name(&self) -> String {
+        match &self.peers[..] {
+            [] => self.label.clone(),
+            [origin] => origin.to_string(),
+            [first, others @ ..] => format!("{first} and {} more", others.len()),
+        }
     }
 
     /// The size of the content in bytes; 0 while it is unknown.

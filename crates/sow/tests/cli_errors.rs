@@ -105,7 +105,8 @@ fn an_unreachable_host_is_an_error() {
         format!("magnet:?xt=urn:btih:{HASH}&tr=http://{closed}/announce"),
         format!("http://{closed}/a.torrent"),
     ] {
-        let mut command = sow(["get", &source]);
+        // Without the limit it waits a minute for an origin that is not there yet.
+        let mut command = sow(["get", &source, "--timeout", "7s"]);
         let ended = Running::start(command.current_dir(place.path())).wait();
         ended.expect(6).says(&[&closed, "refused", "tip:"]);
     }
@@ -121,7 +122,8 @@ fn a_host_that_sends_nothing_is_an_error() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     for source in [format!("{address}/{HASH}"), address.to_string()] {
-        run(["get", &source]).expect(6).says(&[&address.to_string(), "no answer", "tip:"]);
+        let ended = run(["get", &source, "--timeout", "3s"]).expect(6);
+        ended.says(&[&address.to_string(), "no answer", "tip:"]);
     }
 }
 

@@ -89,7 +89,7 @@ fn receivers_finish_without_the_origin_when_they_have_everything() {
         ["get", &ticket, "--json", "--down-limit", "500kB/s", "--no-seed", "-o", text(&second)];
     let mut slow = Running::start(&mut sow(slow));
     slow.event(|event| event["event"] == "progress" && event["peers"].as_u64() > Some(0));
-    let fast = Running::start(&mut sow(["get", &ticket, "--seed-for", "60s", "-o", text(&first)]));
+    let fast = Running::start(&mut sow(["get", &ticket, "-o", text(&first)]));
     wait_until("the first copy", || first.exists());
     slow.event(|event| event["event"] == "progress" && event["peers"].as_u64() > Some(1));
     origin.running.kill();
@@ -159,7 +159,7 @@ fn a_complete_receiver_exits_when_no_peer_needs_it() {
     let origin = Origin::start(&noise_file(place.path(), "a", 100_000), &[]);
     let out = tempfile::tempdir().unwrap();
     // It would serve for longer than the test waits.
-    run(["get", &origin.ticket, "--seed-for", "10m", "-o", text(out.path())]).expect(0);
+    run(["get", &origin.ticket, "-o", text(out.path())]).expect(0);
 }
 
 #[test]

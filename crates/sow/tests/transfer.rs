@@ -231,8 +231,7 @@ fn receivers_serve_each_other() {
     let folder = out.path().to_owned();
     let from_origin: Vec<u64> = in_parallel(4, move |index| {
         let target = folder.join(index.to_string());
-        let ended =
-            run(["get", &ticket, "--json", "--seed-for", "30s", "-o", text(&target)]).expect(0);
+        let ended = run(["get", &ticket, "--json", "-o", text(&target)]).expect(0);
         let complete = complete_of(&ended.stdout);
         assert_eq!(complete["bytes"], 4_000_000);
         complete["from"][ticket.split('/').next().unwrap()].as_u64().unwrap_or(0)

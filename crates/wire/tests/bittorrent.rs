@@ -145,11 +145,13 @@ fn extension_handshakes() -> impl Strategy<Value = ExtensionHandshake> {
     )
         .prop_map(|((ut_metadata, ut_pex, listen_port, client), more)| {
             let sow_withdraw = ut_pex.and_then(|id: u8| id.checked_add(1));
+            let sow_receiver = ut_metadata.and_then(|id: u8| id.checked_add(1));
             let (request_queue, metadata_size, max_block, upload_only) = more;
             ExtensionHandshake {
                 ut_metadata,
                 ut_pex,
                 sow_withdraw,
+                sow_receiver,
                 listen_port,
                 client,
                 request_queue,

@@ -210,6 +210,13 @@ impl AddressBook {
         self.known.get(&addr).is_some_and(|entry| entry.kind == PeerSource::Named)
     }
 
+    /// Whether the user named an address on a host; any host counts where the user named none.
+    pub(crate) fn is_on_named_host(&self, host: IpAddr) -> bool {
+        let named = self.known.iter().filter(|(_, entry)| entry.kind == PeerSource::Named);
+        let mut hosts = named.map(|(addr, _)| addr.ip()).peekable();
+        hosts.peek().is_none() || hosts.any(|named| named == host.to_canonical())
+    }
+
     /// The address to dial now, by its rank. It counts as busy from here on.
     pub(crate) fn next(
         &mut self,

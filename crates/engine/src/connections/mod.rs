@@ -200,6 +200,11 @@ impl Connections {
         self.address_book.is_named(addr)
     }
 
+    /// Whether the user named an address on a host; any host counts where the user named none.
+    pub(crate) fn is_on_named_host(&self, host: IpAddr) -> bool {
+        self.address_book.is_on_named_host(host)
+    }
+
     /// The address to dial next, if there is one and a connection is allowed. It counts as being
     /// dialed from here on.
     pub(crate) fn next_dial(

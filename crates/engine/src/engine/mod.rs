@@ -7,6 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use sow_content::{Bitfield, InfoHash};
+use sow_wire::bittorrent::ReceiverReport;
 
 use crate::{
     address_book::Source,
@@ -48,6 +49,8 @@ pub struct Engine {
     next_housekeeping: Time,
     /// Why the content is no longer served.
     withdrawn: Option<String>,
+    /// What became of our copy, for peers that collect such reports.
+    copy_report: Option<ReceiverReport>,
     is_stopped: bool,
 }
 
@@ -85,6 +88,7 @@ impl Engine {
             out: VecDeque::new(),
             next_housekeeping: now,
             withdrawn: None,
+            copy_report: None,
             is_stopped: false,
         };
         if let Some(content) = content {
@@ -125,6 +129,7 @@ impl Engine {
             Input::Announced { url, reply } => self.on_announced(now, url, reply),
             Input::ContentReady(content) => self.on_content_ready(now, *content),
             Input::Withdraw { reason } => self.withdraw(now, reason),
+            Input::ReportCopy(report) => self.report_copy(now, report),
             Input::Tick => self.on_tick(now),
             Input::Stop => self.stop(now),
         }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use sow_content::Geometry;
-use sow_wire::bittorrent::BlockRequest;
+use sow_wire::bittorrent::{BlockRequest, ReceiverReport};
 
 use crate::disconnect::Misbehavior;
 
@@ -44,6 +44,8 @@ pub(crate) enum SessionEvent {
     PeersFound(Vec<SocketAddr>),
     /// The peer no longer has the content (`sow_withdraw`).
     Withdrawn { reason: String },
+    /// The peer reported its copy (`sow_receiver`).
+    ReceiverReported(ReceiverReport),
 
     /// json-torrent: the peer requests a whole piece.
     PieceRequested(u32),

@@ -7,6 +7,7 @@ mod completion;
 mod json_torrent;
 mod places;
 mod random_operations;
+mod receivers;
 mod scene;
 mod starvation;
 mod starvation_whole_pieces;

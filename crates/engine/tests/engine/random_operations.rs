@@ -7,7 +7,9 @@ use sow_content::Bitfield;
 use sow_engine::{
     Choking, Dialect, Input, Message as AnyMessage, Output, PeerSource, StoreOutcome,
 };
-use sow_wire::bittorrent::{ExtensionHandshake, Message, MetadataMessage};
+use sow_wire::bittorrent::{
+    CopyId, CopyState, ExtensionHandshake, Message, MetadataMessage, ReceiverReport,
+};
 
 use crate::{
     bittorrent::{PIECE, PIECES, UNIT, content, extended, range},
@@ -87,7 +89,7 @@ fn any_message(rng: &mut fastrand::Rng) -> Message {
             lengths[rng.usize(..8).min(4).saturating_sub(rng.usize(..4))],
         )
     };
-    match rng.u8(..18) {
+    match rng.u8(..19) {
         0 => Message::KeepAlive,
         1 => Message::Choke,
         2 | 3 => Message::Unchoke,
@@ -107,6 +109,7 @@ fn any_message(rng: &mut fastrand::Rng) -> Message {
                 ut_metadata: Some(rng.u8(..)),
                 ut_pex: Some(rng.u8(..)),
                 sow_withdraw: Some(rng.u8(..)),
+                sow_receiver: Some(rng.u8(..)),
                 listen_port: Some(rng.u16(..)),
                 metadata_size: Some(rng.u32(..100_000)),
                 max_block: Some(rng.u32(..)),
@@ -114,6 +117,12 @@ fn any_message(rng: &mut fastrand::Rng) -> Message {
                 ..ExtensionHandshake::default()
             };
             extended(0, handshake.encode())
+        }
+        17 => {
+            let states = [CopyState::Fetching, CopyState::Complete, CopyState::failed("full")];
+            let state = states[rng.usize(..3)].clone();
+            let report = ReceiverReport::new(CopyId([rng.u8(..2); 20]), "web01", state);
+            extended(4, report.encode())
         }
         _ => {
             let piece = rng.u32(..3);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sow_content::{Bitfield, InfoHash, metainfo::Info};
 use sow_engine::{Config, Dialect, Event, PeerSource, Status};
 use sow_store::{Store, StoreError};
+use sow_wire::bittorrent::ReceiverReport;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -90,6 +91,7 @@ pub(crate) enum Command {
     AddPeers(PeerSource, Dialect, Vec<SocketAddr>),
     ContentReady(Box<SwarmContent>),
     Withdraw(String),
+    ReportCopy(ReceiverReport),
     Finish(oneshot::Sender<Result<Option<PathBuf>, StoreError>>),
     /// The status has a new receiver: publish it at once.
     PublishStatus,
@@ -155,6 +157,12 @@ impl Swarm {
     /// that connect later are told the reason, a short text for people.
     pub fn withdraw(&self, reason: String) {
         self.send(Command::Withdraw(reason));
+    }
+
+    /// This is what became of our copy: origins that collect the reports of receivers are told,
+    /// those that are connected later too ([`Event::CopyReported`]).
+    pub fn report_copy(&self, report: ReceiverReport) {
+        self.send(Command::ReportCopy(report));
     }
 
     /// Puts the complete content in its final place ([`Store::finish`]), on a blocking thread.

@@ -18,8 +18,8 @@ use sow_wire::chunk::Spelling;
 use super::{
     destination::Destination,
     groups::{
-        ConfigurableListenArgs, DownLimitArgs, ExpectArgs, OutputArgs, SeedingArgs, SpellingArgs,
-        UpLimitArgs,
+        ConfigurableListenArgs, DownLimitArgs, ExpectArgs, OutputArgs, Seeding, SeedingArgs,
+        SpellingArgs, UpLimitArgs,
     },
     served_content::{ServedContent, ServedContentArgs},
 };
@@ -99,7 +99,6 @@ pub(crate) struct ChunkServerArgs {
 #[command(
     mut_arg("port", |arg| arg
         .help("Listen for peers on this port and no other; 0 selects any free port")),
-    mut_arg("seed_for", |arg| arg.default_value("10m")),
     after_help = "\
 Chunks have no hashes: only the MD5 of the whole file shows whether it is correct, and that MD5 is \
 the server's. No machine is authenticated.
@@ -174,8 +173,8 @@ pub(crate) struct ChunkClientPlan {
     pub(crate) overwrite: bool,
     /// The spelling of messages that are sent.
     pub(crate) spelling: Spelling,
-    /// How long to serve others at most after completion.
-    pub(crate) seed_for: Duration,
+    /// How long to serve others after completion.
+    pub(crate) seeding: Seeding,
     /// How long the download may take.
     pub(crate) timeout: Option<Duration>,
     /// Bytes per second.
@@ -257,7 +256,7 @@ impl ChunkClientArgs {
             destination: Destination::of_unnamed(out, "chunk", is_json)?,
             overwrite: self.output.overwrite,
             spelling: self.spelling.spelling(),
-            seed_for: self.seeding.seed_for().unwrap_or_default(),
+            seeding: self.seeding.seeding(),
             timeout,
             up_limit: self.up.up_limit(),
             down_limit: self.down.down_limit(),
@@ -352,8 +351,8 @@ mod tests {
         let plan = client(&["p2p", "client"], ConfigIni::default()).unwrap();
         assert_eq!((servers(&plan).as_str(), plan.ports), ("10.0.0.1:52000", 51000..=51100));
         assert_eq!(
-            (plan.destination, plan.seed_for),
-            (Destination::Memory, Duration::from_secs(600))
+            (plan.destination, plan.seeding),
+            (Destination::Memory, Seeding::WhileNeeded(Duration::from_secs(600)))
         );
     }
 

@@ -7,7 +7,9 @@ use sow_wire::chunk::Spelling;
 
 use super::{
     destination::{Destination, stdout_conflict},
-    groups::{ChokingArgs, DownLimitArgs, ListenArgs, OutputArgs, SeedingArgs, UpLimitArgs},
+    groups::{
+        ChokingArgs, DownLimitArgs, ListenArgs, OutputArgs, Seeding, SeedingArgs, UpLimitArgs,
+    },
     pasted::without_command,
     source::SourceArg,
 };
@@ -24,7 +26,10 @@ use crate::exit::Failure;
         "Replace an existing target that differs; a folder is replaced with everything in it"
     )),
     mut_arg("port", |arg| arg.help("Listen for peers on this port; 0 selects any free port")),
-    mut_arg("seed_for", |arg| arg.default_value("10m")),
+    mut_arg("timeout", |arg| arg.help(
+        "Give up if the download is not complete after this time: 90s, 10m, 1h (exit code 3), or \
+         the origin does not answer until then (6) [default: no limit, and 60s for the origin]"
+    )),
     after_help = "\
 Examples:
   sow get 10.0.0.1:52000/6hx2…            the line that `sow send` printed
@@ -55,6 +60,9 @@ pub(crate) struct GetArgs {
     listen: ListenArgs,
     #[command(flatten)]
     choking: ChokingArgs,
+    /// The name by which this machine goes at the origin [default: its host name].
+    #[arg(long, env = "SOW_NAME", value_name = "NAME")]
+    name: Option<String>,
     /// Download only from the machines that WHAT names, not from other receivers: plain
     /// client/server, for comparison.
     #[arg(
@@ -86,8 +94,8 @@ pub(crate) struct GetPlan {
     pub(crate) overwrite: bool,
     /// Read the content back from the disk before it becomes the target.
     pub(crate) verify: bool,
-    /// How long to serve others at most after completion.
-    pub(crate) seed_for: Duration,
+    /// How long to serve others after completion.
+    pub(crate) seeding: Seeding,
     /// How long the download may take.
     pub(crate) timeout: Option<Duration>,
     /// Bytes per second.
@@ -104,8 +112,29 @@ pub(crate) struct GetPlan {
     pub(crate) only_origin: bool,
     /// The spelling of `chunk` messages.
     pub(crate) spelling: Spelling,
+    /// The name by which this machine goes at the origin.
+    pub(crate) name: Option<String>,
     /// Serve a target that exists and is complete, for this long at most.
     pub(crate) seed_whole_for: Option<Duration>,
+}
+
+/// How long to wait for an origin that is not there yet, if the command line does not say so.
+const DEFAULT_ORIGIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl GetPlan {
+    /// How long to wait for an origin that is not there yet.
+    pub(crate) fn origin_timeout(&self) -> Duration {
+        self.timeout.unwrap_or(DEFAULT_ORIGIN_TIMEOUT)
+    }
+
+    /// How long to serve a target that was complete at the start.
+    pub(crate) fn serve_complete_for(&self) -> Duration {
+        let given = match self.seeding {
+            Seeding::Exactly(time) => time,
+            Seeding::WhileNeeded(_) => Duration::ZERO,
+        };
+        self.seed_whole_for.unwrap_or(given)
+    }
 }
 
 impl GetArgs {
@@ -131,7 +160,7 @@ impl GetArgs {
             destination,
             overwrite: self.output.overwrite,
             verify: self.verify,
-            seed_for: self.seeding.seed_for().unwrap_or_default(),
+            seeding: self.seeding.seeding(),
             timeout,
             up_limit: self.up.up_limit(),
             down_limit: self.down.down_limit(),
@@ -140,6 +169,7 @@ impl GetArgs {
             tit_for_tat: self.choking.tit_for_tat,
             only_origin: self.only_origin,
             spelling: Spelling::Documented,
+            name: self.name,
             seed_whole_for: None,
         })
     }
@@ -240,12 +270,12 @@ mod tests {
     }
 
     #[test]
-    fn no_seed_means_zero_seconds_of_seeding() {
-        assert_eq!(plan(&[TICKET], false).unwrap().seed_for, Duration::from_secs(600));
-        assert_eq!(plan(&[TICKET, "--no-seed"], false).unwrap().seed_for, Duration::ZERO);
-        assert_eq!(
-            plan(&[TICKET, "--seed-for", "5s"], false).unwrap().seed_for,
-            Duration::from_secs(5)
-        );
+    fn seeding_lasts_exactly_as_long_as_the_command_line_says() {
+        let seeding = |line: &[&str]| plan(line, false).unwrap().seeding;
+        let (never, default) = (Duration::ZERO, Duration::from_secs(600));
+        assert_eq!(seeding(&[TICKET]), Seeding::WhileNeeded(default));
+        assert_eq!(seeding(&[TICKET, "--no-seed"]), Seeding::WhileNeeded(never));
+        let five = Seeding::Exactly(Duration::from_secs(5));
+        assert_eq!(seeding(&[TICKET, "--seed-for", "5s"]), five);
     }
 }

@@ -106,7 +106,8 @@ pub(super) struct OutputArgs {
 /// How long a complete download is served to others.
 #[derive(Debug, Clone, Args)]
 pub(super) struct SeedingArgs {
-    /// After completion, serve peers that still need it for at most this time.
+    /// After completion, serve others for this time, needed or not [default: at most 10m, and only
+    /// while a connected peer needs it].
     #[arg(long, env = "SOW_SEED_FOR", value_name = "TIME", value_parser = quantity::time)]
     seed_for: Option<Span>,
     /// Exit on completion; the same as --seed-for 0.
@@ -119,6 +120,18 @@ pub(super) struct SeedingArgs {
     )]
     pub(super) no_seed: bool,
 }
+
+/// How long a complete download is served to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seeding {
+    /// While a connected peer needs it, for at most this time.
+    WhileNeeded(Duration),
+    /// For this time, so that peers that come later find it.
+    Exactly(Duration),
+}
+
+/// How long a complete download is served at most if the command line does not say so.
+const DEFAULT_SEED_TIME: Duration = Duration::from_secs(600);
 
 /// When an origin or a server is done.
 #[derive(Debug, Clone, Args)]
@@ -221,9 +234,13 @@ impl OutputArgs {
 }
 
 impl SeedingArgs {
-    /// How long a complete download is served, if the command line or a default says so.
-    pub(super) fn seed_for(&self) -> Option<Duration> {
-        if self.no_seed { Some(Duration::ZERO) } else { self.seed_for.map(|span| span.0) }
+    /// How long a complete download is served.
+    pub(super) fn seeding(&self) -> Seeding {
+        match self.seed_for {
+            _ if self.no_seed => Seeding::WhileNeeded(Duration::ZERO),
+            Some(time) => Seeding::Exactly(time.0),
+            None => Seeding::WhileNeeded(DEFAULT_SEED_TIME),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use sow_content::{
 use super::{
     destination::Destination,
     groups::{
-        ConfigurableListenArgs, DownLimitArgs, ListenArgs, OutputArgs, SeedingArgs,
+        ConfigurableListenArgs, DownLimitArgs, ListenArgs, OutputArgs, Seeding, SeedingArgs,
         TorrentOutputArgs, UpLimitArgs,
     },
 };
@@ -27,9 +27,6 @@ use crate::{
 
 /// The default port on which peers listen.
 const DEFAULT_PEER_PORT: u16 = 5555;
-
-/// How long a peer serves others by default after its download is complete.
-const DEFAULT_SEED_TIME: Duration = Duration::from_secs(600);
 
 /// `sow json-torrent`.
 #[derive(Debug, Args)]
@@ -132,8 +129,8 @@ pub(crate) struct JsonTrackerArgs {
          folder]"
     )),
     mut_arg("seed_for", |arg| arg.help(
-        "After completion, serve peers that still need it for at most this time [default: 10m; \
-         without limit if the file was complete at the start]"
+        "After completion, serve others for this time, needed or not [default: at most 10m, and \
+         only while a connected peer needs it; without limit if the file was complete at the start]"
     )),
     after_help = "\
 Every piece has a SHA-1, so content is verified; but no machine is authenticated.
@@ -176,8 +173,8 @@ pub(crate) struct JsonPeerPlan {
     pub(crate) destination: Destination,
     /// Replace a target that differs.
     pub(crate) overwrite: bool,
-    /// How long to serve others at most after completion.
-    pub(crate) seed_for: Duration,
+    /// How long to serve others after completion.
+    pub(crate) seeding: Seeding,
     /// How long to serve at most a file that was complete at the start.
     pub(crate) seed_whole_for: Duration,
     /// How long the download may take.
@@ -229,7 +226,7 @@ impl JsonPeerArgs {
             )
             .tip("name a file with -o"));
         }
-        let seed_for = self.seeding.seed_for();
+        let seeding = self.seeding.seeding();
         Ok(JsonPeerPlan {
             torrent: self.torrent,
             port: self.listen.port.or(config.client_port).unwrap_or(DEFAULT_PEER_PORT),
@@ -237,8 +234,12 @@ impl JsonPeerArgs {
             max_connections: config.client_listen_max,
             destination,
             overwrite: self.output.overwrite,
-            seed_for: seed_for.unwrap_or(DEFAULT_SEED_TIME),
-            seed_whole_for: seed_for.unwrap_or(Duration::MAX),
+            seeding,
+            seed_whole_for: match seeding {
+                Seeding::Exactly(time) => time,
+                Seeding::WhileNeeded(Duration::ZERO) => Duration::ZERO,
+                Seeding::WhileNeeded(_) => Duration::MAX,
+            },
             timeout,
             up_limit: self.up.up_limit(),
             down_limit: self.down.down_limit(),
@@ -300,13 +301,13 @@ mod tests {
         let plain = plan(&[], &ClientConfig::default()).unwrap();
         assert_eq!((plain.port, plain.max_connections), (5555, None));
         assert_eq!(
-            (plain.destination, plain.seed_for),
-            (Destination::Folder(".".into()), Duration::from_secs(600))
+            (plain.destination, plain.seed_whole_for),
+            (Destination::Folder(".".into()), Duration::MAX)
         );
         let configured = plan(&[], &config).unwrap();
         assert_eq!((configured.port, configured.max_connections), (7, Some(3)));
         let typed = plan(&["-p", "0", "--no-seed"], &config).unwrap();
-        assert_eq!((typed.port, typed.seed_for), (0, Duration::ZERO));
+        assert_eq!((typed.port, typed.seed_whole_for), (0, Duration::ZERO));
         assert_eq!(plan(&["-o", "-"], &config).unwrap_err().exit(), Exit::Usage);
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Receiver {
     pub(crate) last_progress: Option<Duration>,
     /// When it became complete.
     pub(crate) finished: Option<Duration>,
+    /// Why it failed last, as it says: printable and bounded.
+    pub(crate) last_error: Option<String>,
 }
 
 impl Receiver {
@@ -51,6 +53,7 @@ impl Receiver {
             last_seen: None,
             last_progress: None,
             finished: None,
+            last_error: None,
         }
     }
 
@@ -92,10 +95,15 @@ impl Receiver {
     /// Why it is not complete; for people.
     pub(crate) fn shortfall(&self) -> String {
         let done = percent(self.bytes, self.total);
-        match self.state {
-            ReceiverState::Missing => "not connected".to_owned(),
-            ReceiverState::Gone => format!("{done}, disconnected"),
-            ReceiverState::Connected | ReceiverState::Complete => done,
+        match (self.state, &self.last_error) {
+            (ReceiverState::Missing, _) => "not connected".to_owned(),
+            (ReceiverState::Failed, Some(error)) => format!("failed at {done}: {error}"),
+            (ReceiverState::Failed, None) => format!("failed at {done}"),
+            (ReceiverState::Gone, Some(error)) => {
+                format!("{done}, disconnected; failed before: {error}")
+            }
+            (ReceiverState::Gone, None) => format!("{done}, disconnected"),
+            (ReceiverState::Connected | ReceiverState::Complete, _) => done,
         }
     }
 }

@@ -54,6 +54,9 @@ pub(crate) enum Event<'a> {
         bytes: u64,
         /// Its state.
         state: ReceiverState,
+        /// Why it failed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
     },
     /// `get`: a target is complete; `send`: the expected number of receivers is complete.
     Complete {
@@ -133,6 +136,8 @@ pub(crate) enum ReceiverState {
     Complete,
     /// It disconnected before it was complete.
     Gone,
+    /// It has given up, and said why.
+    Failed,
     /// It is expected and was never connected.
     Missing,
 }
@@ -144,6 +149,7 @@ impl ReceiverState {
             Self::Connected => "connected",
             Self::Complete => "complete",
             Self::Gone => "gone",
+            Self::Failed => "failed",
             Self::Missing => "missing",
         }
     }
@@ -241,6 +247,7 @@ mod tests {
             peer: "[::1]:9",
             bytes: 7,
             state: ReceiverState::Complete,
+            error: None,
         };
         assert_eq!(
             line(2.0, None, &receiver),

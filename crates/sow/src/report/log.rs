@@ -74,6 +74,13 @@ pub(crate) fn swarm_event(event: &Event) {
         Event::OriginWithdrew { addr, reason } => {
             tracing::warn!(%addr, reason, "the origin no longer has the content")
         }
+        Event::ReceiverReported { addr, report, .. } => {
+            tracing::info!(%addr, copy = %report.copy, name = ?report.name, state = ?report.state,
+                "receiver reported");
+        }
+        Event::CopyReported { addr, state } => {
+            tracing::info!(%addr, ?state, "reported to the origin");
+        }
         Event::RequestRefused { addr, asked, answer } => {
             tracing::info!(%addr, asked, answer, "request answered with ERROR")
         }

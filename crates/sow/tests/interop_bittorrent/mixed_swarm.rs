@@ -16,8 +16,8 @@ fn all_programs_in_one_swarm_finish() {
         ["sow1", "sow2", "aria2", "transmission", "libtorrent"].map(|name| content.subfolder(name));
     let [to_sow1, to_sow2, to_aria2, to_transmission, to_libtorrent] = &folders;
 
-    let mut sow1 = sow::get(&network, 2, &origin.ticket, to_sow1, &["--seed-for", "60s"]);
-    let mut sow2 = sow::get(&network, 3, &origin.magnet, to_sow2, &["--seed-for", "60s"]);
+    let mut sow1 = sow::get(&network, 2, &origin.ticket, to_sow1, &[]);
+    let mut sow2 = sow::get(&network, 3, &origin.magnet, to_sow2, &[]);
     let mut aria2 = aria2::join(&network, 4, &origin.torrent, to_aria2);
     let mut transmission =
         transmission::download(&network, 5, &content, &origin.magnet, to_transmission);

@@ -136,7 +136,7 @@ fn mixed_swarm(server: Implementation, spelling: &str) {
     .into_iter()
     .zip(2..)
     .map(|(kind, host)| {
-        let stay = if kind == Implementation::Sow { "--seed-for 60s" } else { "--linger 60" };
+        let stay = if kind == Implementation::Sow { "" } else { "--linger 60" };
         let out = shared.out(&format!("copy{host}"));
         (kind, fetch(kind, &network, host, SERVER, &out, &format!("{spelling} {stay}")), out)
     })
@@ -181,8 +181,7 @@ fn the_original_program_understands_the_lists_of_a_client_with_many_chunks() {
         "original --chunk-size 4096 --rate 3e5",
     );
     let (first, second) = (shared.out("sow"), shared.out("reference"));
-    let mut sow =
-        fetch(Implementation::Sow, &network, 2, SERVER, &first, "original --seed-for 60s");
+    let mut sow = fetch(Implementation::Sow, &network, 2, SERVER, &first, "original");
     sow.wait_for("300 chunks", |lines| {
         progress(lines).any(|bytes| bytes > 300 * 4096).then_some(())
     });
@@ -208,9 +207,7 @@ fn a_client_that_starts_late_is_connected_in_both_directions() {
         let folder = format!("reference_first_{reference_first}");
         let (to_sow, to_reference) =
             (shared.out(&format!("{folder}_sow")), shared.out(&format!("{folder}_reference")));
-        let sow = || {
-            fetch(Implementation::Sow, &network, 2, SERVER, &to_sow, "documented --seed-for 60s")
-        };
+        let sow = || fetch(Implementation::Sow, &network, 2, SERVER, &to_sow, "documented");
         let reference = || {
             fetch(
                 Implementation::Reference,

@@ -35,7 +35,7 @@ fn complete_despite_a_corrupt_client(server: Implementation, spelling: &str) {
     corrupt_peer.wait_event("complete");
     let mut honest = HONEST.map(|host| {
         let out = shared.out(&format!("honest{host}"));
-        let option = format!("{spelling} --seed-for 60s");
+        let option = spelling.to_string();
         (chunk::fetch(Implementation::Sow, &network, host, 1, &out, &option), out)
     });
     for (client, out) in &mut honest {
@@ -67,8 +67,7 @@ fn json_torrent_peers_complete() {
     shared.copy(&format!("host{CORRUPT_PEER}"));
     let corrupt_peer = swarm.reference_peer(CORRUPT_PEER, "--corrupt");
     let _seed = swarm.sow_seed(SEED, "--up-limit 1MB/s");
-    let mut honest =
-        HONEST.map(|host| (swarm.sow_peer(host, "--seed-for 60s"), swarm.sow_copy(host)));
+    let mut honest = HONEST.map(|host| (swarm.sow_peer(host, ""), swarm.sow_copy(host)));
     for (peer, copy) in &mut honest {
         let complete = peer.wait_event("complete");
         shared.assert_copied_to(copy);

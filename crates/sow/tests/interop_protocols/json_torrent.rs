@@ -215,8 +215,7 @@ fn mixed_swarm(swarm: &JsonSwarm<'_>) {
     let _sow = swarm.sow_seed(2, "--up-limit 6MB/s");
     swarm.shared.copy(&host_folder(3));
     let _reference = swarm.reference_peer(3, "--rate 6e6");
-    let mut peers =
-        [4, 5, 6].map(|host| (swarm.sow_peer(host, "--seed-for 60s"), swarm.sow_copy(host)));
+    let mut peers = [4, 5, 6].map(|host| (swarm.sow_peer(host, ""), swarm.sow_copy(host)));
     let mut reference =
         [7, 8].map(|host| (swarm.reference_peer(host, "--linger 60"), swarm.reference_copy(host)));
     for (peer, copy) in peers.iter_mut().chain(&mut reference) {

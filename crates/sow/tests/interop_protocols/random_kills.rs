@@ -219,7 +219,7 @@ fn chunk_clients_complete_when_random_members_are_killed() {
             let option = match implementation {
                 Implementation::Reference => "--linger 60",
                 Implementation::Sow if random.bool() => "--no-seed",
-                Implementation::Sow => "--seed-for 60s",
+                Implementation::Sow => "",
             };
             let (out, options) =
                 (shared.out(&format!("host{host}")), format!("{spelling} {option}"));
@@ -246,7 +246,7 @@ fn json_torrent_peers_complete_when_random_members_are_killed() {
             Member::start(Implementation::Sow, None, || swarm.sow_seed(2, "--up-limit 3MB/s")),
         ];
         for (host, index) in (3..).zip(0..CLIENTS) {
-            let stay = if random.bool() { "--no-seed" } else { "--seed-for 60s" };
+            let stay = if random.bool() { "--no-seed" } else { "" };
             members.push(
                 if index + 1 == CLIENTS && implementation_of_last(seed) == Implementation::Reference
                 {

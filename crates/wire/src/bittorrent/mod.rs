@@ -6,6 +6,9 @@ pub mod extension;
 pub mod handshake;
 pub mod message;
 
-pub use extension::{ExtensionError, ExtensionHandshake, MetadataMessage, PexMessage, Withdrawal};
+pub use extension::{
+    CopyId, CopyState, ExtensionError, ExtensionHandshake, MetadataMessage, PexMessage,
+    ReceiverReport, Withdrawal,
+};
 pub use handshake::{Handshake, PeerId};
 pub use message::{BlockRequest, Decoded, Decoder, Message, WireError};

@@ -37,6 +37,7 @@ impl Engine {
             max_block: self.config.max_block,
             metadata_size,
             is_private,
+            collects_receivers: self.config.collects_receivers,
             upload_only: tells && metadata_size.is_some() && self.downloads.have().is_full(),
         };
         let session = connection.session().bittorrent();
@@ -55,6 +56,7 @@ impl Engine {
             self.send_withdrawal(now, conn);
             return Err(DisconnectReason::ContentWithdrawn);
         }
+        self.send_copy_report(now, conn);
         self.fetch_metadata(now);
         self.exchange_peers(now, conn);
         // Its blocks may be longer from now on.

@@ -272,7 +272,11 @@ impl Engine {
     /// Whether a connection has no use any more once everything is here.
     fn is_useless_when_complete(&self, connection: &Connection) -> bool {
         match connection.dialect() {
-            Dialect::BitTorrent | Dialect::JsonTorrent => connection.is_complete(),
+            Dialect::BitTorrent => {
+                let session = connection.session().bittorrent();
+                connection.is_complete() && !session.is_some_and(|session| session.awaits_report())
+            }
+            Dialect::JsonTorrent => connection.is_complete(),
             Dialect::Chunk => self.is_chunk_session_over(connection),
         }
     }

@@ -7,6 +7,7 @@ mod chunk;
 mod connections;
 mod downloads;
 mod json_torrent;
+mod receivers;
 mod uploads;
 mod verification;
 mod withdrawal;
@@ -66,6 +67,7 @@ impl Engine {
             SessionEvent::MetadataRefused => self.on_metadata_source_gone(now, conn),
             SessionEvent::PeersFound(addrs) => self.on_peer_exchange(now, conn, addrs),
             SessionEvent::Withdrawn { reason } => return self.on_withdrawal(conn, reason),
+            SessionEvent::ReceiverReported(report) => self.on_receiver_report(conn, report),
 
             SessionEvent::PieceRequested(piece) => {
                 return self.on_piece_requested(now, conn, piece);

@@ -14,6 +14,9 @@ pub(in crate::session) const UT_PEX_ID: u8 = 2;
 /// Our own number of `sow_withdraw`.
 pub(super) const SOW_WITHDRAW_ID: u8 = 3;
 
+/// Our own number of `sow_receiver`.
+pub(super) const SOW_RECEIVER_ID: u8 = 4;
+
 /// Requests that are queued for one peer; we advertise it as `reqq` (BEP 10).
 pub const MAX_QUEUED_REQUESTS: usize = 2048;
 
@@ -40,6 +43,8 @@ pub(crate) struct LocalPeer {
     /// The swarm is private (BEP 27): peers are not exchanged.
     pub(crate) is_private: bool,
     pub(crate) upload_only: bool,
+    /// Receivers are to report to us.
+    pub(crate) collects_receivers: bool,
 }
 
 impl LocalPeer {
@@ -48,6 +53,7 @@ impl LocalPeer {
             ut_metadata: Some(UT_METADATA_ID),
             ut_pex: (!self.is_private).then_some(UT_PEX_ID),
             sow_withdraw: Some(SOW_WITHDRAW_ID),
+            sow_receiver: self.collects_receivers.then_some(SOW_RECEIVER_ID),
             listen_port: (self.listen_port != 0).then_some(self.listen_port),
             client: Some(concat!("sow ", env!("CARGO_PKG_VERSION")).to_owned()),
             request_queue: Some(MAX_QUEUED_REQUESTS as u32),
@@ -104,6 +110,11 @@ impl Extension {
     /// The peer's number of `sow_withdraw`.
     pub(super) fn withdraw_id(&self) -> Option<u8> {
         self.handshake()?.sow_withdraw
+    }
+
+    /// The peer's number of `sow_receiver`.
+    pub(super) fn receiver_id(&self) -> Option<u8> {
+        self.handshake()?.sow_receiver
     }
 
     /// One connection has one address: what a second handshake says of it is ignored.

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use sow_content::{BLOCK_LENGTH, Bitfield};
 use sow_wire::{
     bittorrent::{
-        BlockRequest, ExtensionHandshake, Handshake, Message, MetadataMessage, PexMessage,
-        Withdrawal,
+        BlockRequest, CopyState, ExtensionHandshake, Handshake, Message, MetadataMessage,
+        PexMessage, ReceiverReport, Withdrawal,
     },
     dialect,
 };
@@ -40,7 +40,17 @@ pub(crate) struct BitTorrentSession {
     peer_exchange: PeerExchange,
     /// Pieces that the peer has itself, so that a HAVE for them can wait for the housekeeping.
     deferred_haves: Vec<u32>,
+    /// What the peer said of its copy last.
+    peer_report: Option<ReceiverReport>,
+    /// The number of reports that were news.
+    peer_reports: u32,
+    /// What the peer was told of our copy last.
+    sent_report: Option<ReceiverReport>,
 }
+
+/// The limit of reports of a peer's copy on one connection: a program reports that it downloads,
+/// and how that ends.
+const MAX_PEER_REPORTS: u32 = 16;
 
 /// Whether a message says that its sender no longer has the content.
 pub(crate) fn is_withdrawal(message: &dialect::Message) -> bool {
@@ -58,6 +68,9 @@ impl BitTorrentSession {
             metadata: MetadataServer::default(),
             peer_exchange: PeerExchange::new(now),
             deferred_haves: Vec::new(),
+            peer_report: None,
+            peer_reports: 0,
+            sent_report: None,
         }
     }
 
@@ -183,8 +196,24 @@ impl BitTorrentSession {
                 let Withdrawal { reason } = Withdrawal::decode(payload)?;
                 Ok(Some(SessionEvent::Withdrawn { reason }))
             }
+            extension::SOW_RECEIVER_ID => {
+                let report = ReceiverReport::decode(payload)?;
+                Ok(self.on_report(&report).then_some(SessionEvent::ReceiverReported(report)))
+            }
             _ => Ok(None),
         }
+    }
+
+    /// The peer reports its copy. Whether that is new: a connection is about one copy only.
+    fn on_report(&mut self, report: &ReceiverReport) -> bool {
+        let is_other = |known: &ReceiverReport| known.copy != report.copy || known == report;
+        let is_flood = self.peer_reports >= MAX_PEER_REPORTS;
+        if is_flood || self.peer_report.as_ref().is_some_and(is_other) {
+            return false;
+        }
+        self.peer_reports += 1;
+        self.peer_report = Some(report.clone());
+        true
     }
 
     fn on_metadata_message(
@@ -235,6 +264,25 @@ impl BitTorrentSession {
         self.extension.withdraw_id().is_some()
     }
 
+    /// The message that reports our copy, if the peer collects reports and does not know it yet.
+    pub(crate) fn receiver_report(&mut self, report: &ReceiverReport) -> Option<Message> {
+        let id = self.extension.receiver_id()?;
+        if self.sent_report.as_ref() == Some(report) {
+            return None;
+        }
+        self.sent_report = Some(report.clone());
+        Some(Message::Extended { id, payload: report.encode().into() })
+    }
+
+    /// Whether either side has begun to report a copy and has not reported its end, so that more is
+    /// to be said.
+    pub(crate) fn awaits_report(&self) -> bool {
+        let is_open = |report: &Option<ReceiverReport>| {
+            report.as_ref().is_some_and(|report| report.state == CopyState::Fetching)
+        };
+        is_open(&self.peer_report) || is_open(&self.sent_report)
+    }
+
     /// Whether the peer understands the extension protocol.
     pub(crate) fn is_extended(&self) -> bool {
         self.is_extended
@@ -281,7 +329,7 @@ fn request_of(block: sow_content::Block) -> BlockRequest {
 #[cfg(test)]
 mod tests {
     use sow_content::InfoHash;
-    use sow_wire::bittorrent::PeerId;
+    use sow_wire::bittorrent::{CopyId, PeerId};
 
     use super::*;
 
@@ -300,6 +348,34 @@ mod tests {
         assert_eq!(handle(Message::Have(3)), Ok(None), "it is known");
         assert_eq!(handle(Message::Have(8)), Err(Misbehavior::PieceIndexOutOfRange.into()));
         assert_eq!(handle(Message::KeepAlive), Ok(None));
+    }
+
+    #[test]
+    fn a_connection_reports_one_copy_and_each_state_once() {
+        let mut session = session(true);
+        let copy = |id, state| ReceiverReport::new(CopyId([id; 20]), "web01", state);
+        let report = |session: &mut BitTorrentSession, report: &ReceiverReport| {
+            let payload = report.encode().into();
+            session.handle_message(Time(0), Message::Extended { id: 4, payload }).unwrap()
+        };
+        let fetching = copy(1, CopyState::Fetching);
+        let event = SessionEvent::ReceiverReported(fetching.clone());
+        assert_eq!(report(&mut session, &fetching), Some(event));
+        assert_eq!(report(&mut session, &fetching), None);
+        assert_eq!(report(&mut session, &copy(2, CopyState::Fetching)), None);
+        assert!(report(&mut session, &copy(1, CopyState::Complete)).is_some());
+        assert!(!session.awaits_report());
+        let renamed = |name: u8| copy(1, CopyState::failed(&name.to_string()));
+        let news = (0..100).filter(|name| report(&mut session, &renamed(*name)).is_some());
+        assert_eq!(news.count() as u32, MAX_PEER_REPORTS - 2);
+        assert_eq!(session.receiver_report(&fetching), None, "the peer collects no reports");
+        session.extension.on_handshake(ExtensionHandshake {
+            sow_receiver: Some(9),
+            ..ExtensionHandshake::default()
+        });
+        let sent = session.receiver_report(&fetching);
+        assert!(matches!(sent, Some(Message::Extended { id: 9, .. })), "{sent:?}");
+        assert!(session.awaits_report() && session.receiver_report(&fetching).is_none());
     }
 
     #[test]

@@ -221,6 +221,7 @@ impl Driver {
                 let _ = reply.send(self.engine.status(self.node.clock.now()));
             }
             Command::Withdraw(reason) => self.handle_input(Input::Withdraw { reason }),
+            Command::ReportCopy(report) => self.handle_input(Input::ReportCopy(report)),
             Command::PublishStatus => self.next_status = Instant::now(),
         }
     }

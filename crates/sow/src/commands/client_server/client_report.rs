@@ -96,6 +96,6 @@ impl ClientReport {
         // These clients have no name.
         let peer = addr.to_string();
         let (id, name, peer) = (&*peer, &*peer, &*peer);
-        self.report.event(&Event::Receiver { id, name, peer, bytes, state });
+        self.report.event(&Event::Receiver { id, name, peer, bytes, state, error: None });
     }
 }

@@ -149,7 +149,7 @@ async fn watch_receivers(
     let mut receivers = JoinSet::new();
     for (index, path) in copies.paths.iter().enumerate() {
         let mut command = sow_command(workspace)?;
-        command.args(["get", ticket, "--seed-for", "10m", "--timeout", "10m", "--out"]).arg(path);
+        command.args(["get", ticket, "--timeout", "10m", "--out"]).arg(path);
         if mode == Mode::ClientServer {
             command.arg("--only-origin");
         }

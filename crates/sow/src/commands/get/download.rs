@@ -1,12 +1,13 @@
 //! One download: from its source to a complete target, and then the time of serving others.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use sow_content::{Metainfo, Ticket, untrusted::printable};
+use sow_content::{Info, Metainfo, Ticket, untrusted::printable};
 use sow_engine::{Dialect, Event, PeerSource, PickOrder, Status};
 use sow_node::{
     AcceptedDialects, Swarm, SwarmContent, SwarmEvent, SwarmOptions, server_has_digest,
 };
+use sow_wire::bittorrent::CopyState;
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
     time::{Instant, sleep},
@@ -15,12 +16,15 @@ use tokio::{
 use super::{
     context::{DownloadContext, interruption},
     lost_origin::LostOrigin,
-    preparation::{ContentDescription, PendingDownload, Preparation, prepare},
-    progress_view::{DownloadView, report_already_complete},
+    origin_contact::OriginContact,
+    preparation::{
+        CompleteTarget, ContentDescription, PendingDownload, Preparation, complete_content, prepare,
+    },
+    progress_view::{DownloadView, Waiting, report_already_complete},
 };
 use crate::{
     advertised_address::advertised_address,
-    args::{destination::Destination, get::GetPlan, source::SourceArg},
+    args::{destination::Destination, get::GetPlan, groups::Seeding, source::SourceArg},
     content_hashing::md5_of_file,
     engine_config,
     exit::{Exit, Failure},
@@ -28,11 +32,11 @@ use crate::{
     name_lookup::{look_up_few, look_up_peers},
     named_peers::NamedPeers,
     protocol_warnings::ProtocolWarnings,
-    quantity::Span,
-    reachability::{Reachability, wait_until_unreachable},
+    reachability::{Reachability, unreachable_now, wait_until_unreachable},
     report::{Event as Json, Report, log_swarm_event},
     runtime::blocking,
     stdout_stream::StdoutStream,
+    stop_signal::Interrupted,
     swarm_source::SwarmSource,
     target::{self, Target},
     torrent_file,
@@ -41,8 +45,8 @@ use crate::{
 /// The announce interval in `json-torrent`: its tracker does not tell a peer of later peers.
 const JSON_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The longest time to seed: longer than any run; `sleep` cannot take `Duration::MAX`.
-const MAX_SEED_TIME: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// How long an origin may take to hear what became of the copy.
+const TELL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Downloads what a WHAT names; `text` is that WHAT.
 ///
@@ -54,13 +58,21 @@ pub(super) async fn download_source(
     context: &Arc<DownloadContext>,
     report: &Report,
 ) -> Result<(), Failure> {
+    let origin = match &arg {
+        SourceArg::Origin(address) => Some(address.clone()),
+        _ => None,
+    };
     let resolved = async {
-        let source = SwarmSource::resolve(arg, context.plan.bind, report).await?;
+        let (bind, timeout) = (context.plan.bind, context.plan.origin_timeout());
+        let source = SwarmSource::resolve(arg, bind, timeout, report).await?;
         let addrs = look_up_peers(&source.peers, !source.trackers.is_empty(), report).await?;
         Ok::<_, Failure>((source, addrs))
     };
     let (mut source, addrs) = match context.interruptible(resolved).await {
         Ok(resolved) => resolved?,
+        Err(Interrupted::ByTimeout) if let Some(origin) = &origin => {
+            return Err(unreachable_now(origin, context.plan.bind).await);
+        }
         Err(cause) => return Err(interruption(cause, format!("{text} is not resolved yet"))),
     };
     if context.plan.only_origin {
@@ -85,7 +97,7 @@ pub(super) async fn download_swarm(
         Some(description) => {
             let preparing = prepare_blocking(context, description, report);
             match context.interruptible(preparing).await {
-                Ok(preparation) => Some(preparation?),
+                Ok(prepared) => Some(prepared),
                 Err(cause) => {
                     let state = format!("the download of {} has not started", source.label);
                     return Err(interruption(cause, state));
@@ -94,14 +106,20 @@ pub(super) async fn download_swarm(
         }
         None => None,
     };
+    // An origin that may be there is told of a complete copy, and of a failure.
+    let has_origin = source.dialect == Dialect::BitTorrent
+        && !(source.peers.is_empty() && source.trackers.is_empty());
     let content = match &preparation {
-        Some(Preparation::Complete(path)) => {
-            report_already_complete(report, path, source.length());
-            return Ok(());
+        Some(Ok(Preparation::Complete(complete))) => {
+            if !has_origin && context.plan.serve_complete_for().is_zero() {
+                report_already_complete(report, &complete.path, source.length());
+                return Ok(());
+            }
+            Some(complete.content.clone())
         }
-        Some(Preparation::Pending(pending)) => Some(pending.content.clone()),
-        Some(Preparation::Seed(content)) => Some(SwarmContent::clone(content)),
-        None => None,
+        Some(Ok(Preparation::Pending(pending))) => Some(pending.content.clone()),
+        Some(Err(failure)) if !has_origin => return Err(failure.clone()),
+        Some(Err(_)) | None => None,
     };
     let options = swarm_options(&source, addrs.clone(), content, &context.plan);
     let (swarm, events) = context.node.join(options)?;
@@ -120,10 +138,12 @@ pub(super) async fn download_swarm(
         reachability,
         started: Instant::now(),
         lost_origin: LostOrigin::default(),
+        contact: OriginContact::new(&swarm, context.plan.name.clone()),
         warnings: ProtocolWarnings::default(),
         last_growth: (0, Instant::now()),
+        last_received: (0, Instant::now()),
     };
-    let ended = download.run_to_end(preparation).await;
+    let ended = download.run_and_tell(preparation).await;
     drop(download);
     swarm.stop().await;
     ended
@@ -169,44 +189,72 @@ async fn prepare_blocking(
 }
 
 /// How a target became complete.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Completion {
     /// By this download.
     Downloaded,
     /// It was complete before.
     AlreadyComplete,
-    /// It was complete before, and is to be served.
-    Seed,
 }
 
 /// A download that has joined its swarm.
-struct Download<'a> {
-    context: &'a Arc<DownloadContext>,
-    report: &'a Report,
-    source: SwarmSource,
+pub(super) struct Download<'a> {
+    pub(super) context: &'a Arc<DownloadContext>,
+    pub(super) report: &'a Report,
+    pub(super) source: SwarmSource,
     peers: NamedPeers,
-    swarm: &'a Swarm,
-    events: UnboundedReceiver<SwarmEvent>,
-    status: watch::Receiver<Status>,
-    reachability: watch::Sender<Reachability>,
-    view: DownloadView,
+    pub(super) swarm: &'a Swarm,
+    pub(super) events: UnboundedReceiver<SwarmEvent>,
+    pub(super) status: watch::Receiver<Status>,
+    pub(super) reachability: watch::Sender<Reachability>,
+    pub(super) view: DownloadView,
     started: Instant,
     lost_origin: LostOrigin,
-    warnings: ProtocolWarnings,
+    pub(super) contact: OriginContact<'a>,
+    pub(super) warnings: ProtocolWarnings,
     /// The number of verified bytes when it last grew, and that time.
     last_growth: (u64, Instant),
+    /// The number of bytes that were received when it last grew, and that time.
+    last_received: (u64, Instant),
 }
 
 impl Download<'_> {
+    /// Downloads and serves the content, and tells the origin how that ends.
+    async fn run_and_tell(
+        &mut self,
+        preparation: Option<Result<Preparation, Failure>>,
+    ) -> Result<(), Failure> {
+        if let Some(info) = self.source.metainfo.as_ref().map(|metainfo| metainfo.info.clone()) {
+            self.introduce(&info);
+        }
+        let (ended, is_early) = match preparation {
+            Some(Err(failure)) => (Err(failure), true),
+            Some(Ok(preparation)) => (self.run_to_end(Some(preparation)).await, false),
+            None => (self.run_to_end(None).await, false),
+        };
+        // An interrupted download is continued, and what is out of reach cannot be told.
+        if let Err(failure) = &ended
+            && !matches!(failure.exit(), Exit::Interrupted | Exit::Unreachable)
+        {
+            self.contact.report(CopyState::failed(failure.message()));
+            if is_early || self.contact.is_collected() {
+                self.wait_until_told().await;
+            }
+        }
+        ended
+    }
+
     async fn run_to_end(&mut self, preparation: Option<Preparation>) -> Result<(), Failure> {
         let (context, source) = (self.context, self.source.clone());
-        let unreachable =
-            wait_until_unreachable(&source, context.plan.bind, self.reachability.subscribe());
+        let plan = &context.plan;
+        let state = self.reachability.subscribe();
+        let unreachable = wait_until_unreachable(&source, plan.bind, plan.origin_timeout(), state);
         let completion = async {
             // A complete target needs no peers.
             let is_complete = match &preparation {
                 Some(Preparation::Pending(pending)) => is_complete(&pending.content),
-                Some(Preparation::Seed(_)) => true,
-                _ => false,
+                Some(Preparation::Complete(_)) => true,
+                None => false,
             };
             tokio::select! {
                 completion = self.complete_target(preparation) => completion,
@@ -217,17 +265,53 @@ impl Download<'_> {
             Ok(completion) => completion?,
             Err(cause) => {
                 let failure = interruption(cause, self.view.progress_text(&self.status.borrow()));
-                return Err(self.reachability.borrow().explain(failure));
+                let state = self.reachability.borrow().clone();
+                let unreached = match cause {
+                    Interrupted::ByTimeout => state.failure_at_timeout(&source, plan.bind).await,
+                    Interrupted::BySignal => None,
+                };
+                return Err(unreached.unwrap_or_else(|| state.explain(failure)));
             }
         };
-        match completion {
-            Completion::Downloaded if !context.plan.seed_for.is_zero() => {
-                self.serve_others().await;
-            }
-            Completion::Downloaded | Completion::AlreadyComplete => {}
-            Completion::Seed => self.seed().await?,
+        self.contact.report(CopyState::Complete);
+        match (completion, plan.seeding) {
+            (Completion::AlreadyComplete, _) => self.serve_for(plan.serve_complete_for()).await?,
+            (Completion::Downloaded, Seeding::Exactly(time)) => self.serve_for(time).await?,
+            (Completion::Downloaded, Seeding::WhileNeeded(Duration::ZERO)) => {}
+            (Completion::Downloaded, Seeding::WhileNeeded(time)) => self.serve_others(time).await,
+        }
+        if completion == Completion::AlreadyComplete || self.contact.is_collected() {
+            self.wait_until_told().await;
         }
         Ok(())
+    }
+
+    /// Waits, for a few seconds at most, until an origin knows what became of the copy.
+    async fn wait_until_told(&mut self) {
+        let (contact, events) = (&mut self.contact, &mut self.events);
+        let told = async {
+            while !contact.is_told() {
+                match events.recv().await {
+                    Some(SwarmEvent::Engine(event)) => contact.on_event(&event),
+                    Some(SwarmEvent::StoreFailed(_)) => {}
+                    None => return,
+                }
+            }
+        };
+        tokio::select! {
+            () = told => {}
+            () = sleep(TELL_TIMEOUT) => {}
+            () = self.context.stop.requested() => {}
+        }
+    }
+
+    /// Tells origins which copy this is.
+    fn introduce(&mut self, info: &Info) {
+        if self.source.dialect == Dialect::BitTorrent
+            && let Ok(target) = target::target_of(&self.context.plan.destination, info)
+        {
+            self.contact.introduce(&target);
+        }
     }
 
     /// Downloads the content into the target, unless the target is complete.
@@ -239,36 +323,31 @@ impl Download<'_> {
             Some(preparation) => preparation,
             None => {
                 let description = self.receive_description().await?;
-                if let Some(path) = self.existing_target(&description).await? {
-                    let total = description.info.geometry.total();
-                    report_already_complete(self.report, &path, total);
-                    return Ok(Completion::AlreadyComplete);
-                }
-                let preparation = prepare_blocking(self.context, description, self.report).await?;
-                if let Preparation::Pending(pending) = &preparation {
-                    self.swarm.content_ready(pending.content.clone());
-                }
+                self.introduce(&description.info);
+                let preparation = match self.existing_target(&description).await? {
+                    Some(complete) => Preparation::Complete(Box::new(complete)),
+                    None => prepare_blocking(self.context, description, self.report).await?,
+                };
+                self.swarm.content_ready(match &preparation {
+                    Preparation::Pending(pending) => pending.content.clone(),
+                    Preparation::Complete(complete) => complete.content.clone(),
+                });
                 preparation
             }
         };
         match preparation {
-            Preparation::Complete(path) => {
-                report_already_complete(self.report, &path, self.source.length());
+            Preparation::Complete(complete) => {
+                if !self.context.plan.serve_complete_for().is_zero() {
+                    self.emit_ready();
+                }
+                let total = complete.content.info.geometry.total();
+                report_already_complete(self.report, &complete.path, total);
                 Ok(Completion::AlreadyComplete)
             }
             Preparation::Pending(pending) => {
                 self.emit_ready();
                 self.receive_pieces(&pending).await?;
                 self.finish(&pending).await.map(|()| Completion::Downloaded)
-            }
-            Preparation::Seed(content) => {
-                self.emit_ready();
-                let destination = &self.context.plan.destination;
-                if let Target::Path(path) = target::target_of(destination, &content.info)? {
-                    let total = content.info.geometry.total();
-                    report_already_complete(self.report, &path, total);
-                }
-                Ok(Completion::Seed)
             }
         }
     }
@@ -303,11 +382,11 @@ impl Download<'_> {
         }
     }
 
-    /// The path of an existing target without piece hashes, if a server confirms its MD5.
+    /// An existing target without piece hashes, if a server confirms its MD5.
     async fn existing_target(
         &self,
         description: &ContentDescription,
-    ) -> Result<Option<PathBuf>, Failure> {
+    ) -> Result<Option<CompleteTarget>, Failure> {
         let (info, plan) = (&description.info, &self.context.plan);
         let Target::Path(path) = target::target_of(&plan.destination, info)? else {
             return Ok(None);
@@ -324,7 +403,10 @@ impl Download<'_> {
         let md5 = blocking(move || md5_of_file(&file, &report, &context.stop)).await?;
         for server in self.peers.addrs() {
             match server_has_digest(*server, plan.bind, self.context.node.port(), md5).await {
-                Some(true) => return Ok(Some(path)),
+                Some(true) => {
+                    let content = complete_content(description, &path, Some(md5))?;
+                    return Ok(Some(CompleteTarget { path, content }));
+                }
                 Some(false) => return Err(target::exists_and_differs(&path)),
                 None => {}
             }
@@ -335,54 +417,6 @@ impl Download<'_> {
             format!("{path} exists, and no server has confirmed its MD5"),
         )
         .tip("replace it with --overwrite, or choose another name with -o"))
-    }
-
-    /// Serves a target that was complete at the start, until the run is to stop or the time is
-    /// over.
-    async fn seed(&mut self) -> Result<(), Failure> {
-        let time = self.context.plan.seed_whole_for.unwrap_or_default();
-        if time < MAX_SEED_TIME {
-            self.report.note(format_args!("serving it for {}", Span(time)));
-        } else {
-            self.report.note("serving it until this is stopped");
-        }
-        let end = sleep(time.min(MAX_SEED_TIME));
-        tokio::pin!(end);
-        let mut is_outage = false;
-        loop {
-            tokio::select! {
-                event = self.events.recv() => {
-                    self.handle_event(event)?;
-                    self.report_tracker_outage(&mut is_outage);
-                }
-                Ok(()) = self.status.changed() => {
-                    let status = self.status.borrow_and_update().clone();
-                    self.view.show_seeding(&status);
-                }
-                () = &mut end => break,
-                () = self.context.stop.requested() => break,
-            }
-        }
-        self.view.on_served(&self.swarm.current_status().await);
-        Ok(())
-    }
-
-    /// Warns when all trackers fail, and reports when one answers again.
-    fn report_tracker_outage(&self, is_outage: &mut bool) {
-        let errors = self.reachability.borrow().tracker_errors(&self.source);
-        match errors {
-            Some(errors) if !*is_outage => {
-                let errors = printable(&errors);
-                self.report.warn(format_args!(
-                    "no tracker answers, so peers cannot find this machine ({errors}); retrying"
-                ));
-            }
-            None if *is_outage => {
-                self.report.note("a tracker answers: peers can find this machine")
-            }
-            _ => return,
-        }
-        *is_outage = !*is_outage;
     }
 
     /// Waits until every piece is verified, and written if the target is standard output.
@@ -460,36 +494,11 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// Serves peers that still need the content, for at most the time of `--seed-for`.
-    async fn serve_others(&mut self) {
-        let until = Instant::now() + self.context.plan.seed_for;
-        let context = self.context;
-        let served = async {
-            let mut idle_updates = 0;
-            // There are four status updates a second. A peer that has just become complete may be
-            // counted as such only in the second update.
-            while idle_updates < 2 && self.status.changed().await.is_ok() {
-                while let Ok(event) = self.events.try_recv() {
-                    if let SwarmEvent::Engine(event) = event {
-                        report_event(self.report, &mut self.warnings, &event);
-                    }
-                }
-                let status = self.status.borrow_and_update().clone();
-                idle_updates = if status.others_need { 0 } else { idle_updates + 1 };
-                self.view.show_serving(&status, until.saturating_duration_since(Instant::now()));
-            }
-        };
-        tokio::select! {
-            () = served => {}
-            () = sleep(context.plan.seed_for) => {}
-            // The download is complete, so this is not an interruption.
-            () = context.stop.requested() => {}
-        }
-        self.view.on_served(&self.swarm.current_status().await);
-    }
-
     /// Handles an event of the swarm, and returns the engine's part of it.
-    fn handle_event(&mut self, event: Option<SwarmEvent>) -> Result<Option<Event>, Failure> {
+    pub(super) fn handle_event(
+        &mut self,
+        event: Option<SwarmEvent>,
+    ) -> Result<Option<Event>, Failure> {
         let event = match event {
             Some(SwarmEvent::Engine(event)) => event,
             Some(SwarmEvent::StoreFailed(error)) => {
@@ -505,6 +514,7 @@ impl Download<'_> {
         report_event(self.report, &mut self.warnings, &event);
         self.peers.on_event(&event).into_iter().for_each(|warning| self.report.warn(warning));
         self.lost_origin.on_event(&event, self.report);
+        self.contact.on_event(&event);
         Reachability::on_event(&self.reachability, self.source.dialect, &event);
         match event {
             // Blocks of a peer that has disconnected may still be on their way to the disk.
@@ -524,7 +534,15 @@ impl Download<'_> {
     /// Shows the progress. Fails if the download can no longer complete.
     fn update_progress(&mut self) -> Result<(), Failure> {
         let status = self.status.borrow_and_update().clone();
-        self.view.show_progress(&status);
+        if status.downloaded > self.last_received.0 {
+            self.last_received = (status.downloaded, Instant::now());
+        }
+        let waiting = if !self.reachability.borrow().is_reached && !self.source.peers.is_empty() {
+            Waiting::ForOrigin(self.source.origin_name(), self.started.elapsed())
+        } else {
+            Waiting::ForBytes(self.last_received.1.elapsed())
+        };
+        self.view.show_progress(&status, &waiting);
         if status.bytes_verified > self.last_growth.0 {
             self.last_growth = (status.bytes_verified, Instant::now());
         }
@@ -563,7 +581,7 @@ impl Download<'_> {
 }
 
 /// Logs an event of the engine, and prints the warning that it gives rise to.
-fn report_event(report: &Report, warnings: &mut ProtocolWarnings, event: &Event) {
+pub(super) fn report_event(report: &Report, warnings: &mut ProtocolWarnings, event: &Event) {
     log_swarm_event(event);
     warnings.on_event(event).into_iter().for_each(|warning| report.warn(warning));
 }

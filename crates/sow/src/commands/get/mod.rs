@@ -5,9 +5,11 @@ mod bytes_by_peer;
 mod context;
 mod download;
 mod lost_origin;
+mod origin_contact;
 mod original_pieces;
 mod preparation;
 mod progress_view;
+mod serving;
 
 use std::sync::Arc;
 

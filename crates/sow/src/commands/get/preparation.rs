@@ -25,11 +25,17 @@ use crate::{
 /// What remains to be done.
 pub(super) enum Preparation {
     /// Nothing: the target is complete.
-    Complete(PathBuf),
+    Complete(Box<CompleteTarget>),
     /// Download the missing pieces.
     Pending(Box<PendingDownload>),
-    /// Serve the target, which is complete.
-    Seed(Box<SwarmContent>),
+}
+
+/// A target that was complete at the start.
+pub(super) struct CompleteTarget {
+    /// Its path.
+    pub(super) path: PathBuf,
+    /// Its content, for the swarm.
+    pub(super) content: SwarmContent,
 }
 
 /// A download with a store for its pieces.
@@ -103,12 +109,11 @@ pub(super) fn prepare(
             }
             match target::inspect(path, info, description.identity, report, &context.stop)? {
                 Existing::Nothing => {}
-                Existing::Identical
-                    if context.plan.seed_whole_for.is_some_and(|time| !time.is_zero()) =>
-                {
-                    return seed(description, path);
+                Existing::Identical => {
+                    let content = complete_content(description, path, None)?;
+                    let complete = CompleteTarget { path: path.clone(), content };
+                    return Ok(Preparation::Complete(Box::new(complete)));
                 }
-                Existing::Identical => return Ok(Preparation::Complete(path.clone())),
                 Existing::Other if context.plan.overwrite => {}
                 Existing::Other => return Err(target::exists_and_differs(path)),
             }
@@ -154,16 +159,24 @@ pub(super) fn prepare(
     Ok(Preparation::Pending(Box::new(PendingDownload { content, resumed, target })))
 }
 
-/// Serves a complete target.
-fn seed(description: &ContentDescription, path: &Path) -> Result<Preparation, Failure> {
+/// A complete target as content that can be served. `md5` is that of the file where only this
+/// verifies it.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn complete_content(
+    description: &ContentDescription,
+    path: &Path,
+    md5: Option<[u8; 16]>,
+) -> Result<SwarmContent, Failure> {
     let store = DiskStore::serve(&description.info, path)?;
-    Ok(Preparation::Seed(Box::new(SwarmContent {
+    Ok(SwarmContent {
         info: Arc::new(description.info.clone()),
         metadata: description.metadata.clone(),
         store: Arc::new(Store::from(store)),
         have: Bitfield::full(description.info.geometry.pieces()),
-        md5: None,
-    })))
+        md5,
+    })
 }
 
 fn in_memory(geometry: Geometry) -> Result<Store, Failure> {

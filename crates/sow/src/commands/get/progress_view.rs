@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::bytes_by_peer::BytesByPeer;
 use crate::{
+    origin_index::waiting_text,
     quantity::{Rate, Size, Span},
     report::{Event, Meter, Report, percent},
     target::Target,
@@ -15,6 +16,18 @@ use crate::{
 
 /// The interval between two progress events.
 const PROGRESS_EVENT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long no bytes may arrive before a download is shown as stalled.
+const SHOWN_STALL: Duration = Duration::from_secs(4);
+
+/// What a download waits for, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// Its origin, which has not answered yet.
+    ForOrigin(String, Duration),
+    /// The next bytes.
+    ForBytes(Duration),
+}
 
 /// The display of one download.
 pub(super) struct DownloadView {
@@ -42,10 +55,11 @@ impl DownloadView {
         self.meter = self.report.meter(label);
     }
 
-    /// Shows the progress of the download.
-    pub(super) fn show_progress(&mut self, status: &Status) {
+    /// Shows the progress of the download, and what it waits for.
+    pub(super) fn show_progress(&mut self, status: &Status, waiting: &Waiting) {
         self.update(status);
-        self.meter.set(status.bytes_verified, status.bytes_total.max(1), || status_text(status));
+        self.meter
+            .set(status.bytes_verified, status.bytes_total.max(1), || status_text(status, waiting));
     }
 
     /// Shows that the complete download is served, for at most `left`.
@@ -217,8 +231,13 @@ pub(super) fn report_already_complete(report: &Report, path: &Path, bytes: u64) 
     });
 }
 
-fn status_text(status: &Status) -> String {
+fn status_text(status: &Status, waiting: &Waiting) -> String {
     let count = status.peers.len();
+    if let Waiting::ForOrigin(origin, since) = waiting
+        && count == 0
+    {
+        return waiting_text(origin, *since);
+    }
     if status.bytes_total == 0 {
         return if count == 0 {
             "looking for peers".to_owned()
@@ -231,11 +250,16 @@ fn status_text(status: &Status) -> String {
         missing.checked_div(status.rate_down).map(|seconds| Span(Duration::from_secs(seconds)));
     let left = left.map_or_else(String::new, |left| format!("  {left} left"));
     let peers = if count == 0 { "waiting for peers".to_owned() } else { peer_count(count) };
+    let down = match waiting {
+        Waiting::ForBytes(since) if missing > 0 && *since >= SHOWN_STALL => {
+            format!("stalled since {}", Span(Duration::from_secs(since.as_secs())))
+        }
+        _ => format!("down {}", Rate(status.rate_down)),
+    };
     format!(
-        "{} of {}  down {}  up {}  {peers}{left}",
+        "{} of {}  {down}  up {}  {peers}{left}",
         Size(status.bytes_verified),
         Size(status.bytes_total),
-        Rate(status.rate_down),
         Rate(status.rate_up)
     )
 }
@@ -251,15 +275,22 @@ mod tests {
     #[test]
     fn the_status_text_contains_sizes_rates_and_peers() {
         let mut status = Status::default();
-        assert_eq!(status_text(&status), "looking for peers");
+        let text = |status: &Status, seconds| {
+            status_text(status, &Waiting::ForBytes(Duration::from_secs(seconds)))
+        };
+        assert_eq!(text(&status, 0), "looking for peers");
+        let origin = Waiting::ForOrigin("web01:52000".to_owned(), Duration::from_millis(12_300));
+        assert_eq!(status_text(&status, &origin), "waiting for web01:52000 since 12 s");
         status.pieces = 10;
         status.bytes_total = 10 << 20;
         status.bytes_verified = 4 << 20;
         assert_eq!(
-            status_text(&status),
+            text(&status, 0),
             "4.0 MiB of 10.0 MiB  down 0 B/s  up 0 B/s  waiting for peers"
         );
+        let stalled = text(&status, 12);
+        assert!(stalled.contains(" MiB  stalled since 12 s  up "), "{stalled}");
         status.rate_down = 1 << 20;
-        assert!(status_text(&status).ends_with("  6 s left"), "{}", status_text(&status));
+        assert!(text(&status, 0).ends_with("  6 s left"), "{}", text(&status, 0));
     }
 }

@@ -69,6 +69,10 @@ impl<'a> FleetReport<'a> {
                 let changed = self.receivers.on_complete(now, *peer_id, *addr);
                 self.report_receivers(changed.into_iter().collect());
             }
+            Event::ReceiverReported { addr, peer_id, report, .. } => {
+                let changed = self.receivers.on_report(now, *peer_id, *addr, report);
+                self.report_receivers(changed.into_iter().collect());
+            }
             _ => {}
         }
     }
@@ -127,6 +131,7 @@ impl<'a> FleetReport<'a> {
                 peer: &peer,
                 bytes: receiver.bytes,
                 state: receiver.state,
+                error: receiver.last_error.as_deref(),
             });
             lines.push(change_line(receiver));
         }
@@ -191,6 +196,7 @@ fn change_line(receiver: &Receiver) -> String {
         ReceiverState::Gone | ReceiverState::Missing => {
             format!("{name} disconnected at {}", percent(receiver.bytes, receiver.total))
         }
+        ReceiverState::Failed => format!("{name} {}", receiver.shortfall()),
     }
 }
 

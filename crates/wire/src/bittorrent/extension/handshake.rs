@@ -21,6 +21,9 @@ pub struct ExtensionHandshake {
     pub ut_pex: Option<u8>,
     /// The sender's id for `sow_withdraw` messages, an extension of this project; never 0.
     pub sow_withdraw: Option<u8>,
+    /// The sender's id for `sow_receiver` messages, an extension of this project; never 0. Only a
+    /// sender that collects the reports of receivers has one.
+    pub sow_receiver: Option<u8>,
     /// The port that the sender listens on (`p`), never 0.
     pub listen_port: Option<u16>,
     /// The sender's name and version (`v`), printable, at most
@@ -57,6 +60,7 @@ impl ExtensionHandshake {
             ut_metadata: extension_id(b"ut_metadata"),
             ut_pex: extension_id(b"ut_pex"),
             sow_withdraw: extension_id(b"sow_withdraw"),
+            sow_receiver: extension_id(b"sow_receiver"),
             listen_port: int(b"p")
                 .and_then(|port| u16::try_from(port).ok())
                 .filter(|&port| port != 0),
@@ -76,7 +80,8 @@ impl ExtensionHandshake {
             dict.entry(b"m", |encoder| {
                 encoder.dict(|dict| {
                     for (key, id) in [
-                        (&b"sow_withdraw"[..], self.sow_withdraw),
+                        (&b"sow_receiver"[..], self.sow_receiver),
+                        (b"sow_withdraw", self.sow_withdraw),
                         (b"ut_metadata", self.ut_metadata),
                         (b"ut_pex", self.ut_pex),
                     ] {

@@ -93,10 +93,14 @@ pub use connection::CONNECTION_MEMORY;
 pub use error::NodeError;
 pub use http::{
     connection::ConnectionAddrs,
+    content::{ContentCondition, DownloadSource},
     destination::{Forbidden, Purpose},
     get::{HttpAnswer, HttpError, HttpRequest, http_get},
     index,
-    own_names::{CLIENT_HEADER, HostName, HostNames, NotAHostName},
+    network_places::{NetworkPlace, NetworkPlaces},
+    own_names::{
+        CLIENT_HEADER, HostName, HostNames, NotAHostName, is_foreign_page, only_for_own_names,
+    },
     tracker::TrackerService,
 };
 pub use json_tracker::{JsonTracker, JsonTrackerService, announce_json};

@@ -83,6 +83,7 @@ mod tests {
         context::MAX_HALF_OPEN,
         http::{
             connection::{CONNECTION_TIMEOUT, MAX_HEAD_SIZE, SEND_BUFFER, WRITE_TIMEOUT},
+            content::{MAX_DOWNLOADS, MAX_DOWNLOADS_PER_NETWORK},
             protection::{MAX_REQUESTS, MAX_REQUESTS_PER_SECOND},
         },
         options::NodeOptions,
@@ -156,6 +157,10 @@ mod tests {
             (
                 "requests on a connection",
                 format!("{MAX_REQUESTS} and {}", seconds(CONNECTION_TIMEOUT)),
+            ),
+            (
+                "downloads of a content over HTTP",
+                format!("{MAX_DOWNLOADS} {MAX_DOWNLOADS_PER_NETWORK} of one network;"),
             ),
             ("HTTP requests of a node", format!("{MAX_REQUESTS_PER_SECOND} a second;")),
             ("an answer that the client does not take", format!("{};", seconds(WRITE_TIMEOUT))),

@@ -8,7 +8,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -41,6 +41,18 @@ pub(crate) struct Activity {
     /// Milliseconds after `start`.
     last: AtomicU64,
     is_blocked: AtomicBool,
+    /// Long answers in progress.
+    bulk: AtomicUsize,
+}
+
+/// A long answer, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Bulk(Arc<Activity>);
+
+impl Drop for Bulk {
+    fn drop(&mut self) {
+        self.0.bulk.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Places {
@@ -88,7 +100,18 @@ impl Places {
 impl Activity {
     pub(crate) fn new() -> Self {
         let (last, is_blocked) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { start: Instant::now(), last, is_blocked }
+        Self { start: Instant::now(), last, is_blocked, bulk: AtomicUsize::new(0) }
+    }
+
+    /// A long answer begins, whose length is no reason to end the connection.
+    pub(crate) fn bulk(self: &Arc<Self>) -> Bulk {
+        self.bulk.fetch_add(1, Ordering::Relaxed);
+        Bulk(Arc::clone(self))
+    }
+
+    /// Whether a long answer is in progress.
+    pub(crate) fn is_bulk(&self) -> bool {
+        self.bulk.load(Ordering::Relaxed) > 0
     }
 
     /// The client has taken some of an answer, or asked for one.

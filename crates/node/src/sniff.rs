@@ -83,6 +83,10 @@ impl<S> Rewound<S> {
     pub(crate) fn new(first: Vec<u8>, stream: S) -> Self {
         Self { first, stream }
     }
+
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {

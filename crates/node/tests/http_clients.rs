@@ -41,6 +41,7 @@ fn origin(original: &Original, torrent_size: usize) -> Member {
         magnet: "magnet:?xt=urn:btih:abc".to_owned(),
         torrent: Bytes::from(vec![7; torrent_size]),
         json_torrent: None,
+        download: None,
     };
     origin.node.serve_http(tracker.router().merge(index(vec![shared], host_names())));
     origin

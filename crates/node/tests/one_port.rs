@@ -29,6 +29,7 @@ fn shared(original: &Original, name: &str) -> SharedContent {
         magnet: "magnet:?xt=urn:btih:abc&dn=<x>".to_owned(),
         torrent: Bytes::from(original.metainfo.encode()),
         json_torrent: None,
+        download: None,
     }
 }
 

@@ -33,6 +33,7 @@ mod stop_signal;
 mod swarm_source;
 mod target;
 mod torrent_file;
+mod web;
 
 use std::process::ExitCode;
 

@@ -390,7 +390,7 @@ fn is_refusal(error: &io::Error) -> bool {
 }
 
 /// Reads from a file on a blocking thread.
-async fn read(file: Arc<File>, offset: u64, length: u64) -> io::Result<Bytes> {
+pub(crate) async fn read(file: Arc<File>, offset: u64, length: u64) -> io::Result<Bytes> {
     let reading = spawn_blocking(move || {
         let mut bytes = BytesMut::zeroed(length as usize);
         file.read_exact_at(&mut bytes, offset)?;

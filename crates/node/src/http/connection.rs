@@ -8,10 +8,9 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use socket2::SockRef;
 use tokio::{
     net::TcpStream,
-    time::{sleep, timeout},
+    time::{Instant, sleep},
 };
 
 use super::{
@@ -20,7 +19,8 @@ use super::{
 };
 use crate::{places::Activity, throttle::Throttle};
 
-/// The time limit for one connection: enough for a large `.torrent` on a slow line.
+/// The time limit for one connection: enough for a large `.torrent` on a slow line. A download of
+/// the content may take longer, while the client takes it.
 pub(crate) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long a client may take nothing of an answer.
@@ -30,7 +30,8 @@ pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const WRITE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The size of the kernel's send buffer, in bytes (the kernel doubles it): clients that take
-/// nothing must not cost the megabytes to which it would grow by itself.
+/// nothing must not cost the megabytes to which it would grow by itself. Downloads of the content,
+/// whose number is bounded, let it grow.
 pub(crate) const SEND_BUFFER: usize = 128 * 1024;
 
 /// The maximum size of a request's head, in bytes: an announce has a few hundred.
@@ -58,12 +59,12 @@ pub(crate) async fn serve_connection(
 ) {
     // Answers are small and written whole.
     let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
     let router = router
         .layer(middleware::from_fn(protect))
         .layer(Extension(ConnectInfo(addrs)))
         .layer(Extension(RequestPace::new(pace, addrs.remote.ip())))
-        .layer(Extension(RequestCount::default()));
+        .layer(Extension(RequestCount::default()))
+        .layer(Extension(Arc::clone(&activity)));
     let stream = HttpStream::new(first, stream, Arc::clone(&activity));
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -71,23 +72,27 @@ pub(crate) async fn serve_connection(
         .max_buf_size(MAX_HEAD_SIZE)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let ended = tokio::select! {
-        ended = timeout(CONNECTION_TIMEOUT, serving) => ended,
-        () = write_timeout(&activity) => {
-            return tracing::debug!(addr = %addrs.remote, "an HTTP client takes no answer");
+        ended = serving => ended,
+        reason = time_limit(&activity) => {
+            return tracing::debug!(addr = %addrs.remote, reason, "an HTTP connection was closed");
         }
     };
-    match ended {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::debug!(addr = %addrs.remote, %error, "an HTTP connection failed")
-        }
-        Err(_) => tracing::debug!(addr = %addrs.remote, "an HTTP connection lasted too long"),
+    if let Err(error) = ended {
+        tracing::debug!(addr = %addrs.remote, %error, "an HTTP connection failed");
     }
 }
 
-/// Returns when an answer has waited too long for the client.
-async fn write_timeout(activity: &Activity) {
-    while activity.blocked_for().is_none_or(|time| time < WRITE_TIMEOUT) {
+/// Returns the reason when an answer has waited too long for the client, or the connection is too
+/// old.
+async fn time_limit(activity: &Activity) -> &'static str {
+    let start = Instant::now();
+    loop {
         sleep(WRITE_CHECK_INTERVAL).await;
+        if activity.blocked_for().is_some_and(|time| time >= WRITE_TIMEOUT) {
+            return "the client takes no answer";
+        }
+        if start.elapsed() >= CONNECTION_TIMEOUT && !activity.is_bulk() {
+            return "it lasted too long";
+        }
     }
 }

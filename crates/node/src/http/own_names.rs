@@ -14,9 +14,10 @@ use std::{
 };
 
 use axum::{
+    Router,
     extract::{ConnectInfo, Request, State},
     http::{HeaderMap, StatusCode, Uri, header},
-    middleware::Next,
+    middleware::{self, Next},
     response::{IntoResponse, Response},
 };
 
@@ -81,6 +82,11 @@ impl HostNames {
     }
 }
 
+/// The routes of a router that answer under a name of this machine only, or one of `names`.
+pub fn only_for_own_names(router: Router, names: HostNames) -> Router {
+    router.route_layer(middleware::from_fn_with_state(names, require_own_name))
+}
+
 /// Lets a request through if it is for this node, or comes from a program and not from a page.
 pub(super) async fn require_own_name(
     State(names): State<HostNames>,
@@ -105,6 +111,19 @@ pub(super) async fn require_own_name(
 /// Whether a request comes from a web page: browsers say where from, other programs do not.
 pub(super) fn is_from_page(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site")
+}
+
+/// Whether a request is one that a page of another site makes for itself, as far as the browser
+/// tells. A link that a user followed is none.
+pub fn is_foreign_page(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_foreign = text("sec-fetch-site")
+        .is_some_and(|site| !matches!(site, "same-origin" | "none"))
+        && text("sec-fetch-mode") != Some("navigate");
+    let host = text("host").unwrap_or_default();
+    let is_own = |origin: &str| origin.strip_prefix("http://") == Some(host);
+    is_foreign
+        || headers.get_all(header::ORIGIN).iter().any(|origin| !origin.to_str().is_ok_and(is_own))
 }
 
 /// Whether every host that a request names is ours. A request of HTTP/1.0 names none; browsers do
@@ -229,6 +248,34 @@ mod tests {
         assert!(!check("/", &["evil.example"]) && !check("/", &["127.0.0.1", "evil.example"]));
         assert!(!check("http://evil.example/", &["127.0.0.1"]));
         assert!(!check("http://evil.example/", &[]));
+    }
+
+    #[test]
+    fn requests_of_other_pages_are_told_from_links() {
+        let check = |pairs: &[(&'static str, &'static str)]| {
+            let pairs = pairs.iter().map(|(name, value)| {
+                let name = header::HeaderName::from_static(name);
+                (name, header::HeaderValue::from_static(value))
+            });
+            is_foreign_page(&pairs.collect())
+        };
+        let host = ("host", "10.0.0.1:52000");
+        for own in [
+            &[host][..],
+            &[host, ("origin", "http://10.0.0.1:52000"), ("sec-fetch-site", "same-origin")],
+            &[host, ("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")],
+            &[host, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")],
+        ] {
+            assert!(!check(own), "{own:?}");
+        }
+        for foreign in [
+            &[host, ("origin", "http://10.0.0.1:8080")][..],
+            &[host, ("origin", "null")],
+            &[host, ("sec-fetch-site", "same-site"), ("sec-fetch-mode", "no-cors")],
+            &[host, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "cors")],
+        ] {
+            assert!(check(foreign), "{foreign:?}");
+        }
     }
 
     #[test]

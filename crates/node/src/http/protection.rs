@@ -24,19 +24,19 @@ use crate::throttle::{Flow, Service, Throttle};
 /// end.
 pub(crate) const MAX_REQUESTS: usize = 1000;
 
-/// What browsers may do with our answers: no other site may frame or embed them (Fetch standard),
-/// and our page runs no scripts.
-const HEADERS: [(header::HeaderName, &str); 5] = [
+/// What browsers may do with our answers: no other site may frame or embed them (Fetch standard).
+const HEADERS: [(header::HeaderName, &str); 4] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
-         frame-ancestors 'none'",
-    ),
     (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
+
+/// What an answer may do that says nothing else about it: it runs no scripts.
+const DEFAULT_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'",
+);
 
 /// The requests of all clients of a node that are answered in a second: several percent of a core.
 /// What comes faster waits in its sockets.
@@ -82,6 +82,7 @@ pub(super) async fn protect(
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(DEFAULT_POLICY);
     if has_body || is_last {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

@@ -8,11 +8,13 @@ use std::{
     task::{Context, Poll},
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 
+use super::connection::SEND_BUFFER;
 use crate::{places::Activity, sniff::Rewound};
 
 /// See the header of this file.
@@ -20,11 +22,22 @@ use crate::{places::Activity, sniff::Rewound};
 pub(super) struct HttpStream {
     stream: Rewound<TcpStream>,
     activity: Arc<Activity>,
+    is_buffer_bounded: bool,
 }
 
 impl HttpStream {
     pub(super) fn new(first: Vec<u8>, stream: TcpStream, activity: Arc<Activity>) -> Self {
-        Self { stream: Rewound::new(first, stream), activity }
+        Self { stream: Rewound::new(first, stream), activity, is_buffer_bounded: false }
+    }
+
+    /// Bounds the kernel's buffer before the first answer that is no download. It cannot grow by
+    /// itself from then on.
+    fn bound_buffer(&mut self) {
+        if !self.is_buffer_bounded && !self.activity.is_bulk() {
+            self.is_buffer_bounded = true;
+            // Fails only when the connection is gone.
+            let _ = SockRef::from(self.stream.get_ref()).set_send_buffer_size(SEND_BUFFER);
+        }
     }
 
     fn note<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -53,6 +66,7 @@ impl AsyncWrite for HttpStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.bound_buffer();
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.note(written)
     }
@@ -62,6 +76,7 @@ impl AsyncWrite for HttpStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.bound_buffer();
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.note(written)
     }

@@ -24,7 +24,9 @@ use std::{
 use rustix::process::Signal;
 
 mod files;
+pub mod http;
 pub mod process;
+pub mod schema;
 pub mod test_network;
 mod wait;
 

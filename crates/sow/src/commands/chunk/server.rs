@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sow_content::{Bitfield, Geometry, Info, InfoHash, geometry::MAX_WHOLE_PIECE, hash::sha1};
 use sow_engine::ChunkConfig;
-use sow_node::{AcceptedDialects, Node, NodeOptions, SwarmContent, SwarmOptions};
+use sow_node::{AcceptedDialects, ContentCondition, Node, NodeOptions, SwarmContent, SwarmOptions};
 use sow_store::{DiskStore, Store, scan};
 
 use crate::{
@@ -128,6 +128,7 @@ fn open(
                 store: Arc::clone(&store),
                 info: Arc::clone(&info),
                 md5: Some(md5),
+                condition: ContentCondition::default(),
             });
             Ok(Opened { info, store, monitored, md5 })
         }

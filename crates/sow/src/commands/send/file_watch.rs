@@ -8,6 +8,7 @@ use sow_content::{
     Info,
     hash::{Md5, sha1},
 };
+use sow_node::ContentCondition;
 use sow_store::{ContentPlan, Store, StoreError};
 use tokio::{
     task::spawn_blocking,
@@ -30,6 +31,8 @@ pub(crate) struct SharedFiles {
     pub(crate) info: Arc<Info>,
     /// The MD5 of the content, where there are no piece hashes.
     pub(crate) md5: Option<[u8; 16]>,
+    /// What is known of them, for clients of HTTP.
+    pub(crate) condition: ContentCondition,
 }
 
 /// Shared content that is no longer right.
@@ -56,12 +59,17 @@ impl SharedFiles {
             let Some((path, change)) = self.plan.first_difference(&accepted, &stamps) else {
                 continue;
             };
+            self.condition.check();
             let files = self.clone();
             match blocking(move || files.is_right()).await {
-                Ok(true) => report.warn(format_args!(
-                    "{} {change}, but the bytes that are shared are still there; sharing continues",
-                    path.display()
-                )),
+                Ok(true) => {
+                    self.condition.confirm();
+                    report.warn(format_args!(
+                        "{} {change}, but the bytes that are shared are still there; sharing \
+                         continues",
+                        path.display()
+                    ));
+                }
                 Ok(false) => return ContentLost::new(&path, change),
                 Err(error) => {
                     tracing::info!(error = chain(&error), "shared content cannot be read again");

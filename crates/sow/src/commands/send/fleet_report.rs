@@ -16,6 +16,7 @@ use crate::{
     fleet::{NeverConnected, Receiver, Receivers, write_missing_hosts},
     quantity::{Rate, Size},
     report::{Event as Json, Meter, ReceiverState, Report, percent},
+    web::ReceiverRow,
 };
 
 /// The number of receivers with a bar of their own on a terminal.
@@ -118,6 +119,22 @@ impl<'a> FleetReport<'a> {
             }
             self.rows = shown;
         }
+    }
+
+    /// All receivers, and the expected ones that never came, for the live page.
+    pub(super) fn rows_for_page(&self, status: &Status) -> Vec<ReceiverRow> {
+        let programs: BTreeMap<_, _> = status
+            .peers
+            .iter()
+            .map(|peer| (peer.listen_addr.unwrap_or(peer.addr), peer.client.as_deref()))
+            .collect();
+        let all = self.receivers.snapshot();
+        let rows = self.plan.expectation.rows(&all, self.geometry.total());
+        let program = |one: &Receiver| one.addr.and_then(|addr| programs.get(&addr).copied());
+        let rows = rows
+            .iter()
+            .map(|(one, _)| ReceiverRow::new(one, program(one).flatten().unwrap_or_default()));
+        rows.collect()
     }
 
     /// Reports the new states of receivers.

@@ -7,17 +7,18 @@ mod monitor;
 
 use std::sync::Arc;
 
+use axum::Router;
 use bytes::Bytes;
 use sow_content::{
-    Bitfield, Metainfo, Ticket,
+    Bitfield, InfoHash, Metainfo, Ticket,
     json_torrent::{HashForm, JsonTorrent},
     metainfo::Files,
     percent,
     ticket::Address,
 };
 use sow_node::{
-    JsonTrackerService, Node, NodeOptions, SwarmContent, SwarmOptions, TrackerService,
-    index::{SharedContent, index},
+    ContentCondition, DownloadSource, JsonTrackerService, Node, NodeOptions, SwarmContent,
+    SwarmOptions, TrackerService, index::SharedContent,
 };
 use sow_store::{ContentPlan, DiskStore, Store};
 use sow_tracker::{JsonLimits, Limits, Mode};
@@ -39,6 +40,7 @@ use crate::{
     runtime::blocking,
     stop_signal::StopSignal,
     torrent_file,
+    web::{ShareInfo, Web},
 };
 
 /// Shares a path until the expected number of receivers is complete, or the run is to stop.
@@ -56,7 +58,8 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
         up_limit: args.up_limit(),
         ..NodeOptions::default()
     })?;
-    node.serve_http(index(Vec::new(), args.host_names()));
+    let web = Web::new();
+    node.serve_http(web.router(Vec::new(), args.host_names()));
     let dialects = ExtraDialects::listen(&args, &node)?;
     let host = advertised_address(args.bind(), node.port());
     let lookup = tokio::spawn(look_up_names(fleet.expectation.host_names()));
@@ -68,9 +71,19 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
         report.note(format_args!("wrote {}", path.display()));
     }
     let store = Arc::new(Store::from(DiskStore::serve(&info, plan.path())?));
-    let tracker = serve_trackers(&node, &args, &offer, dialects.json_torrent(&info, &host));
+    let shared = Arc::new(info.clone());
+    let condition = ContentCondition::default();
+    let hash = offer.metainfo.info_hash;
+    let (served, state) = (Arc::clone(&store), condition.clone());
+    let download = DownloadSource::new(Arc::clone(&shared), hash, served, state, node.up_limit());
+    let board =
+        web.add(offer.share(fleet.expectation.count(), condition.clone(), download.clone()));
+    let json_torrent = dialects.json_torrent(&info, &host);
+    let entry = offer.index_entry(json_torrent.as_ref(), download);
+    let router = web.router(vec![entry], args.host_names());
+    let tracker = serve_trackers(&node, &args, router, hash, json_torrent.is_some());
     let content = SwarmContent {
-        info: Arc::new(info.clone()),
+        info: Arc::clone(&shared),
         metadata: offer.metainfo.info_bytes.clone(),
         store: Arc::clone(&store),
         have: Bitfield::full(info.geometry.pieces()),
@@ -90,28 +103,27 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
     offer.announce(node.port(), report);
     dialects.print_commands(&host, &info.name, report);
     let servers = dialects.serve(&store, report);
-    let (plan, shared) = (Arc::new(plan), Arc::new(info.clone()));
-    let content = MonitoredContent::Files(SharedFiles { plan, store, info: shared, md5: None });
+    let files = SharedFiles { plan: Arc::new(plan), store, info: shared, md5: None, condition };
+    let content = MonitoredContent::Files(files);
     // It is over by now, unless hashing took less time than the name service takes.
     fleet.expectation.add_addresses(lookup.await.unwrap_or_default());
     let monitor = OriginMonitor::new(report, content, info.geometry, fleet, Some(tracker));
-    let ended = monitor.beside(servers).run(&swarm, events, &stop).await;
+    let ended = monitor.beside(servers).shown_on(board).run(&swarm, events, &stop).await;
     swarm.stop().await;
     ended
 }
 
-/// Serves the index and the trackers on the node's port. Returns the BitTorrent tracker.
+/// Serves `router` and the trackers on the node's port. Returns the BitTorrent tracker.
 fn serve_trackers(
     node: &Node,
     args: &SendArgs,
-    offer: &Offer,
-    json_torrent: Option<JsonTorrent>,
+    router: Router,
+    info_hash: InfoHash,
+    serves_json_torrent: bool,
 ) -> TrackerService {
-    let mode = Mode::Only([offer.metainfo.info_hash].into());
-    let tracker = TrackerService::new(mode, Limits::default());
-    let entry = offer.index_entry(json_torrent.as_ref());
-    node.serve_http(index(vec![entry], args.host_names()).merge(tracker.router()));
-    if json_torrent.is_some() {
+    let tracker = TrackerService::new(Mode::Only([info_hash].into()), Limits::default());
+    node.serve_http(router.merge(tracker.router()));
+    if serves_json_torrent {
         let service = JsonTrackerService::new(JsonLimits::default());
         tokio::spawn(service.clone().probe(args.bind()));
         node.serve_json_tracker(service);
@@ -162,20 +174,52 @@ impl Offer {
     }
 
     /// The entry in the index that the node serves.
-    fn index_entry(&self, json_torrent: Option<&JsonTorrent>) -> SharedContent {
+    fn index_entry(
+        &self,
+        json_torrent: Option<&JsonTorrent>,
+        download: DownloadSource,
+    ) -> SharedContent {
         let info = &self.metainfo.info;
         SharedContent {
             name: info.name.clone(),
             info_hash: self.metainfo.info_hash,
             length: info.geometry.total(),
-            files: match &info.files {
-                Files::Single => 1,
-                Files::Multi(entries) => entries.len(),
-            },
+            files: self.file_count(),
             ticket: self.ticket.to_string(),
             magnet: self.magnet.clone(),
             torrent: Bytes::from(self.metainfo.encode()),
             json_torrent: json_torrent.map(|torrent| Bytes::from(torrent.encode(HashForm::Python))),
+            download: Some(download),
+        }
+    }
+
+    /// What the live page says about it.
+    fn share(
+        &self,
+        expected: Option<usize>,
+        condition: ContentCondition,
+        download: DownloadSource,
+    ) -> ShareInfo {
+        let info = &self.metainfo.info;
+        ShareInfo {
+            name: info.name.clone(),
+            info_hash: self.metainfo.info_hash,
+            length: info.geometry.total(),
+            pieces: info.geometry.pieces(),
+            files: self.file_count(),
+            is_folder: info.files != Files::Single,
+            ticket: self.ticket.to_string(),
+            magnet: self.magnet.clone(),
+            expected,
+            condition,
+            download,
+        }
+    }
+
+    fn file_count(&self) -> usize {
+        match &self.metainfo.info.files {
+            Files::Single => 1,
+            Files::Multi(entries) => entries.iter().filter(|entry| !entry.padding).count(),
         }
     }
 

@@ -4,6 +4,7 @@
 use std::{
     borrow::Cow,
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -26,6 +27,7 @@ use crate::{
     quantity::Span,
     report::{Event as Json, Report, log_swarm_event},
     stop_signal::StopSignal,
+    web::{Board, Totals},
 };
 
 /// The interval between two progress events.
@@ -62,6 +64,13 @@ impl MonitoredContent {
         }
     }
 
+    /// Clients of HTTP get no more of the content, for this reason.
+    fn withdraw(&self, reason: &str) {
+        if let Self::Files(files) = self {
+            files.condition.withdraw(reason);
+        }
+    }
+
     /// Returns when the content is no longer what was hashed.
     async fn lost(self, report: &Report) -> ContentLost {
         match self {
@@ -84,6 +93,8 @@ pub(crate) struct OriginMonitor<'a> {
     warnings: ProtocolWarnings,
     /// Servers of the same files beside the swarm. They end when the content is lost.
     servers: Option<ExtraServers>,
+    /// The live page.
+    board: Option<Arc<Board>>,
     lost: Option<ContentLost>,
 }
 
@@ -104,6 +115,7 @@ impl<'a> OriginMonitor<'a> {
             last_event: None,
             warnings: ProtocolWarnings::default(),
             servers: None,
+            board: None,
             lost: None,
         }
     }
@@ -112,6 +124,13 @@ impl<'a> OriginMonitor<'a> {
     #[must_use]
     pub(super) fn beside(mut self, servers: ExtraServers) -> Self {
         self.servers = Some(servers);
+        self
+    }
+
+    /// The same for an origin with a live page.
+    #[must_use]
+    pub(super) fn shown_on(mut self, board: Arc<Board>) -> Self {
+        self.board = Some(board);
         self
     }
 
@@ -222,9 +241,19 @@ impl<'a> OriginMonitor<'a> {
 
     fn update(&mut self, status: &Status) {
         self.fleet.update(status);
+        self.publish(status);
         if self.last_event.is_none_or(|last| last.elapsed() >= PROGRESS_EVENT_INTERVAL) {
             self.last_event = Some(Instant::now());
             self.emit_progress(status);
+        }
+    }
+
+    /// Shows the state on the live page, if the last one there is old enough.
+    fn publish(&self, status: &Status) {
+        if let Some(board) = self.board.as_ref().filter(|board| board.is_due()) {
+            let Status { uploaded: sent, rate_up, ref peers, .. } = *status;
+            let rows = self.fleet.rows_for_page(status);
+            board.publish(Totals { sent, rate_up, peers: peers.len() }, &rows);
         }
     }
 
@@ -245,6 +274,7 @@ impl<'a> OriginMonitor<'a> {
         if self.lost.is_none() {
             self.report.warn(format_args!("{}; telling the receivers", lost.message));
             self.servers = None;
+            self.content.withdraw(&lost.reason);
             self.lost = Some(lost);
         }
     }

@@ -91,7 +91,7 @@ fn print_figures(crowd: &Crowd, world: &World, bound: f64, wall: f64) {
         ("p50", at(0.5)),
         ("p99_9", at(0.999)),
         ("origin_sent", world.copies_sent_by_origin()),
-        ("origin_wire", world.origin_traffic().wire as f64 / crowd.size as f64),
+        ("origin_wire", world.traffic_of(0).wire as f64 / crowd.size as f64),
         ("duplicates_percent", 100.0 * world.wasted_bytes() as f64 / wanted),
         ("control_percent", 100.0 * traffic.control as f64 / traffic.wire as f64),
         ("acks_percent", 100.0 * traffic.acks as f64 / traffic.wire as f64),

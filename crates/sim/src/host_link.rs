@@ -51,7 +51,7 @@ impl LinkConfig {
     }
 }
 
-/// What crossed the uplink of a host, in bytes.
+/// What crossed the link of a host, in bytes: its uplink, where nothing else is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
     /// Everything, headers and acknowledgements included.
@@ -62,6 +62,8 @@ pub struct Traffic {
     pub control: u64,
     /// Acknowledgements.
     pub acks: u64,
+    /// What came over the downlink, headers and acknowledgements included.
+    pub received: u64,
 }
 
 impl Traffic {
@@ -73,6 +75,7 @@ impl Traffic {
             content: self.content + other.content,
             control: self.control + other.control,
             acks: self.acks + other.acks,
+            received: self.received + other.received,
         }
     }
 }
@@ -206,6 +209,7 @@ impl<T: Load> HostLink<T> {
     }
 
     fn occupy_downlink(&mut self, now: Time, wire: u64) {
+        self.traffic.received += wire;
         self.downlink_free_at =
             occupied(self.downlink_free_at, now, wire, self.config.download_rate);
     }

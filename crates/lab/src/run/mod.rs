@@ -3,12 +3,14 @@
 //!
 //! `plan` lists the runs, `workspace` is the experiment's place on the machine, `testbed` is a
 //! network with files on which runs are made one after the other, `transfer` is one run, `programs`
-//! are the programs that are compared, `ledger` keeps the records. This file distributes the runs
+//! are the programs that are compared, `simulation` makes runs without a network, `ledger` keeps the
+//! records. This file distributes the runs
 //! to the testbeds and collects their results.
 
 mod ledger;
 mod plan;
 mod programs;
+mod simulation;
 mod test_file;
 mod testbed;
 mod transfer;
@@ -34,6 +36,10 @@ use sow_md5::Md5;
 pub use self::{
     ledger::LedgerError,
     plan::{Plan, Task},
+    simulation::{
+        LinkBytes, MAX_SIMULATED_USERS, SimulatedResult, SimulatedRun, Simulator, can_simulate,
+        simulate,
+    },
     workspace::LAB_PREFIX,
 };
 use self::{

@@ -23,7 +23,7 @@ pub use self::{
     mode::{Mode, UnknownMode},
     network::{HostSelector, LinkException, Network, Shape},
     parse::read,
-    values::{CountsError, counts, is_printable},
+    values::{CountsError, counts, counts_up_to, is_printable},
 };
 use crate::record::Labels;
 

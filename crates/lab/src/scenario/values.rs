@@ -18,19 +18,24 @@ const MAX_SHORT_TIME: Duration = Duration::from_secs(10);
 
 /// A text that is no list of numbers of hosts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}`: no numbers of hosts from 1 to {MAX_USERS}; write for example 5, \"1-5\" or \"1,5,20\""
-)]
-pub struct CountsError(String);
+#[error("`{0}`: no numbers of hosts from 1 to {1}; write for example 5, \"1-5\" or \"1,5,20\"")]
+pub struct CountsError(String, u16);
 
 /// Parses numbers of hosts: `5`, `1-5`, `1,5,20`. The result is ascending, none twice.
 ///
 /// # Errors
 /// When the text is invalid, or a number is not from 1 to [`MAX_USERS`].
 pub fn counts(text: &str) -> Result<Vec<u16>, CountsError> {
-    let wrong = || CountsError(shortened(text));
-    let number =
-        |text: &str| text.trim().parse().ok().filter(|number| (1..=MAX_USERS).contains(number));
+    counts_up_to(MAX_USERS, text)
+}
+
+/// As [`counts`], with another limit.
+///
+/// # Errors
+/// When the text is invalid, or a number is not from 1 to `max`.
+pub fn counts_up_to(max: u16, text: &str) -> Result<Vec<u16>, CountsError> {
+    let wrong = || CountsError(shortened(text), max);
+    let number = |text: &str| text.trim().parse().ok().filter(|number| (1..=max).contains(number));
     if text.len() > MAX_COUNTS_BYTES {
         return Err(wrong());
     }

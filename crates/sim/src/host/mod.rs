@@ -66,6 +66,8 @@ pub(crate) struct Host {
     pub(crate) accepted_corrupt_blocks: BTreeMap<HostId, u32>,
     /// Bytes of content that the host uploaded.
     pub(crate) uploaded: u64,
+    /// Bytes of verified pieces, by the host that sent them.
+    pub(crate) received_from: BTreeMap<HostId, u64>,
     /// What it sends to others, which the world has not carried away yet.
     pub(crate) outbox: Vec<Sent>,
     pub(crate) connections: BTreeMap<ConnId, Wire>,
@@ -117,6 +119,7 @@ impl Host {
             stored_pieces: Vec::new(),
             accepted_corrupt_blocks: BTreeMap::new(),
             uploaded: 0,
+            received_from: BTreeMap::new(),
             outbox: Vec::new(),
             connections: BTreeMap::new(),
             piece_buffers: BTreeMap::new(),

@@ -97,6 +97,13 @@ impl Host {
                 assert_eq!(geometry.total(), shared.geometry.total());
                 self.schedule_after(PREPARE_STORE_TIME, prepared);
             }
+            Report::PieceVerified { from, .. } => {
+                for (conn, bytes) in from {
+                    if let Some(wire) = self.connections.get(&conn) {
+                        *self.received_from.entry(wire.other).or_default() += bytes;
+                    }
+                }
+            }
             // A host that is complete says so again after a restart.
             Report::Complete => _ = self.completed_at.get_or_insert(self.now),
             Report::Banned { addr, .. } => _ = self.banned.insert(addr),

@@ -217,9 +217,14 @@ impl World {
         self.hosts.iter().map(|host| host.link.traffic()).fold(Traffic::default(), Traffic::plus)
     }
 
-    /// What the origin sent.
-    pub fn origin_traffic(&self) -> Traffic {
-        self.hosts[0].link.traffic()
+    /// What crossed the link of one host; 0 is the origin.
+    pub fn traffic_of(&self, host: HostId) -> Traffic {
+        self.hosts[host].link.traffic()
+    }
+
+    /// The bytes of verified pieces that a host has, by the host that sent them.
+    pub fn received_from(&self, host: HostId) -> &BTreeMap<HostId, u64> {
+        &self.hosts[host].received_from
     }
 
     /// How many copies of the content the origin uploaded.

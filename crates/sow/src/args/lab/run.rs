@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sow_lab::{
-    run::MAX_JOBS,
-    scenario::{self, BUILT_IN_NAMES, MAX_REPEAT, Mode, Scenario, ScenarioError, counts},
+    run::{MAX_JOBS, MAX_SIMULATED_USERS},
+    scenario::{self, BUILT_IN_NAMES, MAX_REPEAT, Mode, Scenario, ScenarioError, counts_up_to},
 };
 
 use super::experiment::ExperimentParser;
@@ -24,7 +24,8 @@ Examples:
   sow lab run smoke
   sow lab run cs-vs-p2p --users 1-5 --repeat 1
   sow lab run engines --modes sow,libtorrent,aria2 --users 5,20 --out results
-  sow lab run my-experiment.toml --jobs 2", BUILT_IN_NAMES.join(", ")))]
+  sow lab run my-experiment.toml --jobs 2
+  sow lab run engines --simulate --users 20,200,1000", BUILT_IN_NAMES.join(", ")))]
 pub(crate) struct RunArgs {
     /// The name of an experiment, or a scenario file.
     #[arg(
@@ -61,7 +62,12 @@ pub(crate) struct RunArgs {
         value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_JOBS))
     )]
     pub(crate) jobs: u16,
-    /// The folder for records and report [default: ./NAME-results].
+    /// Simulate the runs of chunk, json-torrent and swarm instead of measuring them: the same
+    /// records and report, without a network or privileges, for up to 10,000 receivers.
+    #[arg(long, env = "SOW_SIMULATE")]
+    pub(crate) simulate: bool,
+    /// The folder for records and report [default: ./NAME-results, ./NAME-simulated with
+    /// --simulate].
     #[arg(short, long, env = "SOW_OUT", value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -102,12 +108,13 @@ impl RunArgs {
 
     /// The folder for records and report.
     pub(crate) fn out(&self, scenario: &Scenario) -> PathBuf {
-        self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}-results", scenario.name)))
+        let kind = if self.simulate { "simulated" } else { "results" };
+        self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}-{kind}", scenario.name)))
     }
 }
 
 fn numbers(text: &str) -> Result<Numbers, String> {
-    counts(text).map(Numbers).map_err(|error| error.to_string())
+    counts_up_to(MAX_SIMULATED_USERS, text).map(Numbers).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

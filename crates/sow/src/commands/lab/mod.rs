@@ -4,6 +4,7 @@
 mod new;
 mod report;
 mod run;
+mod simulation;
 
 use std::{env, ffi::OsString, os::unix::process::CommandExt as _};
 

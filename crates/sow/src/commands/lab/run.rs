@@ -6,10 +6,10 @@ use sow_lab::{
     record::{Missing, Run},
     report,
     run::{self, LedgerError, Outcome, Plan, Progress, RunError, Setup},
-    scenario::ScenarioError,
+    scenario::{MAX_USERS, ScenarioError},
 };
 
-use super::report::failure_of;
+use super::{report::failure_of, simulation::Worlds};
 use crate::{
     args::lab::run::RunArgs,
     exit::{Exit, Failure, chain},
@@ -27,6 +27,12 @@ use crate::{
 /// code.
 pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure> {
     let scenario = args.scenario()?;
+    if let Some(users) = scenario.users.iter().find(|users| !args.simulate && **users > MAX_USERS) {
+        return Err(Failure::usage(format!(
+            "a lab has at most {MAX_USERS} receivers, not {users}"
+        ))
+        .tip("--simulate takes up to 10,000"));
+    }
     let stop = StopSignal::listen(report)?;
     let setup = Setup {
         sow: own_program()?,
@@ -36,12 +42,15 @@ pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure>
         out: args.out(&scenario),
         jobs: args.jobs,
     };
+    let is_simulated = args.simulate;
     let report = report.clone();
     blocking(move || {
         let mut reporter = ProgressReporter { report: &report, done: 0, all: 0 };
-        let outcome = run::run(&scenario, &setup, stop.flag(), &mut |progress| {
-            reporter.on_progress(&progress)
-        })?;
+        let mut on_progress = |progress: Progress<'_>| reporter.on_progress(&progress);
+        let outcome = match is_simulated {
+            true => run::simulate(&scenario, &setup, &Worlds, stop.flag(), &mut on_progress)?,
+            false => run::run(&scenario, &setup, stop.flag(), &mut on_progress)?,
+        };
         write_report(&setup, outcome, &report)
     })
     .await

@@ -226,7 +226,8 @@ impl Connections {
 
     /// When the next address is due, if a connection is allowed.
     pub(crate) fn next_dial_due(&self) -> Option<Time> {
-        if self.may_dial() { self.address_book.next_due() } else { None }
+        // The address book remembers the answer; the connections have to be counted.
+        self.address_book.next_due().filter(|_| self.may_dial())
     }
 
     /// A second connection to the peer of a dialed connection, if it is worth one: without it the

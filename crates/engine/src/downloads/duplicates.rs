@@ -25,9 +25,6 @@ pub(super) struct Holder {
     is_snubbed: bool,
 }
 
-/// The peers that may hold requests.
-pub(super) type Holders = BTreeMap<ConnId, Holder>;
-
 /// The peer that would be asked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asker {
@@ -43,13 +40,32 @@ pub(super) struct Asker {
     pub(super) is_idle_in_end_game: bool,
 }
 
-pub(super) fn holders(peers: &BTreeMap<ConnId, PeerDownload>) -> Holders {
-    let holder = |peer: &PeerDownload| {
+/// What is known of a peer that may hold requests.
+pub(super) fn holders(
+    peers: &BTreeMap<ConnId, PeerDownload>,
+) -> impl Fn(ConnId) -> Option<Holder> + Copy + use<'_> {
+    |conn| {
+        peers.get(&conn).map(|peer| {
+            let latency = peer.pipeline.latency();
+            let latency = (!latency.is_zero()).then_some(latency);
+            Holder { latency, is_snubbed: peer.is_snubbed() }
+        })
+    }
+}
+
+/// Whether any request may be worth another one outside of the end game. It is cheaper than a look
+/// at each block, and true whenever [`is_worth`] is for one of them.
+pub(super) fn is_any_late(peers: &BTreeMap<ConnId, PeerDownload>, now: Time) -> bool {
+    peers.values().any(|peer| {
         let latency = peer.pipeline.latency();
-        let latency = (!latency.is_zero()).then_some(latency);
-        Holder { latency, is_snubbed: peer.is_snubbed() }
-    };
-    peers.iter().map(|(&conn, peer)| (conn, holder(peer))).collect()
+        peer.oldest_request().is_some_and(|requested_at| {
+            peer.is_snubbed()
+                || now.since(requested_at) > LATE_MARGIN
+                // One that has never delivered has no claim to a time of its own.
+                || latency.is_zero()
+                || latency > LATE_MARGIN
+        })
+    })
 }
 
 /// Whether a request of a peer keeps no third peer from being asked: the peer is snubbed, has never
@@ -57,14 +73,14 @@ pub(super) fn holders(peers: &BTreeMap<ConnId, PeerDownload>) -> Holders {
 /// block arrives.
 pub(super) fn is_dead(
     asker: Asker,
-    holders: &Holders,
+    holders: impl Fn(ConnId) -> Option<Holder>,
     now: Time,
-) -> impl Fn(Asked) -> bool + use<'_> {
+) -> impl Fn(Asked) -> bool {
     move |asked| {
-        holders.get(&asked.conn).is_none_or(|holder| {
+        holders(asked.conn).is_none_or(|holder| {
             let age = holder.age(asked, now);
             let is_mute = holder.latency.is_none() && age > LATE_MARGIN;
-            let is_late = asker.is_starving && asker.is_much_sooner(holder, age);
+            let is_late = asker.is_starving && asker.is_much_sooner(&holder, age);
             holder.is_snubbed || is_mute || is_late
         })
     }
@@ -76,16 +92,16 @@ pub(super) fn is_dead(
 /// that is here in part, because that part would be lost.
 pub(super) fn is_worth_all(
     asker: Asker,
-    holders: &Holders,
+    holders: impl Fn(ConnId) -> Option<Holder>,
     now: Time,
-) -> impl Fn(ConnId, Time, bool) -> bool + use<'_> {
+) -> impl Fn(ConnId, Time, bool) -> bool {
     move |other, requested_at, is_empty| {
-        let Some(holder) = holders.get(&other) else { return true };
+        let Some(holder) = holders(other) else { return true };
         let age = now.since(requested_at);
         let is_unproven = holder.latency.is_none()
-            && (age > LATE_MARGIN || asker.is_idle_in_end_game && asker.is_sooner(holder, age));
+            && (age > LATE_MARGIN || asker.is_idle_in_end_game && asker.is_sooner(&holder, age));
         let is_late =
-            asker.is_overdue(holder, age) || (is_empty && asker.is_much_sooner(holder, age));
+            asker.is_overdue(&holder, age) || (is_empty && asker.is_much_sooner(&holder, age));
         asker.is_proven && (holder.is_snubbed || is_unproven || is_late)
     }
 }
@@ -94,15 +110,15 @@ pub(super) fn is_worth_all(
 /// sooner, at any time when the peer is snubbed or very late.
 pub(super) fn is_worth(
     asker: Asker,
-    holders: &Holders,
+    holders: impl Fn(ConnId) -> Option<Holder>,
     now: Time,
-) -> impl Fn(Asked) -> bool + use<'_> {
+) -> impl Fn(Asked) -> bool {
     move |asked| {
-        let Some(holder) = holders.get(&asked.conn) else { return true };
+        let Some(holder) = holders(asked.conn) else { return true };
         let age = holder.age(asked, now);
         holder.is_snubbed
-            || asker.is_much_sooner(holder, age)
-            || (asker.is_idle_in_end_game && asker.is_sooner(holder, age))
+            || asker.is_much_sooner(&holder, age)
+            || (asker.is_idle_in_end_game && asker.is_sooner(&holder, age))
     }
 }
 
@@ -162,15 +178,14 @@ mod tests {
         Asked { conn: ConnId(1), at: Time(at * 1000), since: Time(0) }
     }
 
-    fn holder(latency: Option<u64>, is_snubbed: bool) -> Holders {
-        Holders::from([(ConnId(1), Holder { latency: latency.map(ms), is_snubbed })])
+    fn holder(latency: Option<u64>, is_snubbed: bool) -> impl Fn(ConnId) -> Option<Holder> {
+        move |conn| (conn == ConnId(1)).then(|| Holder { latency: latency.map(ms), is_snubbed })
     }
 
     /// Whether a request is worth it beside one of `at` ms ago to a holder of 100 ms.
     fn is_worth_after(latency: u64, at: u64, is_idle_in_end_game: bool, is_snubbed: bool) -> bool {
-        let holders = Holders::from([(ConnId(1), Holder { latency: Some(ms(100)), is_snubbed })]);
         let asker = Asker { is_idle_in_end_game, ..asker(latency) };
-        is_worth(asker, &holders, Time(at * 1000))(asked(0))
+        is_worth(asker, holder(Some(100), is_snubbed), Time(at * 1000))(asked(0))
     }
 
     #[test]
@@ -193,7 +208,7 @@ mod tests {
     #[test]
     fn two_copies_that_come_late_keep_no_faster_peer_and_no_untried_one_from_being_asked() {
         let is_dead_for = |asker: Asker, latency: Option<u64>, at: u64| {
-            is_dead(asker, &holder(latency, false), Time(at * 1000))(asked(0))
+            is_dead(asker, holder(latency, false), Time(at * 1000))(asked(0))
         };
         assert!(is_dead_for(asker(50), Some(5000), 0), "it takes 5 s longer");
         assert!(!is_dead_for(asker(50), Some(1000), 0));
@@ -208,7 +223,7 @@ mod tests {
     #[test]
     fn a_copy_of_a_peer_that_delivers_is_as_old_as_its_own_request() {
         let is_dead_after = |latency: Option<u64>, at: u64| {
-            is_dead(asker(50), &holder(latency, false), Time(2000 * 1000))(asked(at))
+            is_dead(asker(50), holder(latency, false), Time(2000 * 1000))(asked(at))
         };
         assert!(is_dead_after(Some(50), 0));
         assert!(!is_dead_after(Some(50), 1900), "it was asked 100 ms ago");
@@ -219,7 +234,7 @@ mod tests {
     fn a_whole_piece_is_taken_from_one_that_has_not_delivered_by_one_that_has() {
         let is_taken_of = |is_empty, asker: Asker, latency: Option<u64>, is_snubbed, at: u64| {
             let holders = holder(latency, is_snubbed);
-            is_worth_all(asker, &holders, Time(at * 1000))(ConnId(1), Time(0), is_empty)
+            is_worth_all(asker, holders, Time(at * 1000))(ConnId(1), Time(0), is_empty)
         };
         let is_taken =
             |asker, latency, is_snubbed, at| is_taken_of(false, asker, latency, is_snubbed, at);

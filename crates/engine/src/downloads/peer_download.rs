@@ -135,6 +135,11 @@ impl PeerDownload {
         self.asked_at = now;
     }
 
+    /// When the oldest request that is outstanding was made.
+    pub(super) fn oldest_request(&self) -> Option<Time> {
+        self.outstanding.front().map(|request| request.requested_at)
+    }
+
     /// Whether what was requested of the peer did not come in time, and nothing has come since. As
     /// in BitTorrent's "anti-snubbing" (BEP 3), such a peer is not relied on: it is asked for one
     /// block now and then, and that block is free for any other peer that has nothing else to do.

@@ -8,7 +8,7 @@ use sow_wire::bittorrent::BlockRequest;
 
 use super::{
     Downloads,
-    duplicates::{holders, is_dead, is_worth, is_worth_all},
+    duplicates::{holders, is_any_late, is_dead, is_worth, is_worth_all},
 };
 use crate::{
     config::Integrity,
@@ -216,17 +216,19 @@ impl Downloads {
 
     /// A block that another peer was asked for and that is worth another request.
     fn duplicate_block(&mut self, now: Time, conn: ConnId, theirs: &Bitfield) -> Option<Block> {
-        let holders = holders(&self.peers);
         let peer = self.peers.get(&conn)?;
         // Only an idle connection may request what another one may only deliver a little later.
-        let asker =
-            self.asker(now, peer, peer.outstanding_count() == 0 && self.picker.in_end_game());
+        let is_idle = peer.outstanding_count() == 0 && self.picker.in_end_game();
+        if !is_idle && !is_any_late(&self.peers, now) {
+            return None;
+        }
+        let (holders, asker) = (holders(&self.peers), self.asker(now, peer, is_idle));
         let (block, displaced) = self.picker.duplicate_block(
             now,
             conn,
             theirs,
-            is_worth(asker, &holders, now),
-            is_dead(asker, &holders, now),
+            is_worth(asker, holders, now),
+            is_dead(asker, holders, now),
         )?;
         if let Some(displaced) = displaced {
             self.on_displaced(now, displaced, block);
@@ -251,7 +253,7 @@ impl Downloads {
         let holders = holders(&self.peers);
         let asker =
             self.asker(now, peer, peer.outstanding_count() == 0 && self.picker.in_end_game());
-        let worth = is_worth_all(asker, &holders, now);
+        let worth = is_worth_all(asker, holders, now);
         let Some((piece, holder)) = self.picker.take_over(conn, theirs, worth, rng) else {
             return false;
         };

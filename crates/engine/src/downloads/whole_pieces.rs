@@ -116,19 +116,21 @@ impl Downloads {
         conn: ConnId,
         in_end_game: bool,
     ) -> Option<Block> {
-        let holders = holders(&self.peers);
         let have = connections.get(conn)?.have()?;
-        let asker = self.asker(now, self.peers.get(&conn)?, in_end_game);
-        let peer = self.peers.get_mut(&conn)?;
+        let peer = self.peers.get(&conn)?;
+        let (holders, asker) = (holders(&self.peers), self.asker(now, peer, in_end_game));
         let duplicate = (!peer.is_snubbed())
             .then(|| {
-                let worth = is_worth(asker, &holders, now);
+                let worth = is_worth(asker, holders, now);
                 // A whole piece takes long, and a third copy of it is a whole piece.
-                let is_dead = |asked| asker.is_starving && is_dead(asker, &holders, now)(asked);
+                let is_dead = |asked| asker.is_starving && is_dead(asker, holders, now)(asked);
                 self.picker.duplicate_piece(now, conn, have, worth, is_dead)
             })
             .flatten();
-        if duplicate.is_none() && !self.picker.in_end_game() {
+        if duplicate.is_none()
+            && !self.picker.in_end_game()
+            && let Some(peer) = self.peers.get_mut(&conn)
+        {
             peer.exhausted_at = Some(self.generation);
         }
         let (block, displaced) = duplicate?;

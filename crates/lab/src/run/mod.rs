@@ -4,8 +4,7 @@
 //! `plan` lists the runs, `workspace` is the experiment's place on the machine, `testbed` is a
 //! network with files on which runs are made one after the other, `transfer` is one run, `programs`
 //! are the programs that are compared, `simulation` makes runs without a network, `ledger` keeps the
-//! records. This file distributes the runs
-//! to the testbeds and collects their results.
+//! records. This file distributes the runs to the testbeds and collects their results.
 
 mod ledger;
 mod plan;
@@ -27,6 +26,7 @@ use std::{
         mpsc::{Sender, channel},
     },
     thread,
+    time::Duration,
 };
 
 use data_encoding::HEXLOWER;
@@ -36,10 +36,7 @@ use sow_md5::Md5;
 pub use self::{
     ledger::LedgerError,
     plan::{Plan, Task},
-    simulation::{
-        LinkBytes, MAX_SIMULATED_USERS, SimulatedResult, SimulatedRun, Simulator, can_simulate,
-        simulate,
-    },
+    simulation::{LinkBytes, SimulatedResult, SimulatedRun, Simulator, can_simulate, simulate},
     workspace::LAB_PREFIX,
 };
 use self::{
@@ -95,6 +92,15 @@ pub enum Progress<'a> {
     },
     /// A run could not be made.
     Failed(&'a Failure),
+    /// What a simulated run cost; after its [`Progress::Finished`].
+    Cost {
+        /// Its receivers.
+        users: u16,
+        /// How long it took.
+        wall: Duration,
+        /// The most memory that the process had until now, in bytes, where the system tells.
+        memory: Option<u64>,
+    },
 }
 
 /// The result of an experiment.

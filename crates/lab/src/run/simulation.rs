@@ -2,8 +2,9 @@
 //! same records as that of a measured run. What a simulator is made of is not known here.
 
 use std::{
+    fs,
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -16,11 +17,8 @@ use super::{
 use crate::{
     network::{Link, Switches, Topology},
     record::{self, Missing, Run, Sample},
-    scenario::{Action, Event, MAX_USERS, Mode, Scenario, Shape},
+    scenario::{Action, Event, Mode, Scenario, Shape},
 };
-
-/// The limit of receivers in a simulated run.
-pub const MAX_SIMULATED_USERS: u16 = 10_000;
 
 /// The most receivers of whose hosts samples are kept.
 const MAX_SAMPLED_USERS: u16 = 100;
@@ -30,6 +28,8 @@ const SAMPLES: u32 = 120;
 
 /// What tells simulated records from measured ones.
 const SHAPED_BY: &str = "simulator";
+const NO_SIMULATION: &str = "it has no simulation: the simulator runs the engine of `sow`, in the \
+                             modes sow, chunk and json-torrent; measure others without --simulate";
 const NOTE: &str = "Simulated: the engine, the tracker and the message lengths are the program's, \
                     the network and the disks are models. Nothing was measured.";
 
@@ -109,7 +109,7 @@ pub fn simulate(
     stop: &AtomicBool,
     report: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Outcome, RunError> {
-    check(scenario)?;
+    scenario.check()?;
     let bytes = file_lengths(scenario)?;
     let topology = scenario.network.topology("plan".parse()?, plan::largest_shape(scenario));
     let build = build_digest(&setup.sow)
@@ -143,6 +143,7 @@ pub fn simulate(
         if stop.load(Ordering::Relaxed) {
             break;
         }
+        let (began, users) = (Instant::now(), task.users);
         let spec = spec_of(scenario, &topology, &task, bytes[task.file]);
         let simulated = match obstacle(&topology, &task) {
             Some(obstacle) => Err(obstacle.to_owned()),
@@ -157,15 +158,16 @@ pub fn simulate(
         };
         outcome.left -= 1;
         record_result(result, scenario, &head.topology, &mut ledger, &mut outcome, report)?;
+        report(Progress::Cost { users, wall: began.elapsed(), memory: peak_memory() });
     }
     Ok(outcome)
 }
 
-/// A scenario has the same rules as for a lab, but for the number of receivers.
-fn check(scenario: &Scenario) -> Result<(), RunError> {
-    let mut scenario = scenario.clone();
-    scenario.users.iter_mut().for_each(|users| *users = (*users).min(MAX_USERS));
-    Ok(scenario.check()?)
+/// The most memory that this process had, in bytes.
+fn peak_memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
 /// What a simulator has no model of.
@@ -181,7 +183,7 @@ fn not_simulated(mode: Mode) -> Option<Missing> {
     (!can_simulate(mode)).then(|| Missing {
         mode: mode.id().to_owned(),
         program: mode.name().to_owned(),
-        hint: Some("it has no simulation; measure it without --simulate".to_owned()),
+        hint: Some(NO_SIMULATION.to_owned()),
     })
 }
 

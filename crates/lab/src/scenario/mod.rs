@@ -22,7 +22,7 @@ pub use self::{
     error::{ScenarioConflict, ScenarioError},
     mode::{Mode, UnknownMode},
     network::{HostSelector, LinkException, Network, Shape},
-    parse::read,
+    parse::{read, read_simulated},
     values::{CountsError, counts, counts_up_to, is_printable},
 };
 use crate::record::Labels;
@@ -35,7 +35,8 @@ pub struct Scenario {
     pub name: String,
     /// One line about its purpose.
     pub title: String,
-    /// The numbers of receivers, a run for each: ascending, none twice, 1 to [`MAX_USERS`].
+    /// The numbers of receivers, a run for each: ascending, none twice, 1 to
+    /// [`MAX_USERS`], or to [`MAX_SIMULATED_USERS`] where the runs are simulated.
     pub users: Vec<u16>,
     /// The numbers of hosts that have the file at the start, a run for each: ascending, none twice,
     /// 1 to [`MAX_USERS`].
@@ -62,6 +63,8 @@ pub struct Scenario {
 
 /// The limit of receivers and of origins in a scenario. Both together fit into a lab.
 pub const MAX_USERS: u16 = 500;
+/// The limit of receivers in a simulated run.
+pub const MAX_SIMULATED_USERS: u16 = 10_000;
 /// The limit of repetitions.
 pub const MAX_REPEAT: u16 = 1000;
 

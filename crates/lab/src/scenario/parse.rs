@@ -5,8 +5,8 @@ use std::{fs::File, io::Read as _, path::Path, time::Duration};
 use toml::Spanned;
 
 use super::{
-    Action, Content, Event, FileSpec, HostSelector, LinkException, MAX_REPEAT, MAX_USERS, Mode,
-    Network, Scenario, ScenarioError, Shape,
+    Action, Content, Event, FileSpec, HostSelector, LinkException, MAX_REPEAT, MAX_SIMULATED_USERS,
+    MAX_USERS, Mode, Network, Scenario, ScenarioError, Shape,
     toml_tables::{EventTable, FileTable, Leaf, LinkTable, NetworkTable, ScenarioTable},
     values::{Values, is_printable, shortened},
 };
@@ -30,6 +30,18 @@ const MAX_NAME_CHARS: usize = 64;
 /// # Errors
 /// When it cannot be read or is no valid scenario; the error has the position and the cause.
 pub fn read(path: &Path) -> Result<Scenario, ScenarioError> {
+    read_up_to(path, MAX_USERS)
+}
+
+/// As [`read`], for a scenario that is simulated: it may have [`MAX_SIMULATED_USERS`] receivers.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_simulated(path: &Path) -> Result<Scenario, ScenarioError> {
+    read_up_to(path, MAX_SIMULATED_USERS)
+}
+
+fn read_up_to(path: &Path, max_users: u16) -> Result<Scenario, ScenarioError> {
     let failed = |source| ScenarioError::Read { path: path.to_owned(), source };
     let refused = |reason: &str| failed(std::io::Error::other(reason.to_owned()));
     if !path.metadata().map_err(failed)?.is_file() {
@@ -43,7 +55,7 @@ pub fn read(path: &Path) -> Result<Scenario, ScenarioError> {
         return Err(refused("is longer than 1 MiB, the limit of a scenario"));
     }
     let text = String::from_utf8(bytes).map_err(|_| refused("is not UTF-8 text"))?;
-    Scenario::parse(&text, path)
+    parse(&text, path, max_users)
 }
 
 impl Scenario {
@@ -53,24 +65,27 @@ impl Scenario {
     /// # Errors
     /// The first error, its position, and what to write.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ScenarioError> {
-        let values = Values { path, text };
-        let table: ScenarioTable = toml::from_str(text).map_err(|error| ScenarioError::Syntax {
-            path: path.to_owned(),
-            line: values.line(error.span().map_or(0, |span| span.start)),
-            message: error.message().to_owned(),
-        })?;
-        let scenario = values.scenario(table)?;
-        scenario
-            .check()
-            .map_err(|source| ScenarioError::Conflict { path: path.to_owned(), source })?;
-        Ok(scenario)
+        parse(text, path, MAX_USERS)
     }
+}
+
+fn parse(text: &str, path: &Path, max_users: u16) -> Result<Scenario, ScenarioError> {
+    let values = Values { path, text, max_users };
+    let table: ScenarioTable = toml::from_str(text).map_err(|error| ScenarioError::Syntax {
+        path: path.to_owned(),
+        line: values.line(error.span().map_or(0, |span| span.start)),
+        message: error.message().to_owned(),
+    })?;
+    let scenario = values.scenario(table)?;
+    scenario.check().map_err(|source| ScenarioError::Conflict { path: path.to_owned(), source })?;
+    Ok(scenario)
 }
 
 impl Values<'_> {
     fn scenario(&self, table: ScenarioTable) -> Result<Scenario, ScenarioError> {
-        let users = self.counts("users", &table.users)?;
-        let origins = table.origins.map_or(Ok(vec![1]), |leaf| self.counts("origins", &leaf))?;
+        let users = self.counts("users", &table.users, self.max_users)?;
+        let origins =
+            table.origins.map_or(Ok(vec![1]), |leaf| self.counts("origins", &leaf, MAX_USERS))?;
         let max = |counts: &[u16]| counts.last().copied().unwrap_or_default();
         let (max_users, max_origins) = (max(&users), max(&origins));
         let number = |key, leaf: Option<Leaf>, range, default| {
@@ -277,7 +292,10 @@ fn name_of(path: &Path) -> String {
 fn parse_selector(text: &str) -> Option<HostSelector> {
     let number = |digits: &str| {
         let is_plain = !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
-        digits.parse().ok().filter(|&number: &u16| is_plain && number <= 2 * MAX_USERS)
+        digits
+            .parse()
+            .ok()
+            .filter(|&number: &u16| is_plain && number <= MAX_USERS + MAX_SIMULATED_USERS)
     };
     match text {
         "origins" => Some(HostSelector::Origins),

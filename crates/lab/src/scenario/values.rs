@@ -55,6 +55,8 @@ pub fn counts_up_to(max: u16, text: &str) -> Result<Vec<u16>, CountsError> {
 pub(super) struct Values<'a> {
     pub(super) path: &'a Path,
     pub(super) text: &'a str,
+    /// The limit of receivers.
+    pub(super) max_users: u16,
 }
 
 type Read<T> = Result<T, ScenarioError>;
@@ -103,8 +105,8 @@ impl Values<'_> {
         })
     }
 
-    /// Numbers of hosts: 5, "1-5", [1, 5, 20].
-    pub(super) fn counts(&self, key: &str, leaf: &Leaf) -> Read<Vec<u16>> {
+    /// Numbers of hosts up to `max`: 5, "1-5", [1, 5, 20].
+    pub(super) fn counts(&self, key: &str, leaf: &Leaf, max: u16) -> Read<Vec<u16>> {
         let text = match leaf.get_ref() {
             Value::Integer(number) => number.to_string(),
             Value::String(text) => text.clone(),
@@ -115,7 +117,7 @@ impl Values<'_> {
             }
             _ => return Err(self.refuse(key, leaf, "for example 5, \"1-5\" or [1, 5, 20]")),
         };
-        counts(&text).map_err(|error| self.wrong(leaf.span().start, key, error))
+        counts_up_to(max, &text).map_err(|error| self.wrong(leaf.span().start, key, error))
     }
 
     /// A rate in bits per second.

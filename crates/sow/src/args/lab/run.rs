@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sow_lab::{
-    run::{MAX_JOBS, MAX_SIMULATED_USERS},
-    scenario::{self, BUILT_IN_NAMES, MAX_REPEAT, Mode, Scenario, ScenarioError, counts_up_to},
+    run::MAX_JOBS,
+    scenario::{
+        self, BUILT_IN_NAMES, MAX_REPEAT, MAX_SIMULATED_USERS, Mode, Scenario, ScenarioError,
+        counts_up_to,
+    },
 };
 
 use super::experiment::ExperimentParser;
@@ -62,7 +65,7 @@ pub(crate) struct RunArgs {
         value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_JOBS))
     )]
     pub(crate) jobs: u16,
-    /// Simulate the runs of chunk, json-torrent and swarm instead of measuring them: the same
+    /// Simulate the runs of sow, chunk and json-torrent instead of measuring them: the same
     /// records and report, without a network or privileges, for up to 10,000 receivers.
     #[arg(long, env = "SOW_SIMULATE")]
     pub(crate) simulate: bool,
@@ -85,11 +88,10 @@ impl RunArgs {
         let mut scenario = match BUILT_IN_NAMES.contains(&&*self.experiment) {
             true => scenario::built_in(&self.experiment)?,
             // A text with the form of a path is a path; any other text is an unknown name.
-            false
-                if self.experiment.contains(['/', '.']) || Path::new(&self.experiment).exists() =>
-            {
-                scenario::read(Path::new(&self.experiment))?
+            false if self.is_path() && self.simulate => {
+                scenario::read_simulated(Path::new(&self.experiment))?
             }
+            false if self.is_path() => scenario::read(Path::new(&self.experiment))?,
             false => scenario::built_in(&self.experiment)?,
         };
         if let Some(Numbers(users)) = &self.users {
@@ -104,6 +106,10 @@ impl RunArgs {
         scenario.repeat = self.repeat.unwrap_or(scenario.repeat);
         scenario.seed = self.seed.unwrap_or(scenario.seed);
         Ok(scenario)
+    }
+
+    fn is_path(&self) -> bool {
+        self.experiment.contains(['/', '.']) || Path::new(&self.experiment).exists()
     }
 
     /// The folder for records and report.

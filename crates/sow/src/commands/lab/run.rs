@@ -6,7 +6,7 @@ use sow_lab::{
     record::{Missing, Run},
     report,
     run::{self, LedgerError, Outcome, Plan, Progress, RunError, Setup},
-    scenario::{MAX_USERS, ScenarioError},
+    scenario::{MAX_SIMULATED_USERS, MAX_USERS, Scenario, ScenarioError},
 };
 
 use super::{report::failure_of, simulation::Worlds};
@@ -27,12 +27,7 @@ use crate::{
 /// code.
 pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure> {
     let scenario = args.scenario()?;
-    if let Some(users) = scenario.users.iter().find(|users| !args.simulate && **users > MAX_USERS) {
-        return Err(Failure::usage(format!(
-            "a lab has at most {MAX_USERS} receivers, not {users}"
-        ))
-        .tip("--simulate takes up to 10,000"));
-    }
+    check_possible(&scenario, args.simulate)?;
     let stop = StopSignal::listen(report)?;
     let setup = Setup {
         sow: own_program()?,
@@ -45,7 +40,7 @@ pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure>
     let is_simulated = args.simulate;
     let report = report.clone();
     blocking(move || {
-        let mut reporter = ProgressReporter { report: &report, done: 0, all: 0 };
+        let mut reporter = ProgressReporter { report: &report, is_simulated, done: 0, all: 0 };
         let mut on_progress = |progress: Progress<'_>| reporter.on_progress(&progress);
         let outcome = match is_simulated {
             true => run::simulate(&scenario, &setup, &Worlds, stop.flag(), &mut on_progress)?,
@@ -54,6 +49,23 @@ pub(crate) async fn run(args: RunArgs, report: &Report) -> Result<Exit, Failure>
         write_report(&setup, outcome, &report)
     })
     .await
+}
+
+/// Whether the runs of a scenario can be measured, or else simulated.
+fn check_possible(scenario: &Scenario, is_simulated: bool) -> Result<(), Failure> {
+    let too_many = scenario.users.iter().find(|users| **users > MAX_USERS);
+    if let Some(users) = too_many.filter(|_| !is_simulated) {
+        let text = format!("a lab has at most {MAX_USERS} receivers, not {users}");
+        return Err(Failure::new(Exit::Usage, text)
+            .tip(format!("--simulate takes up to {MAX_SIMULATED_USERS}")));
+    }
+    if is_simulated && !scenario.modes.iter().any(|mode| run::can_simulate(*mode)) {
+        let modes: Vec<&str> = scenario.modes.iter().map(|mode| mode.name()).collect();
+        let text = format!("no mode of this experiment has a simulation: {}", modes.join(", "));
+        return Err(Failure::new(Exit::Usage, text)
+            .tip("choose sow, chunk or json-torrent with --modes, or leave --simulate out"));
+    }
+    Ok(())
 }
 
 /// Writes the report of all records, and returns how the experiment ended.
@@ -101,6 +113,7 @@ fn write_report(setup: &Setup, outcome: Outcome, report: &Report) -> Result<Exit
 /// Reports the progress of an experiment.
 struct ProgressReporter<'a> {
     report: &'a Report,
+    is_simulated: bool,
     done: usize,
     all: usize,
 }
@@ -122,6 +135,7 @@ impl ProgressReporter<'_> {
                 }
             }
             Progress::Finished { run, bound } => self.made(run, *bound),
+            Progress::Cost { users, wall, memory } => self.cost(*users, *wall, *memory),
             Progress::Failed(failure) => {
                 self.done += 1;
                 self.report.event(&Event::Failure(failure));
@@ -149,12 +163,14 @@ impl ProgressReporter<'_> {
 
     fn missing(&self, missing: &Missing) {
         self.report.event(&Event::Missing(missing));
-        let hint = missing.hint.as_deref().map(|hint| format!(": {hint}")).unwrap_or_default();
-        self.report.warn(format_args!(
-            "{} is skipped: {} is not installed{hint}",
-            report::mode_name(&missing.mode),
-            missing.program
-        ));
+        let mode = report::mode_name(&missing.mode);
+        let hint = missing.hint.as_deref().unwrap_or_default();
+        if self.is_simulated {
+            return self.report.warn(format_args!("{mode} is skipped: {hint}"));
+        }
+        let hint = if hint.is_empty() { String::new() } else { format!(": {hint}") };
+        let program = &missing.program;
+        self.report.warn(format_args!("{mode} is skipped: {program} is not installed{hint}"));
     }
 
     fn made(&mut self, run: &Run, bound: Option<f64>) {
@@ -177,6 +193,18 @@ impl ProgressReporter<'_> {
         let distance =
             bound.map(|bound| format!("  {:.3} × bound", last / bound)).unwrap_or_default();
         self.report.note(format_args!("{label}  mean {mean:6.2} s  last {last:6.2} s{distance}"));
+    }
+
+    /// What a simulated run cost this machine, for whoever plans a larger one.
+    fn cost(&self, users: u16, wall: Duration, memory: Option<u64>) {
+        let millis = wall.as_secs_f64() * 1000.0 / f64::from(users);
+        let mut text =
+            format!("simulated in {:.1} s, {millis:.1} ms a receiver", wall.as_secs_f64());
+        if let Some(bytes) = memory {
+            let each = bytes / 1024 / u64::from(users);
+            text += &format!("; {} MiB at most, {each} KiB a receiver", bytes >> 20);
+        }
+        self.report.note(text);
     }
 
     fn label(&self, mode: &str, users: u32, file: &str) -> String {

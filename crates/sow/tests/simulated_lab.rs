@@ -48,4 +48,25 @@ fn a_simulated_experiment_has_the_records_of_a_measured_one_and_repeats_exactly(
 #[test]
 fn more_receivers_than_a_lab_can_have_are_refused_without_simulate() {
     sow().args(["lab", "run", "smoke", "--users", "501"]).assert().code(2);
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = dir.path().join("crowd.toml");
+    let text = "title = \"A crowd\"\nusers = [501]\nmodes = [\"sow\"]\nrepeat = 1\n[network]\n\
+                rate = \"100Mbit\"\n[[file]]\nname = \"f\"\nsize = \"1KB\"\nkind = \"random\"\n";
+    fs::write(&scenario, text).unwrap();
+    let line = |simulate: &[&str]| {
+        let mut command = sow();
+        command.args(["lab", "run"]).arg(&scenario).args(simulate);
+        command.args(["--users", "2", "--out"]).arg(dir.path().join("out"));
+        command.assert()
+    };
+    line(&[]).code(2);
+    line(&["--simulate"]).success();
+}
+
+#[test]
+fn an_experiment_without_any_simulated_mode_is_refused() {
+    let line = ["lab", "run", "smoke", "--simulate", "--modes", "raw,aria2"];
+    let assert = sow().args(line).assert().code(2);
+    let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(error.contains("simulation: raw, aria2"), "{error}");
 }

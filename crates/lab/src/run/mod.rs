@@ -3,8 +3,8 @@
 //!
 //! `plan` lists the runs, `workspace` is the experiment's place on the machine, `testbed` is a
 //! network with files on which runs are made one after the other, `transfer` is one run, `programs`
-//! are the programs that are compared, `simulation` makes runs without a network, `ledger` keeps the
-//! records. This file distributes the runs to the testbeds and collects their results.
+//! are the programs that are compared, `simulation` makes runs without a network, `ledger` keeps
+//! the records. This file distributes the runs to the testbeds and collects their results.
 
 mod ledger;
 mod plan;

@@ -195,7 +195,7 @@ impl ProgressReporter<'_> {
         self.report.note(format_args!("{label}  mean {mean:6.2} s  last {last:6.2} s{distance}"));
     }
 
-    /// What a simulated run cost this machine, for whoever plans a larger one.
+    /// What a simulated run cost this machine, from which that of a larger one follows.
     fn cost(&self, users: u16, wall: Duration, memory: Option<u64>) {
         let millis = wall.as_secs_f64() * 1000.0 / f64::from(users);
         let mut text =

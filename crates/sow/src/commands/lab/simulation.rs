@@ -98,10 +98,9 @@ impl<'a> Crowd<'a> {
                 None => (next_look, Step::Look),
             };
             let only_samples = steps.iter().all(|(_, step)| matches!(step, Step::Sample));
-            if only_samples && !matches!(step, Step::Join(_) | Step::Start(_)) {
-                if self.world.run(at) {
-                    break;
-                }
+            let may_end = only_samples && !matches!(step, Step::Join(_) | Step::Start(_));
+            if may_end && self.world.run(at) {
+                break;
             }
             self.world.run_until(Time(at.as_micros() as u64));
             if at > self.run.limit {

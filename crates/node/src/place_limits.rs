@@ -82,7 +82,10 @@ mod tests {
         connection::{CONNECTION_MEMORY, block_reader::MAX_BATCH, slab_pool::LARGEST_SLAB},
         context::MAX_HALF_OPEN,
         http::{
-            connection::{CONNECTION_TIMEOUT, MAX_HEAD_SIZE, SEND_BUFFER, WRITE_TIMEOUT},
+            connection::{
+                CONNECTION_TIMEOUT, MAX_HEAD_SIZE, SEND_BUFFER, SLOW_BYTES, SLOW_CHECKS,
+                WRITE_CHECK_INTERVAL, WRITE_TIMEOUT,
+            },
             content::{MAX_DOWNLOADS, MAX_DOWNLOADS_PER_NETWORK},
             protection::{MAX_REQUESTS, MAX_REQUESTS_PER_SECOND},
         },
@@ -161,6 +164,14 @@ mod tests {
             (
                 "downloads of a content over HTTP",
                 format!("{MAX_DOWNLOADS} {MAX_DOWNLOADS_PER_NETWORK} of one network;"),
+            ),
+            (
+                "a download that takes less than",
+                format!(
+                    "{} KiB in {} makes room",
+                    SLOW_BYTES / 1024,
+                    seconds(WRITE_CHECK_INTERVAL * SLOW_CHECKS as u32)
+                ),
             ),
             ("HTTP requests of a node", format!("{MAX_REQUESTS_PER_SECOND} a second;")),
             ("an answer that the client does not take", format!("{};", seconds(WRITE_TIMEOUT))),

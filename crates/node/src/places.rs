@@ -15,6 +15,7 @@ use std::{
 
 use sow_engine::network_of;
 use tokio::{
+    sync::Notify,
     task::{AbortHandle, JoinSet},
     time::Instant,
 };
@@ -41,8 +42,14 @@ pub(crate) struct Activity {
     /// Milliseconds after `start`.
     last: AtomicU64,
     is_blocked: AtomicBool,
+    /// Bytes of answers that the client has taken.
+    taken: AtomicU64,
+    /// The client takes next to nothing of a long answer.
+    is_slow: AtomicBool,
     /// Long answers in progress.
     bulk: AtomicUsize,
+    /// The connection makes room for another one.
+    end: Notify,
 }
 
 /// A long answer, until it is dropped.
@@ -99,8 +106,15 @@ impl Places {
 
 impl Activity {
     pub(crate) fn new() -> Self {
-        let (last, is_blocked) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { start: Instant::now(), last, is_blocked, bulk: AtomicUsize::new(0) }
+        Self {
+            start: Instant::now(),
+            last: AtomicU64::new(0),
+            is_blocked: AtomicBool::new(false),
+            taken: AtomicU64::new(0),
+            is_slow: AtomicBool::new(false),
+            bulk: AtomicUsize::new(0),
+            end: Notify::new(),
+        }
     }
 
     /// A long answer begins, whose length is no reason to end the connection.
@@ -119,6 +133,37 @@ impl Activity {
         let now = self.start.elapsed().as_millis() as u64;
         self.last.store(now, Ordering::Relaxed);
         self.is_blocked.store(false, Ordering::Relaxed);
+    }
+
+    /// The client has taken this many bytes of an answer.
+    pub(crate) fn took(&self, bytes: usize) {
+        self.taken.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.used();
+    }
+
+    /// How many bytes of answers the client has taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client takes next to nothing, as the server measures.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.is_slow.load(Ordering::Relaxed)
+    }
+
+    /// See [`Activity::is_slow`].
+    pub(crate) fn set_slow(&self, is_slow: bool) {
+        self.is_slow.store(is_slow, Ordering::Relaxed);
+    }
+
+    /// Ends the connection, so that its place is free.
+    pub(crate) fn make_room(&self) {
+        self.end.notify_one();
+    }
+
+    /// Returns when the connection has to make room.
+    pub(crate) async fn must_end(&self) {
+        self.end.notified().await;
     }
 
     /// The client takes no more of an answer.

@@ -55,6 +55,23 @@ fn the_content_is_downloaded_whole_and_in_ranges() {
         assert_eq!((part.status, part.header("content-range")), (status, range), "{headers:?}");
         assert!(part.body == body, "{headers:?}: {} bytes", part.body.len());
     }
+    let several = get(address, &link, &["Range: bytes=-2, 5-6"]);
+    let kind = several.header("content-type");
+    let boundary = kind.strip_prefix("multipart/byteranges; boundary=").expect(kind);
+    let part = |range: &str, bytes: &[u8]| {
+        let head = format!(
+            "\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\n\
+             Content-Range: bytes {range}/3145728\r\n\r\n"
+        );
+        [head.as_bytes(), bytes].concat()
+    };
+    let expected = [
+        part("3145726-3145727", &content[LENGTH - 2..]),
+        part("5-6", &content[5..7]),
+        format!("\r\n--{boundary}--\r\n").into_bytes(),
+    ];
+    assert!(several.status == 206 && several.body == expected.concat(), "{several:?}");
+    assert_eq!(several.header("content-length"), several.body.len().to_string());
     let head = request(address, "HEAD", &link, &["Range: bytes=0-9"]);
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert_eq!(head.header("content-length"), LENGTH.to_string());
@@ -124,7 +141,7 @@ fn nothing_is_told_to_pages_of_other_sites() {
         &["Origin: http://evil.example"][..],
         &["Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors"],
     ] {
-        for path in ["/status", "/-/events"] {
+        for path in ["/status", "/-/events", "/a.iso"] {
             assert_eq!(get(address, path, headers).status, 403, "{path} {headers:?}");
         }
     }
@@ -234,6 +251,16 @@ fn content_that_has_changed_is_refused() {
     assert_eq!(health, 503);
     let cut = slow.join().unwrap();
     assert!(cut.body.len() < 40 << 20, "a download of it is cut off");
+}
+
+#[test]
+fn a_file_that_changed_a_moment_ago_is_not_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = noise_file(folder.path(), "a.iso", 300_000);
+    let origin = Origin::start(&path, &[]);
+    fs::write(&path, noise(300_000, 9)).unwrap();
+    let answer = get(origin.address(), "/a.iso", &[]);
+    assert!(answer.status == 410 || answer.body.is_empty(), "{}", answer.status);
 }
 
 #[test]

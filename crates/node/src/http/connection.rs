@@ -1,6 +1,6 @@
 //! HTTP on one accepted connection. What is answered is the router's decision.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Extension, Router, extract::ConnectInfo, middleware};
 use hyper::server::conn::http1;
@@ -27,7 +27,12 @@ pub(crate) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often that is checked.
-const WRITE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const WRITE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A client that takes less than this of a download between [`SLOW_CHECKS`] checks, and makes us
+/// wait each time, may lose its place to another one.
+pub(crate) const SLOW_BYTES: u64 = 64 * 1024;
+pub(crate) const SLOW_CHECKS: usize = 3;
 
 /// The size of the kernel's send buffer, in bytes (the kernel doubles it): clients that take
 /// nothing must not cost the megabytes to which it would grow by itself. Downloads of the content,
@@ -83,16 +88,61 @@ pub(crate) async fn serve_connection(
 }
 
 /// Returns the reason when an answer has waited too long for the client, or the connection is too
-/// old.
+/// old, or makes room for another one.
 async fn time_limit(activity: &Activity) -> &'static str {
     let start = Instant::now();
+    // What the client had taken at the last checks; empty while it is not slow.
+    let mut blocked_at = VecDeque::with_capacity(SLOW_CHECKS + 1);
     loop {
-        sleep(WRITE_CHECK_INTERVAL).await;
-        if activity.blocked_for().is_some_and(|time| time >= WRITE_TIMEOUT) {
+        tokio::select! {
+            () = sleep(WRITE_CHECK_INTERVAL) => {}
+            () = activity.must_end() => return "a slow download made room for another one",
+        }
+        let blocked = activity.blocked_for();
+        if blocked.is_some_and(|time| time >= WRITE_TIMEOUT) {
             return "the client takes no answer";
         }
         if start.elapsed() >= CONNECTION_TIMEOUT && !activity.is_bulk() {
             return "it lasted too long";
         }
+        if blocked.is_none() {
+            blocked_at.clear();
+        }
+        blocked_at.push_back(activity.taken());
+        let is_measured = blocked.is_some() && blocked_at.len() > SLOW_CHECKS;
+        activity.set_slow(is_measured && activity.taken() - blocked_at[0] < SLOW_BYTES);
+        if blocked_at.len() > SLOW_CHECKS {
+            blocked_at.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a client is slow that takes this many bytes before each check, blocked or not.
+    async fn is_slow(bytes: usize, is_blocked: bool) -> bool {
+        let activity = Arc::new(Activity::new());
+        let watched = Arc::clone(&activity);
+        let watching = tokio::spawn(async move { time_limit(&watched).await });
+        for _ in 0..2 * SLOW_CHECKS {
+            activity.took(bytes);
+            if is_blocked {
+                activity.blocked();
+            }
+            sleep(WRITE_CHECK_INTERVAL).await;
+        }
+        assert!(!watching.is_finished());
+        activity.make_room();
+        assert!(watching.await.unwrap().contains("made room"));
+        activity.is_slow()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_slow_that_takes_little_and_makes_us_wait() {
+        assert!(is_slow(1000, true).await);
+        assert!(!is_slow(1000, false).await, "our own limit makes it slow");
+        assert!(!is_slow(SLOW_BYTES as usize, true).await);
     }
 }

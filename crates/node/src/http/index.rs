@@ -18,7 +18,7 @@ use sow_content::{InfoHash, percent, untrusted::printable};
 use super::{
     connection::ConnectionAddrs,
     content::{Client, DownloadSource, Page},
-    own_names::{HostNames, only_for_own_names},
+    own_names::{HostNames, is_foreign_page, only_for_own_names},
 };
 use crate::places::Activity;
 
@@ -148,6 +148,9 @@ async fn named(
     let Some(source) = found.and_then(|shared| shared.download.as_ref()) else {
         return StatusCode::NOT_FOUND.into_response();
     };
+    if is_foreign_page(request.headers()) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
     let path = path.or_else(|| has_slash.then(String::new));
     let page = Page { has_slash, raw_path: request.uri().path(), from };
     let activity = request.extensions().get::<Arc<Activity>>().cloned();

@@ -54,10 +54,17 @@ impl RequestPace {
         Self { throttle, flow: Flow { service: Service::Swarm, network: network_of(client) } }
     }
 
-    async fn wait(&self) {
-        self.throttle.take_for(self.flow, 1).await;
+    async fn wait(&self, mut requests: usize) {
+        while requests > 0 {
+            requests -= self.throttle.take_for(self.flow, requests).await.min(requests);
+        }
     }
 }
+
+/// In the extensions of an answer that took far longer than others: it counts as so many more
+/// requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AnswerCost(pub(super) usize);
 
 /// The number of requests on one connection.
 #[derive(Debug, Clone, Default)]
@@ -72,12 +79,15 @@ pub(super) async fn protect(
 ) -> Response {
     let is_last = count.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_REQUESTS;
     let has_body = has_body(request.headers());
-    pace.wait().await;
+    pace.wait(1).await;
     let mut response = if has_body {
         (StatusCode::PAYLOAD_TOO_LARGE, "requests have no body here\n").into_response()
     } else {
         next.run(request).await
     };
+    if let Some(AnswerCost(requests)) = response.extensions_mut().remove() {
+        pace.wait(requests).await;
+    }
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));

@@ -40,9 +40,9 @@ impl HttpStream {
         }
     }
 
-    fn note<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &written {
-            Poll::Ready(Ok(_)) => self.activity.used(),
+            Poll::Ready(Ok(count)) => self.activity.took(*count),
             Poll::Ready(Err(_)) => {}
             Poll::Pending => self.activity.blocked(),
         }

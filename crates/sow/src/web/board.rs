@@ -15,6 +15,7 @@ use sow_node::{ContentCondition, DownloadSource};
 use tokio::sync::broadcast;
 
 use super::{
+    cached::Cached,
     history::{History, Sample},
     row::{Change, ReceiverRow, ShownReceiver, rounded},
 };
@@ -84,6 +85,8 @@ struct State {
     last_id: u32,
     published: Option<Instant>,
     history: History,
+    /// The event with everything.
+    whole: Cached,
 }
 
 /// The receivers in each state, and their bytes and rates together.
@@ -135,6 +138,7 @@ impl Board {
         let state = &mut *state;
         let elapsed = state.published.map_or(0.0, |before| before.elapsed().as_secs_f64());
         state.published = Some(Instant::now());
+        state.whole.clear();
         state.totals = totals;
         let mut changed = Vec::new();
         let mut absent = std::mem::take(&mut state.receivers);
@@ -178,11 +182,14 @@ impl Board {
     pub(super) fn watch(&self) -> (Bytes, broadcast::Receiver<Bytes>) {
         let state = self.state();
         let updates = self.updates.subscribe();
-        let mut all = self.describe();
-        all["totals"] = json!(state.totals);
-        all["rows"] = state.receivers.values().map(ShownReceiver::whole).collect();
-        all["history"] = state.history.value();
-        (event("state", &all), updates)
+        let make = || {
+            let mut all = self.describe();
+            all["totals"] = json!(state.totals);
+            all["rows"] = state.receivers.values().map(ShownReceiver::whole).collect();
+            all["history"] = state.history.value();
+            event("state", &all)
+        };
+        (state.whole.get(make), updates)
     }
 
     /// The share as `/status` has it.
@@ -266,4 +273,89 @@ impl State {
 /// An event of a stream of server-sent events. JSON has no line breaks.
 fn event(name: &str, data: &Value) -> Bytes {
     Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sow_content::{Geometry, Info, metainfo::Files};
+    use sow_node::RateLimit;
+    use sow_store::{MemoryStore, Store};
+    use tokio::sync::broadcast::error::TryRecvError;
+
+    use super::*;
+
+    fn board() -> Board {
+        let files = Files::Single;
+        let geometry = Geometry::new(1 << 20, 1 << 14).unwrap();
+        let hashes = vec![[0; 20]; 64];
+        let info = Info::from_parts("a.iso", geometry, files, hashes, false).unwrap();
+        let condition = ContentCondition::default();
+        let info_hash = InfoHash([7; 20]);
+        let store = Arc::new(Store::from(MemoryStore::new(geometry)));
+        let limit = RateLimit::new(None);
+        let download =
+            DownloadSource::new(Arc::new(info), info_hash, store, condition.clone(), limit);
+        Board::new(ShareInfo {
+            name: "a.iso".into(),
+            info_hash,
+            length: 1 << 20,
+            pieces: 64,
+            files: 1,
+            is_folder: false,
+            ticket: "10.0.0.1:52000/x".into(),
+            magnet: "magnet:?".into(),
+            expected: Some(1000),
+            condition,
+            download,
+        })
+    }
+
+    fn rows(bytes: u64) -> Vec<ReceiverRow> {
+        let row = |number| ReceiverRow {
+            key: format!("{number}"),
+            name: format!("web{number:04}.example.org"),
+            peer: format!("10.0.{}.{}:52001", number >> 8, number & 255),
+            program: "sow 1.0.0".into(),
+            state: ReceiverState::Connected,
+            bytes: bytes + number,
+            error: None,
+        };
+        (0..1000).map(row).collect()
+    }
+
+    #[test]
+    fn a_page_with_a_thousand_receivers_costs_little() {
+        let board = board();
+        assert!(board.is_due());
+        board.publish(Totals::default(), &rows(0));
+        assert!(!board.is_due());
+        let (first, mut updates) = board.watch();
+        assert!(first.len() < 192 << 10, "{}", first.len());
+        assert!(board.watch().0.as_ptr() == first.as_ptr(), "pages share it");
+        board.publish(Totals::default(), &rows(500));
+        let update = updates.try_recv().unwrap();
+        assert!(update.len() < 64 << 10, "{}", update.len());
+        board.publish(Totals::default(), &rows(500));
+        let still = updates.try_recv().unwrap();
+        assert!(still.len() < update.len(), "only what changed: {}", still.len());
+    }
+
+    #[test]
+    fn a_page_that_is_late_gets_everything_again() {
+        let board = board();
+        board.publish(Totals::default(), &rows(0));
+        let (_, mut updates) = board.watch();
+        for bytes in 0..20 {
+            board.publish(Totals::default(), &rows(bytes));
+        }
+        assert!(matches!(updates.try_recv(), Err(TryRecvError::Lagged(_))));
+        let (_, mut updates) = board.watch();
+        board.publish(Totals::default(), &[]);
+        let update = updates.try_recv().unwrap();
+        let text = String::from_utf8_lossy(&update);
+        let data: Value = serde_json::from_str(text.lines().nth(1).unwrap()[6..].trim()).unwrap();
+        assert_eq!(data["removed"].as_array().unwrap().len(), 1000);
+    }
 }

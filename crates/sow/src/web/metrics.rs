@@ -5,9 +5,10 @@ use std::fmt;
 
 use axum::{
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text::encode},
@@ -33,13 +34,11 @@ pub(super) async fn answer(State(web): State<Web>, headers: HeaderMap) -> Respon
     web.0.requests.metrics.inc();
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let is_open = accept.is_some_and(|accept| accept.contains("application/openmetrics-text"));
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(web));
-    let mut text = String::new();
-    if encode(&mut text, &registry).is_err() {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    }
-    let (kind, text) = if is_open { (OPEN_METRICS, text) } else { (TEXT, text_format(&text)) };
+    let text = web.0.metrics.get(|| Bytes::from(web.metrics()));
+    let (kind, text) = match is_open {
+        true => (OPEN_METRICS, text),
+        false => (TEXT, Bytes::from(text_format(&String::from_utf8_lossy(&text)))),
+    };
     let head = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")];
     let vary = [(header::VARY, "accept")];
     (head, vary, text).into_response()
@@ -72,6 +71,15 @@ impl Collector for Web {
 }
 
 impl Web {
+    /// All metrics in OpenMetrics.
+    fn metrics(&self) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self.clone()));
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("writing to a string does not fail");
+        text
+    }
+
     fn encode_shares(&self, out: &mut Out<'_>) -> fmt::Result {
         let boards = self.boards();
         let sum = |number: &dyn Fn(&Board) -> u64| boards.iter().map(|board| number(board)).sum();
@@ -212,11 +220,7 @@ mod tests {
 
     #[test]
     fn both_formats_have_the_same_series() {
-        let web = Web::new();
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(web));
-        let mut open = String::new();
-        encode(&mut open, &registry).unwrap();
+        let open = Web::new().metrics();
         let text = text_format(&open);
         let series = |text: &str| {
             let lines = text.lines().filter(|line| !line.starts_with('#'));

@@ -6,6 +6,7 @@
 
 mod assets;
 mod board;
+mod cached;
 mod events;
 mod history;
 mod metrics;

@@ -43,7 +43,7 @@ impl ReceiverRow {
             program: program.to_owned(),
             state: receiver.state,
             bytes: receiver.bytes,
-            error: None,
+            error: receiver.last_error.clone(),
         }
     }
 }

@@ -16,7 +16,10 @@ use axum::{
 use serde::Deserialize;
 use sow_node::{NetworkPlaces, is_foreign_page};
 
-use super::board::{Board, ShareInfo};
+use super::{
+    board::{Board, ShareInfo},
+    cached::Cached,
+};
 
 /// Pages that are updated at a time. The others ask for `/status` every few seconds.
 const MAX_WATCHERS: usize = 64;
@@ -35,6 +38,8 @@ pub(super) struct Shared {
     pub(super) started: Instant,
     pub(super) watchers: NetworkPlaces,
     pub(super) requests: RequestCounts,
+    pub(super) status: Cached,
+    pub(super) metrics: Cached,
 }
 
 /// Which share a request is about.
@@ -75,6 +80,8 @@ impl Web {
             started: Instant::now(),
             watchers: NetworkPlaces::new(MAX_WATCHERS, MAX_WATCHERS_PER_NETWORK),
             requests: RequestCounts::default(),
+            status: Cached::default(),
+            metrics: Cached::default(),
         }))
     }
 

@@ -3,8 +3,9 @@
 use axum::{
     extract::State,
     http::{HeaderMap, header},
-    response::{IntoResponse, Json, Response},
+    response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
@@ -18,7 +19,9 @@ pub(super) async fn answer(State(web): State<Web>, headers: HeaderMap) -> Respon
     if let Some(refusal) = refuse_foreign_page(&headers) {
         return refusal;
     }
-    ([(header::CACHE_CONTROL, "no-store")], Json(web.status())).into_response()
+    let status = web.0.status.get(|| Bytes::from(web.status().to_string()));
+    let head = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, "application/json")];
+    (head, status).into_response()
 }
 
 impl Web {

@@ -5,6 +5,7 @@
 //! library writes to it, so each part is copied once.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io,
     ops::Range,
@@ -12,6 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -31,14 +33,21 @@ use crate::{
 /// The maximum size of a part, in bytes.
 const PART_SIZE: u64 = 256 * 1024;
 
-/// Reads a range of the content, part by part.
+/// What is sent: some text, and a range of the content behind it. Each may be empty.
+#[derive(Debug)]
+pub(super) struct Section {
+    pub(super) head: Bytes,
+    pub(super) range: Range<u64>,
+}
+
+/// Reads sections, part by part.
 pub(super) struct FileReader {
     store: Arc<Store>,
-    left: Range<u64>,
+    left: VecDeque<Section>,
     condition: ContentCondition,
     limit: (Arc<Throttle>, Flow),
-    /// The state of the file when its first part was read.
-    first_seen: Option<Stamp>,
+    /// The state of the file when a part of it was last read.
+    last_seen: Option<Stamp>,
 }
 
 /// What tells that a file was written to.
@@ -47,17 +56,35 @@ struct Stamp {
     inode: u64,
     length: i64,
     modified: (i64, i64),
+    /// The time of its status (`ctime`), which no program can set back.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &File) -> io::Result<Self> {
+        let stat = fstat(file)?;
+        let modified = (stat.st_mtime as i64, stat.st_mtime_nsec as i64);
+        let changed = (stat.st_ctime as i64, stat.st_ctime_nsec as i64);
+        Ok(Self { inode: stat.st_ino, length: stat.st_size, modified, changed })
+    }
+
+    /// The time of the last change.
+    fn time(&self) -> SystemTime {
+        let (seconds, nanoseconds) = self.changed;
+        let since = Duration::new(seconds.max(0) as u64, nanoseconds.clamp(0, 999_999_999) as u32);
+        UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+    }
 }
 
 impl FileReader {
-    /// A reader of `range`, which is not empty.
+    /// A reader of these sections.
     pub(super) fn new(
         store: Arc<Store>,
-        range: Range<u64>,
+        sections: Vec<Section>,
         condition: ContentCondition,
         limit: (Arc<Throttle>, Flow),
     ) -> Self {
-        Self { store, left: range, condition, limit, first_seen: None }
+        Self { store, left: sections.into(), condition, limit, last_seen: None }
     }
 
     /// The parts; their bytes are added to `sent`. `kept` is dropped with them.
@@ -68,10 +95,7 @@ impl FileReader {
     ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
         stream::unfold(Some((self, sent, kept)), async |state| {
             let (mut reader, sent, kept) = state?;
-            if reader.left.is_empty() {
-                return None;
-            }
-            let part = reader.next().await;
+            let part = reader.next().await?;
             match &part {
                 Ok(part) => {
                     sent.fetch_add(part.len() as u64, Ordering::Relaxed);
@@ -83,15 +107,34 @@ impl FileReader {
         })
     }
 
-    async fn next(&mut self) -> io::Result<Bytes> {
-        let wanted = (self.left.end - self.left.start).min(PART_SIZE);
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        loop {
+            let section = self.left.front_mut()?;
+            if !section.head.is_empty() {
+                return Some(Ok(std::mem::take(&mut section.head)));
+            }
+            let range = section.range.clone();
+            if !range.is_empty() {
+                let part = self.read(range).await;
+                if let (Ok(part), Some(section)) = (&part, self.left.front_mut()) {
+                    section.range.start += part.len() as u64;
+                }
+                return Some(part);
+            }
+            self.left.pop_front();
+        }
+    }
+
+    /// Reads the first bytes of a range.
+    async fn read(&mut self, range: Range<u64>) -> io::Result<Bytes> {
+        let wanted = (range.end - range.start).min(PART_SIZE);
         let (limit, flow) = (Arc::clone(&self.limit.0), self.limit.1);
         let granted = limit.take_for(flow, wanted as usize).await as u64;
         // After the wait for the limit: it may be long.
         if !self.condition.is_right().await {
             return Err(withdrawn());
         }
-        let range = self.left.start..self.left.start + granted;
+        let range = range.start..range.start + granted;
         let segments = self.store.segments(range).map_err(io::Error::other)?;
         let Some(first) = segments.into_iter().next() else { return Err(withdrawn()) };
         let bytes = match first {
@@ -100,24 +143,33 @@ impl FileReader {
                     Some(bytes) => bytes,
                     None => read(Arc::clone(&file), offset, length).await?,
                 };
-                self.check(&file)?;
+                self.check(&file).await?;
                 bytes
             }
             Segment::Bytes(bytes) => bytes,
             Segment::Zeros(length) => Bytes::from(vec![0; length as usize]),
         };
         limit.give_back((granted as usize).saturating_sub(bytes.len()));
-        self.left.start += bytes.len() as u64;
         Ok(bytes)
     }
 
     /// Cuts a download off whose file was written to since it began: what the client has may be of
-    /// two states. Called after each read.
-    fn check(&mut self, file: &File) -> io::Result<()> {
-        let stat = fstat(file)?;
-        let modified = (stat.st_mtime as i64, stat.st_mtime_nsec as i64);
-        let stamp = Stamp { inode: stat.st_ino, length: stat.st_size, modified };
-        if *self.first_seen.get_or_insert(stamp) == stamp { Ok(()) } else { Err(withdrawn()) }
+    /// two states. Called after each read. A file that was touched or linked, or written to before
+    /// the first read, is served when it was checked since.
+    async fn check(&mut self, file: &File) -> io::Result<()> {
+        let stamp = Stamp::of(file)?;
+        if self.last_seen == Some(stamp) {
+            return Ok(());
+        }
+        let is_written = |last: Stamp| Stamp { changed: stamp.changed, ..last } != stamp;
+        if self.last_seen.is_some_and(is_written)
+            || !self.condition.is_right_since(stamp.time()).await
+            || Stamp::of(file)? != stamp
+        {
+            return Err(withdrawn());
+        }
+        self.last_seen = Some(stamp);
+        Ok(())
     }
 }
 

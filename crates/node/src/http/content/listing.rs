@@ -11,12 +11,18 @@ use serde_json::{Value, json};
 use sow_content::percent;
 
 use super::{
-    super::index::{accepts_html, escape},
+    super::{
+        index::{accepts_html, escape},
+        protection::AnswerCost,
+    },
     tree::{Child, FileTree},
 };
 
 /// The maximum number of entries on a page.
 const MAX_ENTRIES: usize = 2000;
+
+/// Entries that are as much work as one request.
+const ENTRIES_PER_REQUEST: usize = 100;
 
 /// What a request says about the page of a folder.
 #[derive(Debug, Clone, Copy)]
@@ -50,17 +56,27 @@ pub(super) fn answer(
     headers: &HeaderMap,
     page: &Page<'_>,
 ) -> Response {
+    let (mut response, entries) = list(tree, prefix, headers, page);
+    // Those before the page are counted, too.
+    let entries = entries + page.from.min(tree.file_count());
+    response.extensions_mut().insert(AnswerCost(entries / ENTRIES_PER_REQUEST));
+    response
+}
+
+/// The answer, and the number of its entries.
+fn list(tree: &FileTree, prefix: &str, headers: &HeaderMap, page: &Page<'_>) -> (Response, usize) {
     let mut entries: Vec<Child<'_>> =
         tree.children(prefix, page.from).take(MAX_ENTRIES + 1).collect();
     let next = (entries.len() > MAX_ENTRIES).then_some(page.from + MAX_ENTRIES);
     entries.truncate(MAX_ENTRIES);
+    let count = entries.len();
     let title = format!("{}/{prefix}", tree.name());
     if accepts_html(headers) {
-        return Html(html(&title, !prefix.is_empty(), &entries, next)).into_response();
+        return (Html(html(&title, !prefix.is_empty(), &entries, next)).into_response(), count);
     }
     let entries: Vec<Value> = entries.iter().map(entry).collect();
     let next = next.map(|next| format!("?from={next}"));
-    Json(json!({ "folder": title, "entries": entries, "next": next })).into_response()
+    (Json(json!({ "folder": title, "entries": entries, "next": next })).into_response(), count)
 }
 
 fn entry(child: &Child<'_>) -> Value {

@@ -5,6 +5,7 @@ mod body;
 mod condition;
 mod disposition;
 mod listing;
+mod parts;
 mod range;
 mod tree;
 
@@ -29,7 +30,8 @@ use sow_store::Store;
 pub use self::condition::ContentCondition;
 pub(super) use self::listing::Page;
 use self::{
-    body::FileReader,
+    body::{FileReader, Section},
+    parts::Parts,
     range::{Selection, is_current, is_matched, select},
     tree::{FileTree, Found},
 };
@@ -139,48 +141,51 @@ impl DownloadSource {
         if is_current(headers, &file.etag) {
             return (StatusCode::NOT_MODIFIED, validators).into_response();
         }
-        let selected = match (method, select(headers, &file.etag, length)) {
-            (&Method::GET, Selection::Unsatisfiable) => {
+        let selected = match *method {
+            Method::GET => select(headers, &file.etag, length),
+            _ => Selection::Whole,
+        };
+        let parts = match selected {
+            Selection::Unsatisfiable => {
                 let range = [(header::CONTENT_RANGE, format!("bytes */{length}"))];
                 let refused = StatusCode::RANGE_NOT_SATISFIABLE;
                 return (refused, range, validators).into_response();
             }
-            (&Method::GET, Selection::Part(part)) => Some(part),
-            _ => None,
+            Selection::Whole => Parts::whole(length),
+            Selection::Part(part) => Parts::one(part, length),
+            Selection::Parts(parts) => Parts::several(&parts, length),
         };
-        let part = selected.clone().unwrap_or(0..length);
-        let (start, end) = (file.range.start, file.range.start);
         let body = if *method == Method::HEAD {
             Body::empty()
         } else {
-            match self.body(start + part.start..end + part.end, client) {
+            let sections = parts.sections.into_iter().map(|Section { head, range: part }| {
+                let start = file.range.start;
+                Section { head, range: start + part.start..start + part.end }
+            });
+            match self.body(sections.collect(), client) {
                 Some(body) => body,
                 None => return crowded(),
             }
         };
-        let mut response = (validators, body).into_response();
+        let mut response = (parts.status, validators, body).into_response();
         let head = response.headers_mut();
-        describe(head, &file.name, part.end - part.start);
-        if let Some(part) = selected {
-            let range = format!("bytes {}-{}/{length}", part.start, part.end - 1);
-            head.insert(header::CONTENT_RANGE, HeaderValue::try_from(range).expect("ASCII"));
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-        }
+        describe(head, &file.name, parts.length);
+        head.extend(parts.headers);
         response
     }
 
-    /// The bytes of a range; `None` when there is no place for another download.
-    fn body(&self, range: Range<u64>, client: Client) -> Option<Body> {
-        if range.is_empty() {
+    /// The bytes of sections; `None` when there is no place for another download.
+    fn body(&self, sections: Vec<Section>, client: Client) -> Option<Body> {
+        if sections.iter().all(|section| section.range.is_empty()) {
             return Some(Body::empty());
         }
-        let place = self.places.take(client.addr)?;
+        let place = self.places.take_for(client.addr, client.activity.clone())?;
         let network = network_of(client.addr);
         let flow = Flow { service: Service::ClientServer, network };
         let bulk = client.activity.as_ref().map(|activity| activity.bulk());
         let limit = (Arc::clone(&self.up_limit.0), flow);
         let condition = self.condition.clone();
-        let reader = FileReader::new(Arc::clone(&self.store), range, condition, limit);
+        let reader = FileReader::new(Arc::clone(&self.store), sections, condition, limit);
         Some(Body::from_stream(reader.into_stream(Arc::clone(&self.sent), (place, bulk))))
     }
 }

@@ -11,6 +11,8 @@ pub(super) enum Selection {
     Whole,
     /// A range of bytes, not empty.
     Part(Range<u64>),
+    /// Several ranges in the order of the request, not empty and without overlaps.
+    Parts(Vec<Range<u64>>),
     /// A range that the file does not have.
     Unsatisfiable,
 }
@@ -30,9 +32,12 @@ pub(super) fn is_matched(headers: &HeaderMap, etag: &HeaderValue) -> bool {
             .any(|tag| tag == "*" || tag.as_bytes() == etag.as_bytes())
 }
 
-/// What a request asks for of a file of `length` bytes. Several ranges count as the whole file,
-/// which a server may send for any range; so does a range in another unit, or of another state of
-/// the file (`If-Range`).
+/// The maximum number of ranges that are sent one by one. Real clients ask for a few.
+const MAX_PARTS: usize = 16;
+
+/// What a request asks for of a file of `length` bytes. Many ranges, and ranges that overlap, count
+/// as the whole file, which a server may send for any range; so does a range in another unit, or of
+/// another state of the file (`If-Range`).
 pub(super) fn select(headers: &HeaderMap, etag: &HeaderValue, length: u64) -> Selection {
     let same = |tag: &HeaderValue| tag.as_bytes().trim_ascii() == etag.as_bytes();
     if !headers.get(header::IF_RANGE).is_none_or(same) {
@@ -42,9 +47,34 @@ pub(super) fn select(headers: &HeaderMap, etag: &HeaderValue, length: u64) -> Se
     let range = range.and_then(|range| range.split_once('='));
     match range {
         Some((unit, range)) if unit.trim().eq_ignore_ascii_case("bytes") => {
-            parse(range.trim(), length)
+            parse_all(range, length)
         }
         _ => Selection::Whole,
+    }
+}
+
+/// A list of ranges, as it is behind `bytes=`. Those that the file does not have are left out.
+fn parse_all(ranges: &str, length: u64) -> Selection {
+    let mut parts: Vec<Range<u64>> = Vec::new();
+    let ranges = ranges.split(',').map(str::trim).filter(|range| !range.is_empty());
+    let mut is_any = false;
+    for (at, range) in ranges.enumerate() {
+        is_any = true;
+        match parse(range, length) {
+            Selection::Part(part) if at < MAX_PARTS => parts.push(part),
+            Selection::Unsatisfiable if at < MAX_PARTS => {}
+            _ => return Selection::Whole,
+        }
+    }
+    let overlap = |(at, one): (usize, &Range<u64>)| {
+        parts[..at].iter().any(|other| one.start < other.end && other.start < one.end)
+    };
+    match parts.as_slice() {
+        [] if is_any => Selection::Unsatisfiable,
+        [] => Selection::Whole,
+        [only] => Selection::Part(only.clone()),
+        several if several.iter().enumerate().any(overlap) => Selection::Whole,
+        _ => Selection::Parts(parts),
     }
 }
 
@@ -97,8 +127,10 @@ mod tests {
     }
 
     #[test]
-    fn one_range_is_selected_and_several_are_the_whole() {
-        use Selection::{Part, Unsatisfiable, Whole};
+    fn ranges_are_selected_and_senseless_ones_are_the_whole() {
+        use Selection::{Part, Parts, Unsatisfiable, Whole};
+        let many = (0..17).map(|at| format!("{}-{}", 2 * at, 2 * at)).collect::<Vec<_>>();
+        let many = format!("bytes={}", many.join(","));
         for (range, expected) in [
             ("bytes=0-0", Part(0..1)),
             ("bytes=5-", Part(5..100)),
@@ -111,14 +143,23 @@ mod tests {
             ("bytes=99999999999999999999999-", Unsatisfiable),
             ("bytes=-0", Unsatisfiable),
             ("bytes=7-5", Whole),
-            ("bytes=0-1,5-6", Whole),
+            ("bytes=0-1,5-6", Parts(vec![0..2, 5..7])),
+            ("bytes=-5 , ,0-0,200-300", Parts(vec![95..100, 0..1])),
+            ("bytes=200-, 3-3", Part(3..4)),
+            ("bytes=200-, 300-", Unsatisfiable),
+            ("bytes=0-5,5-6", Whole),
+            ("bytes=0-,0-,0-,0-", Whole),
+            ("bytes=0-1,x", Whole),
+            ("bytes=,", Whole),
+            (&many, Whole),
             ("bytes=-", Whole),
             ("bytes=+1-2", Whole),
             ("bytes=1", Whole),
             ("lines=1-2", Whole),
             ("", Whole),
         ] {
-            let headers = headers(&[(header::RANGE, range)]);
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RANGE, HeaderValue::from_str(range).unwrap());
             assert_eq!(select(&headers, &ETAG, 100), expected, "{range}");
         }
         let first = headers(&[(header::RANGE, "bytes=0-0")]);

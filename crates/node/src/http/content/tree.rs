@@ -65,6 +65,11 @@ impl FileTree {
         self.files.is_some()
     }
 
+    /// The number of its files.
+    pub(super) fn file_count(&self) -> usize {
+        self.files.as_ref().map_or(1, Vec::len)
+    }
+
     /// What a path below the name of the content names; `None`: the content itself.
     pub(super) fn find(&self, path: Option<&str>) -> Option<Found> {
         let Some(files) = &self.files else {

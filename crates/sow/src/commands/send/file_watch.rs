@@ -57,13 +57,14 @@ impl SharedFiles {
             // Checking a million files takes long.
             interval = FILE_CHECK_INTERVAL.max(began.elapsed() * FILE_CHECK_COST);
             let Some((path, change)) = self.plan.first_difference(&accepted, &stamps) else {
+                self.condition.confirm(began);
                 continue;
             };
             self.condition.check();
             let files = self.clone();
             match blocking(move || files.is_right()).await {
                 Ok(true) => {
-                    self.condition.confirm();
+                    self.condition.confirm(began);
                     report.warn(format_args!(
                         "{} {change}, but the bytes that are shared are still there; sharing \
                          continues",

@@ -1,11 +1,11 @@
 //! What must hold in a simulated world, whatever faults it has. A checker only reads the world and
 //! describes the first violation it finds.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use sow_engine::{MAX_REMEMBERED, Misbehavior};
 
-use crate::{item::HostId, world::World};
+use crate::{host::Host, item::HostId, world::World};
 
 /// The limits of what an engine with the settings of `Config::new` holds.
 const MAX_CONNECTIONS: usize = 200;
@@ -15,8 +15,12 @@ const MAX_OPEN_PIECES: usize = 6144;
 const MAX_REQUESTS: usize = 2048;
 const MAX_UPLOADS: usize = 2048 + 64;
 
+/// How long an engine may wait for a request before it gives it up: the longest timeout, and what
+/// the requests of a full window take at the lowest rate that is waited for.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
 /// What a checker found.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Violation {
     /// A running host does not have all pieces.
     #[error("host {host} has {have} of {pieces} pieces")]
@@ -73,6 +77,36 @@ pub enum Violation {
         held: usize,
         /// The limit.
         limit: usize,
+    },
+    /// A receiver took much longer than the others.
+    #[error("host {host} took {took:?}; the limit is {percent} % of the median, {median:?}")]
+    Unfair {
+        /// The host.
+        host: HostId,
+        /// Its time.
+        took: Duration,
+        /// The median of all receivers.
+        median: Duration,
+        /// The limit, in percent of the median.
+        percent: u32,
+    },
+    /// Of what went over the links, something is more than it may be.
+    #[error("{what}: {share:.2} %; the limit is {limit} %")]
+    TooMuch {
+        /// What.
+        what: &'static str,
+        /// Its share.
+        share: f64,
+        /// The limit.
+        limit: f64,
+    },
+    /// A request was neither answered nor given up.
+    #[error("host {host} waited {waited:?} for what it requested")]
+    Unanswered {
+        /// The host.
+        host: HostId,
+        /// For how long.
+        waited: Duration,
     },
 }
 
@@ -176,6 +210,57 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// No receiver took longer from its start than `percent` of the median. For worlds in which all
+    /// have equal links and start together.
+    ///
+    /// # Errors
+    /// The error names the slowest receiver.
+    pub fn check_fairness(&self, percent: u32) -> Result<(), Violation> {
+        let took = |host: &Host| Some((host.completed_at?.since(host.joined_at), host.id));
+        let mut times: Vec<(Duration, HostId)> = self.receivers().filter_map(took).collect();
+        times.sort_unstable();
+        let (Some(&(median, _)), Some(&(took, host))) = (times.get(times.len() / 2), times.last())
+        else {
+            return Ok(());
+        };
+        match took * 100 > median * percent {
+            true => Err(Violation::Unfair { host, took, median, percent }),
+            false => Ok(()),
+        }
+    }
+
+    /// Messages are at most `control` percent of what went over the links, and duplicates at most
+    /// `duplicates` percent of what the receivers wanted.
+    ///
+    /// # Errors
+    /// The error says which share is too large.
+    pub fn check_traffic(&self, control: f64, duplicates: f64) -> Result<(), Violation> {
+        let percent = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
+        let traffic = self.traffic();
+        let wanted = self.receivers().count() as u64 * self.content_bytes();
+        let shares = [
+            ("messages in what was sent", percent(traffic.control, traffic.wire), control),
+            ("duplicates of what was wanted", percent(self.wasted_bytes(), wanted), duplicates),
+        ];
+        match shares.into_iter().find(|(_, share, limit)| share > limit) {
+            Some((what, share, limit)) => Err(Violation::TooMuch { what, share, limit }),
+            None => Ok(()),
+        }
+    }
+
+    /// No engine waited for a request longer than [`MAX_WAIT`]: it was answered, refused, or given
+    /// up, so that others may be asked.
+    ///
+    /// # Errors
+    /// The error names the first host.
+    pub fn check_requests(&self) -> Result<(), Violation> {
+        let waits = self.hosts.iter().map(|host| (host.id, host.longest_wait));
+        match waits.into_iter().find(|(_, waited)| *waited > MAX_WAIT) {
+            Some((host, waited)) => Err(Violation::Unanswered { host, waited }),
+            None => Ok(()),
+        }
     }
 
     /// The number of corrupt blocks from `host` that other hosts accepted.

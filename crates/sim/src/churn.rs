@@ -77,7 +77,7 @@ pub struct Records {
 }
 
 /// What is wrong in the records of a churn.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ChurnFailure {
     /// A checker found something.
     #[error("{0}")]

@@ -6,7 +6,10 @@ use std::{cmp::Ordering, net::SocketAddr};
 use sow_engine::{Announce, AnnounceReply, ConnId, StoreMode, Time};
 use sow_wire::bittorrent::PeerId;
 
-use crate::item::{HostId, Item};
+use crate::{
+    flow::Segment,
+    item::{HostId, Item},
+};
 
 /// Something that happens on one host at a future time. A `start` is the number of the host's
 /// start that the event belongs to; a later start ignores it.
@@ -20,8 +23,13 @@ pub(crate) enum Event {
     UplinkFree {
         start: u32,
     },
-    /// A quantum left the downlink.
+    /// A segment left the downlink.
     Delivered(Delivery),
+    /// What was lost on a connection is to be sent again.
+    Resend {
+        start: u32,
+        conn: ConnId,
+    },
     /// What another host sent has arrived.
     Arrived {
         from: HostId,
@@ -44,18 +52,14 @@ pub(crate) enum Event {
     },
 }
 
-/// Some bytes of one connection.
+/// A segment of one connection.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     /// The receiver's connection.
     pub(crate) conn: ConnId,
-    /// Bytes without headers; `windowed` of them count for the sender's window.
-    pub(crate) bytes: u64,
-    pub(crate) windowed: u64,
-    /// The items whose last byte is among them.
-    pub(crate) items: Vec<Item>,
-    /// The queue of the downlink had no place for it: it was sent again.
-    pub(crate) was_lost: bool,
+    pub(crate) segment: Segment<Item>,
+    /// When it was sent.
+    pub(crate) sent_at: Time,
 }
 
 /// Who speaks, at the begin of a connection or to the tracker.
@@ -73,12 +77,15 @@ pub(crate) struct Greeting {
 /// What one host sends another. Connections are the receiver's.
 #[derive(Debug)]
 pub(crate) enum Parcel {
-    Quantum(Delivery),
+    Segment(Delivery),
+    /// `sent_at`: when, if it was sent once.
     Acknowledged {
         conn: ConnId,
-        bytes: u64,
-        was_lost: bool,
+        contents: u32,
+        sent_at: Option<Time>,
     },
+    /// A queue had no room for a segment.
+    Lost(Delivery),
     /// Opens a connection: `conn` is the dialer's.
     Knock {
         conn: ConnId,

@@ -3,8 +3,9 @@
 //!
 //! Bytes travel in quanta of a few packets. All rates are rates on the wire: headers are charged
 //! for each packet, and acknowledgements take their part of the receiver's uplink and of the
-//! sender's downlink. A connection has a window of bytes in flight, as TCP has, so that a slow
-//! receiver delays its own connection and no other.
+//! sender's downlink, and wait where the uplink has a queue. A connection has a window of bytes in
+//! flight, as TCP has, so that a slow receiver delays its own connection and no other. What finds
+//! the queue of a downlink full is lost, and its sender sends it again.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,7 +14,7 @@ use std::{
 
 use sow_engine::{ConnId, Time};
 
-use crate::flow::{Flow, Taken};
+use crate::flow::{Flow, Segment};
 
 /// The payload of a full packet: an MTU of 1,500 bytes without the headers of IPv4 and TCP with
 /// timestamps.
@@ -28,6 +29,9 @@ const PACKETS_PER_ACK: u64 = 2;
 /// The fewest packets of one connection that are sent at once: what Linux lets a connection have in
 /// the queue of a slow device (TCP small queues).
 const MIN_QUANTUM_PACKETS: u64 = 2;
+
+/// The fewest packets that a queue holds, as in the lab: the initial windows of two connections.
+const MIN_QUEUE_PACKETS: u64 = 20;
 
 /// How long a quantum takes on a fast link, in microseconds.
 const QUANTUM_TIME_US: u64 = 500;
@@ -62,6 +66,8 @@ pub struct Traffic {
     pub control: u64,
     /// Acknowledgements.
     pub acks: u64,
+    /// What was lost and sent again, with headers.
+    pub resent: u64,
     /// What came over the downlink, headers and acknowledgements included.
     pub received: u64,
 }
@@ -75,6 +81,7 @@ impl Traffic {
             content: self.content + other.content,
             control: self.control + other.control,
             acks: self.acks + other.acks,
+            resent: self.resent + other.resent,
             received: self.received + other.received,
         }
     }
@@ -99,16 +106,11 @@ pub(crate) struct HostLink<T> {
     traffic: Traffic,
 }
 
-/// Some bytes of one connection on the uplink.
+/// A segment of one connection on the uplink.
 #[derive(Debug)]
 pub(crate) struct Quantum<T> {
     pub(crate) conn: ConnId,
-    /// Bytes without the headers of packets.
-    pub(crate) bytes: u64,
-    /// The part of them that counts for the window.
-    pub(crate) windowed: u64,
-    /// The items whose last byte is in this quantum.
-    pub(crate) items: Vec<T>,
+    pub(crate) segment: Segment<T>,
     /// When the last bit is on the link.
     pub(crate) sent_at: Time,
 }
@@ -141,9 +143,9 @@ impl<T: Load> HostLink<T> {
     }
 
     /// Queues an item of `bytes` on a connection. What waits together shares packets.
-    pub(crate) fn push(&mut self, conn: ConnId, bytes: u64, item: T) {
+    pub(crate) fn push(&mut self, now: Time, conn: ConnId, bytes: u64, item: T) {
         self.flows.entry(conn).or_insert_with(Flow::new).push(bytes, item);
-        self.give_turn(conn);
+        self.give_turn(now, conn);
     }
 
     /// How many items wait on a connection.
@@ -151,10 +153,11 @@ impl<T: Load> HostLink<T> {
         self.flows.get(&conn).map_or(0, Flow::queued)
     }
 
-    fn give_turn(&mut self, conn: ConnId) {
+    /// Lets a connection send if it may.
+    pub(crate) fn give_turn(&mut self, now: Time, conn: ConnId) {
         if let Some(flow) = self.flows.get_mut(&conn)
             && !flow.has_turn
-            && flow.is_ready()
+            && flow.is_ready(now)
         {
             flow.has_turn = true;
             self.turns.push_back(conn);
@@ -180,20 +183,21 @@ impl<T: Load> HostLink<T> {
         while let Some(conn) = self.turns.pop_front() {
             let Some(flow) = self.flows.get_mut(&conn) else { continue };
             flow.has_turn = false;
-            let Taken { messages, contents, items } = flow.take(limit);
-            let bytes = messages + contents;
-            if bytes == 0 {
-                continue;
-            }
-            self.give_turn(conn);
-            let wire = bytes + PACKET_HEADER_BYTES * bytes.div_ceil(PACKET_PAYLOAD_BYTES);
+            let Some(segment) = flow.take(now, limit) else { continue };
+            self.give_turn(now, conn);
+            let wire = wire_bytes(segment.bytes());
             self.traffic.wire += wire;
-            self.traffic.content += items.iter().map(Load::content_bytes).sum::<u64>();
-            // Headers are due to messages where they travel alone.
-            self.traffic.control += if contents == 0 { wire } else { messages };
+            if segment.losses > 0 {
+                self.traffic.resent += wire;
+            } else {
+                let contents = segment.items.iter().map(Load::content_bytes);
+                self.traffic.content += contents.sum::<u64>();
+                // Headers are due to messages where they travel alone.
+                let messages = u64::from(segment.messages);
+                self.traffic.control += if segment.contents == 0 { wire } else { messages };
+            }
             self.occupy_uplink(now, wire);
-            let sent_at = self.uplink_free_at();
-            return Some(Quantum { conn, bytes, windowed: contents, items, sent_at });
+            return Some(Quantum { conn, segment, sent_at: self.uplink_free_at() });
         }
         None
     }
@@ -214,39 +218,59 @@ impl<T: Load> HostLink<T> {
             occupied(self.downlink_free_at, now, wire, self.config.download_rate);
     }
 
-    /// How long the queue of the downlink is.
-    pub(crate) fn downlink_queue(&self, now: Time) -> Duration {
-        Duration::from_nanos(self.downlink_free_at.saturating_sub(now.0 * 1000))
+    /// Puts a segment of `bytes` into the queue of the downlink and returns when it is delivered;
+    /// `None` when the queue, which has room for `queue`, is full.
+    pub(crate) fn receive(&mut self, now: Time, bytes: u64, queue: Duration) -> Option<Time> {
+        let waits = self.downlink_free_at.saturating_sub(now.0 * 1000);
+        if waits > limit_nanos(queue, self.config.download_rate) {
+            return None;
+        }
+        self.occupy_downlink(now, wire_bytes(bytes));
+        Some(Time(self.downlink_free_at.div_ceil(1000)))
     }
 
-    /// Puts a quantum of `bytes` into the queue of the downlink and returns when it is delivered.
-    pub(crate) fn receive(&mut self, now: Time, bytes: u64) -> Time {
-        let packets = bytes.div_ceil(PACKET_PAYLOAD_BYTES);
-        self.occupy_downlink(now, bytes + PACKET_HEADER_BYTES * packets);
-        Time(self.downlink_free_at.div_ceil(1000))
-    }
-
-    /// Acknowledges a quantum of `bytes` that was received.
-    pub(crate) fn acknowledge(&mut self, now: Time, bytes: u64) {
+    /// Acknowledges a segment of `bytes` that was received. Returns how long the acknowledgement
+    /// waits: until those connections had their turn that wait for the uplink already, as far as
+    /// its queue has room for them.
+    pub(crate) fn acknowledge(&mut self, now: Time, bytes: u64, queue: Duration) -> Duration {
         let wire = ack_bytes(bytes);
         self.traffic.wire += wire;
         self.traffic.acks += wire;
+        let rate = self.config.upload_rate;
+        let turns = self.turns.len() as u64 * wire_bytes(self.quantum_bytes());
+        let waits = self.uplink_free_at.saturating_sub(now.0 * 1000) + nanos(turns, rate);
         self.occupy_uplink(now, wire);
+        Duration::from_micros(waits.min(limit_nanos(queue, rate)) / 1000)
     }
 
-    /// The peer acknowledges a quantum: `bytes` of it counted for the window.
-    pub(crate) fn on_acknowledged(&mut self, now: Time, conn: ConnId, bytes: u64, was_lost: bool) {
-        self.occupy_downlink(now, ack_bytes(bytes));
-        if was_lost {
-            // It was sent again.
-            let wire = bytes + PACKET_HEADER_BYTES * bytes.div_ceil(PACKET_PAYLOAD_BYTES);
-            self.traffic.wire += wire;
-            self.occupy_uplink(now, wire);
-        }
+    /// The peer acknowledges a segment with so many bytes of contents, as
+    /// [`Flow::on_acknowledged`].
+    pub(crate) fn on_acknowledged(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        contents: u64,
+        sent_at: Option<Time>,
+    ) {
+        self.occupy_downlink(now, ack_bytes(contents));
         if let Some(flow) = self.flows.get_mut(&conn) {
-            flow.on_acknowledged(bytes, was_lost);
-            self.give_turn(conn);
+            flow.on_acknowledged(now, contents, sent_at);
+            self.give_turn(now, conn);
         }
+    }
+
+    /// A segment was lost on its way. When its connection is to be [given a turn](Self::give_turn)
+    /// for it, if not at once.
+    pub(crate) fn on_lost(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        segment: Segment<T>,
+        sent_at: Time,
+    ) -> Option<Time> {
+        let due = self.flows.get_mut(&conn)?.on_lost(now, segment, sent_at);
+        self.give_turn(now, conn);
+        due
     }
 
     /// Drops what is queued on a closed connection.
@@ -260,7 +284,23 @@ impl<T: Load> HostLink<T> {
 fn occupied(free_at: u64, now: Time, wire: u64, rate: u64) -> u64 {
     let now = now.0 * 1000;
     let start = if free_at + 1000 > now { free_at } else { now };
-    start + wire * 1_000_000_000 / rate.max(1)
+    start + nanos(wire, rate)
+}
+
+/// How long a link of a rate takes for some bytes, in nanoseconds.
+fn nanos(bytes: u64, rate: u64) -> u64 {
+    bytes * 1_000_000_000 / rate.max(1)
+}
+
+/// How long a full queue of a link is, in nanoseconds.
+fn limit_nanos(queue: Duration, rate: u64) -> u64 {
+    let least = MIN_QUEUE_PACKETS * (PACKET_PAYLOAD_BYTES + PACKET_HEADER_BYTES);
+    (queue.as_nanos() as u64).max(nanos(least, rate))
+}
+
+/// The bytes on the wire of a segment.
+fn wire_bytes(bytes: u64) -> u64 {
+    bytes + PACKET_HEADER_BYTES * bytes.div_ceil(PACKET_PAYLOAD_BYTES)
 }
 
 /// The bytes on the wire of the acknowledgements for `bytes` of payload.
@@ -289,7 +329,8 @@ mod tests {
         let (mut order, mut now) = (Vec::new(), Time(0));
         while let Some(quantum) = link.send_quantum(now) {
             now = quantum.sent_at;
-            order.push((quantum.conn.0, quantum.items.iter().map(|item| item.0).collect()));
+            let items = &quantum.segment.items;
+            order.push((quantum.conn.0, items.iter().map(|item| item.0).collect()));
         }
         (order, now)
     }
@@ -297,9 +338,9 @@ mod tests {
     #[test]
     fn connections_share_the_uplink_in_turn_and_messages_overtake_content() {
         let mut link = HostLink::new(CONFIG);
-        link.push(ConnId(1), 4 * 1448, Named('a', true));
-        link.push(ConnId(2), 2 * 1448, Named('b', true));
-        link.push(ConnId(2), 10, Named('m', false));
+        link.push(Time(0), ConnId(1), 4 * 1448, Named('a', true));
+        link.push(Time(0), ConnId(2), 2 * 1448, Named('b', true));
+        link.push(Time(0), ConnId(2), 10, Named('m', false));
         let (order, now) = send_all(&mut link);
         let texts: Vec<(u64, &str)> = order.iter().map(|(conn, it)| (*conn, it.as_str())).collect();
         assert_eq!(texts, [(1, ""), (2, "m"), (1, "a"), (2, "b")]);
@@ -311,23 +352,45 @@ mod tests {
     #[test]
     fn a_full_window_delays_only_its_own_connection() {
         let mut link = HostLink::new(CONFIG);
-        link.push(ConnId(1), 1000 * 1448, Named('a', true));
+        link.push(Time(0), ConnId(1), 1000 * 1448, Named('a', true));
         let (order, now) = send_all(&mut link);
         assert_eq!(order.len(), 5, "ten packets");
-        link.push(ConnId(2), 1, Named('b', true));
+        link.push(now, ConnId(2), 1, Named('b', true));
         let quantum = link.send_quantum(now).unwrap();
         assert_eq!(quantum.conn, ConnId(2));
-        link.on_acknowledged(now, ConnId(1), 2 * 1448, false);
+        link.on_acknowledged(now, ConnId(1), 2 * 1448, None);
         assert_eq!(link.send_quantum(quantum.sent_at).unwrap().conn, ConnId(1));
     }
 
     #[test]
     fn acknowledgements_take_two_percent_of_the_link_in_the_other_direction() {
         let mut link: HostLink<Named> = HostLink::new(CONFIG);
-        link.acknowledge(Time(0), 100 * 1448);
-        link.push(ConnId(1), 1448, Named('a', true));
+        assert_eq!(link.acknowledge(Time(0), 100 * 1448, Duration::ZERO), Duration::ZERO);
+        link.push(Time(0), ConnId(1), 1448, Named('a', true));
         assert!(link.send_quantum(Time(2179)).is_none());
         assert_eq!(link.send_quantum(Time(2180)).unwrap().sent_at, Time(1000 + 2180));
         assert_eq!(link.traffic().acks, 3300);
+    }
+
+    #[test]
+    fn what_finds_the_queue_of_a_downlink_full_is_lost() {
+        let mut link: HostLink<Named> = HostLink::new(CONFIG);
+        let queue = Duration::from_millis(30);
+        let mut receive = |now| link.receive(now, 10 * 1448, queue).map(|at| at.0);
+        let first: Vec<_> = (0..5).map(|_| receive(Time(0))).collect();
+        assert_eq!(first, [Some(10_000), Some(20_000), Some(30_000), Some(40_000), None]);
+        assert_eq!(receive(Time(10_000)), Some(50_000));
+    }
+
+    #[test]
+    fn an_acknowledgement_waits_behind_the_connections_that_have_a_turn() {
+        let mut link = HostLink::new(CONFIG);
+        let wait = |link: &mut HostLink<Named>, queue| {
+            link.acknowledge(Time(0), 1, Duration::from_millis(queue)).as_millis()
+        };
+        assert_eq!(wait(&mut link, 100), 0);
+        (1..=15).for_each(|conn| link.push(Time(0), ConnId(conn), 1448, Named('a', true)));
+        assert_eq!(wait(&mut link, 100), 30);
+        assert_eq!(wait(&mut link, 25), 25);
     }
 }

@@ -26,7 +26,7 @@ const FAULT_SPAN: Duration = Duration::from_secs(2);
 const TIME_ALLOWANCE: Duration = Duration::from_secs(10);
 
 /// What went wrong in a random swarm.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Failure {
     /// Not all receivers completed in time.
     #[error("not complete after {} s", TIME_LIMIT.as_secs())]

@@ -58,6 +58,9 @@ fn the_last_receiver_is_near_the_bound_and_the_origin_uploads_little_twice() {
             );
             world.check_complete().unwrap();
             world.check_no_piece_stored_twice().unwrap();
+            world.check_requests().unwrap();
+            world.check_fairness(130).unwrap();
+            world.check_traffic(5.0, 1.5).unwrap();
             let ratio = ratio_to_bound(&world, receivers);
             let copies = world.copies_sent_by_origin();
             let wasted = world.wasted_bytes();

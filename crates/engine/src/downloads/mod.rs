@@ -156,6 +156,12 @@ impl Downloads {
         self.peers.values().map(PeerDownload::outstanding_count).sum()
     }
 
+    /// Since when the oldest request waits that is neither answered nor given up.
+    pub(crate) fn waits_since(&self) -> Option<Time> {
+        let requests = self.peers.values().flat_map(PeerDownload::outstanding);
+        requests.filter(|request| !request.is_stale).map(|request| request.requested_at).min()
+    }
+
     /// How many connected peers have a piece.
     pub(crate) fn availability(&self, piece: u32) -> u16 {
         self.picker.count(piece)

@@ -201,6 +201,11 @@ impl Engine {
         }
     }
 
+    /// Since when the oldest request waits that is neither answered nor given up. For tests.
+    pub fn waits_since(&self) -> Option<Time> {
+        self.downloads.waits_since()
+    }
+
     fn event(&mut self, event: Event) {
         self.out.push_back(Output::Event(event));
     }

@@ -53,6 +53,8 @@ pub(crate) struct Host {
     pub(crate) completed_at: Option<Time>,
     /// The most that its engine held at once, over all starts, each number by itself.
     pub(crate) peak: StateSize,
+    /// The longest time for which its engine waited for a request.
+    pub(crate) longest_wait: Duration,
     /// The addresses that the host banned.
     pub(crate) banned: BTreeSet<SocketAddr>,
     /// Hosts that it disconnected as misbehaving since the world looked last.
@@ -113,6 +115,7 @@ impl Host {
             joined_at: Time(0),
             completed_at: None,
             peak: StateSize::default(),
+            longest_wait: Duration::ZERO,
             banned: BTreeSet::new(),
             blames: Vec::new(),
             corrupt_pieces: BTreeSet::new(),
@@ -277,6 +280,10 @@ impl Host {
             Event::UplinkFree { start } if self.starts == start => self.on_uplink_free(shared),
             Event::Arrived { from, parcel } => self.on_parcel(from, parcel, shared),
             Event::Delivered(delivery) => self.on_delivered(delivery, shared),
+            Event::Resend { start, conn } if self.starts == start => {
+                self.link.give_turn(self.now, conn);
+                self.send_quanta(shared);
+            }
             Event::DialTimedOut { start, addr } if self.is_current(start) => {
                 self.on_dial_failed(addr, shared);
             }
@@ -298,6 +305,7 @@ impl Host {
             Event::Tick
             | Event::HostileTick { .. }
             | Event::UplinkFree { .. }
+            | Event::Resend { .. }
             | Event::DialTimedOut { .. }
             | Event::Stored { .. }
             | Event::FileDigested { .. }
@@ -312,8 +320,10 @@ impl Host {
 
     /// Notes how much the engine holds.
     fn note_size(&mut self) {
-        let Some(size) = self.engine.as_ref().map(Engine::state_size) else { return };
-        self.peak = self.peak.max_of(size);
+        let Some(engine) = &self.engine else { return };
+        self.peak = self.peak.max_of(engine.state_size());
+        let waits = engine.waits_since().map(|since| self.now.since(since));
+        self.longest_wait = self.longest_wait.max(waits.unwrap_or_default());
     }
 
     pub(crate) fn input(&mut self, input: Input, shared: &Shared) {

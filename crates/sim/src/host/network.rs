@@ -1,6 +1,6 @@
 //! The connections of a host: dials, handshakes, bytes on the link, closed connections.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use sow_content::Block;
 use sow_engine::{
@@ -31,8 +31,10 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct Wire {
     pub(crate) other: HostId,
     theirs: ConnId,
-    /// What arrives is not delivered before this time: something before it was lost.
-    not_before: Time,
+    /// The number of the segment that is read next.
+    next_segment: u32,
+    /// Segments that arrived before an earlier one, which was lost, by their numbers.
+    early: BTreeMap<u32, Vec<Item>>,
 }
 
 impl Host {
@@ -107,9 +109,16 @@ impl Host {
     /// What another host sent has arrived.
     pub(super) fn on_parcel(&mut self, from: HostId, parcel: Parcel, shared: &Shared) {
         match parcel {
-            Parcel::Quantum(delivery) => self.on_quantum(delivery, shared),
-            Parcel::Acknowledged { conn, bytes, was_lost } => {
-                self.link.on_acknowledged(self.now, conn, bytes, was_lost);
+            Parcel::Segment(delivery) => self.on_segment(delivery, shared),
+            Parcel::Acknowledged { conn, contents, sent_at } => {
+                self.link.on_acknowledged(self.now, conn, u64::from(contents), sent_at);
+                self.send_quanta(shared);
+            }
+            Parcel::Lost(Delivery { conn, segment, sent_at }) => {
+                if let Some(due) = self.link.on_lost(self.now, conn, segment, sent_at) {
+                    let start = self.starts;
+                    self.schedule_at(due, Event::Resend { start, conn });
+                }
                 self.send_quanta(shared);
             }
             Parcel::Knock { conn, dialer } => self.on_knock(from, conn, &dialer, shared),
@@ -172,7 +181,8 @@ impl Host {
         peer_id: PeerId,
         shared: &Shared,
     ) {
-        self.connections.insert(conn, Wire { other, theirs, not_before: Time(0) });
+        self.connections
+            .insert(conn, Wire { other, theirs, next_segment: 0, early: BTreeMap::new() });
         if self.hostile.is_some() {
             let (now, is_dialed) = (self.now, direction == Direction::Dialed);
             return self.hostile_act(|peer| peer.on_connected(now, conn, addr, is_dialed), shared);
@@ -221,31 +231,43 @@ impl Host {
         }
     }
 
-    /// A quantum reaches the queue of the downlink. What has no place there is lost, sent again a
-    /// round trip later, and delays what was sent after it.
-    fn on_quantum(&mut self, mut delivery: Delivery, shared: &Shared) {
-        let Some(wire) = self.connections.get_mut(&delivery.conn) else { return };
-        delivery.was_lost =
-            delivery.windowed > 0 && self.link.downlink_queue(self.now) > shared.conditions.queue;
-        let mut delivered_at = self.link.receive(self.now, delivery.bytes);
-        if delivery.was_lost {
-            delivered_at = delivered_at + shared.delay(self.id, wire.other) * 2;
+    /// A segment reaches the queue of the downlink. What has no room there is lost, and its sender
+    /// learns it as soon as others could tell.
+    fn on_segment(&mut self, delivery: Delivery, shared: &Shared) {
+        let Some(wire) = self.connections.get(&delivery.conn) else { return };
+        let bytes = delivery.segment.bytes();
+        if let Some(at) = self.link.receive(self.now, bytes, shared.conditions.queue) {
+            return self.schedule_at(at, Event::Delivered(delivery));
         }
-        wire.not_before = wire.not_before.max(delivered_at);
-        let at = wire.not_before;
-        self.schedule_at(at, Event::Delivered(delivery));
+        let (other, conn) = (wire.other, wire.theirs);
+        self.send_to(other, Parcel::Lost(Delivery { conn, ..delivery }), shared);
     }
 
     pub(super) fn on_delivered(&mut self, delivery: Delivery, shared: &Shared) {
-        let Delivery { conn, bytes, windowed, items, was_lost } = delivery;
+        let Delivery { conn, segment, sent_at } = delivery;
         let Some(wire) = self.connections.get(&conn) else { return };
         let (other, theirs) = (wire.other, wire.theirs);
-        self.link.acknowledge(self.now, bytes);
-        if windowed > 0 {
-            let acknowledged = Parcel::Acknowledged { conn: theirs, bytes: windowed, was_lost };
-            self.send_to(other, acknowledged, shared);
+        let waits = self.link.acknowledge(self.now, segment.bytes(), shared.conditions.queue);
+        if segment.contents > 0 {
+            let sent_at = (segment.losses == 0).then_some(sent_at);
+            let contents = segment.contents;
+            let at = self.now + waits + shared.delay(self.id, other);
+            let acknowledged = Parcel::Acknowledged { conn: theirs, contents, sent_at };
+            self.send(at, Destination::Host(other), acknowledged);
         }
-        items.into_iter().for_each(|item| self.deliver_item(other, conn, item, shared));
+        let Some(wire) = self.connections.get_mut(&conn) else { return };
+        if segment.number != wire.next_segment {
+            wire.early.insert(segment.number, segment.items);
+            return;
+        }
+        wire.next_segment += 1;
+        segment.items.into_iter().for_each(|item| self.deliver_item(other, conn, item, shared));
+        while let Some(wire) = self.connections.get_mut(&conn)
+            && let Some(items) = wire.early.remove(&wire.next_segment)
+        {
+            wire.next_segment += 1;
+            items.into_iter().for_each(|item| self.deliver_item(other, conn, item, shared));
+        }
     }
 
     fn deliver_item(&mut self, from: HostId, conn: ConnId, item: Item, shared: &Shared) {
@@ -273,15 +295,17 @@ impl Host {
     /// Sends while the uplink is free and something waits.
     pub(super) fn send_quanta(&mut self, shared: &Shared) {
         while let Some(quantum) = self.link.send_quantum(self.now) {
-            let Quantum { conn, bytes, windowed, items, sent_at } = quantum;
+            let Quantum { conn, segment, sent_at } = quantum;
             let Some(wire) = self.connections.get(&conn) else { continue };
             let (other, conn_there) = (wire.other, wire.theirs);
-            for block in items.iter().filter_map(Item::block) {
-                self.on_uplink.push_back((sent_at, conn, block));
+            if segment.losses == 0 {
+                for block in segment.items.iter().filter_map(Item::block) {
+                    self.on_uplink.push_back((sent_at, conn, block));
+                }
             }
-            let delivery = Delivery { conn: conn_there, bytes, windowed, items, was_lost: false };
+            let delivery = Delivery { conn: conn_there, segment, sent_at: self.now };
             let at = sent_at + shared.delay(self.id, other);
-            self.send(at, Destination::Host(other), Parcel::Quantum(delivery));
+            self.send(at, Destination::Host(other), Parcel::Segment(delivery));
         }
         let waits = self.link.has_turns().then(|| self.link.uplink_free_at());
         let leaves = self.on_uplink.front().map(|(sent_at, ..)| *sent_at);

@@ -114,7 +114,7 @@ impl Host {
     /// Queues an item on an open connection.
     fn push(&mut self, conn: ConnId, bytes: u64, item: Item) {
         if self.connections.contains_key(&conn) {
-            self.link.push(conn, bytes, item);
+            self.link.push(self.now, conn, bytes, item);
         }
     }
 

@@ -208,8 +208,9 @@ impl World {
         times.into_iter().map(|time| time.0 as f64 / 1e6).collect()
     }
 
-    fn receivers(&self) -> impl Iterator<Item = &Host> {
-        self.hosts.iter().filter(|host| !host.is_origin)
+    /// Honest hosts but the origin.
+    pub(crate) fn receivers(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().filter(|host| !host.is_origin && host.hostile.is_none())
     }
 
     /// What crossed the uplinks of all hosts.
@@ -225,6 +226,11 @@ impl World {
     /// The bytes of verified pieces that a host has, by the host that sent them.
     pub fn received_from(&self, host: HostId) -> &BTreeMap<HostId, u64> {
         &self.hosts[host].received_from
+    }
+
+    /// The length of the content.
+    pub(crate) fn content_bytes(&self) -> u64 {
+        self.shared.geometry.total()
     }
 
     /// How many copies of the content the origin uploaded.

@@ -65,14 +65,34 @@ fn every_shell_has_completions() {
 }
 
 #[test]
+fn the_example_of_the_completions_works_as_it_is_pasted() {
+    let program = support::sow_path().parent().unwrap().display();
+    let line = "source <(sow completions bash) && complete -p sow";
+    let mut bash = std::process::Command::new("bash");
+    let ended = bash.args(["-c", &format!("PATH={program}:$PATH; {line}")]).output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+}
+
+#[test]
+fn the_version_says_what_it_was_built_from() {
+    let version = run(["--version"]).expect(0).stdout;
+    let (name, rest) = version.trim().split_once(' ').unwrap();
+    let (number, note) = rest.split_once(" (").unwrap();
+    assert_eq!((name, number), ("sow", env!("CARGO_PKG_VERSION")));
+    assert!(note.len() > 5 && note.ends_with(')'), "{version}");
+}
+
+#[test]
 fn the_manual_is_one_page_or_a_page_for_each_command() {
     let page = run(["man"]).expect(0).stdout;
     assert!(page.contains(".TH sow 1") && page.contains("SOW TORRENT CREATE"), "{page}");
     let folder = tempfile::tempdir().unwrap();
-    run(["man", "-o", folder.path().to_str().unwrap()]).expect(0);
-    let pages = names(folder.path());
+    let new = folder.path().join("share/man1");
+    run(["man", "-o", new.to_str().unwrap()]).expect(0);
+    let pages = names(&new);
     for page in ["sow.1", "sow-send.1", "sow-get.1", "sow-torrent-check.1"] {
         assert!(pages.iter().any(|name| name == page), "{page} is not in {pages:?}");
     }
-    run(["man", "-o", "/no/such/folder"]).expect(1).says(&["/no/such/folder"]);
+    let file = new.join("sow.1/x");
+    run(["man", "-o", file.to_str().unwrap()]).expect(5).says(&["sow.1/x"]);
 }

@@ -100,7 +100,7 @@ fn no_seed_option<'a>(
 #[derive(Debug, Parser)]
 #[command(
     name = "sow",
-    version,
+    version = env!("SOW_VERSION"),
     max_term_width = 100,
     subcommand_required = true,
     arg_required_else_help = true,
@@ -158,8 +158,10 @@ pub(crate) enum Command {
     Lab(lab::LabArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "\
-Example:
-  sow completions bash > ~/.local/share/bash-completion/completions/sow")]
+Examples:
+  source <(sow completions bash)          for this shell; put the line into ~/.bashrc for all
+  source <(sow completions zsh)           after compinit in ~/.zshrc
+  sow completions fish | source           in ~/.config/fish/config.fish")]
     Completions {
         /// The shell.
         shell: Shell,
@@ -174,8 +176,8 @@ Example:
 /// `sow man`.
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// Write sow.1 and a page for each command into this folder, instead of one page to standard
-    /// output.
+    /// Write sow.1 and a page for each command into this folder, which is created, instead of one
+    /// page to standard output.
     #[arg(short, long, env = "SOW_OUT", value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 }

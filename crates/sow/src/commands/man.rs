@@ -21,6 +21,8 @@ pub(crate) fn run(args: ManArgs, report: &Report) -> Result<Exit, Failure> {
     root.build();
     match args.out {
         Some(folder) => {
+            fs::create_dir_all(&folder)
+                .map_err(|error| file_errors::cannot_write(&folder, &error))?;
             let written = write_pages(&root, "sow", &folder)?;
             report.note(format_args!("{written} pages in {}", folder.display()));
         }
@@ -38,7 +40,7 @@ fn one_page(root: &Command) -> Result<Vec<u8>, Failure> {
 }
 
 fn append_commands(parent: &Command, path: &str, page: &mut Vec<u8>) -> Result<(), Failure> {
-    for command in parent.get_subcommands() {
+    for command in parent.get_subcommands().filter(|command| !command.is_hide_set()) {
         let path = format!("{path} {}", command.get_name());
         page.extend_from_slice(format!(".SH \"{}\"\n", path.to_uppercase()).as_bytes());
         let man = Man::new(command.clone());
@@ -61,7 +63,7 @@ fn write_pages(command: &Command, name: &str, folder: &Path) -> Result<usize, Fa
     let path = folder.join(format!("{name}.1"));
     fs::write(&path, page).map_err(|error| file_errors::cannot_write(&path, &error))?;
     let mut written = 1;
-    for inner in command.get_subcommands() {
+    for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
         written += write_pages(inner, &format!("{name}-{}", inner.get_name()), folder)?;
     }
     Ok(written)

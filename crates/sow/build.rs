@@ -21,8 +21,8 @@ fn main() {
     println!("cargo::rustc-env=SOW_VERSION={version} ({note})");
 }
 
-/// The commit that is checked out, its date, and whether files differ from it. `None` if this folder
-/// is not that of the repository, or git is not installed.
+/// The commit that is checked out, its date, and whether files differ from it. `None` if this
+/// folder is not that of the repository, or git is not installed.
 fn of_git() -> Option<String> {
     // A clone inside another repository's folder is not that repository.
     let root = Path::new("../..").canonicalize().ok()?;

@@ -1,10 +1,10 @@
-//! SHA-1, the hash of BitTorrent v1 pieces and info dictionaries, and MD5, the file digest of the
-//! `chunk` protocol. SHA-1 uses the CPU's instructions where it has them. Neither hash protects
-//! against an adversary that creates the content.
+//! SHA-1, the hash of BitTorrent v1 pieces and info dictionaries, MD5, the file digest of the
+//! `chunk` protocol, and SHA-256, for programs. SHA-1 uses the CPU's instructions where it has
+//! them. SHA-1 and MD5 do not protect against an adversary that creates the content.
 
 use std::fmt;
 
-use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, digest};
+use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 
 pub use sow_md5::Md5;
 
@@ -15,6 +15,13 @@ pub struct Sha1(Context);
 /// The SHA-1 of `bytes`.
 pub fn sha1(bytes: &[u8]) -> [u8; 20] {
     to_array(digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref())
+}
+
+/// The SHA-256 of `bytes`.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    out
 }
 
 impl Sha1 {

@@ -101,6 +101,7 @@ pub use http::{
     own_names::{
         CLIENT_HEADER, HostName, HostNames, NotAHostName, is_foreign_page, only_for_own_names,
     },
+    program_file,
     tracker::TrackerService,
 };
 pub use json_tracker::{JsonTracker, JsonTrackerService, announce_json};

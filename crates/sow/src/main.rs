@@ -23,6 +23,7 @@ mod open_file_limit;
 mod origin_index;
 mod own_program;
 mod protocol_warnings;
+mod push;
 mod random_content;
 mod reachability;
 mod report;
@@ -71,6 +72,7 @@ fn run_command(command: Command, report: &Report) -> Result<Exit, Failure> {
         Command::Torrent(args) => run_async(commands::torrent::run(args.command, report)),
         Command::Send(args) => run_async(commands::send::run(args, report)),
         Command::Get(args) => run_async(commands::get::run(args, report)),
+        Command::Push(args) => run_async(commands::push::run(args, report)),
         Command::Tracker(args) => run_async(commands::tracker::run(args, report)),
         Command::Raw(args) => run_async(commands::client_server::raw(args.command, report)),
         Command::Framed(args) => run_async(commands::client_server::framed(args.command, report)),

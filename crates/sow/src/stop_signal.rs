@@ -1,5 +1,5 @@
 //! The request to stop: Ctrl-C, SIGTERM, SIGHUP (the terminal is gone), or a standard output that
-//! is closed or full.
+//! is closed or full. Where `sow push` started this program: the end of standard input.
 
 use std::{
     io,
@@ -42,6 +42,28 @@ impl StopSignal {
     /// # Errors
     /// When the system cannot install a signal handler.
     pub(crate) fn listen(report: &Report) -> Result<Self, Failure> {
+        Self::listen_beside(report, std::future::pending())
+    }
+
+    /// The same, and the run is also to stop when standard input ends: without a terminal, that is
+    /// all that a program notices of the end of the `ssh` that started it.
+    ///
+    /// # Errors
+    /// When the system cannot install a signal handler.
+    pub(crate) fn listen_with_stdin(report: &Report) -> Result<Self, Failure> {
+        let (sender, ended) = tokio::sync::oneshot::channel::<()>();
+        // A thread of its own: a read that never returns must not keep the runtime from ending.
+        std::thread::spawn(move || {
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            drop(sender);
+        });
+        Self::listen_beside(report, async { _ = ended.await })
+    }
+
+    fn listen_beside(
+        report: &Report,
+        other: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Self, Failure> {
         let (sender, requested) = watch::channel(false);
         let flag = Arc::new(AtomicBool::new(false));
         let mut signals = Signals::new().map_err(|error| {
@@ -53,6 +75,7 @@ impl StopSignal {
                 tokio::select! {
                     () = signals.next() => {}
                     () = report.stdout_ended() => {}
+                    () = other => {}
                 }
                 flag.store(true, Ordering::Relaxed);
                 // All receivers may be gone.

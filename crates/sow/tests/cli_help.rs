@@ -10,6 +10,7 @@ fn every_command_has_its_help() {
         &["--help"][..],
         &["send", "--help"],
         &["get", "--help"],
+        &["push", "--help"],
         &["tracker", "--help"],
         &["torrent", "--help"],
         &["torrent", "create", "--help"],

@@ -10,6 +10,7 @@ pub(crate) mod get;
 pub mod index;
 pub(crate) mod network_places;
 pub(crate) mod own_names;
+pub mod program_file;
 pub(crate) mod protection;
 mod resolver;
 mod stream;

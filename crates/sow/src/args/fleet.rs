@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The options of a command that waits for receivers.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct FleetArgs {
     #[command(flatten)]
     expect: ExpectArgs,

@@ -13,7 +13,7 @@ use super::{
     pasted::without_command,
     source::SourceArg,
 };
-use crate::exit::Failure;
+use crate::{exit::Failure, push::PROTOCOL};
 
 /// `sow get`.
 #[derive(Debug, Clone, Args)]
@@ -81,6 +81,16 @@ pub(crate) struct GetArgs {
         value_parser = FalseyValueParser::new()
     )]
     verify: bool,
+    /// Set by `sow push`, which reads the events: the version of what both agree on. The run stops
+    /// when standard input ends, and the port serves this program to hosts that have none.
+    #[arg(
+        long,
+        env = "SOW_PUSH_PROTOCOL",
+        value_name = "N",
+        hide = true,
+        value_parser = clap::value_parser!(u8).range(1..=i64::from(PROTOCOL))
+    )]
+    push_protocol: Option<u8>,
 }
 
 /// What `sow get` is to do.
@@ -116,6 +126,8 @@ pub(crate) struct GetPlan {
     pub(crate) name: Option<String>,
     /// Serve a target that exists and is complete, for this long at most.
     pub(crate) seed_whole_for: Option<Duration>,
+    /// `sow push` on another machine runs it.
+    pub(crate) is_pushed: bool,
 }
 
 /// How long to wait for an origin that is not there yet, if the command line does not say so.
@@ -171,6 +183,7 @@ impl GetArgs {
             spelling: Spelling::Documented,
             name: self.name,
             seed_whole_for: None,
+            is_pushed: self.push_protocol.is_some(),
         })
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct BindArgs {
 
 /// Where a command listens. The port is 0 unless the command declares another default.
 #[derive(Debug, Clone, Args)]
-pub(super) struct ListenArgs {
+pub(crate) struct ListenArgs {
     /// Listen on this port; 0 selects any free port.
     #[arg(short, long, env = "SOW_PORT", default_value = "0")]
     pub(super) port: u16,
@@ -70,7 +70,7 @@ pub(super) struct ConfigurableListenArgs {
 
 /// The limit for what is sent.
 #[derive(Debug, Clone, Args)]
-pub(super) struct UpLimitArgs {
+pub(crate) struct UpLimitArgs {
     /// Send at most at this rate, to all peers together: 10mbit, 1.2MB/s, 5MiB/s.
     #[arg(long, env = "SOW_UP_LIMIT", value_name = "RATE", value_parser = quantity::rate)]
     up_limit: Option<Rate>,
@@ -134,7 +134,7 @@ pub(crate) enum Seeding {
 const DEFAULT_SEED_TIME: Duration = Duration::from_secs(600);
 
 /// When an origin or a server is done.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct ExpectArgs {
     /// Exit with code 0 as soon as N receivers hold verified whole copies, with code 7 if stopped
     /// before.
@@ -149,7 +149,7 @@ pub(super) struct ExpectArgs {
 }
 
 /// How uploads are shared among receivers.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct ChokingArgs {
     /// Choke as in a public swarm: upload to four peers at a time, chosen by what they send
     /// (BEP 3).
@@ -179,7 +179,7 @@ enum Compat {
 }
 
 /// Trackers of a torrent.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct TrackerUrlArgs {
     /// The URL of a tracker; repeat for more.
     #[arg(

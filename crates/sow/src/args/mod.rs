@@ -11,6 +11,7 @@ pub(crate) mod groups;
 pub(crate) mod json_torrent;
 pub(crate) mod lab;
 mod pasted;
+pub(crate) mod push;
 pub(crate) mod send;
 pub(crate) mod served_content;
 pub(crate) mod source;
@@ -136,6 +137,8 @@ pub(crate) enum Command {
     Send(send::SendArgs),
     /// Download what a ticket, an address, a magnet link or a torrent names.
     Get(get::GetArgs),
+    /// Put a file or a folder on every machine that ssh reaches.
+    Push(push::PushArgs),
     /// Run a BitTorrent tracker (HTTP) for any torrent.
     Tracker(tracker::TrackerArgs),
     /// Create, show and check .torrent files.

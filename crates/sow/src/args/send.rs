@@ -87,6 +87,21 @@ pub(crate) enum ExtraDialect {
 }
 
 impl SendArgs {
+    /// The options of the origin of `sow push`.
+    pub(crate) fn for_push(path: PathBuf, listen: ListenArgs, up: UpLimitArgs) -> Self {
+        Self {
+            path,
+            listen,
+            fleet: FleetArgs::default(),
+            up,
+            trackers: TrackerUrlArgs::default(),
+            choking: ChokingArgs::default(),
+            also: Vec::new(),
+            host_name: Vec::new(),
+            torrent: None,
+        }
+    }
+
     /// The port to listen on; 0 for any.
     pub(crate) fn port(&self) -> u16 {
         self.listen.port

@@ -8,6 +8,7 @@ pub(crate) mod get;
 pub(crate) mod json_torrent;
 pub(crate) mod lab;
 pub(crate) mod man;
+pub(crate) mod push;
 pub(crate) mod send;
 pub(crate) mod torrent;
 pub(crate) mod tracker;

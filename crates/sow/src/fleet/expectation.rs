@@ -6,6 +6,8 @@ use std::{
     net::IpAddr,
 };
 
+use sow_wire::bittorrent::extension::MAX_RECEIVER_NAME;
+
 use super::{HostList, Receiver};
 
 /// The receivers that a run expects.
@@ -48,6 +50,8 @@ impl ExpectedHosts {
                 expected.by_label.entry(label).and_modify(|of| *of = None).or_insert(Some(index));
             }
             expected.by_name.entry(name).or_insert(index);
+            // Several folders of one host are told apart by all that is written.
+            expected.by_name.entry(normal_name(&entry.text)).or_insert(index);
         }
         Self { list, ..expected }
     }
@@ -78,8 +82,9 @@ impl ExpectedHosts {
     }
 }
 
+/// A name as names are compared. Receivers say at most [`MAX_RECEIVER_NAME`] characters of it.
 fn normal_name(name: &str) -> String {
-    name.trim_end_matches('.').to_lowercase()
+    name.chars().take(MAX_RECEIVER_NAME).collect::<String>().trim_end_matches('.').to_lowercase()
 }
 
 fn first_label(name: &str) -> &str {
@@ -98,6 +103,14 @@ impl Expectation {
     pub(crate) fn add_addresses(&mut self, found: Vec<(usize, IpAddr)>) {
         if let Self::Hosts(hosts) = self {
             found.into_iter().for_each(|(index, addr)| hosts.add_address(index, addr));
+        }
+    }
+
+    /// The hosts that are expected, as they are written.
+    pub(crate) fn hosts(&self) -> Vec<&str> {
+        match self {
+            Self::Hosts(hosts) => hosts.list.hosts().iter().map(|it| it.text.as_str()).collect(),
+            Self::Any | Self::Count(_) => Vec::new(),
         }
     }
 

@@ -3,11 +3,12 @@
 
 use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
-use sow_content::untrusted::excerpt;
+use sow_content::untrusted::{excerpt, is_unprintable};
 
 use crate::{
     exit::{Exit, Failure},
     file_errors,
+    push::PushTarget,
 };
 
 /// The limit of hosts, after the ranges are expanded.
@@ -23,6 +24,7 @@ const MAX_LINE_LENGTH: usize = 1024;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct HostList {
     hosts: Vec<HostEntry>,
+    known: BTreeSet<String>,
 }
 
 /// One host: `[USER@]HOST[:FOLDER]`.
@@ -74,25 +76,59 @@ impl HostList {
     /// Parses the text of a file of hosts. The error has the number of its line, from 1.
     pub(crate) fn parse(text: &str) -> Result<Self, (usize, HostListError)> {
         let mut list = Self::default();
-        let mut known = BTreeSet::new();
         for (number, line) in (1..).zip(text.lines()) {
             let pattern = without_comment(line.trim_start_matches('\u{feff}')).trim();
             if pattern.is_empty() {
                 continue;
             }
             let texts = expand(pattern).map_err(|error| (number, error))?;
-            for text in texts {
-                let entry = HostEntry::parse(&text).map_err(|error| (number, error))?;
-                if !known.insert(entry.text.clone()) {
-                    continue;
-                }
-                if list.hosts.len() == MAX_HOSTS {
-                    return Err((number, HostListError::TooMany));
-                }
-                list.hosts.push(entry);
-            }
+            list.add(&texts).map_err(|error| (number, error))?;
         }
         Ok(list)
+    }
+
+    /// The hosts of patterns, as they are typed on a command line.
+    ///
+    /// # Errors
+    /// When a pattern names no host, or there are too many.
+    pub(crate) fn from_patterns(patterns: &[String]) -> Result<Self, HostListError> {
+        let mut list = Self::default();
+        patterns.iter().try_for_each(|pattern| list.add(&expand(pattern)?))?;
+        Ok(list)
+    }
+
+    /// Hosts whose ranges are expanded.
+    ///
+    /// # Errors
+    /// When one is not a host, or there are too many.
+    pub(crate) fn from_names(names: &[String]) -> Result<Self, HostListError> {
+        let mut list = Self::default();
+        list.add(names)?;
+        Ok(list)
+    }
+
+    /// Both lists.
+    ///
+    /// # Errors
+    /// When there are too many hosts.
+    pub(crate) fn and(mut self, other: &Self) -> Result<Self, HostListError> {
+        let names: Vec<String> = other.hosts.iter().map(|entry| entry.text.clone()).collect();
+        self.add(&names)?;
+        Ok(self)
+    }
+
+    fn add(&mut self, names: &[String]) -> Result<(), HostListError> {
+        for name in names {
+            let entry = HostEntry::parse(name)?;
+            if !self.known.insert(entry.text.clone()) {
+                continue;
+            }
+            if self.hosts.len() == MAX_HOSTS {
+                return Err(HostListError::TooMany);
+            }
+            self.hosts.push(entry);
+        }
+        Ok(())
     }
 
     /// The hosts.
@@ -105,8 +141,13 @@ impl HostEntry {
     /// Parses one host whose range is expanded already.
     fn parse(text: &str) -> Result<Self, HostListError> {
         let not_a_host = || HostListError::NotAHost(excerpt(text));
-        if text.len() > MAX_LINE_LENGTH || text.chars().any(|c| c.is_control() || c == ' ') {
+        if text.len() > MAX_LINE_LENGTH || text.contains(is_unprintable) {
             return Err(not_a_host());
+        }
+        if text.starts_with("ssh://") {
+            let PushTarget { host, folder, .. } =
+                PushTarget::parse(text).map_err(|_| not_a_host())?;
+            return Ok(Self { text: text.to_owned(), host, folder });
         }
         let rest = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
         let (host, folder) = if rest.parse::<IpAddr>().is_ok() {
@@ -122,7 +163,7 @@ impl HostEntry {
             rest.split_once(':').map_or((rest, None), |(host, folder)| (host, Some(folder)))
         };
         // A name that begins with a hyphen would be an option to a program that is given it.
-        if host.is_empty() || host.starts_with('-') || text.starts_with('-') {
+        if host.is_empty() || host.contains(' ') || host.starts_with('-') || text.starts_with('-') {
             return Err(not_a_host());
         }
         let folder = folder.filter(|folder| !folder.is_empty()).map(str::to_owned);

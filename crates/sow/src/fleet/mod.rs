@@ -1,6 +1,7 @@
 //! The fleet of an origin: which receivers there are, which hosts are expected, and the files that
 //! tell of both. Nothing here is displayed, connected or decided about a swarm.
 
+mod earlier_results;
 mod expectation;
 mod host_list;
 mod receiver;
@@ -8,6 +9,7 @@ mod receivers;
 mod results_file;
 
 pub(crate) use self::{
+    earlier_results::hosts_not_complete,
     expectation::{Expectation, ExpectedHosts},
     host_list::HostList,
     receiver::Receiver,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use sow_content::ticket::Address;
 use sow_engine::client_server::ClientServerDialect;
-use sow_node::{Node, NodeOptions};
+use sow_node::{Node, NodeOptions, program_file};
 use tokio::task::JoinSet;
 
 pub(crate) use self::context::DownloadContext;
@@ -37,7 +37,10 @@ use crate::{
 /// exit code is the result.
 pub(crate) async fn run(args: GetArgs, report: &Report) -> Result<Exit, Failure> {
     let mut plan = args.plan(report.is_json())?;
-    let stop = StopSignal::listen(report)?;
+    let stop = match plan.is_pushed {
+        true => StopSignal::listen_with_stdin(report)?,
+        false => StopSignal::listen(report)?,
+    };
     let options = NodeOptions {
         bind: plan.bind,
         port: plan.port,
@@ -46,6 +49,9 @@ pub(crate) async fn run(args: GetArgs, report: &Report) -> Result<Exit, Failure>
         ..NodeOptions::default()
     };
     let node = Node::bind(options)?;
+    if plan.is_pushed {
+        node.serve_http(program_file::program_file());
+    }
     let sources = std::mem::take(&mut plan.sources);
     let is_single = sources.len() == 1;
     let context = Arc::new(DownloadContext::new(node, plan, stop));

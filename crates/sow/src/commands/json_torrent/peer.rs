@@ -51,6 +51,7 @@ pub(super) async fn run(plan: JsonPeerPlan, report: &Report) -> Result<Exit, Fai
         seeding: plan.seeding,
         name: None,
         seed_whole_for: Some(plan.seed_whole_for),
+        is_pushed: false,
         timeout: plan.timeout,
         up_limit: plan.up_limit,
         down_limit: plan.down_limit,

@@ -2,18 +2,20 @@
 //! lines, and the files of results.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
 use sow_content::Geometry;
 use sow_engine::{Event, Status};
 
+use super::pushed_hosts::{HostChange, PushedHosts};
 use crate::{
     args::fleet::FleetPlan,
     change_log::ChangeLog,
     exit::Failure,
     fleet::{NeverConnected, Receiver, Receivers, write_missing_hosts},
+    push::FleetEvent,
     quantity::{Rate, Size},
     report::{Event as Json, Meter, ReceiverState, Report, percent},
     web::ReceiverRow,
@@ -32,6 +34,8 @@ pub(super) struct FleetReport<'a> {
     meter: Meter,
     rows: BTreeMap<String, Meter>,
     started: Instant,
+    /// The hosts of `sow push`.
+    pushed: Option<PushedHosts>,
 }
 
 impl<'a> FleetReport<'a> {
@@ -46,7 +50,53 @@ impl<'a> FleetReport<'a> {
             meter: report.meter(name),
             rows: BTreeMap::new(),
             started: Instant::now(),
+            pushed: None,
         }
+    }
+
+    /// The expected hosts are pushed to.
+    pub(super) fn set_pushed(&mut self, hosts: PushedHosts) {
+        self.pushed = Some(hosts);
+    }
+
+    /// Takes note of what happens to a host that is pushed to.
+    pub(super) fn on_push_event(&mut self, index: usize, event: FleetEvent) {
+        let now = self.elapsed();
+        let change = self.pushed.as_mut().and_then(|pushed| pushed.on_event(now, index, event));
+        let Some(HostChange { line, failure }) = change else { return };
+        if let Some((name, bytes, reason)) = failure {
+            self.report.event(&Json::Receiver {
+                id: "",
+                name: &name,
+                peer: "",
+                bytes,
+                state: ReceiverState::Failed,
+                error: Some(&reason),
+            });
+        }
+        self.note_changes(vec![line]);
+    }
+
+    /// Whether hosts are pushed to, and all have ended.
+    pub(super) fn is_push_over(&self) -> bool {
+        self.pushed.as_ref().is_some_and(PushedHosts::is_over)
+    }
+
+    /// A row for each receiver and each host.
+    fn rows(&self) -> Vec<(Receiver, Option<&str>)> {
+        let all = self.receivers.snapshot();
+        let mut rows = self.plan.expectation.rows(&all, self.geometry.total());
+        if let Some(pushed) = &self.pushed {
+            let hosts = self.plan.expectation.hosts();
+            let index: BTreeMap<&str, usize> =
+                hosts.iter().enumerate().map(|(index, host)| (*host, index)).collect();
+            for (row, host) in &mut rows {
+                if let Some(index) = host.and_then(|host| index.get(host)) {
+                    pushed.complete_row(*index, row);
+                }
+            }
+        }
+        rows
     }
 
     /// How long the run may wait.
@@ -104,8 +154,10 @@ impl<'a> FleetReport<'a> {
             here.fold((0, 0), |(count, bytes), one| (count + 1, bytes + one.bytes));
         let known = count.max(self.plan.expectation.count().unwrap_or(0)).max(1) as u64;
         let expected = self.plan.expectation.count();
-        self.meter.set(bytes, total.max(1) * known, || {
-            status_text(&all, complete, expected, status.rate_up)
+        let pushed = self.pushed.as_ref().map(PushedHosts::counts);
+        self.meter.set(bytes, total.max(1) * known, || match pushed {
+            Some(counts) => format!("{counts}  up {}", Rate(status.rate_up)),
+            None => status_text(&all, complete, expected, status.rate_up),
         });
         if self.report.has_bars() {
             let mut shown = BTreeMap::new();
@@ -128,8 +180,7 @@ impl<'a> FleetReport<'a> {
             .iter()
             .map(|peer| (peer.listen_addr.unwrap_or(peer.addr), peer.client.as_deref()))
             .collect();
-        let all = self.receivers.snapshot();
-        let rows = self.plan.expectation.rows(&all, self.geometry.total());
+        let rows = self.rows();
         let program = |one: &Receiver| one.addr.and_then(|addr| programs.get(&addr).copied());
         let rows = rows
             .iter()
@@ -150,8 +201,15 @@ impl<'a> FleetReport<'a> {
                 state: receiver.state,
                 error: receiver.last_error.as_deref(),
             });
-            lines.push(change_line(receiver));
+            // What is pushed to is reported by its connection.
+            if self.pushed.is_none() {
+                lines.push(change_line(receiver));
+            }
         }
+        self.note_changes(lines);
+    }
+
+    fn note_changes(&mut self, lines: Vec<String>) {
         let (receivers, expectation) = (&self.receivers, &self.plan.expectation);
         let summary = || {
             let complete = expectation.complete(receivers.iter());
@@ -165,11 +223,19 @@ impl<'a> FleetReport<'a> {
 
     /// The number of receivers with a verified copy, of those that are expected.
     pub(super) fn complete_count(&self) -> usize {
+        if self.pushed.is_some() {
+            let rows = self.rows();
+            let complete = rows.iter().filter(|(row, _)| row.is_complete());
+            return complete.filter_map(|(_, host)| *host).collect::<BTreeSet<_>>().len();
+        }
         self.plan.expectation.complete(self.receivers.iter())
     }
 
     /// Whether all receivers that are expected are complete.
     pub(super) fn is_done(&self) -> bool {
+        if self.pushed.as_ref().is_some_and(|pushed| !pushed.is_over()) {
+            return false;
+        }
         self.plan.expectation.is_met(self.complete_count())
     }
 
@@ -177,8 +243,7 @@ impl<'a> FleetReport<'a> {
     /// that is not, and why. `None` when none are expected.
     pub(super) fn missing_receivers(&self) -> Option<(String, Vec<String>)> {
         let (expected, complete) = (self.plan.expectation.count()?, self.complete_count());
-        let all = self.receivers.snapshot();
-        let rows = self.plan.expectation.rows(&all, self.geometry.total());
+        let rows = self.rows();
         let lines = self.plan.expectation.missing_lines(&rows);
         Some((format!("{complete} of {expected} receivers were complete; not complete:"), lines))
     }
@@ -188,8 +253,7 @@ impl<'a> FleetReport<'a> {
     /// # Errors
     /// When one of them cannot be written.
     pub(super) fn write_files(&self) -> Result<(), Failure> {
-        let all = self.receivers.snapshot();
-        let rows = self.plan.expectation.rows(&all, self.geometry.total());
+        let rows = self.rows();
         if let Some(results) = &self.plan.results {
             results.write(&rows)?;
         }

@@ -4,8 +4,9 @@ mod extra_dialects;
 mod file_watch;
 mod fleet_report;
 mod monitor;
+mod pushed_hosts;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::Router;
 use bytes::Bytes;
@@ -18,12 +19,12 @@ use sow_content::{
 };
 use sow_node::{
     ContentCondition, DownloadSource, JsonTrackerService, Node, NodeOptions, SwarmContent,
-    SwarmOptions, TrackerService, index::SharedContent,
+    SwarmOptions, TrackerService, index::SharedContent, program_file::program_file,
 };
 use sow_store::{ContentPlan, DiskStore, Store};
 use sow_tracker::{JsonLimits, Limits, Mode};
 
-use self::extra_dialects::ExtraDialects;
+use self::{extra_dialects::ExtraDialects, pushed_hosts::PushedHosts};
 pub(crate) use self::{
     file_watch::SharedFiles,
     monitor::{MonitoredContent, OriginMonitor},
@@ -35,6 +36,10 @@ use crate::{
     engine_config,
     exit::{Exit, Failure},
     name_lookup::look_up_names,
+    push::{
+        HostPlan, InstallPolicy, OriginAddresses, Program, ProgramSources, PushFleet, PushHost,
+        SshCommand,
+    },
     quantity::Size,
     report::{Event, Report},
     runtime::blocking,
@@ -49,20 +54,53 @@ use crate::{
 /// When the port is unavailable, the path cannot be shared, or too few receivers are complete in
 /// the end.
 pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure> {
+    let fleet = args.fleet.plan()?;
+    share(args, fleet, None, report).await
+}
+
+/// What `sow push` does beside sharing.
+pub(crate) struct PushSetup {
+    /// The hosts of the fleet's plan, in its order.
+    pub(crate) hosts: Vec<PushHost>,
+    pub(crate) ssh: SshCommand,
+    pub(crate) program: Program,
+    pub(crate) policy: InstallPolicy,
+    /// More options of `sow get`.
+    pub(crate) options: Vec<String>,
+    /// How many hosts at a time.
+    pub(crate) jobs: usize,
+}
+
+/// Shares a path, and runs `sow get` on hosts, until all are complete or have failed, or the run is
+/// to stop.
+///
+/// # Errors
+/// When the port is unavailable, the path cannot be shared, or a host is not complete in the end.
+pub(crate) async fn push(
+    args: SendArgs,
+    fleet: FleetPlan,
+    setup: PushSetup,
+    report: &Report,
+) -> Result<Exit, Failure> {
+    share(args, fleet, Some(setup), report).await
+}
+
+async fn share(
+    args: SendArgs,
+    mut fleet: FleetPlan,
+    setup: Option<PushSetup>,
+    report: &Report,
+) -> Result<Exit, Failure> {
     let stop = StopSignal::listen(report)?;
-    let mut fleet = args.fleet.plan()?;
     // Before hashing, which may take long: an unavailable port is reported at once.
-    let node = Node::bind(NodeOptions {
-        bind: args.bind(),
-        port: args.port(),
-        up_limit: args.up_limit(),
-        ..NodeOptions::default()
-    })?;
+    let node = bind_node(&args)?;
     let web = Web::new();
     node.serve_http(web.router(Vec::new(), args.host_names()));
     let dialects = ExtraDialects::listen(&args, &node)?;
     let host = advertised_address(args.bind(), node.port());
-    let lookup = tokio::spawn(look_up_names(fleet.expectation.host_names()));
+    // What is pushed to says its name, which may be one that only ssh knows.
+    let unknown = if setup.is_some() { Vec::new() } else { fleet.expectation.host_names() };
+    let lookup = tokio::spawn(look_up_names(unknown));
     let (plan, metainfo) = hash_path(&args, &fleet, report, &stop).await?;
     let offer = Offer::new(&args, metainfo, host.clone());
     let info = offer.metainfo.info.clone();
@@ -81,6 +119,7 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
     let json_torrent = dialects.json_torrent(&info, &host);
     let entry = offer.index_entry(json_torrent.as_ref(), download);
     let router = web.router(vec![entry], args.host_names());
+    let router = if setup.is_some() { router.merge(program_file()) } else { router };
     let tracker = serve_trackers(&node, &args, router, hash, json_torrent.is_some());
     let content = SwarmContent {
         info: Arc::clone(&shared),
@@ -93,14 +132,10 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
     let mut config = engine_config::for_origin(offer.metainfo.trackers.clone(), choking);
     dialects.configure(&mut config, &host);
     args.trackers.tracker.iter().for_each(|url| node.trust_tracker(url));
-    let (swarm, events) = node.join(SwarmOptions {
-        info_hash: offer.metainfo.info_hash,
-        content: Some(content),
-        config,
-        accepts: dialects.accepted(),
-        peers: Vec::new(),
-    })?;
-    offer.announce(node.port(), report);
+    let (accepts, content) = (dialects.accepted(), Some(content));
+    let (swarm, events) =
+        node.join(SwarmOptions { info_hash: hash, content, config, accepts, peers: Vec::new() })?;
+    offer.announce(node.port(), setup.as_ref(), report);
     dialects.print_commands(&host, &info.name, report);
     let servers = dialects.serve(&store, report);
     let files = SharedFiles { plan: Arc::new(plan), store, info: shared, md5: None, condition };
@@ -108,9 +143,21 @@ pub(crate) async fn run(args: SendArgs, report: &Report) -> Result<Exit, Failure
     // It is over by now, unless hashing took less time than the name service takes.
     fleet.expectation.add_addresses(lookup.await.unwrap_or_default());
     let monitor = OriginMonitor::new(report, content, info.geometry, fleet, Some(tracker));
+    let monitor = match setup {
+        Some(setup) => {
+            let origin = offer.reached_at(args.bind(), host);
+            monitor.pushing(setup.start(origin, info.geometry.total()))
+        }
+        None => monitor,
+    };
     let ended = monitor.beside(servers).shown_on(board).run(&swarm, events, &stop).await;
     swarm.stop().await;
     ended
+}
+
+fn bind_node(args: &SendArgs) -> Result<Node, Failure> {
+    let (bind, port, up_limit) = (args.bind(), args.port(), args.up_limit());
+    Ok(Node::bind(NodeOptions { bind, port, up_limit, ..NodeOptions::default() })?)
 }
 
 /// Serves `router` and the trackers on the node's port. Returns the BitTorrent tracker.
@@ -145,6 +192,17 @@ async fn hash_path(
             "stopped while hashing: no receiver has any of the content",
         )),
         (hashed, _) => hashed,
+    }
+}
+
+impl PushSetup {
+    /// Begins to connect to the hosts.
+    fn start(self, origin: OriginAddresses, total: u64) -> (PushFleet, PushedHosts) {
+        let Self { hosts, ssh, program, policy, options, jobs } = self;
+        let known = PushedHosts::new(&hosts, total);
+        let sources = ProgramSources::default();
+        let plan = HostPlan { ssh, program, sources, policy, origin, options };
+        (PushFleet::start(hosts, plan, jobs), known)
     }
 }
 
@@ -223,21 +281,30 @@ impl Offer {
         }
     }
 
-    /// Prints how to download the content, and emits the event.
-    fn announce(&self, port: u16, report: &Report) {
+    /// Where hosts that are pushed to find it.
+    fn reached_at(&self, bind: Option<IpAddr>, advertised: Address) -> OriginAddresses {
+        OriginAddresses { bind, advertised, magnet: torrent_file::magnet_of(&self.metainfo) }
+    }
+
+    /// Prints how to download the content, or where it is pushed to, and emits the event.
+    fn announce(&self, port: u16, setup: Option<&PushSetup>, report: &Report) {
         let geometry = &self.metainfo.info.geometry;
-        report.note(format_args!(
-            "sharing {}: {} in {} pieces. On every other machine run:",
-            self.metainfo.info.name,
-            Size(geometry.total()),
-            geometry.pieces()
-        ));
-        if !report.is_json() {
-            report.out(format_args!("sow get {}", self.ticket));
+        let name = &self.metainfo.info.name;
+        let size = format!("{} in {} pieces", Size(geometry.total()), geometry.pieces());
+        if let Some(setup) = setup {
+            let hosts = setup.hosts.len();
+            let noun = if hosts == 1 { "host" } else { "hosts" };
+            report.note(format_args!("pushing {name} to {hosts} {noun}: {size}"));
+            report.note(format_args!("other machines can run: sow get {}", self.ticket));
+        } else {
+            report.note(format_args!("sharing {name}: {size}. On every other machine run:"));
+            if !report.is_json() {
+                report.out(format_args!("sow get {}", self.ticket));
+            }
+            report.note("or, with any BitTorrent program:");
+            report.note(format_args!("  {}", self.magnet));
+            report.note(format_args!("  {}", self.url));
         }
-        report.note("or, with any BitTorrent program:");
-        report.note(format_args!("  {}", self.magnet));
-        report.note(format_args!("  {}", self.url));
         report.event(&Event::Ready {
             ticket: Some(self.ticket.to_string()),
             magnet: Some(self.magnet.clone()),

@@ -18,12 +18,14 @@ use super::{
     extra_dialects::ExtraServers,
     file_watch::{ContentLost, SharedFiles},
     fleet_report::{FleetReport, copies},
+    pushed_hosts::PushedHosts,
 };
 use crate::{
     args::fleet::FleetPlan,
     exit::{Exit, Failure, chain},
     fleet::NeverConnected,
     protocol_warnings::ProtocolWarnings,
+    push::{FleetEvent, PushFleet},
     quantity::Span,
     report::{Event as Json, Report, log_swarm_event},
     stop_signal::StopSignal,
@@ -96,6 +98,8 @@ pub(crate) struct OriginMonitor<'a> {
     /// The live page.
     board: Option<Arc<Board>>,
     lost: Option<ContentLost>,
+    /// The connections to the hosts of `sow push`.
+    push: Option<PushFleet>,
 }
 
 impl<'a> OriginMonitor<'a> {
@@ -117,7 +121,16 @@ impl<'a> OriginMonitor<'a> {
             servers: None,
             board: None,
             lost: None,
+            push: None,
         }
+    }
+
+    /// The same for the origin of `sow push`.
+    #[must_use]
+    pub(super) fn pushing(mut self, (push, hosts): (PushFleet, PushedHosts)) -> Self {
+        self.push = Some(push);
+        self.fleet.set_pushed(hosts);
+        self
     }
 
     /// The same for an origin with servers beside its swarm.
@@ -146,6 +159,9 @@ impl<'a> OriginMonitor<'a> {
         stop: &StopSignal,
     ) -> Result<Exit, Failure> {
         let ended = self.follow(swarm, events, stop).await;
+        if let Some(push) = self.push.take() {
+            push.end().await;
+        }
         match (ended, self.fleet.write_files()) {
             (ended, Ok(())) => ended,
             (Ok(_), Err(failure)) => Err(failure),
@@ -181,6 +197,9 @@ impl<'a> OriginMonitor<'a> {
                     self.count_announced(swarm);
                     self.update(&status);
                 }
+                (index, event) = next_push_event(&mut self.push) => {
+                    self.fleet.on_push_event(index, event);
+                }
                 lost = &mut lost, if self.lost.is_none() => self.on_lost(lost),
                 () = linger(withdrawn_at) => return Err(self.end_lost()),
                 () = stop.requested() => {
@@ -200,6 +219,9 @@ impl<'a> OriginMonitor<'a> {
             if self.fleet.is_done() {
                 self.report_done();
                 return Ok(Exit::Done);
+            }
+            if self.fleet.is_push_over() {
+                return self.end_stopped("ended", Exit::Done);
             }
         }
     }
@@ -313,13 +335,28 @@ impl<'a> OriginMonitor<'a> {
             return Ok(exit);
         };
         let failure = Failure::new(Exit::Incomplete, format!("{cause} when {missing}"));
-        let tip = "run the same command again: receivers continue from what they have";
+        let tip = match self.push {
+            Some(_) => "with --retry FILE, the next run is for those alone",
+            None => "run the same command again: receivers continue from what they have",
+        };
         Err(with_lines(failure, &lines).tip(tip))
     }
 }
 
 fn with_lines(failure: Failure, lines: &[String]) -> Failure {
     lines.iter().fold(failure, Failure::line)
+}
+
+/// The next event of a host that is pushed to, if there are any.
+async fn next_push_event(push: &mut Option<PushFleet>) -> (usize, FleetEvent) {
+    let next = match push {
+        Some(push) => push.events.recv().await,
+        None => None,
+    };
+    match next {
+        Some(event) => event,
+        None => std::future::pending().await,
+    }
 }
 
 /// Returns after a time, if there is one.

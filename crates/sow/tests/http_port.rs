@@ -180,12 +180,24 @@ fn the_state_is_told_as_json_as_metrics_and_as_events() {
     assert_eq!((&share["length"], &share["state"]), (&300_000.into(), &"sharing".into()));
     let receiver = &share["receivers"][0];
     assert_eq!((&receiver["state"], &receiver["bytes"]), (&"complete".into(), &300_000.into()));
+    let other = folder.path().join("other");
+    fs::write(&other, "another file").unwrap();
+    let differs = ["get", &origin.ticket, "-o", other.to_str().unwrap(), "--name", "<web>01"];
+    support::run(differs).expect(8);
+    wait_until("the failed receiver is known", || {
+        status = get(address, "/status", &[]).json();
+        status["shares"][0]["receivers"][1]["state"] == "failed"
+    });
+    let failed = &status["shares"][0]["receivers"][1];
+    assert_eq!(failed["name"], "<web>01");
+    assert!(failed["error"].as_str().unwrap().contains("exists"), "{failed}");
     let metrics = get(address, "/metrics", &[]);
     assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
     for line in [
         "# TYPE sow_sent_bytes_total counter\n",
         "sow_sent_bytes_total{protocol=\"swarm\"} 300000\n",
         "sow_receivers{state=\"complete\"} 1\n",
+        "sow_receivers{state=\"failed\"} 1\n",
         "sow_receivers_expected 2\n",
         "sow_content_bytes 300000\n",
     ] {

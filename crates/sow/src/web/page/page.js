@@ -188,7 +188,7 @@ function showTotals(totals) {
   const done = known && info.length ? bytes / (known * info.length) : complete && complete / known;
   const speed = all.reduce((sum, one) => sum + one.rate, 0);
   const loading = all.filter((one) => one.state === "connected");
-  const slowest = Math.max(...loading.map((one) => (info.length - one.bytes) / one.rate), 0);
+  const left = loading.reduce((sum, one) => sum + info.length - one.bytes, 0) / speed;
   put($("complete"), known ? `${complete} of ${known}` : "none yet");
   const overall = $("overall");
   overall.value = done;
@@ -196,7 +196,7 @@ function showTotals(totals) {
   overall.setAttribute("aria-valuetext", percent(done));
   put($("rate"), rate(speed));
   put($("eta"), !loading.length ? (complete ? "done" : "–") :
-    Number.isFinite(slowest) ? time(slowest) : "unknown");
+    Number.isFinite(left) ? time(left) : "unknown");
   put($("sent"), size(totals.sent));
   document.title = `${known ? `${complete}/${known} · ` : ""}${info.name} · sow`;
   speak(`${complete} of ${known} receivers are complete, ${percent(done)} of all bytes.`, known);

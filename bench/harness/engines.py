@@ -173,8 +173,6 @@ class Sow(SowProgram):
     def prepare_receiver(self, job, index):
         copy = job.folder(index) / job.content.name
         arguments = ["get", self.ticket, "-o", copy, "--json"]
-        if not job.expect:
-            arguments += ["--seed-for", f"{int(job.deadline)}s"]
         if job.addresses[index] == job.addresses[0]:
             arguments += ["--port", "0"]
         program = Deferred(lambda: job.start(index, "sow get", [self.binary, *arguments]))
@@ -250,7 +248,7 @@ class SowChunk(SowProgram):
             copy,
             "--json",
         ]
-        arguments += ["--no-seed"] if job.expect else ["--seed-for", f"{int(job.deadline)}s"]
+        arguments += ["--no-seed"] if job.expect else []
         program = Deferred(
             lambda: job.start(index, "sow chunk client", [self.binary, *map(str, arguments)])
         )
@@ -308,7 +306,7 @@ class SowJson(SowProgram):
 
     def prepare_receiver(self, job, index):
         copy = job.folder(index) / job.content.name
-        more = ["--no-seed"] if job.expect else ["--seed-for", f"{int(job.deadline)}s"]
+        more = ["--no-seed"] if job.expect else []
         command = self._peer(job, index, 0, copy) + more
         program = Deferred(lambda: job.start(index, "sow json-torrent peer", command))
         return deferred_receiver(program, copy, lambda child: event_clock(child.event("complete")))

@@ -367,6 +367,18 @@ fn send_and_get_support_raw_and_framed() {
 }
 
 #[test]
+fn get_waits_for_a_server_until_its_timeout() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy");
+    let what = format!("framed://{}", support::closed_address());
+    let started = std::time::Instant::now();
+    let ended = run(["get", &what, "--timeout", "7s", "-o", text(&copy)]);
+    ended.expect(6).says(&[&what, "check that the server runs", "waiting for the server"]);
+    // Longer than the programs of the documents wait.
+    assert!(started.elapsed().as_secs() >= 6);
+}
+
+#[test]
 fn sources_and_targets_that_cannot_be_used_are_errors() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

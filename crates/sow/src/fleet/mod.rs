@@ -1,18 +1,22 @@
 //! The fleet of an origin: which receivers there are, which hosts are expected, and the files that
-//! tell of both. Nothing here is displayed, connected or decided about a swarm.
+//! tell of both, and the view of it as lines. Nothing here is connected or decided about a swarm.
 
+mod counts;
 mod earlier_results;
 mod expectation;
 mod host_list;
 mod receiver;
 mod receivers;
 mod results_file;
+mod view;
 
 pub(crate) use self::{
+    counts::FleetCounts,
     earlier_results::hosts_not_complete,
     expectation::{Expectation, ExpectedHosts},
     host_list::HostList,
     receiver::Receiver,
     receivers::{NeverConnected, Receivers},
     results_file::{ResultsFile, check_writable, write_missing_hosts},
+    view::FleetView,
 };

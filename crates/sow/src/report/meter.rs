@@ -5,13 +5,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use sow_content::untrusted::printable;
-
-use super::Report;
+use super::{
+    Panel, Report,
+    terminal_text::{Line, Tone, bar, flow, shortened},
+};
 
 /// The interval between two lines where no bar can be drawn.
 const LINE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// The longest label in front of a bar, in columns.
+const MAX_LABEL: usize = 28;
+
+/// The longest bar and the shortest one that has text beside it, in columns.
+const MAX_BAR: usize = 20;
+const MIN_BAR: usize = 8;
 
 /// A progress display. Its bar disappears when it is dropped.
 pub(crate) struct Meter(Kind);
@@ -23,19 +30,14 @@ struct LastLine {
 }
 
 enum Kind {
-    Bar(ProgressBar),
+    Bar(Panel, String),
     Lines { report: Report, label: String, last: Mutex<LastLine> },
     Nothing,
 }
 
 impl Meter {
-    pub(super) fn bar(bars: &MultiProgress, label: String) -> Self {
-        let style = ProgressStyle::with_template("{prefix} {bar:20.cyan/dim} {wide_msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar())
-            .progress_chars("━━─");
-        let bar =
-            ProgressBar::new(1000).with_style(style).with_prefix(shortened(&printable(&label), 28));
-        Self(Kind::Bar(bars.add(bar)))
+    pub(super) fn bar(panel: Panel, label: String) -> Self {
+        Self(Kind::Bar(panel, label))
     }
 
     pub(super) fn lines(report: Report, label: String) -> Self {
@@ -60,9 +62,8 @@ impl Meter {
 
     fn show(&self, position: u64, text: impl FnOnce() -> String) {
         match &self.0 {
-            Kind::Bar(bar) => {
-                bar.set_position(position);
-                bar.set_message(printable(&text()).into_owned());
+            Kind::Bar(panel, label) => {
+                panel.show(&bar_lines(label, position, &text(), Panel::size().0));
             }
             Kind::Lines { report, label, last } => {
                 // Several threads hash files and report progress; a thread does not wait for the
@@ -82,12 +83,28 @@ impl Meter {
     }
 }
 
-impl Drop for Meter {
-    fn drop(&mut self) {
-        if let Kind::Bar(bar) = &self.0 {
-            bar.finish_and_clear();
-        }
+/// A bar with its label and a text whose parts are two spaces apart. Parts that do not fit beside
+/// the bar are on lines below it, so that nothing is cut.
+fn bar_lines(label: &str, permille: u64, text: &str, columns: usize) -> Vec<Line> {
+    let label = shortened(label, MAX_LABEL.min(columns / 2));
+    let label = Line::of(Tone::Plain, &label).and(Tone::Plain, " ");
+    let text_width = Line::of(Tone::Plain, text).width();
+    let beside = columns.saturating_sub(label.width() + text_width + 1);
+    if beside >= MIN_BAR {
+        let bar = bar(permille, 1000, beside.min(MAX_BAR));
+        return vec![label.followed_by(bar).and(Tone::Plain, " ").and(Tone::Plain, text)];
     }
+    let mut parts = text.split("  ").map(|part| (Tone::Plain, part.trim().to_owned()));
+    let share = parts.next().map_or_else(String::new, |(_, share)| share);
+    let room = columns.saturating_sub(label.width());
+    let is_short = Line::of(Tone::Plain, &share).width() + 1 + MIN_BAR <= room;
+    let (first, rest) = if is_short { (share, None) } else { (String::new(), Some(share)) };
+    let room = room.saturating_sub(Line::of(Tone::Plain, &first).width() + 1);
+    let bar = bar(permille, 1000, room.min(MAX_BAR));
+    let mut lines = vec![label.followed_by(bar).and(Tone::Plain, " ").and(Tone::Plain, &first)];
+    let rest: Vec<_> = rest.map(|rest| (Tone::Plain, rest)).into_iter().chain(parts).collect();
+    lines.extend(flow(&rest, "  ", columns));
+    lines
 }
 
 /// A share in per cent with one decimal, rounded down, so that 100.0 % means everything. The share
@@ -99,17 +116,6 @@ pub(crate) fn percent(done: u64, total: u64) -> String {
 
 fn permille(done: u64, total: u64) -> u64 {
     (u128::from(done.min(total)) * 1000 / u128::from(total)) as u64
-}
-
-/// At most `width` characters; the middle of a long name is omitted.
-fn shortened(name: &str, width: usize) -> String {
-    let count = name.chars().count();
-    if count <= width {
-        return name.to_owned();
-    }
-    let head = width / 2;
-    let tail = width - head - 1;
-    name.chars().take(head).chain(['…']).chain(name.chars().skip(count - tail)).collect()
 }
 
 #[cfg(test)]
@@ -126,9 +132,29 @@ mod tests {
     }
 
     #[test]
-    fn long_names_keep_both_ends() {
-        assert_eq!(shortened("short.iso", 9), "short.iso");
-        assert_eq!(shortened("a-very-long-name.iso", 9), "a-ve….iso");
-        assert_eq!(shortened("ééééééééééé", 5).chars().count(), 5);
+    fn what_does_not_fit_beside_a_bar_is_below_it() {
+        let text = "43.2 %  4.0 MiB of 10.0 MiB  down 12.3 MB/s  up 0 B/s  5 peers  6 s left";
+        let lines = |columns| -> Vec<String> {
+            bar_lines("image.iso", 432, text, columns).iter().map(Line::plain).collect()
+        };
+        assert_eq!(lines(120), [format!("image.iso ━━━━━━━━──────────── {text}")]);
+        assert_eq!(
+            lines(80),
+            [
+                "image.iso ━━━━━━━━──────────── 43.2 %",
+                "4.0 MiB of 10.0 MiB  down 12.3 MB/s  up 0 B/s  5 peers  6 s left",
+            ]
+        );
+        assert_eq!(
+            lines(40),
+            [
+                "image.iso ━━━━━━━━──────────── 43.2 %",
+                "4.0 MiB of 10.0 MiB  down 12.3 MB/s",
+                "up 0 B/s  5 peers  6 s left",
+            ]
+        );
+        let waiting = bar_lines("a", 0, "waiting for 10.0.0.1:52000 since 12 s", 40);
+        let waiting: Vec<String> = waiting.iter().map(Line::plain).collect();
+        assert_eq!(waiting[1], "waiting for 10.0.0.1:52000 since 12 s");
     }
 }

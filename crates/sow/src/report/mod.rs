@@ -8,7 +8,9 @@
 mod json_events;
 mod log;
 mod meter;
+mod panel;
 mod read_progress;
+pub(crate) mod terminal_text;
 mod timestamped;
 
 use std::{
@@ -26,6 +28,7 @@ pub(crate) use self::{
     json_events::{Event, ReceiverState},
     log::{start as start_log, swarm_event as log_swarm_event},
     meter::{Meter, percent},
+    panel::Panel,
 };
 use crate::{args::groups::ReportArgs, exit::Failure, stdout};
 
@@ -89,11 +92,6 @@ impl Report {
     /// Whether standard output carries JSON events.
     pub(crate) fn is_json(&self) -> bool {
         self.inner.json
-    }
-
-    /// Whether progress is displayed as bars on a terminal.
-    pub(crate) fn has_bars(&self) -> bool {
-        matches!(self.inner.view, View::Bars(_))
     }
 
     /// Seconds since the start of the run.
@@ -174,7 +172,7 @@ impl Report {
     /// A progress display: a bar on a terminal, a line every few seconds elsewhere.
     pub(crate) fn meter(&self, label: impl Into<String>) -> Meter {
         match &self.inner.view {
-            View::Bars(bars) => Meter::bar(bars, label.into()),
+            View::Bars(bars) => Meter::bar(Panel::new(bars), label.into()),
             View::Lines => Meter::lines(self.clone(), label.into()),
             View::Nothing => Meter::nothing(),
         }
@@ -183,8 +181,16 @@ impl Report {
     /// A detail below a [`Report::meter`]: a bar on a terminal, nothing elsewhere.
     pub(crate) fn row(&self, label: impl Into<String>) -> Meter {
         match &self.inner.view {
-            View::Bars(bars) => Meter::bar(bars, label.into()),
+            View::Bars(bars) => Meter::bar(Panel::new(bars), label.into()),
             View::Lines | View::Nothing => Meter::nothing(),
+        }
+    }
+
+    /// Lines at the bottom of the terminal; `None` where none can be replaced.
+    pub(crate) fn panel(&self) -> Option<Panel> {
+        match &self.inner.view {
+            View::Bars(bars) => Some(Panel::new(bars)),
+            View::Lines | View::Nothing => None,
         }
     }
 }

@@ -71,9 +71,9 @@ pub(super) async fn run(plan: ChunkServerPlan, report: &Report) -> Result<Exit, 
         Size(geometry.total()),
         geometry.pieces()
     ));
+    let command = format!("sow chunk client -s {} -sp {} -o OUT", address.host, address.port);
     if !report.is_json() {
-        let host = &address.host;
-        report.out(format_args!("sow chunk client -s {host} -sp {} -o OUT", address.port));
+        report.out(&command);
     }
     report.event(&Event::Ready {
         ticket: Some(format!("chunk://{address}")),
@@ -82,7 +82,7 @@ pub(super) async fn run(plan: ChunkServerPlan, report: &Report) -> Result<Exit, 
         port: address.port,
     });
     let monitor = OriginMonitor::new(report, monitored, geometry, plan.expect.into(), None);
-    let ended = monitor.run(&swarm, events, &stop).await;
+    let ended = monitor.with_command(command).run(&swarm, events, &stop).await;
     swarm.stop().await;
     ended
 }

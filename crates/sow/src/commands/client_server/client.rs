@@ -28,6 +28,7 @@ use crate::{
     exit::{Exit, Failure, chain},
     file_errors, memory_limit,
     name_lookup::look_up,
+    origin_index::waiting_text,
     quantity::{Rate, Size, Span},
     report::{Event, Meter, Report},
     runtime::blocking,
@@ -42,11 +43,18 @@ const VIEW_INTERVAL: Duration = Duration::from_millis(250);
 /// How long an interrupted transfer may take to remove its partial file.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// After how long it is shown that a server is waited for.
+const SHOWN_WAIT: Duration = Duration::from_secs(2);
+
 /// The number of updates for each progress event.
 const UPDATES_PER_EVENT: u32 = 4;
 
 /// The number of samples of received bytes from which the rate is computed: two seconds.
 const RATE_SAMPLES: usize = 9;
+
+/// What to check when a server cannot be reached.
+const UNREACHABLE_TIP: &str =
+    "check that the server runs there, the address, and the firewall between";
 
 /// A transfer of one file.
 pub(crate) struct Transfer {
@@ -64,6 +72,8 @@ pub(crate) struct Transfer {
     pub(crate) bind: Option<IpAddr>,
     /// Bytes per second.
     pub(crate) down: RateLimit,
+    /// How long a server is waited for that is not there yet; a few seconds if it is not given.
+    pub(crate) origin_timeout: Option<Duration>,
 }
 
 /// Receives the file of a plan.
@@ -85,6 +95,7 @@ pub(crate) async fn run(plan: ClientPlan, report: &Report) -> Result<Exit, Failu
         max_size: plan.max_size,
         bind: plan.bind,
         down: RateLimit::new(plan.down_limit),
+        origin_timeout: None,
     };
     receive(transfer, &stop, deadline, report).await.map(|()| Exit::Done)
 }
@@ -121,7 +132,11 @@ pub(crate) async fn receive(
                 // The transfer removes its partial file, unless it is blocked by a reader of
                 // standard output that does not read.
                 let _ = timeout(CLEANUP_TIMEOUT, fetching).await;
-                return Err(interruption(cause, &label, &status));
+                let is_unreached = status.attempts == 0 && cause == Interrupted::ByTimeout;
+                return Err(match transfer.origin_timeout.filter(|_| is_unreached) {
+                    Some(_) => unreachable(&label, &status),
+                    None => interruption(cause, &label, &status),
+                });
             }
             _ = ticks.tick() => view.update(&handle.status()),
         }
@@ -143,10 +158,12 @@ fn fetch_options(transfer: &Transfer, addrs: Vec<SocketAddr>) -> FetchOptions {
         StreamTarget::Memory => memory_limit::half_of_available(),
         StreamTarget::Stdout | StreamTarget::File { .. } => u64::MAX,
     };
+    let usual = ClientConfig::new(transfer.dialect);
     let config = ClientConfig {
         size: transfer.size,
         max_size: transfer.max_size.unwrap_or(default_max_size),
-        ..ClientConfig::new(transfer.dialect)
+        connect_timeout: transfer.origin_timeout.unwrap_or(usual.connect_timeout),
+        ..usual
     };
     FetchOptions { addrs, bind: transfer.bind, down: transfer.down.clone(), config }
 }
@@ -256,10 +273,7 @@ fn fetch_failure(error: FetchError, transfer: &Transfer, label: &str) -> Failure
 
 fn exit_and_tip(reason: &GiveUp, transfer: &Transfer) -> (Exit, &'static str) {
     match reason {
-        GiveUp::OutOfReach => (
-            Exit::Unreachable,
-            "check that the server runs there, the address, and the firewall between",
-        ),
+        GiveUp::OutOfReach => (Exit::Unreachable, UNREACHABLE_TIP),
         GiveUp::BrokenOff { .. } => (
             Exit::Unfinished,
             "run the same command again; the transfer starts again from the first byte",
@@ -279,6 +293,12 @@ fn exit_and_tip(reason: &GiveUp, transfer: &Transfer) -> (Exit, &'static str) {
             },
         ),
     }
+}
+
+/// The failure because a server did not answer within the time of `--timeout`.
+fn unreachable(label: &str, status: &FetchStatus) -> Failure {
+    let reason = status.last_error.as_deref().unwrap_or("no answer");
+    Failure::new(Exit::Unreachable, format!("{label}: {reason}")).tip(UNREACHABLE_TIP)
 }
 
 /// The failure of an interrupted transfer.
@@ -302,6 +322,7 @@ struct TransferView<'a> {
     report: &'a Report,
     label: &'a str,
     meter: Meter,
+    started: Instant,
     updates: u32,
     /// The received bytes at the last updates, the newest last.
     samples: Vec<(Instant, u64)>,
@@ -315,6 +336,7 @@ impl<'a> TransferView<'a> {
             report,
             label,
             meter: report.meter(label),
+            started: Instant::now(),
             updates: 0,
             samples: Vec::new(),
             begun: 0,
@@ -329,7 +351,9 @@ impl<'a> TransferView<'a> {
             self.samples.remove(0);
         }
         let rate = self.rate();
+        let since = self.started.elapsed();
         let text = || match (status.attempts, status.total) {
+            (0, _) if since >= SHOWN_WAIT => waiting_text("the server", since),
             (0, _) => "connecting to the server".to_owned(),
             (_, _) if !status.is_connected && status.interruptions > 0 => {
                 format!("lost the connection after {}; reconnecting", Size(status.received))

@@ -119,6 +119,7 @@ async fn download_stream(
         max_size: None,
         bind: plan.bind,
         down: context.node.down_limit(),
+        origin_timeout: Some(plan.origin_timeout()),
     };
     receive(transfer, &context.stop, context.deadline, report).await
 }

@@ -14,15 +14,12 @@ use crate::{
     args::fleet::FleetPlan,
     change_log::ChangeLog,
     exit::Failure,
-    fleet::{NeverConnected, Receiver, Receivers, write_missing_hosts},
+    fleet::{FleetCounts, FleetView, NeverConnected, Receiver, Receivers, write_missing_hosts},
     push::FleetEvent,
-    quantity::{Rate, Size},
-    report::{Event as Json, Meter, ReceiverState, Report, percent},
+    quantity::{Rate, Span},
+    report::{Event as Json, Meter, Panel, ReceiverState, Report, percent},
     web::ReceiverRow,
 };
-
-/// The number of receivers with a bar of their own on a terminal.
-const MAX_ROWS: usize = 10;
 
 /// The receivers of an origin, and how they are reported.
 pub(super) struct FleetReport<'a> {
@@ -31,11 +28,22 @@ pub(super) struct FleetReport<'a> {
     geometry: Geometry,
     receivers: Receivers,
     changes: ChangeLog,
-    meter: Meter,
-    rows: BTreeMap<String, Meter>,
+    /// The name of the content.
+    name: String,
+    /// The command that other machines run.
+    command: Option<String>,
+    display: Display,
     started: Instant,
     /// The hosts of `sow push`.
     pushed: Option<PushedHosts>,
+}
+
+/// How the fleet is shown.
+enum Display {
+    /// As many receivers as fit on a terminal.
+    Panel(Panel),
+    /// A line every few seconds, or nothing.
+    Meter(Meter),
 }
 
 impl<'a> FleetReport<'a> {
@@ -47,8 +55,12 @@ impl<'a> FleetReport<'a> {
             geometry,
             receivers: Receivers::new(geometry),
             changes: ChangeLog::default(),
-            meter: report.meter(name),
-            rows: BTreeMap::new(),
+            name: name.to_owned(),
+            command: None,
+            display: match report.panel() {
+                Some(panel) => Display::Panel(panel),
+                None => Display::Meter(report.meter(name)),
+            },
             started: Instant::now(),
             pushed: None,
         }
@@ -99,6 +111,16 @@ impl<'a> FleetReport<'a> {
         rows
     }
 
+    /// The command that other machines run stays in view.
+    pub(super) fn set_command(&mut self, command: String) {
+        self.command = Some(command);
+    }
+
+    /// Names were looked up: the expected hosts with these indices have these addresses.
+    pub(super) fn add_addresses(&mut self, found: Vec<(usize, std::net::IpAddr)>) {
+        self.plan.expectation.add_addresses(found);
+    }
+
     /// How long the run may wait.
     pub(super) fn timeout(&self) -> Option<Duration> {
         self.plan.timeout
@@ -146,30 +168,39 @@ impl<'a> FleetReport<'a> {
     pub(super) fn update(&mut self, status: &Status) {
         let changed = self.receivers.update(self.elapsed(), &status.peers);
         self.report_receivers(changed);
-        let (all, complete) = (self.receivers.snapshot(), self.complete_count());
-        let total = self.geometry.total();
-        // What has left is not in the mean.
-        let here = all.iter().filter(|one| one.is_active() || one.is_complete());
-        let (count, bytes) =
-            here.fold((0, 0), |(count, bytes), one| (count + 1, bytes + one.bytes));
-        let known = count.max(self.plan.expectation.count().unwrap_or(0)).max(1) as u64;
+        self.show(status.rate_up);
+    }
+
+    /// Shows every receiver, and what they do together.
+    fn show(&self, rate_up: u64) {
+        let (now, complete) = (self.elapsed(), self.complete_count());
+        let all: Vec<Receiver> = self.rows().into_iter().map(|(receiver, _)| receiver).collect();
+        let pushed = self.pushed.as_ref().map(|hosts| hosts.counts().to_string());
+        let counts = FleetCounts::new(&self.geometry, &all, now);
         let expected = self.plan.expectation.count();
-        let pushed = self.pushed.as_ref().map(PushedHosts::counts);
-        self.meter.set(bytes, total.max(1) * known, || match pushed {
-            Some(counts) => format!("{counts}  up {}", Rate(status.rate_up)),
-            None => status_text(&all, complete, expected, status.rate_up),
-        });
-        if self.report.has_bars() {
-            let mut shown = BTreeMap::new();
-            for receiver in all.iter().filter(|one| one.is_active()).take(MAX_ROWS) {
-                let row = self.rows.remove(&receiver.id);
-                let row = row.unwrap_or_else(|| self.report.row(format!("  {}", receiver.name)));
-                row.set(receiver.bytes, total, || {
-                    format!("{}  {}", Size(receiver.bytes), Rate(receiver.rate))
-                });
-                shown.insert(receiver.id.clone(), row);
+        match &self.display {
+            Display::Panel(panel) => {
+                let view = FleetView {
+                    name: &self.name,
+                    command: self.command.as_deref(),
+                    receivers: &all,
+                    counts: &counts,
+                    pushed: pushed.as_deref(),
+                    expected,
+                    complete,
+                    now,
+                    rate_up,
+                };
+                let (columns, rows) = Panel::size();
+                panel.show(&view.lines(columns, rows));
             }
-            self.rows = shown;
+            Display::Meter(meter) => {
+                let (done, all) = counts.progress(expected);
+                meter.set(done, all, || match pushed {
+                    Some(counts) => format!("{counts}  up {}", Rate(rate_up)),
+                    None => status_text(&counts, complete, expected, rate_up),
+                });
+            }
         }
     }
 
@@ -281,13 +312,16 @@ fn change_line(receiver: &Receiver) -> String {
     }
 }
 
-fn status_text(all: &[Receiver], complete: usize, expect: Option<usize>, rate_up: u64) -> String {
-    if all.is_empty() {
-        return "waiting for receivers".to_owned();
-    }
-    let downloading = all.iter().filter(|one| one.is_active()).count();
-    let of = expect.map_or_else(String::new, |expected| format!(" of {expected}"));
-    format!("{complete}{of} complete, {downloading} downloading  up {}", Rate(rate_up))
+fn status_text(
+    counts: &FleetCounts,
+    complete: usize,
+    expected: Option<usize>,
+    rate_up: u64,
+) -> String {
+    let parts: Vec<String> =
+        counts.parts(complete, expected).into_iter().map(|(_, part)| part).collect();
+    let left = counts.time_left.map(|left| format!("  {} left", Span(left)));
+    format!("{}  up {}{}", parts.join(", "), Rate(rate_up), left.unwrap_or_default())
 }
 
 /// How many receivers hold a verified copy; for people.

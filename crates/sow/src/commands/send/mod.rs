@@ -87,7 +87,7 @@ pub(crate) async fn push(
 
 async fn share(
     args: SendArgs,
-    mut fleet: FleetPlan,
+    fleet: FleetPlan,
     setup: Option<PushSetup>,
     report: &Report,
 ) -> Result<Exit, Failure> {
@@ -140,17 +140,16 @@ async fn share(
     let servers = dialects.serve(&store, report);
     let files = SharedFiles { plan: Arc::new(plan), store, info: shared, md5: None, condition };
     let content = MonitoredContent::Files(files);
-    // It is over by now, unless hashing took less time than the name service takes.
-    fleet.expectation.add_addresses(lookup.await.unwrap_or_default());
     let monitor = OriginMonitor::new(report, content, info.geometry, fleet, Some(tracker));
     let monitor = match setup {
         Some(setup) => {
             let origin = offer.reached_at(args.bind(), host);
             monitor.pushing(setup.start(origin, info.geometry.total()))
         }
-        None => monitor,
+        None => monitor.with_command(format!("sow get {}", offer.ticket)),
     };
-    let ended = monitor.beside(servers).shown_on(board).run(&swarm, events, &stop).await;
+    let ended =
+        monitor.beside(servers).awaiting(lookup).shown_on(board).run(&swarm, events, &stop).await;
     swarm.stop().await;
     ended
 }

@@ -4,6 +4,7 @@
 use std::{
     borrow::Cow,
     collections::BTreeMap,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use sow_content::Geometry;
 use sow_engine::{Dialect, PeerSource, Status};
 use sow_node::{Swarm, SwarmEvent, TrackerService};
 use sow_store::StoreErrorKind;
-use tokio::{sync::mpsc::UnboundedReceiver, time::sleep};
+use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle, time::sleep};
 
 use super::{
     extra_dialects::ExtraServers,
@@ -100,7 +101,12 @@ pub(crate) struct OriginMonitor<'a> {
     lost: Option<ContentLost>,
     /// The connections to the hosts of `sow push`.
     push: Option<PushFleet>,
+    /// The addresses of the hosts that are expected, which a slow name service still looks up.
+    lookup: Option<NameLookup>,
 }
+
+/// Addresses of hosts, each with the index of its host.
+type NameLookup = JoinHandle<Vec<(usize, IpAddr)>>;
 
 impl<'a> OriginMonitor<'a> {
     pub(crate) fn new(
@@ -122,6 +128,7 @@ impl<'a> OriginMonitor<'a> {
             board: None,
             lost: None,
             push: None,
+            lookup: None,
         }
     }
 
@@ -144,6 +151,20 @@ impl<'a> OriginMonitor<'a> {
     #[must_use]
     pub(super) fn shown_on(mut self, board: Arc<Board>) -> Self {
         self.board = Some(board);
+        self
+    }
+
+    /// The same for an origin whose expected hosts are being looked up.
+    #[must_use]
+    pub(super) fn awaiting(mut self, lookup: NameLookup) -> Self {
+        self.lookup = Some(lookup);
+        self
+    }
+
+    /// The same, with the command that other machines run, which stays in view.
+    #[must_use]
+    pub(crate) fn with_command(mut self, command: String) -> Self {
+        self.fleet.set_command(command);
         self
     }
 
@@ -199,6 +220,10 @@ impl<'a> OriginMonitor<'a> {
                 }
                 (index, event) = next_push_event(&mut self.push) => {
                     self.fleet.on_push_event(index, event);
+                }
+                found = found_names(&mut self.lookup) => {
+                    self.lookup = None;
+                    self.fleet.add_addresses(found);
                 }
                 lost = &mut lost, if self.lost.is_none() => self.on_lost(lost),
                 () = linger(withdrawn_at) => return Err(self.end_lost()),
@@ -355,6 +380,14 @@ async fn next_push_event(push: &mut Option<PushFleet>) -> (usize, FleetEvent) {
     };
     match next {
         Some(event) => event,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns when names were looked up.
+async fn found_names(lookup: &mut Option<NameLookup>) -> Vec<(usize, IpAddr)> {
+    match lookup {
+        Some(lookup) => lookup.await.unwrap_or_default(),
         None => std::future::pending().await,
     }
 }

@@ -1,17 +1,18 @@
-//! Simulates hours of churn with a tenth of the hosts misbehaving, beside the same without them:
+//! Simulates hours of churn with a tenth of the hosts misbehaving, beside the same without them,
+//! and beside the same without them and with other random choices:
 //!
 //! ```text
 //! cargo run --release -p sow-sim --example churn -- HOURS SEED [RECORDS-FILE]
 //! ```
 //!
-//! Each of the two swarms has a thread. The file gets one JSON line for each sample and each
+//! Each of the three swarms has a thread. The file gets one JSON line for each sample and each
 //! receiver. The process ends with 1 when something does not hold; the command that was given
 //! repeats it.
 
 use std::{fs::File, io::Write, thread, time::Duration};
 
 use sow_engine::StateSize;
-use sow_sim::churn::{Records, Sample, judge_churn, run_churn};
+use sow_sim::churn::{Records, Sample, Swarm, judge_churn, run_churn};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,12 +31,15 @@ fn main() {
     });
     let span = Duration::from_secs_f64(hours * 3600.0);
     let out = out.as_ref();
-    let (control, with) = thread::scope(|scope| {
-        let control = scope.spawn(move || run(seed, span, false, out));
-        let with = run(seed, span, true, out);
-        (control.join(), with)
+    let (control, second, with) = thread::scope(|scope| {
+        let control = scope.spawn(move || run(seed, span, Swarm::Control, out));
+        let second = scope.spawn(move || run(seed, span, Swarm::SecondControl, out));
+        let with = run(seed, span, Swarm::Hostile, out);
+        (control.join(), second.join(), with)
     });
-    let Ok(control) = control else { std::process::exit(1) };
+    let (Ok(control), Ok(second)) = (control, second) else { std::process::exit(1) };
+    compare("with misbehaving hosts", &with, &control);
+    compare("by chance alone", &second, &control);
     let failures = judge_churn(&with, &control, span);
     for failure in &failures {
         println!("{failure}");
@@ -44,17 +48,41 @@ fn main() {
     std::process::exit(i32::from(!failures.is_empty()));
 }
 
-fn run(seed: u64, span: Duration, with_hostile: bool, out: Option<&File>) -> Records {
-    let swarm = if with_hostile { "hostile" } else { "control" };
+/// Says how much longer each receiver took than its counterpart.
+fn compare(what: &str, swarm: &Records, control: &Records) {
+    let took =
+        |records: &Records, number: usize| Some(records.downloads.get(number)?.took?.as_secs_f64());
+    let mut ratios: Vec<f64> = (0..swarm.downloads.len())
+        .filter_map(|number| Some(took(swarm, number)? / took(control, number)?))
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    let Some(largest) = ratios.last() else { return };
+    let at = |part: f64| ratios[((ratios.len() - 1) as f64 * part) as usize];
+    let above = ratios.iter().filter(|&&ratio| ratio > 1.5).count();
+    println!(
+        "{what}: {:.2} times its counterpart's time (median), {:.2} (99 %), {largest:.2} (largest); \
+         {above} of {} above 1.5",
+        at(0.5),
+        at(0.99),
+        ratios.len()
+    );
+}
+
+fn run(seed: u64, span: Duration, swarm: Swarm, out: Option<&File>) -> Records {
+    let label = match swarm {
+        Swarm::Hostile => "hostile",
+        Swarm::Control => "control",
+        Swarm::SecondControl => "second control",
+    };
     let on_sample = |sample: &Sample| {
         if let Some(out) = out {
-            write_line(out, &sample_line(swarm, sample));
+            write_line(out, &sample_line(label, sample));
         }
     };
-    let records = match run_churn(seed, span, with_hostile, on_sample) {
+    let records = match run_churn(seed, span, swarm, on_sample) {
         Ok(records) => records,
         Err(failure) => {
-            println!("{swarm}, seed {seed}: {failure}");
+            println!("{label}, seed {seed}: {failure}");
             std::process::exit(1);
         }
     };
@@ -63,7 +91,7 @@ fn run(seed: u64, span: Duration, with_hostile: bool, out: Option<&File>) -> Rec
         let took = download.took.map(|took| took.as_secs_f64());
         seconds.extend(took);
         let line = format!(
-            "{{\"kind\":\"receiver\",\"swarm\":\"{swarm}\",\"name\":\"{number}\",\"t\":{},\
+            "{{\"kind\":\"receiver\",\"swarm\":\"{label}\",\"name\":\"{number}\",\"t\":{},\
              \"killed\":{},\"seconds\":{}}}",
             download.joined.0 / 1_000_000,
             download.was_killed,
@@ -76,7 +104,7 @@ fn run(seed: u64, span: Duration, with_hostile: bool, out: Option<&File>) -> Rec
     seconds.sort_by(f64::total_cmp);
     if let (Some(largest), Some(median)) = (seconds.last(), seconds.get(seconds.len() / 2)) {
         println!(
-            "{swarm}: {} of {} receivers complete, median {median:.1} s, largest {largest:.1} s",
+            "{label}: {} of {} receivers complete, median {median:.1} s, largest {largest:.1} s",
             seconds.len(),
             records.downloads.len()
         );

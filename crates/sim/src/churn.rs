@@ -128,18 +128,30 @@ enum Step {
     Sample,
 }
 
-/// Runs a churn for `span` of simulated time, with a tenth of misbehaving hosts or without, and
-/// checks the bytes, the bans and the sizes at each sample. `on_sample` is called with each.
+/// Which of the swarms that have the same schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swarm {
+    /// A tenth of the hosts misbehaves.
+    Hostile,
+    /// The same without misbehaving hosts.
+    Control,
+    /// The control with other random choices of the engines: what chance alone does.
+    SecondControl,
+}
+
+/// Runs a churn for `span` of simulated time, and checks the bytes, the bans and the sizes at each
+/// sample. `on_sample` is called with each.
 ///
 /// # Errors
 /// When a checker finds something.
 pub fn run_churn(
     seed: u64,
     span: Duration,
-    with_hostile: bool,
+    swarm: Swarm,
     mut on_sample: impl FnMut(&Sample),
 ) -> Result<Records, ChurnFailure> {
-    let mut churn = Churn::new(seed);
+    let with_hostile = swarm == Swarm::Hostile;
+    let mut churn = Churn::new(if swarm == Swarm::SecondControl { !seed } else { seed });
     for (at, step) in schedule(seed, span) {
         churn.run_until(at);
         match step {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sow_engine::Dialect;
 use sow_sim::{
     Fault, Faults, LinkConfig, Scenario, World, check_random_swarm,
-    churn::{judge_churn, run_churn},
+    churn::{Swarm, judge_churn, run_churn},
     random_swarm,
 };
 
@@ -170,8 +170,8 @@ fn whatever_hosts_do_honest_receivers_complete_in_time_and_none_is_blamed() {
 #[test]
 fn in_a_churn_every_receiver_completes_in_time_beside_misbehaving_hosts() {
     let span = Duration::from_secs(240);
-    let run = |with_hostile| run_churn(1, span, with_hostile, |_| {}).unwrap();
-    let (with, without) = (run(true), run(false));
+    let run = |swarm| run_churn(1, span, swarm, |_| {}).unwrap();
+    let (with, without) = (run(Swarm::Hostile), run(Swarm::Control));
     assert!(with.downloads.len() > 30 && with.samples.len() == 4);
     assert_eq!(judge_churn(&with, &without, span), []);
 }

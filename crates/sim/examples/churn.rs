@@ -60,8 +60,8 @@ fn compare(what: &str, swarm: &Records, control: &Records) {
     let at = |part: f64| ratios[((ratios.len() - 1) as f64 * part) as usize];
     let above = ratios.iter().filter(|&&ratio| ratio > 1.5).count();
     println!(
-        "{what}: {:.2} times its counterpart's time (median), {:.2} (99 %), {largest:.2} (largest); \
-         {above} of {} above 1.5",
+        "{what}: {:.2} times its counterpart's time (median), {:.2} (99 %), {largest:.2} \
+         (largest); {above} of {} above 1.5",
         at(0.5),
         at(0.99),
         ratios.len()

@@ -250,7 +250,7 @@ impl World {
         }
     }
 
-    /// No engine waited for a request longer than [`MAX_WAIT`]: it was answered, refused, or given
+    /// No engine waited for a request longer than a minute: it was answered, refused, or given
     /// up, so that others may be asked.
     ///
     /// # Errors

@@ -50,22 +50,6 @@ impl Exit {
         }
     }
 
-    /// The code of another `sow`.
-    pub(crate) fn from_code(code: u8) -> Self {
-        let known = [
-            Exit::Done,
-            Exit::Usage,
-            Exit::Unfinished,
-            Exit::Unverified,
-            Exit::Disk,
-            Exit::Unreachable,
-            Exit::Incomplete,
-            Exit::Differs,
-            Exit::Interrupted,
-        ];
-        known.into_iter().find(|exit| exit.code() == code).unwrap_or(Exit::Failed)
-    }
-
     /// The worse of two codes, for a run of several downloads.
     pub(crate) fn worst(self, other: Exit) -> Exit {
         if self.rank() >= other.rank() { self } else { other }

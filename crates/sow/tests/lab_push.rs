@@ -237,7 +237,8 @@ fn every_row_is_right_when_twenty_hosts_are_pushed_to() {
     let content = fs::read(noise_file(fleet.folder.path(), "big.bin", SIZE)).expect("the file");
     let (results, failed) = (fleet.path("results.json"), fleet.path("failed.txt"));
     let (results, failed) = (results.display().to_string(), failed.display().to_string());
-    let files = ["--results", &results, "--retry", &failed];
+    // Fewer places than hosts: complete ones make room.
+    let files = ["--results", &results, "--retry", &failed, "--jobs", "4"];
     let hosts = ["web[01-19]", "nowhere", "--json", "--up-limit", UP_LIMIT];
     let mut push = fleet.push(&[&files[..], &hosts].concat());
     // web08 is host 9.

@@ -16,9 +16,10 @@ use super::{
 use crate::{
     exit::Failure,
     fleet::{
-        Expectation, ExpectedHosts, HostList, ResultsFile, check_writable, hosts_not_complete,
+        Expectation, ExpectedHosts, HostList, HostTarget, ResultsFile, check_writable,
+        hosts_not_complete,
     },
-    push::{InstallPolicy, PushHost, PushTarget, SshCommand, split_words},
+    push::{InstallPolicy, PushHost, SshCommand, split_words},
     quantity::{self, Span},
 };
 
@@ -69,7 +70,8 @@ pub(crate) struct PushArgs {
     #[arg(long, env = "SOW_SSH", value_name = "COMMAND", default_value = "ssh",
         value_parser = ssh_command)]
     ssh: SshCommand,
-    /// How many hosts are connected to at a time.
+    /// How many hosts connect and receive at a time. As many complete ones stay connected and pass
+    /// the content on.
     #[arg(short, long, env = "SOW_JOBS", value_name = "N", default_value = "64",
         value_parser = clap::value_parser!(u16).range(1..=4096))]
     jobs: u16,
@@ -97,7 +99,8 @@ pub(crate) struct PushArgs {
 pub(crate) struct PushPlan {
     /// The file or folder.
     pub(crate) path: PathBuf,
-    /// The hosts, in the order of the expectation.
+    /// The hosts, in the order of the expectation. None are left when `--retry` names the file of a
+    /// run whose hosts are all complete.
     pub(crate) hosts: Vec<PushHost>,
     /// Which of them are expected (all), for how long, and what the run leaves.
     pub(crate) fleet: FleetPlan,
@@ -120,7 +123,7 @@ impl PushArgs {
     pub(crate) fn plan(&self) -> Result<PushPlan, Failure> {
         let (path, patterns) = path_and_hosts(&self.words)?;
         let list = self.host_list(&patterns)?;
-        let hosts = push_hosts(&list, self.out.as_deref())?;
+        let hosts = push_hosts(&list, self.out.as_deref());
         let results = self.results.as_deref().map(ResultsFile::at).transpose()?;
         results.iter().try_for_each(ResultsFile::check)?;
         let missing = self.retry.clone().filter(|path| ResultsFile::at(path).is_err());
@@ -143,7 +146,8 @@ impl PushArgs {
         let typed = HostList::from_patterns(patterns).map_err(Failure::usage)?;
         let list = match (&self.hosts, &self.retry) {
             (Some(path), _) => typed.and(&HostList::read(path)?).map_err(Failure::usage)?,
-            (None, Some(path)) if patterns.is_empty() => hosts_to_retry(path)?,
+            // There may be none left to try again.
+            (None, Some(path)) if patterns.is_empty() => return hosts_to_retry(path),
             _ => typed,
         };
         match list.hosts().is_empty() {
@@ -158,7 +162,7 @@ impl PushArgs {
 fn hosts_to_retry(path: &Path) -> Result<HostList, Failure> {
     match ResultsFile::at(path) {
         Ok(_) => HostList::from_names(&hosts_not_complete(path)?).map_err(Failure::usage),
-        Err(_) => HostList::read(path),
+        Err(_) => HostList::read_or_empty(path),
     }
 }
 
@@ -187,23 +191,19 @@ fn path_and_hosts(words: &[OsString]) -> Result<(PathBuf, Vec<String>), Failure>
 
 /// The hosts with their folders, and the names under which they introduce themselves: the name of
 /// the host where that is unique.
-fn push_hosts(list: &HostList, folder: Option<&str>) -> Result<Vec<PushHost>, Failure> {
-    let targets = list
-        .hosts()
-        .iter()
-        .map(|entry| PushTarget::parse(&entry.text).map_err(Failure::usage))
-        .collect::<Result<Vec<_>, _>>()?;
+fn push_hosts(list: &HostList, folder: Option<&str>) -> Vec<PushHost> {
+    let targets = list.hosts();
     let mut counts = std::collections::BTreeMap::<String, usize>::new();
-    for target in &targets {
+    for target in targets {
         *counts.entry(target.host.to_lowercase()).or_default() += 1;
     }
-    let with_name = |mut target: PushTarget| {
+    let with_name = |mut target: HostTarget| {
         let is_unique = counts.get(&target.host.to_lowercase()) == Some(&1);
         let name = if is_unique { target.host.clone() } else { target.text.clone() };
         target.folder = target.folder.or_else(|| folder.map(str::to_owned));
         PushHost { target, name }
     };
-    Ok(targets.into_iter().map(with_name).collect())
+    targets.iter().cloned().map(with_name).collect()
 }
 
 fn ssh_command(text: &str) -> Result<SshCommand, String> {

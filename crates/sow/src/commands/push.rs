@@ -17,6 +17,10 @@ use crate::{
 /// When the port is unavailable, the path cannot be shared, or a host is not complete in the end.
 pub(crate) async fn run(args: PushArgs, report: &Report) -> Result<Exit, Failure> {
     let PushPlan { path, hosts, fleet, ssh, jobs, install, options } = args.plan()?;
+    if hosts.is_empty() {
+        report.note("every host of that run is complete");
+        return Ok(Exit::Done);
+    }
     let program = Program::own().await?;
     let setup = PushSetup { hosts, ssh, program, policy: install, options, jobs };
     let send = SendArgs::for_push(path, args.listen, args.up);

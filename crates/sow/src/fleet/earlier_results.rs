@@ -7,16 +7,16 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{exit::Failure, file_errors};
+use crate::{exit::Failure, file_reading::read_at_most};
 
 /// The limit of a file of results, in bytes: a kilobyte for each of ten thousand hosts.
-const MAX_LENGTH: u64 = 16 << 20;
+const MAX_LENGTH: usize = 16 << 20;
 
-/// What is read of a row.
+/// What is read of a row. The name in it is what a receiver says of itself, so only the host that
+/// the earlier run was given counts.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Row {
-    name: String,
     state: String,
     host: Option<String>,
 }
@@ -26,12 +26,9 @@ struct Row {
 /// # Errors
 /// When it cannot be read, or is not a file of results.
 pub(crate) fn hosts_not_complete(path: &Path) -> Result<Vec<String>, Failure> {
-    let length = path.metadata().map_err(|error| file_errors::cannot_read(path, &error))?.len();
-    let text = match length <= MAX_LENGTH {
-        true => std::fs::read_to_string(path),
-        false => Err(std::io::ErrorKind::FileTooLarge.into()),
-    };
-    let text = text.map_err(|error| file_errors::cannot_read(path, &error))?;
+    let bytes = read_at_most(path, MAX_LENGTH)?;
+    let text = String::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_LENGTH);
+    let text = text.unwrap_or_default();
     let is_json = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
     let rows = if is_json { serde_json::from_str(&text).ok() } else { rows_of_csv(&text) };
     let rows: Vec<Row> = rows.ok_or_else(|| {
@@ -42,12 +39,17 @@ pub(crate) fn hosts_not_complete(path: &Path) -> Result<Vec<String>, Failure> {
     let complete: BTreeSet<String> =
         rows.iter().filter(|row| row.state == "complete").filter_map(host).collect();
     let mut seen = BTreeSet::new();
-    Ok(rows
-        .iter()
-        .filter(|row| row.state != "complete")
-        .map(|row| host(row).unwrap_or_else(|| row.name.clone()))
+    let others = rows.iter().filter(|row| row.state != "complete");
+    let hosts: Vec<String> = others
+        .clone()
+        .filter_map(host)
         .filter(|host| !complete.contains(host) && seen.insert(host.clone()))
-        .collect())
+        .collect();
+    if hosts.is_empty() && others.into_iter().any(|row| host(row).is_none()) {
+        return Err(Failure::usage(format!("{} names no hosts", path.display()))
+            .tip("it is of a run without a list of hosts; name them"));
+    }
+    Ok(hosts)
 }
 
 fn rows_of_csv(text: &str) -> Option<Vec<Row>> {
@@ -55,11 +57,10 @@ fn rows_of_csv(text: &str) -> Option<Vec<Row>> {
     let header = records.next()?;
     let columns: BTreeMap<&str, usize> =
         header.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
-    let (name, state) = (*columns.get("name")?, *columns.get("state")?);
+    let state = *columns.get("state")?;
     let host = columns.get("host").copied();
     let field = |record: &[String], at: usize| record.get(at).cloned().unwrap_or_default();
     let row = |record: Vec<String>| Row {
-        name: field(&record, name),
         state: field(&record, state),
         host: host.map(|at| field(&record, at)),
     };
@@ -106,11 +107,17 @@ mod tests {
         let csv = "name,address,state,error,host\r\na,,complete,,a\n\
             x,,failed,\"no \"\"room\"\",\nat all\",b:/srv\na,,gone,,a\nc,,missing,,c";
         assert_eq!(read("r.csv", csv).unwrap(), ["b:/srv", "c"]);
-        let json = r#"[{"name":"a","state":"gone","host":null},{"name":"b","state":"complete"}]"#;
+        let json = r#"[{"name":"a","state":"gone","host":"a"},{"name":"b","state":"complete"}]"#;
         assert_eq!(read("r.json", json).unwrap(), ["a"]);
+        // A receiver that no list had: its name is what it says.
+        let json = r#"[{"name":"root@db1:/","state":"gone","host":null},{"name":"my laptop"}]"#;
+        assert!(read("r.json", json).is_err());
+        assert!(read("r.csv", "name,state,host\ndb1,gone,\n").is_err());
+        assert_eq!(read("r.csv", "name,state,host\ndb1,complete,db1\n").unwrap(), [""; 0]);
         for bad in ["", "host\nweb01\n", "web01"] {
             assert!(read("r.csv", bad).is_err(), "{bad}");
         }
         assert!(read("r.json", "{").is_err());
+        assert!(hosts_not_complete(folder.path()).is_err());
     }
 }

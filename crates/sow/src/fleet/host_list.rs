@@ -1,47 +1,33 @@
 //! A list of hosts: one a line, with ranges (`web[01-60].example.org`) and comments. Reads the
 //! text; what is done with the hosts is decided elsewhere.
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
-use sow_content::untrusted::{excerpt, is_unprintable};
+use sow_content::untrusted::excerpt;
 
+use super::host_target::{HostTarget, MAX_TARGET};
 use crate::{
     exit::{Exit, Failure},
-    file_errors,
-    push::PushTarget,
+    file_reading::read_at_most,
 };
 
 /// The limit of hosts, after the ranges are expanded.
 pub(crate) const MAX_HOSTS: usize = 10_000;
 
 /// The limit of a file of hosts, in bytes.
-const MAX_FILE_LENGTH: u64 = 1 << 20;
-
-/// The limit of one line, in bytes: a name (RFC 1035), a user and a folder.
-const MAX_LINE_LENGTH: usize = 1024;
+const MAX_FILE_LENGTH: usize = 1 << 20;
 
 /// The hosts in the order in which they are named, each once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct HostList {
-    hosts: Vec<HostEntry>,
+    hosts: Vec<HostTarget>,
     known: BTreeSet<String>,
-}
-
-/// One host: `[USER@]HOST[:FOLDER]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HostEntry {
-    /// As it is written, with its range expanded.
-    pub(crate) text: String,
-    /// The name or address of the host alone; an IPv6 address without brackets.
-    pub(crate) host: String,
-    /// The folder on that host.
-    pub(crate) folder: Option<String>,
 }
 
 /// Why a pattern is not a list of hosts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HostListError {
-    #[error("`{0}` is not a host: it has spaces or control characters, or no name")]
+    #[error("{0}")]
     NotAHost(String),
     #[error("`{0}`: a range is [FIRST-LAST] or [A,B,C], of numbers with at most nine digits")]
     BadRange(String),
@@ -55,22 +41,29 @@ impl HostList {
     /// # Errors
     /// When the file cannot be read, is too long, names no host, or a line is not a host.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let length = path.metadata().map_err(|error| file_errors::cannot_read(path, &error))?.len();
-        if length > MAX_FILE_LENGTH {
-            let message = format!("{} is too long for a list of hosts", path.display());
-            return Err(Failure::usage(message));
-        }
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| file_errors::cannot_read(path, &error))?;
-        let list = Self::parse(&text).map_err(|(line, error)| {
-            Failure::new(Exit::Usage, format!("{}, line {line}: {error}", path.display())).tip(
-                "write one host a line, as web01 or web[01-60].example.org; # begins a comment",
-            )
-        })?;
+        let list = Self::read_or_empty(path)?;
         if list.hosts.is_empty() {
             return Err(Failure::usage(format!("{} names no host", path.display())));
         }
         Ok(list)
+    }
+
+    /// Reads a file of hosts that may name none.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is too long, or a line is not a host.
+    pub(crate) fn read_or_empty(path: &Path) -> Result<Self, Failure> {
+        let bytes = read_at_most(path, MAX_FILE_LENGTH)?;
+        let is_too_long = bytes.len() > MAX_FILE_LENGTH;
+        let text = String::from_utf8(bytes).ok().filter(|_| !is_too_long).ok_or_else(|| {
+            let what = if is_too_long { "too long for" } else { "not" };
+            Failure::usage(format!("{} is {what} a list of hosts", path.display()))
+        })?;
+        Self::parse(&text).map_err(|(line, error)| {
+            Failure::new(Exit::Usage, format!("{}, line {line}: {error}", path.display())).tip(
+                "write one host a line, as web01 or web[01-60].example.org; # begins a comment",
+            )
+        })
     }
 
     /// Parses the text of a file of hosts. The error has the number of its line, from 1.
@@ -119,7 +112,7 @@ impl HostList {
 
     fn add(&mut self, names: &[String]) -> Result<(), HostListError> {
         for name in names {
-            let entry = HostEntry::parse(name)?;
+            let entry = HostTarget::parse(name).map_err(HostListError::NotAHost)?;
             if !self.known.insert(entry.text.clone()) {
                 continue;
             }
@@ -132,42 +125,8 @@ impl HostList {
     }
 
     /// The hosts.
-    pub(crate) fn hosts(&self) -> &[HostEntry] {
+    pub(crate) fn hosts(&self) -> &[HostTarget] {
         &self.hosts
-    }
-}
-
-impl HostEntry {
-    /// Parses one host whose range is expanded already.
-    fn parse(text: &str) -> Result<Self, HostListError> {
-        let not_a_host = || HostListError::NotAHost(excerpt(text));
-        if text.len() > MAX_LINE_LENGTH || text.contains(is_unprintable) {
-            return Err(not_a_host());
-        }
-        if text.starts_with("ssh://") {
-            let PushTarget { host, folder, .. } =
-                PushTarget::parse(text).map_err(|_| not_a_host())?;
-            return Ok(Self { text: text.to_owned(), host, folder });
-        }
-        let rest = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
-        let (host, folder) = if rest.parse::<IpAddr>().is_ok() {
-            (rest, None)
-        } else if let Some(bracketed) = rest.strip_prefix('[') {
-            let (host, rest) = bracketed.split_once(']').ok_or_else(not_a_host)?;
-            let folder = rest.strip_prefix(':');
-            if folder.is_none() && !rest.is_empty() {
-                return Err(not_a_host());
-            }
-            (host, folder)
-        } else {
-            rest.split_once(':').map_or((rest, None), |(host, folder)| (host, Some(folder)))
-        };
-        // A name that begins with a hyphen would be an option to a program that is given it.
-        if host.is_empty() || host.contains(' ') || host.starts_with('-') || text.starts_with('-') {
-            return Err(not_a_host());
-        }
-        let folder = folder.filter(|folder| !folder.is_empty()).map(str::to_owned);
-        Ok(Self { text: text.to_owned(), host: host.to_owned(), folder })
     }
 }
 
@@ -184,8 +143,9 @@ fn without_comment(line: &str) -> &str {
 /// # Errors
 /// When a range is not one, or there are too many hosts.
 pub(crate) fn expand(pattern: &str) -> Result<Vec<String>, HostListError> {
-    if pattern.len() > MAX_LINE_LENGTH {
-        return Err(HostListError::NotAHost(excerpt(pattern)));
+    if pattern.len() > MAX_TARGET {
+        let message = format!("`{}` is not a host: it is too long", excerpt(pattern));
+        return Err(HostListError::NotAHost(message));
     }
     let mut texts = vec![String::new()];
     let mut rest = pattern;
@@ -271,22 +231,6 @@ mod tests {
             ]
         );
         assert_eq!(names("[fd00::1]:/srv\nfd00::2\n10.0.0.[8-9]\na#b").len(), 5);
-    }
-
-    #[test]
-    fn a_host_may_have_a_user_and_a_folder() {
-        let of = |text: &str| {
-            let entry = HostEntry::parse(text).unwrap();
-            (entry.host, entry.folder)
-        };
-        assert_eq!(of("web01"), ("web01".to_owned(), None));
-        assert_eq!(of("root@web01:/srv"), ("web01".to_owned(), Some("/srv".to_owned())));
-        assert_eq!(of("fd00::2"), ("fd00::2".to_owned(), None));
-        assert_eq!(of("[fd00::2]:/srv"), ("fd00::2".to_owned(), Some("/srv".to_owned())));
-        for bad in ["", "-oProxyCommand=x", "root@-x", "a b", "[::1", "[::1]x", ":/srv", "a\u{1b}"]
-        {
-            assert!(HostEntry::parse(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

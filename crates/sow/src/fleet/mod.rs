@@ -5,6 +5,7 @@ mod counts;
 mod earlier_results;
 mod expectation;
 mod host_list;
+mod host_target;
 mod receiver;
 mod receivers;
 mod results_file;
@@ -15,6 +16,7 @@ pub(crate) use self::{
     earlier_results::hosts_not_complete,
     expectation::{Expectation, ExpectedHosts},
     host_list::HostList,
+    host_target::HostTarget,
     receiver::Receiver,
     receivers::{NeverConnected, Receivers},
     results_file::{ResultsFile, check_writable, write_missing_hosts},

@@ -16,8 +16,8 @@ use tokio::{
 use super::{
     host_failure::HostFailure,
     host_run::{HostEvent, HostPlan, run_host},
-    target::PushTarget,
 };
+use crate::fleet::HostTarget;
 
 /// How long the end of all connections is waited for.
 const END_TIME: Duration = Duration::from_secs(6);
@@ -25,7 +25,7 @@ const END_TIME: Duration = Duration::from_secs(6);
 /// A host to push to, and the name under which it introduces itself to the origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PushHost {
-    pub(crate) target: PushTarget,
+    pub(crate) target: HostTarget,
     pub(crate) name: String,
 }
 

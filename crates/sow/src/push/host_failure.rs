@@ -1,9 +1,8 @@
-//! Why a host has no copy, in one line, and the exit code that it would have.
+//! Why a host has no copy, in one line.
 
 use std::{fmt, io};
 
 use super::ssh_errors::{self, shortened};
-use crate::exit::Exit;
 
 /// Why a host has no copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,24 +11,17 @@ pub(crate) enum HostFailure {
     Closed,
     /// The run was stopped.
     Stopped,
-    /// This.
-    Because(Exit, String),
+    /// This, in one line.
+    Because(String),
 }
 
 impl HostFailure {
     pub(super) fn other(reason: impl fmt::Display) -> Self {
-        Self::Because(Exit::Failed, shortened(&reason.to_string()))
+        Self::Because(shortened(&reason.to_string()))
     }
 
     pub(super) fn not_installed(reason: &str) -> Self {
-        let lower = reason.to_lowercase();
-        let is_disk = ["no space", "permission denied", "read-only", "quota"];
-        let exit = match is_disk.iter().any(|part| lower.contains(part)) {
-            true => Exit::Disk,
-            false => Exit::Failed,
-        };
-        let reason = shortened(reason);
-        Self::Because(exit, format!("sow could not be put there: {reason}"))
+        Self::Because(format!("sow could not be put there: {}", shortened(reason)))
     }
 
     /// A failed write: the other end is gone, and says elsewhere why.
@@ -42,7 +34,7 @@ impl HostFailure {
         match self {
             Self::Closed => ssh_errors::LOST,
             Self::Stopped => "stopped",
-            Self::Because(_, reason) => reason,
+            Self::Because(reason) => reason,
         }
     }
 }

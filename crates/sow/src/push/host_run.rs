@@ -18,9 +18,8 @@ use super::{
     reply::{Connection, Reply},
     ssh::{Session, SshCommand},
     ssh_errors::{self, shortened},
-    target::PushTarget,
 };
-use crate::exit::Exit;
+use crate::fleet::HostTarget;
 
 /// How long `ssh` may take until the shell answers: its own limit is for TCP only.
 const CONNECT_TIME: Duration = Duration::from_secs(40);
@@ -78,7 +77,7 @@ pub(crate) enum HostEvent {
 /// # Errors
 /// When the host has no copy in the end.
 pub(crate) async fn run_host(
-    target: &PushTarget,
+    target: &HostTarget,
     name: &str,
     plan: &Arc<HostPlan>,
     report: impl Fn(HostEvent),
@@ -124,7 +123,7 @@ fn is_busy_server(errors: &[String]) -> bool {
 
 /// One attempt.
 struct HostRun<'a, R> {
-    target: &'a PushTarget,
+    target: &'a HostTarget,
     name: &'a str,
     plan: &'a HostPlan,
     report: &'a R,
@@ -134,7 +133,6 @@ struct HostRun<'a, R> {
 #[derive(Debug, Default)]
 struct RunState {
     is_reached: bool,
-    is_started: bool,
     is_complete: bool,
     /// The URL at which the host passes the program on.
     installed_at: Option<String>,
@@ -158,7 +156,6 @@ struct RemoteEvent {
     event: String,
     bytes: Option<u64>,
     port: Option<u16>,
-    code: Option<u8>,
     message: Option<String>,
 }
 
@@ -167,7 +164,7 @@ impl<R: Fn(HostEvent)> HostRun<'_, R> {
         let probe = self.probe(session).await?;
         if let Some(reason) = &probe.no_folder {
             let folder = self.target.folder.as_deref().unwrap_or("the home folder");
-            return Err(HostFailure::Because(Exit::Disk, format!("{folder}: {reason}")));
+            return Err(HostFailure::Because(format!("{folder}: {reason}")));
         }
         let origins = self.plan.origin.seen_by(probe.connection.client);
         let is_own =
@@ -184,7 +181,6 @@ impl<R: Fn(HostEvent)> HostRun<'_, R> {
         };
         let script = remote_scripts::get(&program, &self.arguments(&origins));
         session.send(script.as_bytes()).await.map_err(HostFailure::lost)?;
-        self.state.is_started = true;
         (self.report)(HostEvent::Started);
         let passes_on = probe.connection.server.filter(|_| is_own(&program));
         self.follow(session, passes_on).await
@@ -202,7 +198,7 @@ impl<R: Fn(HostEvent)> HostRun<'_, R> {
         let seconds = CONNECT_TIME.as_secs();
         timeout(CONNECT_TIME, begun).await.unwrap_or_else(|_| {
             let reason = format!("no shell answered within {seconds} s");
-            Err(HostFailure::Because(Exit::Unreachable, reason))
+            Err(HostFailure::Because(reason))
         })?;
         self.state.is_reached = true;
         (self.report)(HostEvent::Reached);
@@ -291,12 +287,8 @@ impl<R: Fn(HostEvent)> HostRun<'_, R> {
 
     /// Why `get` ended with a code other than 0.
     fn exit_failure(&self, code: u8, event: Option<RemoteEvent>) -> HostFailure {
-        let said = event.and_then(|event| Some((event.code?, event.message?)));
-        match said {
-            Some((code, message)) => {
-                let line = message.lines().next().unwrap_or_default();
-                HostFailure::Because(Exit::from_code(code), shortened(line))
-            }
+        match event.and_then(|event| event.message) {
+            Some(message) => HostFailure::other(message.lines().next().unwrap_or_default()),
             None => match code {
                 129.. => {
                     HostFailure::other(format_args!("sow was killed there (signal {})", code - 128))
@@ -324,10 +316,10 @@ impl RunState {
     /// Why the connection ended.
     fn explain(&self, status: Option<ExitStatus>, errors: &[String]) -> HostFailure {
         let code = status.and_then(|status| status.code());
-        let (exit, default) = match (self.is_reached, code) {
-            (false, Some(255) | None) => (Exit::Unreachable, "ssh failed without a reason"),
-            (false, _) => (Exit::Unreachable, "its shell ended at once"),
-            (true, _) => (Exit::Failed, ssh_errors::LOST),
+        let default = match (self.is_reached, code) {
+            (false, Some(255) | None) => "ssh failed without a reason",
+            (false, _) => "its shell ended at once",
+            (true, _) => ssh_errors::LOST,
         };
         let noise = (!self.noise.is_empty()).then(|| self.noise.clone());
         let said = match self.is_reached {
@@ -335,7 +327,7 @@ impl RunState {
             false => ssh_errors::reason(errors).or(noise),
             true => ssh_errors::reason_after_login(errors),
         };
-        HostFailure::Because(exit, said.unwrap_or_else(|| default.to_owned()))
+        HostFailure::Because(said.unwrap_or_else(|| default.to_owned()))
     }
 }
 

@@ -17,7 +17,6 @@ mod reply;
 mod shell_words;
 mod ssh;
 mod ssh_errors;
-mod target;
 
 pub(crate) use self::{
     fleet_run::{FleetEvent, PushFleet, PushHost},
@@ -28,5 +27,4 @@ pub(crate) use self::{
     remote_scripts::PROTOCOL,
     shell_words::split as split_words,
     ssh::SshCommand,
-    target::PushTarget,
 };

@@ -3,7 +3,6 @@
 
 use std::{
     io,
-    process::Command,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -56,11 +55,13 @@ impl Program {
 
     fn hash_own() -> io::Result<Self> {
         let bytes = std::fs::read(OWN_FILE)?;
-        let uname = Command::new("uname").args(["-s", "-m"]).output()?;
+        let uname = rustix::system::uname();
+        let (system, machine) =
+            (uname.sysname().to_string_lossy(), uname.machine().to_string_lossy());
         Ok(Self {
             length: bytes.len() as u64,
             sha256: hexadecimal(&sha256(&bytes)),
-            system: String::from_utf8_lossy(&uname.stdout).trim().to_owned(),
+            system: format!("{system} {machine}"),
         })
     }
 

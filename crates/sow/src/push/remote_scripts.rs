@@ -64,7 +64,7 @@ case $folder in
     /*) ;;
     *) folder=./$folder ;;
 esac
-if cd "$folder" >/dev/null 2>&1 && [ -w . ]; then say folder
+if cd "$folder" >/dev/null 2>&1 && [ -w . ]; then :
 elif [ -d "$folder" ]; then say "no-folder it is not writable"
 elif [ -e "$folder" ]; then say "no-folder it is not a folder"
 else say "no-folder it does not exist"
@@ -123,8 +123,8 @@ pub(super) fn install_from_url(url: &str, sha256: &str, length: u64) -> String {
 unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 receive() {
     if command -v curl >/dev/null 2>&1
-    then curl -fsS --connect-timeout 5 --max-time 600 -o "$new" "$url"
-    elif command -v wget >/dev/null 2>&1; then wget -q -T 15 -O "$new" "$url"
+    then curl -fsS --connect-timeout 5 --max-time 240 -o "$new" "$url"
+    elif command -v wget >/dev/null 2>&1; then wget -q -t 1 -T 15 -O "$new" "$url"
     elif command -v python3 >/dev/null 2>&1
     then python3 -c 'import sys, urllib.request as u
 open(sys.argv[2], "wb").write(u.urlopen(sys.argv[1], timeout=15).read())' "$url" "$new"

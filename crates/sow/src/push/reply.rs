@@ -14,9 +14,7 @@ pub(super) enum Reply {
     System(String),
     /// The addresses of the connection, as that host sees them.
     Connection(Connection),
-    /// The folder is there and can be written to.
-    Folder,
-    /// It is not, for this reason.
+    /// The folder is not there, or cannot be written to, for this reason.
     NoFolder(String),
     /// A `sow` of this protocol is there, at this path.
     Sow(String),
@@ -55,7 +53,6 @@ impl Reply {
             "begin" => Self::Begin,
             "system" => Self::System(value.to_owned()),
             "client" => Self::Connection(Connection::parse(value)),
-            "folder" => Self::Folder,
             "no-folder" => Self::NoFolder(value.to_owned()),
             "sow" => Self::Sow(value.to_owned()),
             "old" => Self::OldSow(value.to_owned()),

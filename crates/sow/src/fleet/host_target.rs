@@ -4,12 +4,12 @@
 
 use sow_content::untrusted::{excerpt, is_unprintable};
 
-/// The longest text that is taken for a host, in bytes.
-const MAX_TARGET: usize = 4096;
+/// The limit of a host, in bytes: a name (RFC 1035), a user and a folder.
+pub(super) const MAX_TARGET: usize = 1024;
 
-/// A host to push to, and the folder there.
+/// A host, and the folder there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PushTarget {
+pub(crate) struct HostTarget {
     /// As it was typed, for the next try.
     pub(crate) text: String,
     /// The name of the host without user, port and folder.
@@ -20,7 +20,7 @@ pub(crate) struct PushTarget {
     pub(crate) folder: Option<String>,
 }
 
-impl PushTarget {
+impl HostTarget {
     /// Parses a host.
     ///
     /// # Errors
@@ -44,6 +44,9 @@ impl PushTarget {
         }
         if destination.starts_with('-') || host.starts_with('-') || destination.contains("@-") {
             return Err(bad("a name does not start with -"));
+        }
+        if host.contains('/') {
+            return Err(bad("a folder follows a colon, as in HOST:/DIR"));
         }
         if let Some(c) = destination.chars().find(|c| is_bad(*c)) {
             return Err(bad(&format!("`{c}` is in no name")));
@@ -113,6 +116,7 @@ mod tests {
             ("web01:a:b c", "web01", "web01", Some("a:b c")),
             ("web01:~/isos", "web01", "web01", Some("~/isos")),
             ("me@web01.example.org:x@y", "me@web01.example.org", "web01.example.org", Some("x@y")),
+            ("web01:/srv/a@b", "web01", "web01", Some("/srv/a@b")),
             ("a@b@web01", "a@b@web01", "web01", None),
             ("fd00::1", "fd00::1", "fd00::1", None),
             ("fe80::1%eth0", "fe80::1%eth0", "fe80::1%eth0", None),
@@ -123,7 +127,7 @@ mod tests {
             ("ssh://me@web01:2222/srv", "ssh://me@web01:2222", "web01", Some("/srv")),
             ("ssh://[fd00::1]:22/srv", "ssh://[fd00::1]:22", "fd00::1", Some("/srv")),
         ] {
-            let target = PushTarget::parse(text).unwrap();
+            let target = HostTarget::parse(text).unwrap();
             let parts = (&*target.destination, &*target.host, target.folder.as_deref());
             assert_eq!(parts, (destination, host, folder), "{text}");
             assert_eq!(target.text, text);
@@ -144,6 +148,8 @@ mod tests {
             "ssh://-x",
             "ssh://",
             "ssh:///srv",
+            "web01/srv",
+            "b/",
             "a b",
             "a;b",
             "$(x)",
@@ -155,7 +161,7 @@ mod tests {
             "ssh://[fd00::1",
             &long,
         ] {
-            assert!(PushTarget::parse(text).is_err(), "{text:?}");
+            assert!(HostTarget::parse(text).is_err(), "{text:?}");
         }
     }
 }

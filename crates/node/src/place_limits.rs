@@ -83,11 +83,12 @@ mod tests {
         context::MAX_HALF_OPEN,
         http::{
             connection::{
-                CONNECTION_TIMEOUT, MAX_HEAD_SIZE, SEND_BUFFER, SLOW_BYTES, SLOW_CHECKS,
-                WRITE_CHECK_INTERVAL, WRITE_TIMEOUT,
+                CONNECTION_TIMEOUT, MAX_HEAD_SIZE, SLOW_BYTES, SLOW_CHECKS, WRITE_CHECK_INTERVAL,
+                WRITE_TIMEOUT,
             },
             content::{MAX_DOWNLOADS, MAX_DOWNLOADS_PER_NETWORK},
             protection::{MAX_REQUESTS, MAX_REQUESTS_PER_SECOND},
+            stream::SEND_BUFFER,
         },
         options::NodeOptions,
         pending::CROWDED_TIMEOUT,

@@ -43,7 +43,7 @@ fn origin(original: &Original, torrent_size: usize) -> Member {
         json_torrent: None,
         download: None,
     };
-    origin.node.serve_http(tracker.router().merge(index(vec![shared], host_names())));
+    origin.node.serve_http(tracker.router().merge(index(vec![shared], host_names(), page)));
     origin
 }
 
@@ -231,4 +231,8 @@ async fn requests_beyond_a_rate_wait_in_their_sockets() {
     // 2,000 in a second.
     assert!(start.elapsed() > Duration::from_millis(1400), "{:?}", start.elapsed());
     origin.stop().await;
+}
+
+fn page() -> axum::response::Response {
+    axum::response::IntoResponse::into_response(axum::response::Html("<h1>page</h1>"))
 }

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::{fs, io::Read, thread, time::Duration};
+use std::{fs, io::Read, thread};
 
 use support::{
     Origin, Running,
@@ -249,7 +249,9 @@ fn content_that_has_changed_is_refused() {
         let address = address.clone();
         move || get(&address, "/a.iso", &[])
     });
-    thread::sleep(Duration::from_millis(300));
+    wait_until("the download begins", || {
+        get(&address, "/status", &[]).json()["shares"][0]["http"]["downloads"] == 1
+    });
     fs::write(&path, noise(40 << 20, 9)).unwrap();
     let mut refusal = None;
     wait_until("the change is noticed", || {

@@ -34,11 +34,6 @@ pub(crate) const WRITE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 pub(crate) const SLOW_BYTES: u64 = 64 * 1024;
 pub(crate) const SLOW_CHECKS: usize = 3;
 
-/// The size of the kernel's send buffer, in bytes (the kernel doubles it): clients that take
-/// nothing must not cost the megabytes to which it would grow by itself. Downloads of the content,
-/// whose number is bounded, let it grow.
-pub(crate) const SEND_BUFFER: usize = 128 * 1024;
-
 /// The maximum size of a request's head, in bytes: an announce has a few hundred.
 pub(crate) const MAX_HEAD_SIZE: usize = 16 * 1024;
 

@@ -1,23 +1,24 @@
-//! The HTTP index of what a node shares: a list as JSON, the same as a page, the `.torrent` files,
-//! and the content itself. It knows no swarm.
+//! The HTTP index of what a node shares: a list as JSON, a page that its owner gives, the
+//! `.torrent` files, and the content itself. It knows no swarm.
 
-use std::{fmt::Write, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
     extract::{ConnectInfo, Path, Query, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{Html, IntoResponse, Json, Response},
+    response::{IntoResponse, Json, Response},
     routing::get,
 };
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sow_content::{InfoHash, percent, untrusted::printable};
+use sow_content::InfoHash;
 
 use super::{
     connection::ConnectionAddrs,
     content::{Client, DownloadSource, Page},
+    html::accepts_html,
     own_names::{HostNames, is_foreign_page, only_for_own_names},
 };
 use crate::places::Activity;
@@ -45,19 +46,16 @@ pub struct SharedContent {
     pub download: Option<DownloadSource>,
 }
 
-/// The page that browsers get instead of the plain list.
+/// The page that browsers get instead of the list.
 pub type IndexPage = fn() -> Response;
-
-/// First parts of paths that name something else than content.
-const RESERVED: [&str; 6] = ["-", "announce", "healthz", "metrics", "scrape", "status"];
 
 #[derive(Debug)]
 struct Shared {
     entries: Vec<SharedContent>,
-    page: Option<IndexPage>,
+    page: IndexPage,
 }
 
-/// Answers `GET /` with the list (a page for browsers, JSON for other clients), and
+/// Answers `GET /` with `page` for browsers, and the list as JSON for other clients, and
 /// `GET /NAME.torrent` or `GET /INFO-HASH.torrent`. The torrent file of `json-torrent` is under
 /// `/NAME.json.torrent`. If there is only one entry, it has any name. The content itself is under
 /// `/NAME` and `/INFO-HASH`, the files of a folder below.
@@ -65,30 +63,7 @@ struct Shared {
 /// A browser gets an answer only under a name of this machine, or one of `names`: see
 /// [`CLIENT_HEADER`](crate::CLIENT_HEADER). Requests must carry a
 /// `ConnectInfo<`[`ConnectionAddrs`]`>`.
-pub fn index(shared: Vec<SharedContent>, names: HostNames) -> Router {
-    with_page(shared, names, None)
-}
-
-/// The same with another page for browsers.
-pub fn index_with_page(shared: Vec<SharedContent>, names: HostNames, page: IndexPage) -> Router {
-    with_page(shared, names, Some(page))
-}
-
-/// Where the content with this name is.
-pub fn content_path(name: &str, info_hash: InfoHash, is_folder: bool) -> String {
-    let mut path = String::from("/");
-    if RESERVED.contains(&name) || name.ends_with(".torrent") {
-        path.push_str(&info_hash.to_string());
-    } else {
-        path.extend(percent::encode(name.as_bytes(), percent::COMPONENT));
-    }
-    if is_folder {
-        path.push('/');
-    }
-    path
-}
-
-fn with_page(entries: Vec<SharedContent>, names: HostNames, page: Option<IndexPage>) -> Router {
+pub fn index(entries: Vec<SharedContent>, names: HostNames, page: IndexPage) -> Router {
     let router = Router::new()
         .route("/", get(list))
         .route("/{name}", get(named))
@@ -99,10 +74,9 @@ fn with_page(entries: Vec<SharedContent>, names: HostNames, page: Option<IndexPa
 }
 
 async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    let mut response = match (accepts_html(&headers), shared.page) {
-        (true, Some(page)) => page(),
-        (true, None) => Html(page(&shared.entries)).into_response(),
-        (false, _) => {
+    let mut response = match accepts_html(&headers) {
+        true => (shared.page)(),
+        false => {
             let entries: Vec<Value> = shared.entries.iter().map(entry).collect();
             Json(json!({ "program": "sow", "shared": entries })).into_response()
         }
@@ -110,12 +84,6 @@ async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response
     let accept = HeaderValue::from_static("accept");
     response.headers_mut().insert(header::VARY, accept);
     response
-}
-
-/// Whether a client is a browser that shows a page.
-pub(super) fn accepts_html(headers: &HeaderMap) -> bool {
-    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    accepts.is_some_and(|accept| accept.contains("text/html"))
 }
 
 #[derive(Debug, Deserialize)]
@@ -193,31 +161,4 @@ fn entry(shared: &SharedContent) -> Value {
         "torrent": format!("/{}.torrent", shared.info_hash),
         "content": shared.download.as_ref().map(DownloadSource::path),
     })
-}
-
-fn page(shared: &[SharedContent]) -> String {
-    let mut page = String::from(
-        "<!doctype html><meta charset=utf-8>\
-         <meta name=viewport content=\"width=device-width\"><title>sow</title>\n\
-         <style>body{font:16px/1.5 system-ui;max-width:44rem;margin:2rem auto;padding:0 1rem}\
-         code{background:#8882;padding:.2em .4em;overflow-wrap:anywhere}</style>\n\
-         <h1>Shared here</h1>\n",
-    );
-    for shared in shared {
-        let (name, ticket) = (escape(&shared.name), escape(&shared.ticket));
-        let (hash, magnet, length) = (shared.info_hash, escape(&shared.magnet), shared.length);
-        // Writing to a string does not fail.
-        let _ = write!(
-            page,
-            "<h2>{name}</h2>\n<p>{length} bytes</p>\n<p><code>sow get {ticket}</code></p>\n\
-             <p><a href=\"/{hash}.torrent\">.torrent</a> · <a href=\"{magnet}\">magnet</a></p>\n",
-        );
-    }
-    page
-}
-
-/// A text of unknown origin, for HTML.
-pub(super) fn escape(text: &str) -> String {
-    let text = printable(text);
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

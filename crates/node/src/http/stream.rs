@@ -14,8 +14,12 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::connection::SEND_BUFFER;
 use crate::{places::Activity, sniff::Rewound};
+
+/// The size of the kernel's send buffer, in bytes (the kernel doubles it): clients that take
+/// nothing must not cost the megabytes to which it would grow by itself. Downloads of the content,
+/// whose number is bounded, let it grow.
+pub(crate) const SEND_BUFFER: usize = 128 * 1024;
 
 /// See the header of this file.
 #[derive(Debug)]

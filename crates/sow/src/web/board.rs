@@ -136,7 +136,6 @@ impl Board {
         let now = self.started.elapsed().as_secs_f64();
         let mut state = self.state();
         let state = &mut *state;
-        let elapsed = state.published.map_or(0.0, |before| before.elapsed().as_secs_f64());
         state.published = Some(Instant::now());
         state.whole.clear();
         state.totals = totals;
@@ -145,7 +144,7 @@ impl Board {
         for row in rows {
             let (shown, change) = match absent.remove(&row.key) {
                 Some(mut shown) => {
-                    let change = shown.update(row, now, elapsed);
+                    let change = shown.update(row);
                     (shown, change)
                 }
                 None => {
@@ -320,6 +319,9 @@ mod tests {
             program: "sow 1.0.0".into(),
             state: ReceiverState::Connected,
             bytes: bytes + number,
+            rate: 0,
+            since: None,
+            seconds: 0.0,
             error: None,
         };
         (0..1000).map(row).collect()

@@ -25,7 +25,7 @@ use axum::{
 };
 use sow_node::{
     HostNames,
-    index::{SharedContent, index_with_page},
+    index::{SharedContent, index},
     only_for_own_names,
 };
 
@@ -46,7 +46,7 @@ impl Web {
             .route("/-/{asset}", get(assets::answer))
             .with_state(self.clone());
         let live = only_for_own_names(live, names.clone());
-        live.merge(index_with_page(shared, names, assets::page))
+        live.merge(index(shared, names, assets::page))
     }
 }
 

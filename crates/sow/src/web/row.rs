@@ -1,18 +1,13 @@
 //! A receiver as it is shown: what its owner publishes, and what follows from several updates.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 use sow_content::untrusted::excerpt;
 
 use crate::{fleet::Receiver, report::ReceiverState};
 
-/// The time in which an older rate of progress loses two thirds of its weight.
-const SMOOTHING: Duration = Duration::from_secs(4);
-
 /// What is known of a receiver. Texts may come from it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ReceiverRow {
     /// What makes it the same receiver in the next update.
     pub(crate) key: String,
@@ -26,6 +21,12 @@ pub(crate) struct ReceiverRow {
     pub(crate) state: ReceiverState,
     /// The bytes that it has verified.
     pub(crate) bytes: u64,
+    /// Verified bytes per second, over the last seconds.
+    pub(crate) rate: u64,
+    /// Seconds from the start of the share until it was first seen, if it was.
+    pub(crate) since: Option<f64>,
+    /// Seconds from then until it was complete, or was last seen.
+    pub(crate) seconds: f64,
     /// Why it failed.
     pub(crate) error: Option<String>,
 }
@@ -43,6 +44,9 @@ impl ReceiverRow {
             program: program.to_owned(),
             state: receiver.state,
             bytes: receiver.bytes,
+            rate: receiver.rate,
+            since: receiver.first_seen.map(|at| at.as_secs_f64()),
+            seconds: receiver.seconds().unwrap_or(0.0),
             error: receiver.last_error.clone(),
         }
     }
@@ -58,15 +62,10 @@ pub(super) struct ShownReceiver {
     program: String,
     state: ReceiverState,
     bytes: u64,
-    /// Verified bytes per second, over the last seconds.
     rate: u64,
-    /// Seconds from the start of the share until it was first seen.
     since: f64,
-    /// Seconds from then until it was complete, or until now.
     seconds: f64,
     error: Option<String>,
-    #[serde(skip)]
-    exact_rate: f64,
 }
 
 /// What changed in a receiver.
@@ -88,36 +87,23 @@ impl ShownReceiver {
             program: excerpt(&row.program),
             state: row.state,
             bytes: row.bytes,
-            rate: 0,
-            since: rounded(now),
-            seconds: 0.0,
+            rate: rate_of(row),
+            since: rounded(row.since.unwrap_or(now)),
+            seconds: rounded(row.seconds),
             error: row.error.as_deref().map(excerpt),
-            exact_rate: 0.0,
         }
     }
 
-    /// Takes an update `elapsed` seconds after the last one.
-    pub(super) fn update(&mut self, row: &ReceiverRow, now: f64, elapsed: f64) -> Change {
+    /// Takes an update.
+    pub(super) fn update(&mut self, row: &ReceiverRow) -> Change {
         let (name, peer) = (excerpt(&row.name), excerpt(&row.peer));
         let (program, error) = (excerpt(&row.program), row.error.as_deref().map(excerpt));
         let is_renamed = (&name, &peer, &program, &error)
             != (&self.name, &self.peer, &self.program, &self.error);
-        let gained = row.bytes.saturating_sub(self.bytes) as f64;
-        if elapsed > 0.0 {
-            let weight = 1.0 - (-elapsed / SMOOTHING.as_secs_f64()).exp();
-            self.exact_rate += (gained / elapsed - self.exact_rate) * weight;
-        }
-        if row.state != ReceiverState::Connected {
-            self.exact_rate = 0.0;
-        } else {
-            self.seconds = rounded((now - self.since).max(0.0));
-        }
-        let rate = significant(self.exact_rate);
+        let rate = rate_of(row);
         let is_moved = (row.state, row.bytes, rate) != (self.state, self.bytes, self.rate);
-        if row.state != self.state {
-            self.seconds = rounded((now - self.since).max(0.0));
-        }
         (self.state, self.bytes, self.rate) = (row.state, row.bytes, rate);
+        self.seconds = rounded(row.seconds);
         (self.name, self.peer, self.program, self.error) = (name, peer, program, error);
         match (is_renamed, is_moved) {
             (true, _) => Change::All,
@@ -169,9 +155,10 @@ pub(super) fn rounded(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
 }
 
-/// Three significant digits, so that a steady rate is no change.
-fn significant(rate: f64) -> u64 {
-    let rate = rate as u64;
+/// The rate of a receiver that downloads. Three significant digits, so that a steady rate is no
+/// change.
+fn rate_of(row: &ReceiverRow) -> u64 {
+    let rate = if row.state == ReceiverState::Connected { row.rate } else { 0 };
     let unit = 10u64.pow(rate.checked_ilog10().unwrap_or(0).saturating_sub(2));
     rate / unit * unit
 }
@@ -188,26 +175,34 @@ mod tests {
             program: String::new(),
             state: ReceiverState::Connected,
             bytes,
+            rate: 0,
+            since: Some(2.0),
+            seconds: 0.0,
             error: None,
         }
     }
 
     #[test]
-    fn the_rate_follows_the_progress() {
+    fn rates_and_times_are_those_of_the_receiver() {
         let mut shown = ShownReceiver::new(1, &row(0), 1.0);
-        for second in 1..=40u64 {
-            let change = shown.update(&row(second * 1_234_567), 1.0 + second as f64, 1.0);
-            assert_eq!(change, Change::Progress);
-        }
-        assert_eq!((shown.rate(), shown.seconds), (1_230_000, 40.0));
-        let mut done = row(40 * 1_234_567);
-        done.state = ReceiverState::Complete;
-        assert_eq!(shown.update(&done, 42.0, 1.0), Change::Progress);
-        assert_eq!((shown.rate(), shown.seconds), (0, 41.0));
-        assert_eq!(shown.update(&done, 99.0, 1.0), Change::Nothing);
-        assert_eq!(shown.seconds, 41.0);
-        done.error = Some("no space".into());
-        assert_eq!(shown.update(&done, 99.0, 1.0), Change::All);
+        assert_eq!((shown.rate(), shown.seconds), (0, 0.0));
+        let moving = ReceiverRow { rate: 1_234_567, seconds: 4.0, ..row(5_000_000) };
+        assert_eq!(shown.update(&moving), Change::Progress);
+        assert_eq!((shown.rate(), shown.seconds), (1_230_000, 4.0));
+        let steady = ReceiverRow { rate: 1_234_999, seconds: 5.0, ..moving };
+        assert_eq!(shown.update(&steady), Change::Nothing);
+        let done = ReceiverRow { state: ReceiverState::Complete, seconds: 5.5, ..steady };
+        assert_eq!(shown.update(&done), Change::Progress);
+        assert_eq!((shown.rate(), shown.seconds), (0, 5.5));
+        let failed = ReceiverRow { error: Some("no space".into()), ..done };
+        assert_eq!(shown.update(&failed), Change::All);
+    }
+
+    #[test]
+    fn one_that_comes_and_completes_between_two_updates_has_its_time() {
+        let quick = ReceiverRow { state: ReceiverState::Complete, seconds: 0.4, ..row(9) };
+        let shown = ShownReceiver::new(1, &quick, 30.0);
+        assert_eq!((shown.since, shown.seconds), (2.0, 0.4));
     }
 
     #[test]

@@ -59,8 +59,12 @@ pub fn answer(mut stream: TcpStream, path: &str) -> Answer {
     let (first, rest) = head.split_once("\r\n").unwrap();
     let status = first.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
     let headers = rest.lines().filter_map(|line| line.split_once(": "));
-    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
-    Answer { status, headers: headers.collect(), body }
+    let mut known = BTreeMap::new();
+    for (name, value) in headers {
+        let before = known.insert(name.to_ascii_lowercase(), value.to_owned());
+        assert_eq!(before, None, "{path}: two headers {name}");
+    }
+    Answer { status, headers: known, body }
 }
 
 /// Sends a request. The connection ends with its answer.

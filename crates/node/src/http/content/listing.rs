@@ -12,7 +12,7 @@ use sow_content::percent;
 
 use super::{
     super::{
-        index::{accepts_html, escape},
+        html::{accepts_html, escape},
         protection::AnswerCost,
     },
     tree::{Child, FileTree},

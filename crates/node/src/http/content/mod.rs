@@ -35,7 +35,7 @@ use self::{
     range::{Selection, is_current, is_matched, select},
     tree::{FileTree, Found},
 };
-use super::{index::content_path, network_places::NetworkPlaces};
+use super::network_places::NetworkPlaces;
 use crate::{
     places::Activity,
     throttle::{Flow, RateLimit, Service},
@@ -96,7 +96,7 @@ impl DownloadSource {
 
     /// The path of the content on this server.
     pub fn path(&self) -> String {
-        content_path(self.tree.name(), self.tree.info_hash(), self.tree.is_folder())
+        self.tree.url_path()
     }
 
     /// The number of downloads in progress, and the bytes that all downloads have sent.
@@ -170,7 +170,9 @@ impl DownloadSource {
         let mut response = (parts.status, validators, body).into_response();
         let head = response.headers_mut();
         describe(head, &file.name, parts.length);
-        head.extend(parts.headers);
+        for (name, value) in parts.headers {
+            head.insert(name, value);
+        }
         response
     }
 

@@ -4,7 +4,10 @@
 use std::{ops::Range, sync::Arc};
 
 use axum::http::HeaderValue;
-use sow_content::{Info, InfoHash};
+use sow_content::{Info, InfoHash, percent};
+
+/// First parts of paths that name something else than content.
+const RESERVED: [&str; 7] = ["-", ".sow", "announce", "healthz", "metrics", "scrape", "status"];
 
 /// The content as a tree.
 #[derive(Debug)]
@@ -57,8 +60,19 @@ impl FileTree {
         &self.info.name
     }
 
-    pub(super) fn info_hash(&self) -> InfoHash {
-        self.info_hash
+    /// Where the content is on a server.
+    pub(super) fn url_path(&self) -> String {
+        let name = self.name();
+        let mut path = String::from("/");
+        if RESERVED.contains(&name) || name.ends_with(".torrent") {
+            path.push_str(&self.info_hash.to_string());
+        } else {
+            path.extend(percent::encode(name.as_bytes(), percent::COMPONENT));
+        }
+        if self.is_folder() {
+            path.push('/');
+        }
+        path
     }
 
     pub(super) fn is_folder(&self) -> bool {

@@ -180,6 +180,8 @@ impl<'a> OriginMonitor<'a> {
         stop: &StopSignal,
     ) -> Result<Exit, Failure> {
         let ended = self.follow(swarm, events, stop).await;
+        // The page keeps the last state when the port is gone.
+        self.publish(&swarm.current_status().await);
         if let Some(push) = self.push.take() {
             push.end().await;
         }
@@ -288,16 +290,18 @@ impl<'a> OriginMonitor<'a> {
 
     fn update(&mut self, status: &Status) {
         self.fleet.update(status);
-        self.publish(status);
+        if self.board.as_ref().is_some_and(|board| board.is_due()) {
+            self.publish(status);
+        }
         if self.last_event.is_none_or(|last| last.elapsed() >= PROGRESS_EVENT_INTERVAL) {
             self.last_event = Some(Instant::now());
             self.emit_progress(status);
         }
     }
 
-    /// Shows the state on the live page, if the last one there is old enough.
+    /// Shows the state on the live page.
     fn publish(&self, status: &Status) {
-        if let Some(board) = self.board.as_ref().filter(|board| board.is_due()) {
+        if let Some(board) = &self.board {
             let Status { uploaded: sent, rate_up, ref peers, .. } = *status;
             let rows = self.fleet.rows_for_page(status);
             board.publish(Totals { sent, rate_up, peers: peers.len() }, &rows);

@@ -2,6 +2,8 @@
 import { plot } from "/-/plot.js";
 
 const RETRY_MS = 3000, POLL_MS = 5000, REOPEN_MS = 30000, SPEAK_MS = 20000, PLOT_MS = 1000;
+// No answer for so long is none; updates come every few seconds.
+const ASK_MS = 10000, SILENCE_MS = 20000;
 const LABELS = { connected: "downloading", missing: "never came" };
 // What needs attention comes first.
 const ORDER = { failed: 0, missing: 1, gone: 2, connected: 4, complete: 6 };
@@ -87,7 +89,8 @@ function showRow(one) {
   put(cells.percent, percent(done));
   cells.percent.title = size(one.bytes);
   put(cells.rate, one.state === "connected" ? rate(one.rate) : "–");
-  put(cells.time, one.seconds ? time(one.seconds) : "–");
+  put(cells.time, one.state === "missing" ? "–" :
+    one.seconds > 0 && one.seconds < 1 ? "< 1 s" : time(one.seconds));
 }
 
 function take(row) {
@@ -167,9 +170,10 @@ function showShare() {
   $("copy").disabled = false;
   const link = (text, href) => Object.assign(element("a", "", text), { href });
   const direct = link(info.folder ? "Browse the files" : "Download it", info.content);
+  const curl = info.folder ? [] :
+    [" (also with ", element("code", "", `curl -OJ ${location.origin}${info.content}`), ")"];
   $("other").replaceChildren(
-    direct, " (also with ", element("code", "", `curl -OJ ${location.origin}${info.content}`),
-    "), or take the ", link("magnet link", info.magnet), " or the ",
+    direct, ...curl, ", or take the ", link("magnet link", info.magnet), " or the ",
     link(".torrent", info.torrent), " for any BitTorrent program.",
   );
   showReason();
@@ -222,15 +226,20 @@ function setLink(state, text) {
 
 // Updates
 
+// Rows that are in the table; the others are made when they come into it.
+function showAgain(changed) {
+  changed.filter((one) => one.cells).forEach(showRow);
+}
+
 function onState(all) {
   const { rows, history, totals, ...rest } = all;
   info = rest;
   offset = Date.now() / 1000 - all.t;
   ended = null;
   samples = history;
-  receivers.clear();
-  rows.forEach(take);
-  receivers.forEach(showRow);
+  const ids = new Set(rows.map(([id]) => id));
+  for (const id of [...receivers.keys()]) if (!ids.has(id)) receivers.delete(id);
+  showAgain(rows.map(take));
   showShare();
   showStates();
   showTotals(totals);
@@ -245,7 +254,7 @@ function onUpdate(update) {
     receivers.get(id)?.cells?.tr.remove();
     receivers.delete(id);
   }
-  changed.forEach(showRow);
+  showAgain(changed);
   if (update.sample) {
     samples.push(update.sample);
     // The server thins its samples out in the same way.
@@ -298,7 +307,7 @@ function showShares(shares) {
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function status() {
-  const answer = await fetch("/status", { cache: "no-store" });
+  const answer = await fetch("/status", { cache: "no-store", signal: AbortSignal.timeout(ASK_MS) });
   if (!answer.ok) throw new Error(`status ${answer.status}`);
   return answer.json();
 }
@@ -308,16 +317,14 @@ function stream() {
   return new Promise((resolve) => {
     const source = new EventSource(`/-/events${query}`);
     let wasOpen = false, timer = 0;
-    source.onopen = () => { wasOpen = true; clearTimeout(timer); setLink("live", "live"); };
-    source.addEventListener("state", (event) => onState(JSON.parse(event.data)));
-    source.addEventListener("update", (event) => onUpdate(JSON.parse(event.data)));
-    source.onerror = () => {
-      const end = () => { source.close(); resolve(wasOpen); };
-      if (source.readyState === EventSource.CLOSED) return end();
-      // The server ends each connection after a while: the browser opens the next one.
-      clearTimeout(timer);
-      timer = setTimeout(end, RETRY_MS);
-    };
+    const end = () => { clearTimeout(timer); source.close(); resolve(wasOpen); };
+    // A machine that vanishes ends no connection: then nothing comes any more.
+    const heard = () => { clearTimeout(timer); timer = setTimeout(end, SILENCE_MS); };
+    heard();
+    source.onopen = () => { wasOpen = true; heard(); setLink("live", "live"); };
+    source.addEventListener("state", (event) => { heard(); onState(JSON.parse(event.data)); });
+    source.addEventListener("update", (event) => { heard(); onUpdate(JSON.parse(event.data)); });
+    source.onerror = end;
   });
 }
 

@@ -18,14 +18,16 @@ pub(crate) fn host_name() -> String {
 
 /// What identifies the copy at a target: a hash of the machine, its network namespace and the
 /// absolute path, so that nothing of them is told. It stays the same when the download is repeated,
-/// continued, or made from another address.
-pub(crate) fn copy_id(target: &Target) -> CopyId {
-    id_of(&machine(), &network_namespace(), &absolute(target))
+/// continued, or made from another address. Where there is no path, the name of the receiver takes
+/// its part: two commands in one folder can write to two pipes.
+pub(crate) fn copy_id(target: &Target, name: &str) -> CopyId {
+    let name = if matches!(target, Target::Path(_)) { "" } else { name };
+    id_of(&machine(), &network_namespace(), &absolute(target), name)
 }
 
-fn id_of(machine: &str, namespace: &str, target: &Path) -> CopyId {
-    let target = target.as_os_str().as_encoded_bytes();
-    let parts: [&[u8]; 4] = [b"sow copy", machine.as_bytes(), namespace.as_bytes(), target];
+fn id_of(machine: &str, namespace: &str, target: &Path, name: &str) -> CopyId {
+    let (target, name) = (target.as_os_str().as_encoded_bytes(), name.as_bytes());
+    let parts: [&[u8]; 5] = [b"sow copy", machine.as_bytes(), namespace.as_bytes(), target, name];
     CopyId(sha1(&parts.join(&b"\0"[..])))
 }
 
@@ -85,17 +87,19 @@ mod tests {
         let direct = folder.path().join("a");
         fs::create_dir(folder.path().join("b")).unwrap();
         std::os::unix::fs::symlink("b", folder.path().join("link")).unwrap();
-        let of = |path: &Path| copy_id(&Target::Path(path.to_owned()));
+        let of = |path: &Path| copy_id(&Target::Path(path.to_owned()), "web01");
         assert_eq!(of(&direct), of(&folder.path().join("b/../a")));
         assert_eq!(of(&folder.path().join("link/x")), of(&folder.path().join("b/x")));
         let ids = ["a", "b/a", "c"].map(|name| of(&folder.path().join(name)));
         assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
-        assert_ne!(copy_id(&Target::Stdout), copy_id(&Target::Memory));
+        assert_eq!(of(&direct), copy_id(&Target::Path(direct.clone()), "web02"));
+        assert_ne!(copy_id(&Target::Stdout, "web01"), copy_id(&Target::Memory, "web01"));
+        assert_ne!(copy_id(&Target::Stdout, "web01"), copy_id(&Target::Stdout, "web02"));
     }
 
     #[test]
     fn machines_and_namespaces_have_ids_of_their_own() {
-        let of = |machine, namespace| id_of(machine, namespace, Path::new("/srv/a"));
+        let of = |machine, namespace| id_of(machine, namespace, Path::new("/srv/a"), "");
         assert_eq!(of("m", "net:[1]"), of("m", "net:[1]"));
         assert_ne!(of("m", "net:[1]"), of("m", "net:[2]"));
         assert_ne!(of("m", "net:[1]"), of("n", "net:[1]"));

@@ -63,17 +63,15 @@ fn a_receiver_reports_to_the_host_that_the_user_named() {
 
 #[test]
 fn an_origin_hears_reports_and_keeps_a_complete_peer_until_its_last_one() {
-    for (collects, last) in
-        [(true, CopyState::Complete), (true, CopyState::failed("x")), (false, CopyState::Complete)]
-    {
-        let collect = |config: &mut sow_engine::Config| config.collects_receivers = collects;
+    for last in [CopyState::Complete, CopyState::failed("x")] {
+        let collect = |config: &mut sow_engine::Config| config.collects_receivers = true;
         let mut scene = Scene::with_pieces(Bitfield::full(PIECES), collect);
         let (conn, _) = scene.connect_host(2, Direction::Accepted, handshake(2));
         let reported = |scene: &mut Scene, state| {
             let outputs = scene.message(conn, extended(4, report(state).encode()));
             let is_told =
                 |output: &Output| matches!(output, Output::Event(Event::ReceiverReported { .. }));
-            assert_eq!(outputs.iter().any(is_told), collects);
+            assert!(outputs.iter().any(is_told));
         };
         reported(&mut scene, CopyState::Fetching);
         let outputs = scene.message(conn, bittorrent::Message::HaveAll);
@@ -83,4 +81,16 @@ fn an_origin_hears_reports_and_keeps_a_complete_peer_until_its_last_one() {
         let outputs = scene.wait(2000);
         assert_eq!(disconnect_reason(conn, &outputs), Some(DisconnectReason::NothingToTrade));
     }
+}
+
+#[test]
+fn one_that_collects_nothing_keeps_no_complete_peer_for_its_reports() {
+    let mut scene = Scene::with_pieces(Bitfield::full(PIECES), |_| {});
+    let (conn, _) = scene.connect_host(2, Direction::Accepted, handshake(2));
+    let outputs = scene.message(conn, extended(4, report(CopyState::Fetching).encode()));
+    let is_told = |output: &Output| matches!(output, Output::Event(Event::ReceiverReported { .. }));
+    assert!(!outputs.iter().any(is_told));
+    scene.message(conn, bittorrent::Message::HaveAll);
+    let outputs = scene.wait(2000);
+    assert_eq!(disconnect_reason(conn, &outputs), Some(DisconnectReason::NothingToTrade));
 }

@@ -13,10 +13,10 @@ use super::{
 /// The interval between two lines where no bar can be drawn.
 const LINE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// The longest label in front of a bar, in columns.
+/// The limit of a label in front of a bar, in columns.
 const MAX_LABEL: usize = 28;
 
-/// The longest bar and the shortest one that has text beside it, in columns.
+/// The limits of a bar with text beside it, from above and from below, in columns.
 const MAX_BAR: usize = 20;
 const MIN_BAR: usize = 8;
 

@@ -13,7 +13,7 @@ pub(crate) enum Tone {
     Done,
     /// What is of little interest.
     Faint,
-    /// What has failed or does not go on.
+    /// What has failed or makes no progress.
     Bad,
 }
 
@@ -155,15 +155,24 @@ pub(crate) fn flow(parts: &[(Tone, String)], gap: &str, width: usize) -> Vec<Lin
 pub(crate) fn wrapped(text: &str, width: usize, max_lines: usize) -> Vec<String> {
     let (mut lines, mut line) = (Vec::new(), String::new());
     let text = printable(text);
-    let mut words = text.split_whitespace().peekable();
-    while let Some(word) = words.next() {
-        let room = width.saturating_sub(if line.is_empty() { 0 } else { width_of(&line) + 1 });
-        let is_last = lines.len() + 1 >= max_lines;
-        if width_of(word) > room && !line.is_empty() && !is_last {
+    let mut words = text.split_whitespace();
+    while let Some(mut word) = words.next() {
+        if width_of(&line) + 1 + width_of(word) > width
+            && !line.is_empty()
+            && lines.len() + 1 < max_lines
+        {
             lines.push(std::mem::take(&mut line));
-            line = prefix(word.chars(), width);
-            continue;
         }
+        // A word that is longer than a line goes over several.
+        while line.is_empty() && width_of(word) > width && lines.len() + 1 < max_lines {
+            let part = prefix(word.chars(), width);
+            if part.is_empty() {
+                break;
+            }
+            word = &word[part.len()..];
+            lines.push(part);
+        }
+        let room = width.saturating_sub(if line.is_empty() { 0 } else { width_of(&line) + 1 });
         let separator = if line.is_empty() { "" } else { " " };
         if width_of(word) > room {
             // The rest is cut where the line ends.
@@ -217,6 +226,13 @@ mod tests {
         assert_eq!(wrapped(text, 30, 1), ["failed at 41.0 %: cannot writ…"]);
         assert_eq!(wrapped("a\u{1b}[2J", 80, 1), ["a\\u{1b}[2J"]);
         assert!(wrapped("", 80, 1).is_empty());
+        // A path that is longer than a line loses nothing while there are rows.
+        let path = "/srv/".to_owned() + &"x".repeat(60);
+        let rows = wrapped(&format!("cannot write {path}: full"), 40, 5);
+        assert_eq!(rows.concat().replace(' ', ""), format!("cannotwrite{path}:full"));
+        assert!(rows.iter().all(|row| width_of(row) <= 40), "{rows:?}");
+        assert!(wrapped(&path, 40, 1)[0].ends_with('…'));
+        assert!(wrapped("long", 0, 3).len() <= 3);
     }
 
     #[test]

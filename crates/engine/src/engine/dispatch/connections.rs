@@ -274,7 +274,9 @@ impl Engine {
         match connection.dialect() {
             Dialect::BitTorrent => {
                 let session = connection.session().bittorrent();
-                connection.is_complete() && !session.is_some_and(|session| session.awaits_report())
+                let collects = self.config.collects_receivers;
+                let is_awaited = session.is_some_and(|session| session.awaits_report(collects));
+                connection.is_complete() && !is_awaited
             }
             Dialect::JsonTorrent => connection.is_complete(),
             Dialect::Chunk => self.is_chunk_session_over(connection),

@@ -275,12 +275,12 @@ impl BitTorrentSession {
     }
 
     /// Whether either side has begun to report a copy and has not reported its end, so that more is
-    /// to be said.
-    pub(crate) fn awaits_report(&self) -> bool {
+    /// to be said. `collects`: we collect such reports.
+    pub(crate) fn awaits_report(&self, collects: bool) -> bool {
         let is_open = |report: &Option<ReceiverReport>| {
             report.as_ref().is_some_and(|report| report.state == CopyState::Fetching)
         };
-        is_open(&self.peer_report) || is_open(&self.sent_report)
+        (collects && is_open(&self.peer_report)) || is_open(&self.sent_report)
     }
 
     /// Whether the peer understands the extension protocol.
@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(report(&mut session, &fetching), None);
         assert_eq!(report(&mut session, &copy(2, CopyState::Fetching)), None);
         assert!(report(&mut session, &copy(1, CopyState::Complete)).is_some());
-        assert!(!session.awaits_report());
+        assert!(!session.awaits_report(false));
         let renamed = |name: u8| copy(1, CopyState::failed(&name.to_string()));
         let news = (0..100).filter(|name| report(&mut session, &renamed(*name)).is_some());
         assert_eq!(news.count() as u32, MAX_PEER_REPORTS - 2);
@@ -375,7 +375,7 @@ mod tests {
         });
         let sent = session.receiver_report(&fetching);
         assert!(matches!(sent, Some(Message::Extended { id: 9, .. })), "{sent:?}");
-        assert!(session.awaits_report() && session.receiver_report(&fetching).is_none());
+        assert!(session.awaits_report(false) && session.receiver_report(&fetching).is_none());
     }
 
     #[test]

@@ -307,10 +307,10 @@ impl Download<'_> {
 
     /// Tells origins which copy this is.
     fn introduce(&mut self, info: &Info) {
-        if self.source.dialect == Dialect::BitTorrent
-            && let Ok(target) = target::target_of(&self.context.plan.destination, info)
-        {
-            self.contact.introduce(&target);
+        if self.source.dialect == Dialect::BitTorrent {
+            // A folder that cannot go to standard output fails, and that is told, too.
+            let target = target::target_of(&self.context.plan.destination, info);
+            self.contact.introduce(&target.unwrap_or(Target::Stdout));
         }
     }
 

@@ -39,7 +39,7 @@ impl<'a> OriginContact<'a> {
 
     /// The target is known: origins are told which copy it is.
     pub(super) fn introduce(&mut self, target: &Target) {
-        self.copy = Some(copy_id(target));
+        self.copy = Some(copy_id(target, &self.name));
         self.report(CopyState::Fetching);
     }
 

@@ -33,6 +33,8 @@ pub(super) struct FleetReport<'a> {
     /// The command that other machines run.
     command: Option<String>,
     display: Display,
+    /// Bytes a second that the origin sends.
+    rate_up: u64,
     started: Instant,
     /// The hosts of `sow push`.
     pushed: Option<PushedHosts>,
@@ -61,6 +63,7 @@ impl<'a> FleetReport<'a> {
                 Some(panel) => Display::Panel(panel),
                 None => Display::Meter(report.meter(name)),
             },
+            rate_up: 0,
             started: Instant::now(),
             pushed: None,
         }
@@ -166,13 +169,15 @@ impl<'a> FleetReport<'a> {
 
     /// Shows the state of the swarm.
     pub(super) fn update(&mut self, status: &Status) {
+        self.rate_up = status.rate_up;
         let changed = self.receivers.update(self.elapsed(), &status.peers);
         self.report_receivers(changed);
-        self.show(status.rate_up);
+        self.show();
     }
 
     /// Shows every receiver, and what they do together.
-    fn show(&self, rate_up: u64) {
+    fn show(&self) {
+        let rate_up = self.rate_up;
         let (now, complete) = (self.elapsed(), self.complete_count());
         let all: Vec<Receiver> = self.rows().into_iter().map(|(receiver, _)| receiver).collect();
         let pushed = self.pushed.as_ref().map(|hosts| hosts.counts().to_string());
@@ -247,9 +252,12 @@ impl<'a> FleetReport<'a> {
             let active = receivers.iter().filter(|one| one.is_active()).count();
             format!("{complete} complete, {active} downloading")
         };
-        for line in self.changes.lines(Instant::now(), lines, summary) {
-            self.report.note(line);
+        let lines = self.changes.lines(Instant::now(), lines, summary);
+        // A line must not stand above a state that is older than it.
+        if !lines.is_empty() {
+            self.show();
         }
+        lines.into_iter().for_each(|line| self.report.note(line));
     }
 
     /// The number of receivers with a verified copy, of those that are expected.

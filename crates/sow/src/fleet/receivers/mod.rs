@@ -192,7 +192,10 @@ impl Receivers {
         report: &ReceiverReport,
     ) -> Option<Receiver> {
         let earlier = self.known.remove(&Key::Peer(id));
-        self.copies.insert(id, report.copy);
+        let old = self.copies.insert(id, report.copy).filter(|old| *old != report.copy);
+        if let Some(entry) = old.and_then(|old| self.known.get_mut(&Key::Copy(old))) {
+            entry.forget_peer(id);
+        }
         let entry = self.entry(now, Key::Copy(report.copy), addr);
         let forgotten = entry.add_peer(id);
         if let Some(earlier) = earlier {
@@ -340,6 +343,12 @@ impl Entry {
         forgotten
     }
 
+    /// The peer ID reports another copy from now on.
+    fn forget_peer(&mut self, id: PeerId) {
+        self.peers.retain(|other| *other != id);
+        self.live.retain(|other| *other != id);
+    }
+
     /// The receiver with a peer ID has reported its copy.
     fn apply(&mut self, now: Duration, id: PeerId, addr: SocketAddr, report: &ReceiverReport) {
         let is_made_elsewhere = self.live.iter().any(|other| *other != id);
@@ -369,8 +378,8 @@ impl Entry {
         if self.record.state != ReceiverState::Connected {
             return;
         }
-        // It had all pieces, or there are none.
-        if self.record.bytes == self.record.total {
+        // It had all pieces, or there are none. One that reports its copy says when it is in place.
+        if self.record.bytes == self.record.total && self.peers.is_empty() {
             self.record.complete(now);
         } else {
             self.record.state = ReceiverState::Gone;

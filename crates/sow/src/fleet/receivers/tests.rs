@@ -230,10 +230,10 @@ fn a_copy_is_complete_when_it_is_in_its_place() {
     let failed = receivers.on_report(NOW, ours(1), at.addr, &failed).unwrap();
     assert_eq!(failed.shortfall(), "failed at 100.0 %: cannot write /srv/a: no space left");
     assert!(receivers.update(NOW, std::slice::from_ref(&at)).is_empty());
-    // It is disconnected with all pieces before it can say more.
+    // It has all pieces, and is killed while it reads them back.
     receivers.on_report(NOW, ours(1), at.addr, &report(1, CopyState::Fetching));
     receivers.update(NOW, std::slice::from_ref(&at));
-    assert_eq!(receivers.update(NOW, &[])[0].state, ReceiverState::Complete);
+    assert_eq!(receivers.update(NOW, &[])[0].state, ReceiverState::Gone);
 }
 
 #[test]

@@ -21,7 +21,7 @@ const MAX_WIDTH: usize = 80;
 /// The columns between two receivers.
 const GAP: usize = 2;
 
-/// The columns of a share, a rate and a time; the longest text after a name.
+/// The columns of a share, a rate and a time; the limit of a text after a name.
 const SHARE: usize = 7;
 const RATE: usize = 10;
 const LEFT: usize = 13;
@@ -30,7 +30,7 @@ const TEXT: usize = 23;
 /// The width of a cell from which the time left is shown too.
 const WIDTH_WITH_TIME: usize = 60;
 
-/// The longest name that is not shortened, the longest bar and the shortest one, in columns.
+/// The limits of a name, and of a bar from above and from below, in columns.
 const MAX_NAME: usize = 32;
 const MAX_BAR: usize = 20;
 const MIN_BAR: usize = 3;
@@ -109,7 +109,7 @@ impl Cells<'_> {
         bar.and(Tone::Plain, gap).and(Tone::Plain, &figures)
     }
 
-    /// What a receiver does that does not go on.
+    /// What a receiver does that makes no progress.
     fn state(self, receiver: &Receiver) -> (Tone, String) {
         let since = receiver.last_progress.unwrap_or_default();
         let whole = |time: Duration| Span(Duration::from_secs(time.as_secs()));
@@ -130,7 +130,7 @@ impl Cells<'_> {
     }
 }
 
-/// What a receiver does that does not go on, in a few words.
+/// What a receiver does that makes no progress, in a few words.
 fn short_state(receiver: &Receiver) -> String {
     let share = percent(receiver.bytes, receiver.total);
     match receiver.state {

@@ -24,7 +24,7 @@ const ROWS_ABOVE: usize = 2;
 /// The rows that the reason of one failure takes at most.
 const MAX_FAILURE_ROWS: usize = 3;
 
-/// The longest bar, in columns.
+/// The limit of a bar, in columns.
 const MAX_BAR: usize = 40;
 
 /// A fleet at a moment.
@@ -60,7 +60,7 @@ impl FleetView<'_> {
         let ranked = self.ranked();
         let failed = ranked.iter().take_while(|one| one.state == ReceiverState::Failed).count();
         let (failed, others) = ranked.split_at(failed);
-        // Failures must not hide what goes on.
+        // Failures must not hide the other receivers.
         let failed_room = if others.is_empty() { room } else { room.div_ceil(2) };
         let (failure_lines, shown) = failure_lines(failed, columns, failed_room);
         let room = room.saturating_sub(failure_lines.len());

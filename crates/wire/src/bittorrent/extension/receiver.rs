@@ -11,10 +11,10 @@ use sow_content::{
 
 use super::ExtensionError;
 
-/// The longest name of a receiver that is sent or kept, in characters.
+/// The limit of a receiver's name, in characters.
 pub const MAX_RECEIVER_NAME: usize = 64;
 
-/// The longest reason of a failure that is sent or kept, in characters.
+/// The limit of a failure's reason, in characters.
 pub const MAX_FAILURE_REASON: usize = 200;
 
 /// What identifies a copy: a hash of the machine, its network namespace and the absolute path of

@@ -33,6 +33,10 @@ fn of_git() -> Option<String> {
     if let Some(folder) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
         println!("cargo::rerun-if-changed={folder}");
     }
+    // Whether anything differs from the commit.
+    for path in ["..", "../../Cargo.toml", "../../Cargo.lock"] {
+        println!("cargo::rerun-if-changed={path}");
+    }
     let commit = git(&["log", "-1", "--abbrev=10", "--date=short", "--format=%h %cd"])?;
     let is_changed = git(&["status", "--porcelain", "--untracked-files=no"])
         .is_none_or(|changes| !changes.is_empty());

@@ -48,12 +48,13 @@ fn main() {
     std::process::exit(i32::from(!failures.is_empty()));
 }
 
-/// Says how much longer each receiver took than its counterpart.
+/// Says how much longer each receiver took than its counterpart. One that was complete before it
+/// was to be killed is not compared with one that was killed.
 fn compare(what: &str, swarm: &Records, control: &Records) {
-    let took =
-        |records: &Records, number: usize| Some(records.downloads.get(number)?.took?.as_secs_f64());
-    let mut ratios: Vec<f64> = (0..swarm.downloads.len())
-        .filter_map(|number| Some(took(swarm, number)? / took(control, number)?))
+    let pairs = swarm.downloads.iter().zip(&control.downloads);
+    let mut ratios: Vec<f64> = pairs
+        .filter(|(mine, other)| mine.was_killed == other.was_killed)
+        .filter_map(|(mine, other)| Some(mine.took?.as_secs_f64() / other.took?.as_secs_f64()))
         .collect();
     ratios.sort_by(f64::total_cmp);
     let Some(largest) = ratios.last() else { return };

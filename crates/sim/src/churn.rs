@@ -239,8 +239,7 @@ impl Churn {
     fn join(&mut self, stays: Duration, kill_after: Option<Duration>) {
         let joined = self.world.now();
         let number = self.records.downloads.len();
-        let was_killed = kill_after.is_some();
-        self.records.downloads.push(Download { joined, took: None, was_killed });
+        self.records.downloads.push(Download { joined, took: None, was_killed: false });
         let id = self.world.add_receiver(link());
         self.receivers.push(Receiver { id, number, stays, leaves_at: None });
         self.kills.extend(kill_after.map(|after| (joined + after, number)));
@@ -271,6 +270,7 @@ impl Churn {
                 .find(|receiver| receiver.number == number && receiver.leaves_at.is_none());
             if let Some(receiver) = incomplete {
                 self.world.kill(receiver.id);
+                self.records.downloads[number].was_killed = true;
                 self.restarts.push((now + DOWNTIME, number));
             }
         }

@@ -98,10 +98,11 @@ pub(super) fn is_worth_all(
     move |other, requested_at, is_empty| {
         let Some(holder) = holders(other) else { return true };
         let age = now.since(requested_at);
-        let is_unproven = holder.latency.is_none()
-            && (age > LATE_MARGIN || asker.is_idle_in_end_game && asker.is_sooner(&holder, age));
-        let is_late =
-            asker.is_overdue(&holder, age) || (is_empty && asker.is_much_sooner(&holder, age));
+        let is_unproven = holder.latency.is_none() && age > LATE_MARGIN;
+        let nothing_is_lost = is_empty || holder.latency.is_none();
+        let is_sooner = asker.is_idle_in_end_game && asker.is_sooner(&holder, age);
+        let is_late = asker.is_overdue(&holder, age)
+            || (nothing_is_lost && (is_sooner || asker.is_much_sooner(&holder, age)));
         asker.is_proven && (holder.is_snubbed || is_unproven || is_late)
     }
 }
@@ -139,19 +140,21 @@ impl Asker {
         (is_late && !self.latency.is_zero()) || (self.is_to_be_tried && age > LATE_MARGIN)
     }
 
-    /// Whether the holder, which was asked `age` ago, takes far longer than it usually does.
+    /// Whether the holder, which was asked `age` ago, takes longer than usual by more than the
+    /// margin.
     fn is_overdue(&self, holder: &Holder, age: Duration) -> bool {
-        age > self.margin() + 2 * holder.latency.unwrap_or_default()
+        age > self.margin() + holder.latency.unwrap_or_default()
     }
 
     fn margin(&self) -> Duration {
         LATE_MARGIN + 4 * self.latency
     }
 
-    /// Whether it delivers a block sooner than the holder, which was asked `age` ago.
+    /// Whether it delivers a block sooner than the holder, which was asked `age` ago. Nothing is
+    /// known of a block that is late, but that waiting as long as it takes here is enough.
     fn is_sooner(&self, holder: &Holder, age: Duration) -> bool {
         let usual = holder.latency.unwrap_or(UNKNOWN_LATENCY);
-        usual.saturating_sub(age) > self.latency || age > 2 * usual.max(self.latency)
+        usual.saturating_sub(age) > self.latency || age > usual.max(self.latency) + self.latency
     }
 }
 
@@ -193,15 +196,16 @@ mod tests {
         let sooner = |own: u64, at: u64| is_worth_after(own, at, true, false);
         assert!(sooner(50, 0), "50 ms are less than 100 ms");
         assert!(!sooner(50, 60), "40 ms are left");
-        assert!(sooner(50, 201), "it is late");
-        assert!(!sooner(150, 201));
+        assert!(!sooner(50, 149), "it may come at any moment");
+        assert!(sooner(50, 151), "it is late");
+        assert!(!sooner(150, 299));
     }
 
     #[test]
     fn before_the_end_game_only_what_is_very_late_or_snubbed_is_requested_twice() {
         assert!(!is_worth_after(5, 0, false, false));
-        assert!(!is_worth_after(5, 1_200, false, false));
-        assert!(is_worth_after(5, 1_300, false, false));
+        assert!(!is_worth_after(5, 1_100, false, false));
+        assert!(is_worth_after(5, 1_200, false, false));
         assert!(is_worth_after(5, 0, false, true));
     }
 
@@ -247,7 +251,10 @@ mod tests {
         assert!(!is_taken(ours, Some(5000), false, 4000), "it delivers");
         assert!(is_taken(ours, None, false, 1100));
         assert!(!is_taken(ours, None, false, 900));
-        assert!(is_taken(Asker { is_idle_in_end_game: true, ..ours }, None, false, 0));
+        let idle = Asker { is_idle_in_end_game: true, ..ours };
+        assert!(is_taken(idle, None, false, 0));
+        assert!(is_taken_of(true, idle, Some(500), false, 600), "it is late, and nothing is here");
+        assert!(!is_taken_of(false, idle, Some(500), false, 600), "what is here would be lost");
         assert!(!is_taken(Asker { is_proven: false, ..ours }, None, true, 5000));
     }
 }

@@ -116,11 +116,12 @@ impl Picker {
         self.availability.remove(piece, rng);
     }
 
-    /// Whether everything is requested, here or stored.
+    /// Whether everything is requested, here or stored, but for what has to come from one peer.
     pub(crate) fn in_end_game(&self) -> bool {
+        let is_bound = |piece| self.open.get(piece).is_some_and(|open| open.exclusive.is_some());
         self.availability.rarest_first().is_empty()
-            && self.partial.is_empty()
             && !self.open.is_empty()
+            && self.partial.iter().all(is_bound)
     }
 
     /// Bytes that are here but not yet stored, in whole units.

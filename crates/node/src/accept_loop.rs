@@ -135,9 +135,9 @@ async fn admit_bittorrent(
     progress: &Progress,
     node: &NodeContext,
 ) {
-    let route = |info_hash| {
-        let route = node.route(info_hash)?;
-        progress.on_swarm_named();
+    let route = async |info_hash| {
+        let is_known = || progress.on_swarm_named();
+        let route = node.route_on_demand(info_hash, is_known).await?;
         Some((route.handshake, route.events))
     };
     let (handshake, events) = match respond(&mut stream, first, route).await {

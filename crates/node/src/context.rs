@@ -2,7 +2,7 @@
 //! the table that says which swarm an incoming connection is for. No tasks and no sockets.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +13,7 @@ use axum::Router;
 use sow_content::InfoHash;
 use sow_engine::{ConnId, Dialect};
 use sow_wire::bittorrent::Handshake;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::{
     clock::Clock,
@@ -59,6 +59,8 @@ pub(crate) struct NodeContext {
     /// One permit for each connection.
     connections: Arc<Semaphore>,
     routes: Mutex<Routes>,
+    /// Notified when a swarm was joined, or is offered no more.
+    routes_changed: Notify,
     conns: AtomicU64,
 }
 
@@ -70,6 +72,12 @@ struct Routes {
     chunk: Option<EventSender>,
     /// The swarm for `json-torrent`, which names none.
     json_torrent: Option<EventSender>,
+    /// Swarms that the owner of the node joins when a peer asks for them.
+    offered: BTreeSet<InfoHash>,
+    /// Those of them that the owner was asked to join.
+    demanded: BTreeSet<InfoHash>,
+    /// Where it is asked.
+    demands: Option<mpsc::UnboundedSender<InfoHash>>,
 }
 
 /// How to reach a swarm of this node.
@@ -103,6 +111,7 @@ impl NodeContext {
             json_tracker: RwLock::new(None),
             connections: Arc::new(Semaphore::new(places.peers + MAX_BEING_ADMITTED)),
             routes: Mutex::default(),
+            routes_changed: Notify::new(),
             conns: AtomicU64::new(0),
             options,
         }
@@ -158,7 +167,30 @@ impl NodeContext {
         if bittorrent {
             routes.by_info_hash.insert(info_hash, route);
         }
+        routes.demanded.remove(&info_hash);
+        drop(routes);
+        self.routes_changed.notify_waiters();
         Ok(())
+    }
+
+    /// From now on the owner is asked here to join swarms that are offered.
+    pub(crate) fn take_demands(&self) -> mpsc::UnboundedReceiver<InfoHash> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.routes().demands = Some(sender);
+        receiver
+    }
+
+    /// Offers a swarm, or offers it no more. Peers that wait for it are then rejected.
+    pub(crate) fn set_offered(&self, info_hash: InfoHash, is_offered: bool) {
+        let mut routes = self.routes();
+        if is_offered {
+            routes.offered.insert(info_hash);
+        } else {
+            routes.offered.remove(&info_hash);
+            routes.demanded.remove(&info_hash);
+            drop(routes);
+            self.routes_changed.notify_waiters();
+        }
     }
 
     /// Removes a swarm from the table. A new swarm with the same info-hash stays.
@@ -176,6 +208,42 @@ impl NodeContext {
     /// The swarm with this info-hash.
     pub(crate) fn route(&self, info_hash: InfoHash) -> Option<Route> {
         self.routes().by_info_hash.get(&info_hash).cloned()
+    }
+
+    /// The same, and the swarm is joined first if it is only offered. `on_known` is called as soon
+    /// as it is known that there is such a swarm. The caller limits the time.
+    pub(crate) async fn route_on_demand(
+        &self,
+        info_hash: InfoHash,
+        on_known: impl Fn(),
+    ) -> Option<Route> {
+        loop {
+            let mut changed = std::pin::pin!(self.routes_changed.notified());
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            if let Some(route) = self.route(info_hash) {
+                on_known();
+                return Some(route);
+            }
+            if !self.demand(info_hash) {
+                return None;
+            }
+            on_known();
+            changed.await;
+        }
+    }
+
+    /// Asks the owner to join a swarm, once. Returns whether it is offered.
+    fn demand(&self, info_hash: InfoHash) -> bool {
+        let mut routes = self.routes();
+        if !routes.offered.contains(&info_hash) {
+            return false;
+        }
+        if routes.demanded.insert(info_hash) {
+            let sent = routes.demands.as_ref().map(|demands| demands.send(info_hash));
+            return matches!(sent, Some(Ok(())));
+        }
+        true
     }
 
     /// The swarm for a dialect that names none.

@@ -47,21 +47,22 @@ where
 
 /// Reads the peer's handshake and answers it, as the side that accepted the connection. `first` is
 /// what was read already, less than a handshake. `route` returns our handshake for the swarm that
-/// the peer names, and a value that goes with it.
-pub(crate) async fn respond<S, T>(
+/// the peer names, and a value that goes with it; the swarm may have to be joined first.
+pub(crate) async fn respond<S, T, F>(
     stream: &mut S,
     first: &[u8],
-    route: impl FnOnce(InfoHash) -> Option<(Handshake, T)>,
+    route: impl FnOnce(InfoHash) -> F,
 ) -> Result<(Handshake, T), HandshakeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Option<(Handshake, T)>>,
 {
     let mut bytes = [0; HANDSHAKE_LENGTH];
     let known = first.len().min(LENGTH_TO_INFO_HASH);
     bytes[..known].copy_from_slice(&first[..known]);
     stream.read_exact(&mut bytes[known..LENGTH_TO_INFO_HASH]).await?;
     let named = Handshake::decode(&bytes)?.info_hash;
-    let (ours, target) = route(named).ok_or(HandshakeError::UnknownSwarm(named))?;
+    let (ours, target) = route(named).await.ok_or(HandshakeError::UnknownSwarm(named))?;
     stream.write_all(&ours.encode()).await?;
     stream.read_exact(&mut bytes[LENGTH_TO_INFO_HASH..]).await?;
     Ok((Handshake::decode(&bytes)?, target))
@@ -85,7 +86,7 @@ mod tests {
         let mut first = [0; 20];
         b.read_exact(&mut first).await.unwrap();
         let (theirs, target) =
-            respond(&mut b, &first, |_| Some((handshake(1, 3), "here"))).await.unwrap();
+            respond(&mut b, &first, async |_| Some((handshake(1, 3), "here"))).await.unwrap();
         assert_eq!((theirs, target), (handshake(1, 2), "here"));
         assert_eq!(initiating.await.unwrap().unwrap(), handshake(1, 3));
     }
@@ -93,10 +94,9 @@ mod tests {
     #[tokio::test]
     async fn the_accepting_side_answers_before_the_peer_id() {
         let (mut a, mut b) = tokio::io::duplex(256);
-        let responding =
-            tokio::spawn(
-                async move { respond(&mut b, &[], |_| Some((handshake(1, 3), ()))).await },
-            );
+        let responding = tokio::spawn(async move {
+            respond(&mut b, &[], async |_| Some((handshake(1, 3), ()))).await
+        });
         let bytes = handshake(1, 2).encode();
         a.write_all(&bytes[..48]).await.unwrap();
         let mut answered = [0; HANDSHAKE_LENGTH];
@@ -109,7 +109,7 @@ mod tests {
     async fn other_swarms_are_refused() {
         let (mut a, mut b) = tokio::io::duplex(256);
         let initiating = tokio::spawn(async move { initiate(&mut a, &handshake(1, 2)).await });
-        let refused = respond(&mut b, &[], |_| None::<(Handshake, ())>).await;
+        let refused = respond(&mut b, &[], async |_| None::<(Handshake, ())>).await;
         assert!(
             matches!(refused, Err(HandshakeError::UnknownSwarm(hash)) if hash == InfoHash([1; 20]))
         );

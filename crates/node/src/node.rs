@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use axum::Router;
+use sow_content::InfoHash;
 use sow_wire::bittorrent::Handshake;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 
 use crate::{
     accept_loop::accept_all,
@@ -38,9 +39,28 @@ impl Node {
     pub fn bind(options: NodeOptions) -> Result<Self, NodeError> {
         let requested = options.port;
         let listener = listen(options.bind, requested)?;
+        Self::start(listener, options)
+    }
+
+    /// The same on a socket that listens already, such as one of a service manager. The address and
+    /// the port of `options` are not used to listen.
+    ///
+    /// # Errors
+    /// When the socket cannot be used.
+    pub fn on_listener(
+        listener: std::net::TcpListener,
+        options: NodeOptions,
+    ) -> Result<Self, NodeError> {
+        let failed = |source| NodeError::Listen { port: options.port, source };
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
+        Self::start(listener, options)
+    }
+
+    fn start(listener: TcpListener, options: NodeOptions) -> Result<Self, NodeError> {
         let local = listener
             .local_addr()
-            .map_err(|source| NodeError::Listen { port: requested, source })?;
+            .map_err(|source| NodeError::Listen { port: options.port, source })?;
         let context = Arc::new(NodeContext::new(options, local.port()));
         let accepting = tokio::spawn(accept_all(listener, Arc::clone(&context)));
         Ok(Self { context, accepting })
@@ -78,6 +98,24 @@ impl Node {
     /// From now on answers the requests of `json-torrent` tracker clients on the same port.
     pub fn serve_json_tracker(&self, service: JsonTrackerService) {
         self.context.set_json_tracker(service);
+    }
+
+    /// The info-hashes of swarms that peers ask for and that are only offered ([`Node::offer`]).
+    /// The peers wait, within the time limit of the handshake, until the swarm is joined or no
+    /// longer offered. A swarm is asked for once, and again after it has ended.
+    pub fn demands(&self) -> mpsc::UnboundedReceiver<InfoHash> {
+        self.context.take_demands()
+    }
+
+    /// Offers a swarm that is joined when a peer asks for it: until then it has no task, and its
+    /// files need not be open.
+    pub fn offer(&self, info_hash: InfoHash) {
+        self.context.set_offered(info_hash, true);
+    }
+
+    /// Offers a swarm no more. If it is joined, it continues.
+    pub fn retract(&self, info_hash: InfoHash) {
+        self.context.set_offered(info_hash, false);
     }
 
     /// Takes part in a swarm. Its events are reported through the receiver. That channel is not

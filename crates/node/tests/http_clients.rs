@@ -43,7 +43,11 @@ fn origin(original: &Original, torrent_size: usize) -> Member {
         json_torrent: None,
         download: None,
     };
-    origin.node.serve_http(tracker.router().merge(index(vec![shared], host_names(), page)));
+    origin.node.serve_http(tracker.router().merge(index(
+        [shared].into_iter().collect(),
+        host_names(),
+        page,
+    )));
     origin
 }
 

@@ -73,6 +73,21 @@ pub(crate) fn metainfo_of(
     stop: &StopSignal,
 ) -> Result<(ContentPlan, Metainfo), Failure> {
     let plan = scan(path)?;
+    let metainfo = metainfo_of_plan(&plan, options, report, stop)?;
+    Ok((plan, metainfo))
+}
+
+/// Hashes what a scan has found, on all cores. Blocks for as long as reading the content takes.
+///
+/// # Errors
+/// When the content cannot be shared or read or changes meanwhile, or the run is to stop.
+pub(crate) fn metainfo_of_plan(
+    plan: &ContentPlan,
+    options: HashOptions,
+    report: &Report,
+    stop: &StopSignal,
+) -> Result<Metainfo, Failure> {
+    let path = plan.path();
     for folder in plan.empty_folders().iter().take(MAX_EMPTY_FOLDER_WARNINGS) {
         report.warn(format_args!(
             "{} is empty, and BitTorrent cannot carry empty folders: receivers will not have it",
@@ -85,7 +100,7 @@ pub(crate) fn metainfo_of(
             .tip("choose longer pieces with --piece-length")
     })?;
     let progress = report.read_progress(format!("hashing {}", plan.name()), plan.total());
-    let hashes = hash_content(&plan, piece_length, 0, &|done| progress.set(done), stop.flag())?;
+    let hashes = hash_content(plan, piece_length, 0, &|done| progress.set(done), stop.flag())?;
     let info =
         Info::from_parts(plan.name(), geometry, plan.files().clone(), hashes, options.private)
             .map_err(|error| {
@@ -98,5 +113,5 @@ pub(crate) fn metainfo_of(
     metainfo.created_by = Some(concat!("sow ", env!("CARGO_PKG_VERSION")).to_owned());
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     metainfo.creation_date = since_1970.ok().and_then(|time| i64::try_from(time.as_secs()).ok());
-    Ok((plan, metainfo))
+    Ok(metainfo)
 }

@@ -30,11 +30,16 @@ pub(crate) fn choking(tit_for_tat: bool) -> Choking {
     if tit_for_tat { Choking::TitForTat } else { Choking::Cooperative }
 }
 
-fn with_random_id() -> Config {
+/// A peer ID of this program.
+pub(crate) fn random_peer_id() -> PeerId {
     let mut random = fastrand::Rng::new();
     let mut id = [0; 20];
     let (prefix, rest) = id.split_at_mut(PEER_ID_PREFIX.len());
     prefix.copy_from_slice(PEER_ID_PREFIX);
     rest.fill_with(|| random.alphanumeric() as u8);
-    Config::new(PeerId(id), 0, random.u64(..))
+    PeerId(id)
+}
+
+fn with_random_id() -> Config {
+    Config::new(random_peer_id(), 0, fastrand::u64(..))
 }

@@ -19,6 +19,7 @@ mod http_download;
 mod memory_limit;
 mod name_lookup;
 mod named_peers;
+mod offer;
 mod open_file_limit;
 mod origin_index;
 mod own_program;
@@ -73,6 +74,7 @@ fn run_command(command: Command, report: &Report) -> Result<Exit, Failure> {
         Command::Send(args) => run_async(commands::send::run(args, report)),
         Command::Get(args) => run_async(commands::get::run(args, report)),
         Command::Push(args) => run_async(commands::push::run(args, report)),
+        Command::Serve(args) => run_async(commands::serve::run(args, report)),
         Command::Tracker(args) => run_async(commands::tracker::run(args, report)),
         Command::Raw(args) => run_async(commands::client_server::raw(args.command, report)),
         Command::Framed(args) => run_async(commands::client_server::framed(args.command, report)),

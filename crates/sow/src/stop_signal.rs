@@ -42,7 +42,7 @@ impl StopSignal {
     /// # Errors
     /// When the system cannot install a signal handler.
     pub(crate) fn listen(report: &Report) -> Result<Self, Failure> {
-        Self::listen_beside(report, std::future::pending())
+        Self::listen_beside(report, std::future::pending(), HangupUse::Stop)
     }
 
     /// The same, and the run is also to stop when standard input ends: without a terminal, that is
@@ -57,18 +57,34 @@ impl StopSignal {
             let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
             drop(sender);
         });
-        Self::listen_beside(report, async { _ = ended.await })
+        Self::listen_beside(report, async { _ = ended.await }, HangupUse::Stop)
+    }
+
+    /// The same for a service, which SIGHUP tells to read its configuration again: it does not stop
+    /// the run, unless it says that the terminal is gone.
+    ///
+    /// # Errors
+    /// When the system cannot install a signal handler.
+    pub(crate) fn listen_for_reloads(report: &Report) -> Result<(Self, Reloads), Failure> {
+        let signal = signal(SignalKind::hangup()).map_err(|error| cannot_listen(&error))?;
+        let (lost, terminal_lost) = tokio::sync::oneshot::channel();
+        let reloads = Reloads { signal, lost: Some(lost), has_terminal: has_terminal() };
+        let gone = async {
+            if terminal_lost.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        Ok((Self::listen_beside(report, gone, HangupUse::Reload)?, reloads))
     }
 
     fn listen_beside(
         report: &Report,
         other: impl Future<Output = ()> + Send + 'static,
+        hangup: HangupUse,
     ) -> Result<Self, Failure> {
         let (sender, requested) = watch::channel(false);
         let flag = Arc::new(AtomicBool::new(false));
-        let mut signals = Signals::new().map_err(|error| {
-            Failure::new(Exit::Failed, format!("cannot listen for Ctrl-C: {error}"))
-        })?;
+        let mut signals = Signals::new(hangup).map_err(|error| cannot_listen(&error))?;
         tokio::spawn({
             let (flag, report) = (Arc::clone(&flag), report.clone());
             async move {
@@ -120,6 +136,48 @@ impl StopSignal {
     }
 }
 
+/// What SIGHUP means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HangupUse {
+    Stop,
+    Reload,
+}
+
+/// The requests to read the configuration again.
+#[derive(Debug)]
+pub(crate) struct Reloads {
+    signal: Signal,
+    lost: Option<tokio::sync::oneshot::Sender<()>>,
+    has_terminal: bool,
+}
+
+impl Reloads {
+    /// Returns at the next request. The signal of a terminal that is gone stops the run instead.
+    pub(crate) async fn next(&mut self) {
+        loop {
+            if self.signal.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+            if !self.has_terminal || has_terminal() {
+                return;
+            }
+            if let Some(lost) = self.lost.take() {
+                // The run may be stopping already.
+                let _ = lost.send(());
+            }
+        }
+    }
+}
+
+/// Whether this process has a terminal that exists.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
+fn cannot_listen(error: &io::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("cannot listen for signals: {error}"))
+}
+
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -128,11 +186,12 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    fn new(hangup: HangupUse) -> io::Result<Self> {
+        let stops = hangup == HangupUse::Stop && !is_hangup_ignored();
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: if is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
+            hangup: if stops { Some(signal(SignalKind::hangup())?) } else { None },
         })
     }
 

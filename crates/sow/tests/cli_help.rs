@@ -11,6 +11,7 @@ fn every_command_has_its_help() {
         &["send", "--help"],
         &["get", "--help"],
         &["push", "--help"],
+        &["serve", "--help"],
         &["tracker", "--help"],
         &["torrent", "--help"],
         &["torrent", "create", "--help"],

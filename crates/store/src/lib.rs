@@ -57,6 +57,7 @@ mod rewrite;
 mod scan;
 mod segment;
 mod sequential;
+mod shared_store;
 mod staging;
 mod store;
 #[cfg(feature = "testing")]
@@ -74,6 +75,7 @@ pub use segment::Segment;
 pub use sequential::{
     Placement, SequentialFile, SequentialMemory, SequentialPipe, SequentialTarget,
 };
+pub use shared_store::SharedStore;
 pub use staging::check_target;
 pub use store::Store;
 pub use verify::{Verified, drop_page_cache, verify};

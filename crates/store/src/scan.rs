@@ -7,6 +7,7 @@ use std::{
     io,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::{fs::FileType, io::Errno};
@@ -179,6 +180,34 @@ impl ContentPlan {
                 entries.iter().map(|entry| self.path.join(entry.path.as_path())).collect()
             }
         }
+    }
+}
+
+impl FileStamps {
+    /// The states as bytes: two are equal if their bytes are. For a record that is kept; the files
+    /// are in the order of the plan.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let numbers = |stamp: &Option<FileStamp>| match stamp {
+            None => [0; 7],
+            Some(FileStamp { length, modified, changed, identity }) => [
+                *length as i64,
+                modified.0,
+                modified.1,
+                changed.0,
+                changed.1,
+                identity.0 as i64,
+                identity.1 as i64,
+            ],
+        };
+        self.0.iter().flat_map(numbers).flat_map(i64::to_be_bytes).collect()
+    }
+
+    /// The time of the last change of any of the files, by the clock of their file system. No
+    /// program can set it.
+    pub fn last_change(&self) -> Option<SystemTime> {
+        let last = self.0.iter().flatten().map(|stamp| stamp.changed).max()?;
+        let seconds = Duration::from_secs(u64::try_from(last.0).ok()?);
+        UNIX_EPOCH.checked_add(seconds + Duration::from_nanos(last.1.clamp(0, 999_999_999) as u64))
     }
 }
 

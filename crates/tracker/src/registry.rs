@@ -103,7 +103,7 @@ pub struct Registry {
     /// The number of peers in all swarms.
     peers: usize,
     /// Peers that completed, in a registry that keeps certain swarms.
-    completions: VecDeque<(SocketAddr, PeerId)>,
+    completions: VecDeque<(InfoHash, SocketAddr, PeerId)>,
     next_expiry: Duration,
 }
 
@@ -206,10 +206,44 @@ impl Registry {
         })
     }
 
-    /// The peers that said that they completed since the last call, in a registry that keeps
-    /// certain swarms; the latest ones if there were very many. Nothing proves what they say.
-    pub fn take_completions(&mut self) -> Vec<(SocketAddr, PeerId)> {
-        self.completions.drain(..).collect()
+    /// From now on keeps this swarm, in a registry that keeps certain swarms. `own` is the peer on
+    /// the tracker's own machine that has the content, with a loopback address: it needs no
+    /// announce and counts for no limit.
+    pub fn keep(&mut self, info_hash: InfoHash, own: Option<(SocketAddr, PeerId)>) {
+        let own = own.map(|(addr, peer_id)| Peer {
+            addr,
+            peer_id,
+            last_announce: Duration::ZERO,
+            expires: Duration::MAX,
+            keeps_interval: true,
+        });
+        self.forget(info_hash);
+        self.swarms.insert(info_hash, TrackedSwarm::with_own_seed(own));
+    }
+
+    /// Keeps this swarm no more, and forgets its peers.
+    pub fn forget(&mut self, info_hash: InfoHash) {
+        let Some(mut swarm) = self.swarms.remove(&info_hash) else { return };
+        let (sources, peers) = (&mut self.sources, &mut self.peers);
+        swarm.expire(Duration::MAX, |peer| {
+            *peers -= 1;
+            decrement_source(sources, peer.addr.ip());
+        });
+        self.completions.retain(|(hash, ..)| *hash != info_hash);
+    }
+
+    /// The peers of a swarm that said that they completed since the last call, in a registry that
+    /// keeps certain swarms; the latest ones if there were very many. Nothing proves what they say.
+    pub fn take_completions(&mut self, info_hash: InfoHash) -> Vec<(SocketAddr, PeerId)> {
+        let mut taken = Vec::new();
+        self.completions.retain(|(hash, addr, id)| {
+            let is_other = *hash != info_hash;
+            if !is_other {
+                taken.push((*addr, *id));
+            }
+            is_other
+        });
+        taken
     }
 
     /// Adds or renews a peer, unless a limit prevents that. A peer without a port accepts no
@@ -250,7 +284,7 @@ impl Registry {
             if self.completions.len() >= MAX_COMPLETIONS {
                 self.completions.pop_front();
             }
-            self.completions.push_back((addr, peer_id));
+            self.completions.push_back((request.info_hash, addr, peer_id));
         }
         Ok(())
     }

@@ -14,6 +14,8 @@ use crate::peer_list::{Peer, PeerList};
 /// The peers of one swarm and its counters.
 #[derive(Debug, Default)]
 pub(crate) struct TrackedSwarm {
+    /// The tracker's own machine, where it has the content: a seed that needs no announce.
+    own: Option<Peer>,
     seeds: PeerList,
     leechers: PeerList,
     /// Peers that completed while they were in the swarm.
@@ -36,12 +38,18 @@ pub(crate) struct AnnouncingPeer {
 const MAX_SEEDS_FOR_A_SEED: usize = 3;
 
 impl TrackedSwarm {
+    /// A swarm without peers but for the tracker's own machine.
+    pub(crate) fn with_own_seed(own: Option<Peer>) -> Self {
+        Self { own, ..Self::default() }
+    }
+
+    /// The number of peers that have announced.
     pub(crate) fn len(&self) -> usize {
         self.seeds.len() + self.leechers.len()
     }
 
     pub(crate) fn seeds(&self) -> usize {
-        self.seeds.len()
+        self.seeds.len() + usize::from(self.own.is_some())
     }
 
     pub(crate) fn leechers(&self) -> usize {
@@ -96,7 +104,9 @@ impl TrackedSwarm {
         // out.
         let drawn = if number == 0 { 0 } else { number + 2 };
         let leechers = announcing.reachable_peers(self.leechers.sample(drawn, rng));
-        let seeds = announcing.reachable_peers(self.seeds.sample(drawn, rng));
+        let own = self.own.iter().take(drawn);
+        let seeds = own.chain(self.seeds.sample(drawn, rng)).collect();
+        let seeds = announcing.reachable_peers(seeds);
         let left = number.saturating_sub(leechers.len());
         let max_seeds = if announcing.is_seed {
             left.min(MAX_SEEDS_FOR_A_SEED)
@@ -194,6 +204,22 @@ mod tests {
         assert_eq!(chosen(&swarm(500, 1), announcing(1001, false), 50), (50, 0));
         assert_eq!(chosen(&swarm(500, 500), announcing(1001, false), 50), (25, 25));
         assert_eq!(chosen(&swarm(10, 10), announcing(1001, false), 50), (10, 9));
+    }
+
+    #[test]
+    fn the_own_seed_is_in_every_answer() {
+        let own = peer("127.0.0.1:52000".parse().unwrap(), 9999);
+        let mut swarm = TrackedSwarm::with_own_seed(Some(own));
+        (1..=500).for_each(|at| swarm.insert(peer(addr(at), at), true, false));
+        assert_eq!((swarm.seeds(), swarm.len()), (501, 500));
+        let mut rng = fastrand::Rng::with_seed(6);
+        let reached: SocketAddr = "10.9.9.9:52000".parse().unwrap();
+        for _ in 0..20 {
+            let chosen = swarm.choose_peers(&announcing(1001, false), 5, &mut rng);
+            assert_eq!(chosen.len(), 5);
+            assert!(chosen.iter().any(|peer| peer.addr == reached), "{chosen:?}");
+        }
+        assert!(swarm.choose_peers(&announcing(1001, false), 0, &mut rng).is_empty());
     }
 
     #[test]

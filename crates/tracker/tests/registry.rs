@@ -324,15 +324,50 @@ fn completions_are_told_once_and_are_bounded() {
         tracker.announce(peer, Stopped, 0);
     };
     complete(&mut tracker, 1, 7);
-    let taken = tracker.registry.take_completions();
+    assert!(tracker.registry.take_completions(InfoHash([9; 20])).is_empty());
+    let taken = tracker.registry.take_completions(HASH);
     assert_eq!(taken.len(), 1);
     assert_eq!(taken[0].0.to_string(), "10.0.0.1:7");
-    assert!(tracker.registry.take_completions().is_empty());
+    assert!(tracker.registry.take_completions(HASH).is_empty());
     (0..5000).for_each(|n| complete(&mut tracker, 2, 1 + n));
-    assert_eq!(tracker.registry.take_completions().len(), 4096);
+    assert_eq!(tracker.registry.take_completions(HASH).len(), 4096);
     let mut open = TestTracker::open();
     complete(&mut open, 1, 7);
-    assert!(open.registry.take_completions().is_empty());
+    assert!(open.registry.take_completions(HASH).is_empty());
+}
+
+#[test]
+fn swarms_are_kept_and_forgotten_while_the_tracker_runs() {
+    let other = InfoHash([8; 20]);
+    let mut tracker = TestTracker::new(Mode::Only([].into()), Limits::default());
+    let own = ("127.0.0.1:52000".parse().unwrap(), PeerId([5; 20]));
+    let announce = |tracker: &mut TestTracker, host| {
+        let request = AnnounceRequest {
+            info_hash: other,
+            peer_id: PeerId([host; 20]),
+            port: 6881,
+            uploaded: 0,
+            downloaded: 0,
+            left: 0,
+            event: Completed,
+            numwant: None,
+            key: 0,
+        };
+        let from = Announcer { address: [10, 0, 0, host].into(), reached: [10, 0, 0, 9].into() };
+        tracker.registry.announce(tracker.now, from, &request, &mut tracker.rng)
+    };
+    assert_eq!(announce(&mut tracker, 1).unwrap_err(), AnnounceRefusal::UnknownSwarm);
+    tracker.registry.keep(other, Some(own));
+    let response = announce(&mut tracker, 1).unwrap();
+    assert_eq!(addrs(&response), ["10.0.0.9:52000".to_owned()].into(), "the own seed");
+    assert_eq!((response.complete, response.incomplete), (Some(2), Some(0)));
+    tracker.now += Duration::from_secs(7200);
+    assert_eq!(announce(&mut tracker, 2).unwrap().complete, Some(2), "it does not expire");
+    tracker.registry.forget(other);
+    assert!(tracker.registry.take_completions(other).is_empty());
+    assert_eq!(announce(&mut tracker, 1).unwrap_err(), AnnounceRefusal::UnknownSwarm);
+    tracker.registry.keep(other, None);
+    assert_eq!(announce(&mut tracker, 1).unwrap().complete, Some(1), "its peers were forgotten");
 }
 
 #[test]

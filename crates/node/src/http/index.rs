@@ -1,7 +1,7 @@
 //! The HTTP index of what a node shares: a list as JSON, a page that its owner gives, the
 //! `.torrent` files, and the content itself. It knows no swarm.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::{
     Router,
@@ -46,12 +46,16 @@ pub struct SharedContent {
     pub download: Option<DownloadSource>,
 }
 
+/// What a node shares, in the order in which it was added. Clones share the list.
+#[derive(Debug, Clone, Default)]
+pub struct SharedContents(Arc<RwLock<Vec<SharedContent>>>);
+
 /// The page that browsers get instead of the list.
 pub type IndexPage = fn() -> Response;
 
 #[derive(Debug)]
 struct Shared {
-    entries: Vec<SharedContent>,
+    contents: SharedContents,
     page: IndexPage,
 }
 
@@ -63,21 +67,44 @@ struct Shared {
 /// A browser gets an answer only under a name of this machine, or one of `names`: see
 /// [`CLIENT_HEADER`](crate::CLIENT_HEADER). Requests must carry a
 /// `ConnectInfo<`[`ConnectionAddrs`]`>`.
-pub fn index(entries: Vec<SharedContent>, names: HostNames, page: IndexPage) -> Router {
+pub fn index(contents: SharedContents, names: HostNames, page: IndexPage) -> Router {
     let router = Router::new()
         .route("/", get(list))
         .route("/{name}", get(named))
         .route("/{name}/", get(named))
         .route("/{name}/{*path}", get(named))
-        .with_state(Arc::new(Shared { entries, page }));
+        .with_state(Arc::new(Shared { contents, page }));
     only_for_own_names(router, names)
+}
+
+impl SharedContents {
+    /// Adds content.
+    pub fn add(&self, content: SharedContent) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(content);
+    }
+
+    /// Removes the content of a swarm.
+    pub fn remove(&self, info_hash: InfoHash) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|content| content.info_hash != info_hash);
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&[SharedContent]) -> T) -> T {
+        read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl FromIterator<SharedContent> for SharedContents {
+    fn from_iter<T: IntoIterator<Item = SharedContent>>(contents: T) -> Self {
+        Self(Arc::new(RwLock::new(contents.into_iter().collect())))
+    }
 }
 
 async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     let mut response = match accepts_html(&headers) {
         true => (shared.page)(),
         false => {
-            let entries: Vec<Value> = shared.entries.iter().map(entry).collect();
+            let entries: Vec<Value> = shared.contents.with(|all| all.iter().map(entry).collect());
             Json(json!({ "program": "sow", "shared": entries })).into_response()
         }
     };
@@ -108,12 +135,12 @@ async fn named(
 ) -> Response {
     let has_slash = request.uri().path().ends_with('/');
     if path.is_none() && !has_slash && name.ends_with(".torrent") {
-        return torrent(&shared.entries, &name);
+        return shared.contents.with(|all| torrent(all, &name));
     }
     let is_named =
         |shared: &&SharedContent| shared.name == name || name.parse() == Ok(shared.info_hash);
-    let found = shared.entries.iter().find(is_named);
-    let Some(source) = found.and_then(|shared| shared.download.as_ref()) else {
+    let found = shared.contents.with(|all| all.iter().find(is_named).cloned());
+    let Some(source) = found.and_then(|shared| shared.download) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     if is_foreign_page(request.headers()) {

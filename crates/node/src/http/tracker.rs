@@ -14,6 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use sow_content::InfoHash;
 use sow_engine::Time;
 use sow_tracker::{Announcer, Limits, Mode, Registry, SwarmReport};
 use sow_wire::{
@@ -58,9 +59,20 @@ impl TrackerService {
         self.with_registry(|now, registry, _| registry.swarms(now).collect())
     }
 
-    /// The peers that announced since the last call that they completed. Nothing proves it.
-    pub fn take_completions(&self) -> Vec<(SocketAddr, PeerId)> {
-        self.with_registry(|_, registry, _| registry.take_completions())
+    /// From now on keeps this swarm, as [`Registry::keep`].
+    pub fn keep(&self, info_hash: InfoHash, own: Option<(SocketAddr, PeerId)>) {
+        self.with_registry(|_, registry, _| registry.keep(info_hash, own));
+    }
+
+    /// Keeps this swarm no more, as [`Registry::forget`].
+    pub fn forget(&self, info_hash: InfoHash) {
+        self.with_registry(|_, registry, _| registry.forget(info_hash));
+    }
+
+    /// The peers of a swarm that announced since the last call that they completed. Nothing proves
+    /// it.
+    pub fn take_completions(&self, info_hash: InfoHash) -> Vec<(SocketAddr, PeerId)> {
+        self.with_registry(|_, registry, _| registry.take_completions(info_hash))
     }
 
     fn with_registry<T>(

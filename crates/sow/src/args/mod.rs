@@ -13,6 +13,7 @@ pub(crate) mod lab;
 mod pasted;
 pub(crate) mod push;
 pub(crate) mod send;
+pub(crate) mod serve;
 pub(crate) mod served_content;
 pub(crate) mod source;
 pub(crate) mod torrent;
@@ -139,6 +140,8 @@ pub(crate) enum Command {
     Get(get::GetArgs),
     /// Put a file or a folder on every machine that ssh reaches.
     Push(push::PushArgs),
+    /// Share many files and folders behind one port until stopped, for a service manager.
+    Serve(serve::ServeArgs),
     /// Run a BitTorrent tracker (HTTP) for any torrent.
     Tracker(tracker::TrackerArgs),
     /// Create, show and check .torrent files.

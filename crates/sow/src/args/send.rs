@@ -28,15 +28,17 @@ use crate::exit::Failure;
 Examples:
   sow send big.iso                        prints: sow get 10.0.0.1:52000/6hx2…
   sow send photos/ --expect 3             exits with code 0 when three machines hold whole copies
+  sow send a.iso b.iso photos/            prints a line for each
   sow send big.iso --hosts hosts.txt --timeout 1h --results results.csv --missing retry.txt
   sow send big.iso --torrent              also writes big.iso.torrent, for any BitTorrent program
   sow send big.iso --up-limit 100mbit --port 0
   sow send big.iso --also chunk,json-torrent,raw:52001,framed:6666"
 )]
 pub(crate) struct SendArgs {
-    /// The file or folder to share.
-    #[arg(value_name = "PATH")]
-    pub(crate) path: PathBuf,
+    /// The file or folder to share; several are shared at the same time, each with a line of its
+    /// own.
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
     #[command(flatten)]
     listen: ListenArgs,
     #[command(flatten)]
@@ -90,7 +92,7 @@ impl SendArgs {
     /// The options of the origin of `sow push`.
     pub(crate) fn for_push(path: PathBuf, listen: ListenArgs, up: UpLimitArgs) -> Self {
         Self {
-            path,
+            paths: vec![path],
             listen,
             fleet: FleetArgs::default(),
             up,
@@ -125,6 +127,26 @@ impl SendArgs {
     /// Choke as in a public swarm.
     pub(crate) fn tit_for_tat(&self) -> bool {
         self.choking.tit_for_tat
+    }
+
+    /// Checks what is possible with one path only.
+    ///
+    /// # Errors
+    /// When there are several, and an option is for one.
+    pub(crate) fn check_paths(&self) -> Result<(), Failure> {
+        if self.paths.len() == 1 {
+            return Ok(());
+        }
+        if !self.also.is_empty() {
+            return Err(Failure::usage("--also serves one file, and several are named")
+                .tip("run `sow send` for each, with a --port of its own"));
+        }
+        if let Some(Some(file)) = &self.torrent {
+            let message = format!("--torrent={} is for one file, and several", file.display());
+            return Err(Failure::usage(format!("{message} are named"))
+                .tip("--torrent alone writes NAME.torrent for each"));
+        }
+        Ok(())
     }
 
     /// Where the .torrent file of content called `name` is to be written, if anywhere.

@@ -10,5 +10,6 @@ pub(crate) mod lab;
 pub(crate) mod man;
 pub(crate) mod push;
 pub(crate) mod send;
+pub(crate) mod serve;
 pub(crate) mod torrent;
 pub(crate) mod tracker;

@@ -1,14 +1,18 @@
-//! Configuration files of the commands `chunk` and `json-torrent`: one reader for both formats.
+//! Configuration files: those of the commands `chunk` and `json-torrent`, with one reader for both
+//! formats, and the TOML of `serve`.
 //! A configuration has lower precedence than the command line and the environment; that is decided
 //! in [`crate::args`], where plans are made.
 
 mod client_json;
 mod format;
 mod ini;
+mod serve_toml;
 
 use std::path::Path;
 
-pub(crate) use self::{client_json::ClientConfig, format::ConfigFormat, ini::ConfigIni};
+pub(crate) use self::{
+    client_json::ClientConfig, format::ConfigFormat, ini::ConfigIni, serve_toml::ServeConfig,
+};
 use crate::{exit::Failure, file_reading::read_at_most, report::Report};
 
 /// The maximum size of a configuration file, in bytes.

@@ -19,6 +19,7 @@ const MAX_LENGTH: usize = 16 << 20;
 struct Row {
     state: String,
     host: Option<String>,
+    share: Option<String>,
 }
 
 /// The hosts in a file of results without a complete row, in its order.
@@ -36,14 +37,17 @@ pub(crate) fn hosts_not_complete(path: &Path) -> Result<Vec<String>, Failure> {
             .tip("--retry takes what --results or --retry of an earlier run has written")
     })?;
     let host = |row: &Row| row.host.clone().filter(|host| !host.is_empty());
-    let complete: BTreeSet<String> =
-        rows.iter().filter(|row| row.state == "complete").filter_map(host).collect();
+    let copy = |row: &Row| Some((host(row)?, row.share.clone().unwrap_or_default()));
+    let complete: BTreeSet<(String, String)> =
+        rows.iter().filter(|row| row.state == "complete").filter_map(copy).collect();
     let mut seen = BTreeSet::new();
     let others = rows.iter().filter(|row| row.state != "complete");
     let hosts: Vec<String> = others
         .clone()
-        .filter_map(host)
-        .filter(|host| !complete.contains(host) && seen.insert(host.clone()))
+        .filter_map(copy)
+        .filter(|copy| !complete.contains(copy))
+        .map(|(host, _)| host)
+        .filter(|host| seen.insert(host.clone()))
         .collect();
     if hosts.is_empty() && others.into_iter().any(|row| host(row).is_none()) {
         return Err(Failure::usage(format!("{} names no hosts", path.display()))
@@ -58,11 +62,12 @@ fn rows_of_csv(text: &str) -> Option<Vec<Row>> {
     let columns: BTreeMap<&str, usize> =
         header.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
     let state = *columns.get("state")?;
-    let host = columns.get("host").copied();
+    let (host, share) = (columns.get("host").copied(), columns.get("share").copied());
     let field = |record: &[String], at: usize| record.get(at).cloned().unwrap_or_default();
     let row = |record: Vec<String>| Row {
         state: field(&record, state),
         host: host.map(|at| field(&record, at)),
+        share: share.map(|at| field(&record, at)),
     };
     Some(records.map(row).collect())
 }
@@ -109,6 +114,8 @@ mod tests {
         assert_eq!(read("r.csv", csv).unwrap(), ["b:/srv", "c"]);
         let json = r#"[{"name":"a","state":"gone","host":"a"},{"name":"b","state":"complete"}]"#;
         assert_eq!(read("r.json", json).unwrap(), ["a"]);
+        let csv = "state,host,share\ncomplete,a,x\ngone,a,y\ncomplete,b,x\ngone,b,x\n";
+        assert_eq!(read("r.csv", csv).unwrap(), ["a"], "each share is a copy of its own");
         // A receiver that no list had: its name is what it says.
         let json = r#"[{"name":"root@db1:/","state":"gone","host":null},{"name":"my laptop"}]"#;
         assert!(read("r.json", json).is_err());

@@ -20,5 +20,8 @@ pub(crate) use self::{
     receiver::Receiver,
     receivers::{NeverConnected, Receivers},
     results_file::{ResultsFile, check_writable, write_missing_hosts},
-    view::FleetView,
+    view::{
+        FleetView,
+        shares::{self, ShareSummary},
+    },
 };

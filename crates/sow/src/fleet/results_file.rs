@@ -15,7 +15,7 @@ use super::Receiver;
 use crate::{exit::Failure, file_errors, report::ReceiverState};
 
 /// The columns of the CSV form, which are the keys of the JSON form.
-const COLUMNS: &str = "name,address,state,bytes,seconds,rate,error,id,host";
+const COLUMNS: &str = "name,address,state,bytes,seconds,rate,error,id,host,share";
 
 /// A file of results, to be written at the end of a run.
 #[derive(Debug, Clone)]
@@ -42,7 +42,11 @@ struct Row<'a> {
     error: Option<String>,
     id: &'a str,
     host: Option<&'a str>,
+    share: &'a str,
 }
+
+/// The receivers of one share, each with the host of a list that it stands for.
+pub(crate) type ShareRows<'a> = Vec<(Receiver, Option<&'a str>)>;
 
 impl ResultsFile {
     /// The file at a path, whose ending names its format.
@@ -70,13 +74,15 @@ impl ResultsFile {
         check_writable(&self.path)
     }
 
-    /// Writes a row for each receiver, each with the host of a list that it stands for. An existing
-    /// file is replaced.
+    /// Writes a row for each receiver of each share, which has a name. An existing file is
+    /// replaced.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(crate) fn write(&self, rows: &[(Receiver, Option<&str>)]) -> Result<(), Failure> {
-        let rows = rows.iter().map(|(receiver, host)| Row::new(receiver, *host));
+    pub(crate) fn write(&self, shares: &[(&str, ShareRows<'_>)]) -> Result<(), Failure> {
+        let rows = shares.iter().flat_map(|(share, rows)| {
+            rows.iter().map(|(receiver, host)| Row::new(receiver, *host, share))
+        });
         let text = match self.format {
             Format::Csv => csv(rows),
             Format::Json => {
@@ -132,7 +138,7 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 impl<'a> Row<'a> {
-    fn new(receiver: &'a Receiver, host: Option<&'a str>) -> Self {
+    fn new(receiver: &'a Receiver, host: Option<&'a str>, share: &'a str) -> Self {
         Self {
             name: &receiver.name,
             address: receiver.peer(),
@@ -143,10 +149,11 @@ impl<'a> Row<'a> {
             error: (!receiver.is_complete()).then(|| receiver.shortfall()),
             id: &receiver.id,
             host,
+            share,
         }
     }
 
-    fn fields(&self) -> [String; 9] {
+    fn fields(&self) -> [String; 10] {
         let or_empty = |text: Option<String>| text.unwrap_or_default();
         [
             self.name.to_owned(),
@@ -158,6 +165,7 @@ impl<'a> Row<'a> {
             or_empty(self.error.clone()),
             self.id.to_owned(),
             self.host.unwrap_or_default().to_owned(),
+            self.share.to_owned(),
         ]
     }
 }
@@ -217,15 +225,15 @@ mod tests {
             let path = folder.path().join(name);
             let file = ResultsFile::at(&path).unwrap();
             file.check().unwrap();
-            file.write(&rows()).unwrap();
+            file.write(&[("big.iso", rows())]).unwrap();
             std::fs::read_to_string(path).unwrap()
         };
         assert_eq!(
             written("a.CSV"),
-            "name,address,state,bytes,seconds,rate,error,id,host\n\
-             web01,10.0.0.1:6881,complete,1000,2.5,400,,ab,web01\n\
-             \"'=\"\"1+1\"\"\",,gone,500,,,\"50.0 %, disconnected\",,\n\
-             web03,,missing,0,,,not connected,,\n"
+            "name,address,state,bytes,seconds,rate,error,id,host,share\n\
+             web01,10.0.0.1:6881,complete,1000,2.5,400,,ab,web01,big.iso\n\
+             \"'=\"\"1+1\"\"\",,gone,500,,,\"50.0 %, disconnected\",,,big.iso\n\
+             web03,,missing,0,,,not connected,,,big.iso\n"
         );
         let json: serde_json::Value = serde_json::from_str(&written("a.json")).unwrap();
         assert_eq!(json[0]["seconds"], 2.5);

@@ -58,6 +58,24 @@ pub(crate) enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'a str>,
     },
+    /// `serve`: content is shared from now on, or no more.
+    Share {
+        /// Its path.
+        path: &'a str,
+        /// Whether it is shared.
+        state: ShareState,
+        /// Its swarm, in hexadecimal digits.
+        info_hash: &'a str,
+        /// The WHAT for `sow get`; `null` when it is withdrawn.
+        ticket: Option<&'a str>,
+        /// Its size.
+        bytes: u64,
+        /// The bytes that were hashed for it: 0 when it was remembered.
+        hashed: u64,
+        /// Why it is withdrawn.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+    },
     /// `get`: a target is complete; `send`: the expected number of receivers is complete.
     Complete {
         /// The path of the target.
@@ -124,6 +142,16 @@ pub(crate) enum Event<'a> {
         /// The message of the failure.
         message: &'a str,
     },
+}
+
+/// Whether content is shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ShareState {
+    /// It is, from now on.
+    Shared,
+    /// It is no more.
+    Withdrawn,
 }
 
 /// The state of a receiver.

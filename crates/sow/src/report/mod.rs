@@ -25,7 +25,7 @@ use sow_content::untrusted::Untrusted;
 use tokio::sync::Notify;
 
 pub(crate) use self::{
-    json_events::{Event, ReceiverState},
+    json_events::{Event, ReceiverState, ShareState},
     log::{start as start_log, swarm_event as log_swarm_event},
     meter::{Meter, percent},
     panel::Panel,
@@ -36,7 +36,7 @@ use crate::{args::groups::ReportArgs, exit::Failure, stdout};
 #[derive(Clone)]
 pub(crate) struct Report {
     inner: Arc<Inner>,
-    /// The WHAT of one of several downloads, for its events.
+    /// The WHAT of one of several downloads, or the PATH of one of several shares, for its events.
     what: Option<Arc<str>>,
 }
 
@@ -84,8 +84,9 @@ impl Report {
         Self { inner: Arc::new(inner), what: None }
     }
 
-    /// The same output for one of several downloads: its events have the field `what` too.
-    pub(crate) fn for_download(&self, what: &str) -> Self {
+    /// The same output for one of several downloads or shares: its events have the field `what`
+    /// too.
+    pub(crate) fn for_part(&self, what: &str) -> Self {
         Self { inner: Arc::clone(&self.inner), what: Some(what.into()) }
     }
 

@@ -19,9 +19,10 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 const PAGE: &str = include_str!("page/index.html");
 
 /// The name, the type and the text of each part.
-const PARTS: [(&str, &str, &str); 4] = [
+const PARTS: [(&str, &str, &str); 5] = [
     ("page.js", "text/javascript; charset=utf-8", include_str!("page/page.js")),
     ("plot.js", "text/javascript; charset=utf-8", include_str!("page/plot.js")),
+    ("shares.js", "text/javascript; charset=utf-8", include_str!("page/shares.js")),
     ("page.css", "text/css; charset=utf-8", include_str!("page/page.css")),
     ("icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
 ];
@@ -78,8 +79,10 @@ mod tests {
             }
         }
         assert!(!PAGE.contains("style=") && !PAGE.contains("onclick"), "the policy forbids it");
-        for (name, ..) in PARTS.iter().filter(|(name, ..)| *name != "plot.js") {
-            assert!(PAGE.contains(&format!("/-/{name}")), "{name}");
+        let script = PARTS[0].2;
+        for (name, ..) in PARTS {
+            let part = format!("/-/{name}");
+            assert!(PAGE.contains(&part) || script.contains(&part), "{name}");
         }
     }
 }

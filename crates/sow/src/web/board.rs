@@ -209,15 +209,34 @@ impl Board {
         all
     }
 
+    /// The share in a few words, for the index.
+    pub(super) fn brief(&self) -> Value {
+        let (info, counts) = (&self.info, self.counts());
+        json!({
+            "name": printable(&info.name),
+            "info_hash": info.info_hash.to_string(),
+            "length": info.length,
+            "files": info.files,
+            "folder": info.is_folder,
+            "ticket": info.ticket,
+            "state": self.state_name(),
+            "complete": counts.in_state(ReceiverState::Complete.name()),
+            "connected": counts.in_state(ReceiverState::Connected.name()),
+        })
+    }
+
+    fn state_name(&self) -> &'static str {
+        match (self.reason(), self.info.condition.is_lost()) {
+            (None, _) => "sharing",
+            (Some(_), false) => "checking",
+            (Some(_), true) => "lost",
+        }
+    }
+
     /// What stays the same, and the time.
     fn describe(&self) -> Value {
         let info = &self.info;
         let reason = self.reason();
-        let state = match (&reason, info.condition.is_lost()) {
-            (None, _) => "sharing",
-            (Some(_), false) => "checking",
-            (Some(_), true) => "lost",
-        };
         json!({
             "t": rounded(self.started.elapsed().as_secs_f64()),
             "name": printable(&info.name),
@@ -231,7 +250,7 @@ impl Board {
             "torrent": format!("/{}.torrent", info.info_hash),
             "content": info.download.path(),
             "expected": info.expected,
-            "state": state,
+            "state": self.state_name(),
             "reason": reason.as_deref().map(printable),
         })
     }

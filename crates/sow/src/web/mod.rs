@@ -23,11 +23,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use sow_node::{
-    HostNames,
-    index::{SharedContent, index},
-    only_for_own_names,
-};
+use sow_node::{HostNames, index::index, only_for_own_names};
 
 pub(crate) use self::{
     board::{Board, ShareInfo, Totals},
@@ -37,16 +33,17 @@ pub(crate) use self::{
 
 impl Web {
     /// Answers everything but the trackers, under a name of this machine or one of `names`.
-    pub(crate) fn router(&self, shared: Vec<SharedContent>, names: HostNames) -> Router {
+    pub(crate) fn router(&self, names: HostNames) -> Router {
         let live = Router::new()
             .route("/-/events", get(events::answer))
+            .route("/-/shares", get(status::answer_shares))
             .route("/status", get(status::answer))
             .route("/metrics", get(metrics::answer))
             .route("/healthz", get(healthz))
             .route("/-/{asset}", get(assets::answer))
             .with_state(self.clone());
         let live = only_for_own_names(live, names.clone());
-        live.merge(index(shared, names, assets::page))
+        live.merge(index(self.0.contents.clone(), names, assets::page))
     }
 }
 

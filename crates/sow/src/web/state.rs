@@ -14,7 +14,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use sow_node::{NetworkPlaces, is_foreign_page};
+use sow_content::InfoHash;
+use sow_node::{
+    NetworkPlaces,
+    index::{SharedContent, SharedContents},
+    is_foreign_page,
+};
 
 use super::{
     board::{Board, ShareInfo},
@@ -35,10 +40,12 @@ pub(crate) struct Web(pub(super) Arc<Shared>);
 #[derive(Debug)]
 pub(super) struct Shared {
     boards: RwLock<Vec<Arc<Board>>>,
+    pub(super) contents: SharedContents,
     pub(super) started: Instant,
     pub(super) watchers: NetworkPlaces,
     pub(super) requests: RequestCounts,
     pub(super) status: Cached,
+    pub(super) shares: Cached,
     pub(super) metrics: Cached,
 }
 
@@ -77,20 +84,35 @@ impl Web {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Shared {
             boards: RwLock::default(),
+            contents: SharedContents::default(),
             started: Instant::now(),
             watchers: NetworkPlaces::new(MAX_WATCHERS, MAX_WATCHERS_PER_NETWORK),
             requests: RequestCounts::default(),
             status: Cached::default(),
+            shares: Cached::default(),
             metrics: Cached::default(),
         }))
     }
 
-    /// Adds a share.
-    pub(crate) fn add(&self, share: ShareInfo) -> Arc<Board> {
+    /// Adds a share, and its entry in the index.
+    pub(crate) fn add(&self, share: ShareInfo, entry: SharedContent) -> Arc<Board> {
         let board = Arc::new(Board::new(share));
+        self.0.contents.add(entry);
         let mut boards = self.0.boards.write().unwrap_or_else(PoisonError::into_inner);
         boards.push(Arc::clone(&board));
         board
+    }
+
+    /// Whether a share has this name.
+    pub(crate) fn has_name(&self, name: &str) -> bool {
+        self.boards().iter().any(|board| board.info().name == name)
+    }
+
+    /// Removes a share.
+    pub(crate) fn remove(&self, info_hash: InfoHash) {
+        self.0.contents.remove(info_hash);
+        let mut boards = self.0.boards.write().unwrap_or_else(PoisonError::into_inner);
+        boards.retain(|board| board.info().info_hash != info_hash);
     }
 
     pub(super) fn boards(&self) -> Vec<Arc<Board>> {

@@ -24,6 +24,21 @@ pub(super) async fn answer(State(web): State<Web>, headers: HeaderMap) -> Respon
     (head, status).into_response()
 }
 
+/// Answers `/-/shares`, for the page: every share in a few words.
+pub(super) async fn answer_shares(State(web): State<Web>, headers: HeaderMap) -> Response {
+    if let Some(refusal) = refuse_foreign_page(&headers) {
+        return refusal;
+    }
+    let shares = web.0.shares.get(|| {
+        let mut boards = web.boards();
+        boards.sort_by(|one, other| one.info().name.cmp(&other.info().name));
+        let shares: Vec<Value> = boards.iter().map(|board| board.brief()).collect();
+        Bytes::from(json!({ "shares": shares }).to_string())
+    });
+    let head = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, "application/json")];
+    (head, shares).into_response()
+}
+
 impl Web {
     fn status(&self) -> Value {
         let time = unix_time();

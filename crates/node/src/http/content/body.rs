@@ -22,7 +22,8 @@ use rustix::{
     fs::fstat,
     io::{Errno, ReadWriteFlags, preadv2},
 };
-use sow_store::{Segment, Store};
+use sow_store::{Segment, SharedStore, Store};
+use tokio::task::spawn_blocking;
 
 use super::condition::ContentCondition;
 use crate::{
@@ -42,7 +43,9 @@ pub(super) struct Section {
 
 /// Reads sections, part by part.
 pub(super) struct FileReader {
-    store: Arc<Store>,
+    store: SharedStore,
+    /// `None` until the first part is read.
+    open: Option<Arc<Store>>,
     left: VecDeque<Section>,
     condition: ContentCondition,
     limit: (Arc<Throttle>, Flow),
@@ -79,12 +82,12 @@ impl Stamp {
 impl FileReader {
     /// A reader of these sections.
     pub(super) fn new(
-        store: Arc<Store>,
+        store: SharedStore,
         sections: Vec<Section>,
         condition: ContentCondition,
         limit: (Arc<Throttle>, Flow),
     ) -> Self {
-        Self { store, left: sections.into(), condition, limit, last_seen: None }
+        Self { store, open: None, left: sections.into(), condition, limit, last_seen: None }
     }
 
     /// The parts; their bytes are added to `sent`. `kept` is dropped with them.
@@ -135,7 +138,8 @@ impl FileReader {
             return Err(withdrawn());
         }
         let range = range.start..range.start + granted;
-        let segments = self.store.segments(range).map_err(io::Error::other)?;
+        let store = self.open().await?;
+        let segments = store.segments(range).map_err(io::Error::other)?;
         let Some(first) = segments.into_iter().next() else { return Err(withdrawn()) };
         let bytes = match first {
             Segment::File { file, offset, length } => {
@@ -151,6 +155,18 @@ impl FileReader {
         };
         limit.give_back((granted as usize).saturating_sub(bytes.len()));
         Ok(bytes)
+    }
+
+    /// The store, opened.
+    async fn open(&mut self) -> io::Result<Arc<Store>> {
+        if let Some(open) = &self.open {
+            return Ok(Arc::clone(open));
+        }
+        let store = self.store.clone();
+        let opened = spawn_blocking(move || store.open()).await.map_err(io::Error::other)?;
+        let opened = opened.map_err(io::Error::other)?;
+        self.open = Some(Arc::clone(&opened));
+        Ok(opened)
     }
 
     /// Cuts a download off whose file was written to since it began: what the client has may be of

@@ -25,7 +25,7 @@ use axum::{
 };
 use sow_content::{Info, InfoHash};
 use sow_engine::network_of;
-use sow_store::Store;
+use sow_store::SharedStore;
 
 pub use self::condition::ContentCondition;
 pub(super) use self::listing::Page;
@@ -57,7 +57,7 @@ const CONTENT_POLICY: &str = "default-src 'none'; sandbox; frame-ancestors 'none
 /// Content that can be downloaded over HTTP.
 #[derive(Debug, Clone)]
 pub struct DownloadSource {
-    store: Arc<Store>,
+    store: SharedStore,
     tree: Arc<FileTree>,
     condition: ContentCondition,
     up_limit: RateLimit,
@@ -85,13 +85,20 @@ impl DownloadSource {
     pub fn new(
         info: Arc<Info>,
         info_hash: InfoHash,
-        store: Arc<Store>,
+        store: impl Into<SharedStore>,
         condition: ContentCondition,
         up_limit: RateLimit,
     ) -> Self {
-        let tree = Arc::new(FileTree::new(info, info_hash));
+        let (store, tree) = (store.into(), Arc::new(FileTree::new(info, info_hash)));
         let places = NetworkPlaces::new(MAX_DOWNLOADS, MAX_DOWNLOADS_PER_NETWORK);
         Self { store, tree, condition, up_limit, places, sent: Arc::default() }
+    }
+
+    /// The same, at its info-hash, because other content has its name already.
+    #[must_use]
+    pub fn under_its_info_hash(self) -> Self {
+        let tree = (*self.tree).clone().with_taken_name();
+        Self { tree: Arc::new(tree), ..self }
     }
 
     /// The path of the content on this server.
@@ -187,7 +194,7 @@ impl DownloadSource {
         let bulk = client.activity.as_ref().map(|activity| activity.bulk());
         let limit = (Arc::clone(&self.up_limit.0), flow);
         let condition = self.condition.clone();
-        let reader = FileReader::new(Arc::clone(&self.store), sections, condition, limit);
+        let reader = FileReader::new(self.store.clone(), sections, condition, limit);
         Some(Body::from_stream(reader.into_stream(Arc::clone(&self.sent), (place, bulk))))
     }
 }

@@ -10,15 +10,17 @@ use sow_content::{Info, InfoHash, percent};
 const RESERVED: [&str; 7] = ["-", ".sow", "announce", "healthz", "metrics", "scrape", "status"];
 
 /// The content as a tree.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct FileTree {
     info: Arc<Info>,
     info_hash: InfoHash,
     /// The files of a folder in the order of their paths, without padding; `None` for one file.
     files: Option<Vec<FileAt>>,
+    /// Other content on this server has its name.
+    is_name_taken: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct FileAt {
     path: Box<str>,
     range: Range<u64>,
@@ -52,7 +54,13 @@ impl FileTree {
             }
         }
         files.sort_by(|one, other| one.path.cmp(&other.path));
-        Self { info, info_hash, files: is_folder.then_some(files) }
+        Self { info, info_hash, files: is_folder.then_some(files), is_name_taken: false }
+    }
+
+    /// The same, when other content on this server has its name.
+    pub(super) fn with_taken_name(mut self) -> Self {
+        self.is_name_taken = true;
+        self
     }
 
     /// The name of the content.
@@ -64,7 +72,7 @@ impl FileTree {
     pub(super) fn url_path(&self) -> String {
         let name = self.name();
         let mut path = String::from("/");
-        if RESERVED.contains(&name) || name.ends_with(".torrent") {
+        if self.is_name_taken || RESERVED.contains(&name) || name.ends_with(".torrent") {
             path.push_str(&self.info_hash.to_string());
         } else {
             path.extend(percent::encode(name.as_bytes(), percent::COMPONENT));

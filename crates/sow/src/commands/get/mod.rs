@@ -57,7 +57,7 @@ pub(crate) async fn run(args: GetArgs, report: &Report) -> Result<Exit, Failure>
     let context = Arc::new(DownloadContext::new(node, plan, stop));
     let mut downloads = JoinSet::new();
     for (text, source) in sources {
-        let report = if is_single { report.clone() } else { report.for_download(&text) };
+        let report = if is_single { report.clone() } else { report.for_part(&text) };
         downloads.spawn(download_and_report(text, source, Arc::clone(&context), report));
     }
     let mut worst = Exit::Done;

@@ -43,10 +43,10 @@ impl ExtraDialects {
     pub(super) fn listen(args: &SendArgs, node: &Node) -> Result<Self, Failure> {
         let (mut listeners, mut chunk, mut json_torrent) = (Vec::new(), false, false);
         for dialect in args.extra_dialects()? {
-            if args.path.is_dir() {
+            if let Some(folder) = args.paths.iter().find(|path| path.is_dir()) {
                 return Err(Failure::usage(format!(
                     "{} is a folder; {} serves one file",
-                    args.path.display(),
+                    folder.display(),
                     dialect.name()
                 ))
                 .tip("pack it into one file (tar), or omit --also"));

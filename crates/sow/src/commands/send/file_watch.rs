@@ -81,8 +81,8 @@ impl SharedFiles {
         }
     }
 
-    /// Whether the store serves the content that was hashed.
-    fn is_right(&self) -> Result<bool, StoreError> {
+    /// Whether the store serves the content that was hashed. Blocks.
+    pub(crate) fn is_right(&self) -> Result<bool, StoreError> {
         let geometry = self.info.geometry;
         // A file that was cut is noticed at once.
         if let Some(last) = geometry.total().checked_sub(1) {
@@ -104,7 +104,8 @@ impl SharedFiles {
 }
 
 impl ContentLost {
-    fn new(path: &std::path::Path, change: &str) -> Self {
+    /// What happened to a path, such as "was changed".
+    pub(crate) fn new(path: &std::path::Path, change: &str) -> Self {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         Self {
             message: format!("{} {change} while it was shared", path.display()),

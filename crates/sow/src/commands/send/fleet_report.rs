@@ -3,18 +3,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use sow_content::Geometry;
 use sow_engine::{Event, Status};
 
-use super::pushed_hosts::{HostChange, PushedHosts};
+use super::{
+    pushed_hosts::{HostChange, PushedHosts},
+    shares_display::SharesDisplay,
+};
 use crate::{
     args::fleet::FleetPlan,
     change_log::ChangeLog,
-    exit::Failure,
-    fleet::{FleetCounts, FleetView, NeverConnected, Receiver, Receivers, write_missing_hosts},
+    fleet::{FleetCounts, FleetView, NeverConnected, Receiver, Receivers, ShareSummary},
     push::FleetEvent,
     quantity::{Rate, Span},
     report::{Event as Json, Meter, Panel, ReceiverState, Report, percent},
@@ -22,8 +25,8 @@ use crate::{
 };
 
 /// The receivers of an origin, and how they are reported.
-pub(super) struct FleetReport<'a> {
-    report: &'a Report,
+pub(super) struct FleetReport {
+    report: Report,
     plan: FleetPlan,
     geometry: Geometry,
     receivers: Receivers,
@@ -46,13 +49,15 @@ enum Display {
     Panel(Panel),
     /// A line every few seconds, or nothing.
     Meter(Meter),
+    /// One of several shares.
+    Shares(Arc<SharesDisplay>),
 }
 
-impl<'a> FleetReport<'a> {
+impl FleetReport {
     /// No receivers yet. `name` is that of the content.
-    pub(super) fn new(report: &'a Report, plan: FleetPlan, geometry: Geometry, name: &str) -> Self {
+    pub(super) fn new(report: &Report, plan: FleetPlan, geometry: Geometry, name: &str) -> Self {
         Self {
-            report,
+            report: report.clone(),
             plan,
             geometry,
             receivers: Receivers::new(geometry),
@@ -67,6 +72,11 @@ impl<'a> FleetReport<'a> {
             started: Instant::now(),
             pushed: None,
         }
+    }
+
+    /// It is one of several shares, which are shown together.
+    pub(super) fn set_display(&mut self, display: Arc<SharesDisplay>) {
+        self.display = Display::Shares(display);
     }
 
     /// The expected hosts are pushed to.
@@ -98,7 +108,7 @@ impl<'a> FleetReport<'a> {
     }
 
     /// A row for each receiver and each host.
-    fn rows(&self) -> Vec<(Receiver, Option<&str>)> {
+    pub(super) fn rows(&self) -> Vec<(Receiver, Option<&str>)> {
         let all = self.receivers.snapshot();
         let mut rows = self.plan.expectation.rows(&all, self.geometry.total());
         if let Some(pushed) = &self.pushed {
@@ -206,6 +216,15 @@ impl<'a> FleetReport<'a> {
                     None => status_text(&counts, complete, expected, rate_up),
                 });
             }
+            Display::Shares(display) => display.show(ShareSummary {
+                name: self.name.clone(),
+                progress: counts.progress(expected),
+                complete,
+                expected,
+                active: counts.downloading + counts.stalled,
+                lost: counts.failed + counts.gone,
+                rate_up,
+            }),
         }
     }
 
@@ -257,7 +276,7 @@ impl<'a> FleetReport<'a> {
         if !lines.is_empty() {
             self.show();
         }
-        lines.into_iter().for_each(|line| self.report.note(line));
+        lines.into_iter().for_each(|line| self.report.note(self.labelled(&line)));
     }
 
     /// The number of receivers with a verified copy, of those that are expected.
@@ -287,19 +306,22 @@ impl<'a> FleetReport<'a> {
         Some((format!("{complete} of {expected} receivers were complete; not complete:"), lines))
     }
 
-    /// Writes the files that the command line asks for.
-    ///
-    /// # Errors
-    /// When one of them cannot be written.
-    pub(super) fn write_files(&self) -> Result<(), Failure> {
-        let rows = self.rows();
-        if let Some(results) = &self.plan.results {
-            results.write(&rows)?;
+    /// A line about this share: with its name, if there are several.
+    pub(super) fn labelled(&self, line: &str) -> String {
+        match self.display {
+            Display::Shares(_) => format!("{}: {line}", self.name),
+            Display::Panel(_) | Display::Meter(_) => line.to_owned(),
         }
-        if let Some(path) = &self.plan.missing {
-            write_missing_hosts(path, &self.plan.expectation.missing_hosts(&rows))?;
-        }
-        Ok(())
+    }
+
+    /// The name of the content.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The receivers that are expected, and the files that the command line asks for.
+    pub(super) fn plan(&self) -> &FleetPlan {
+        &self.plan
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     net::IpAddr,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,13 +14,18 @@ use sow_content::Geometry;
 use sow_engine::{Dialect, PeerSource, Status};
 use sow_node::{Swarm, SwarmEvent, TrackerService};
 use sow_store::StoreErrorKind;
-use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::{mpsc::UnboundedReceiver, watch},
+    time::sleep,
+};
 
 use super::{
     extra_dialects::ExtraServers,
     file_watch::{ContentLost, SharedFiles},
     fleet_report::{FleetReport, copies},
     pushed_hosts::PushedHosts,
+    share_group::{GroupMember, write_files},
+    shares_display::SharesDisplay,
 };
 use crate::{
     args::fleet::FleetPlan,
@@ -50,6 +56,17 @@ pub(crate) enum MonitoredContent {
     Files(SharedFiles),
     /// Random bytes in memory.
     Random,
+    /// Files on disk that the owner of the monitor watches.
+    Watched(WatchedContent),
+}
+
+/// Content whose owner says when it is lost.
+#[derive(Debug, Clone)]
+pub(crate) struct WatchedContent {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    /// What happened to it.
+    pub(crate) lost: watch::Receiver<Option<ContentLost>>,
 }
 
 impl MonitoredContent {
@@ -57,6 +74,7 @@ impl MonitoredContent {
         match self {
             Self::Files(files) => files.plan.name(),
             Self::Random => "random bytes",
+            Self::Watched(content) => &content.name,
         }
     }
 
@@ -64,10 +82,12 @@ impl MonitoredContent {
         match self {
             Self::Files(files) => files.plan.path().to_string_lossy(),
             Self::Random => Cow::Borrowed(""),
+            Self::Watched(content) => content.path.to_string_lossy(),
         }
     }
 
-    /// Clients of HTTP get no more of the content, for this reason.
+    /// Clients of HTTP get no more of the content, for this reason. The owner of watched content
+    /// has seen to that.
     fn withdraw(&self, reason: &str) {
         if let Self::Files(files) = self {
             files.condition.withdraw(reason);
@@ -79,19 +99,33 @@ impl MonitoredContent {
         match self {
             Self::Files(files) => files.lost(report).await,
             Self::Random => std::future::pending().await,
+            Self::Watched(mut content) => {
+                let lost = content.lost.wait_for(Option::is_some).await;
+                let lost = lost.ok().and_then(|lost| lost.clone());
+                match lost {
+                    Some(lost) => lost,
+                    None => std::future::pending().await,
+                }
+            }
         }
     }
 }
 
 /// The monitor of an origin.
-pub(crate) struct OriginMonitor<'a> {
-    report: &'a Report,
+pub(crate) struct OriginMonitor {
+    report: Report,
     content: MonitoredContent,
     geometry: Geometry,
-    fleet: FleetReport<'a>,
+    fleet: FleetReport,
+    /// The shares of the run, which end together.
+    member: GroupMember,
     /// The origin's own tracker, to which receivers say that they are complete, even when they
     /// disconnect in that moment.
     tracker: Option<TrackerService>,
+    /// What earlier runs of the same swarm have sent.
+    sent_before: u64,
+    /// When to end a swarm without peers, and when it last had one.
+    idle: Option<(Duration, Instant)>,
     last_event: Option<Instant>,
     warnings: ProtocolWarnings,
     /// Servers of the same files beside the swarm. They end when the content is lost.
@@ -105,23 +139,26 @@ pub(crate) struct OriginMonitor<'a> {
     lookup: Option<NameLookup>,
 }
 
-/// Addresses of hosts, each with the index of its host.
-type NameLookup = JoinHandle<Vec<(usize, IpAddr)>>;
+/// Addresses of hosts, each with the index of its host, when they are known.
+pub(super) type NameLookup = watch::Receiver<Option<Vec<(usize, IpAddr)>>>;
 
-impl<'a> OriginMonitor<'a> {
+impl OriginMonitor {
     pub(crate) fn new(
-        report: &'a Report,
+        report: &Report,
         content: MonitoredContent,
         geometry: Geometry,
         plan: FleetPlan,
         tracker: Option<TrackerService>,
     ) -> Self {
         Self {
-            report,
+            report: report.clone(),
+            member: GroupMember::alone(),
             fleet: FleetReport::new(report, plan, geometry, content.name()),
             content,
             geometry,
             tracker,
+            sent_before: 0,
+            idle: None,
             last_event: None,
             warnings: ProtocolWarnings::default(),
             servers: None,
@@ -140,6 +177,42 @@ impl<'a> OriginMonitor<'a> {
         self
     }
 
+    /// The same for one of several shares, which are shown together and end together.
+    #[must_use]
+    pub(super) fn among(mut self, member: GroupMember, display: Arc<SharesDisplay>) -> Self {
+        self.member = member;
+        self.fleet.set_display(display);
+        self
+    }
+
+    /// Follows the swarm while it has peers, and this time longer. Called again, it continues with
+    /// the receivers of before.
+    ///
+    /// # Errors
+    /// When the content is no longer what was hashed.
+    pub(crate) async fn follow_while_used(
+        &mut self,
+        idle_time: Duration,
+        swarm: &Swarm,
+        events: UnboundedReceiver<SwarmEvent>,
+        stop: &StopSignal,
+    ) -> Result<Exit, Failure> {
+        self.idle = Some((idle_time, Instant::now()));
+        let ended = self.follow(swarm, events, stop).await;
+        let status = swarm.current_status().await;
+        self.update(&status);
+        self.publish(&status);
+        self.sent_before += status.uploaded;
+        ended
+    }
+
+    /// The same for one of the shares of a service, which are shown together.
+    #[must_use]
+    pub(crate) fn shown_among(mut self, display: Arc<SharesDisplay>) -> Self {
+        self.fleet.set_display(display);
+        self
+    }
+
     /// The same for an origin with servers beside its swarm.
     #[must_use]
     pub(super) fn beside(mut self, servers: ExtraServers) -> Self {
@@ -149,7 +222,7 @@ impl<'a> OriginMonitor<'a> {
 
     /// The same for an origin with a live page.
     #[must_use]
-    pub(super) fn shown_on(mut self, board: Arc<Board>) -> Self {
+    pub(crate) fn shown_on(mut self, board: Arc<Board>) -> Self {
         self.board = Some(board);
         self
     }
@@ -179,13 +252,8 @@ impl<'a> OriginMonitor<'a> {
         events: UnboundedReceiver<SwarmEvent>,
         stop: &StopSignal,
     ) -> Result<Exit, Failure> {
-        let ended = self.follow(swarm, events, stop).await;
-        // The page keeps the last state when the port is gone.
-        self.publish(&swarm.current_status().await);
-        if let Some(push) = self.push.take() {
-            push.end().await;
-        }
-        match (ended, self.fleet.write_files()) {
+        let ended = self.follow_to_end(swarm, events, stop).await;
+        match (ended, write_files(&[&self.fleet])) {
             (ended, Ok(())) => ended,
             (Ok(_), Err(failure)) => Err(failure),
             (Err(failure), Err(unwritten)) => {
@@ -195,6 +263,30 @@ impl<'a> OriginMonitor<'a> {
         }
     }
 
+    /// The same for one of several shares, without the files that the run leaves.
+    ///
+    /// # Errors
+    /// As [`OriginMonitor::run`].
+    pub(super) async fn follow_to_end(
+        &mut self,
+        swarm: &Swarm,
+        events: UnboundedReceiver<SwarmEvent>,
+        stop: &StopSignal,
+    ) -> Result<Exit, Failure> {
+        let ended = self.follow(swarm, events, stop).await;
+        // The page keeps the last state when the port is gone.
+        self.publish(&swarm.current_status().await);
+        if let Some(push) = self.push.take() {
+            push.end().await;
+        }
+        ended
+    }
+
+    /// The receivers.
+    pub(super) fn fleet(&self) -> &FleetReport {
+        &self.fleet
+    }
+
     async fn follow(
         &mut self,
         swarm: &Swarm,
@@ -202,7 +294,8 @@ impl<'a> OriginMonitor<'a> {
         stop: &StopSignal,
     ) -> Result<Exit, Failure> {
         let mut status = swarm.watch_status();
-        let lost = self.content.clone().lost(self.report);
+        let report = self.report.clone();
+        let lost = self.content.clone().lost(&report);
         let timeout = wait_for(self.fleet.timeout());
         tokio::pin!(lost, timeout);
         let mut withdrawn_at = None;
@@ -228,7 +321,11 @@ impl<'a> OriginMonitor<'a> {
                     self.fleet.add_addresses(found);
                 }
                 lost = &mut lost, if self.lost.is_none() => self.on_lost(lost),
-                () = linger(withdrawn_at) => return Err(self.end_lost()),
+                () = linger(withdrawn_at) => {
+                    self.member.leave();
+                    return Err(self.end_lost());
+                }
+                () = self.member.group_done() => {}
                 () = stop.requested() => {
                     self.emit_progress(&swarm.current_status().await);
                     return self.end_stopped("stopped", Exit::Interrupted);
@@ -243,8 +340,11 @@ impl<'a> OriginMonitor<'a> {
                 swarm.withdraw(lost.reason.clone());
                 withdrawn_at = Some(Instant::now());
             }
-            if self.fleet.is_done() {
+            if self.member.is_group_done(self.fleet.is_done()) {
                 self.report_done();
+                return Ok(Exit::Done);
+            }
+            if self.idle.is_some_and(|(time, since)| since.elapsed() >= time) {
                 return Ok(Exit::Done);
             }
             if self.fleet.is_push_over() {
@@ -256,7 +356,8 @@ impl<'a> OriginMonitor<'a> {
     /// Counts the receivers that told the tracker that they are complete. One that was never
     /// connected is connected to, so that it can show what it has.
     fn count_announced(&mut self, swarm: &Swarm) {
-        let announced = self.tracker.as_ref().map(TrackerService::take_completions);
+        let tracker = self.tracker.as_ref();
+        let announced = tracker.map(|tracker| tracker.take_completions(swarm.info_hash()));
         let mut unknown = Vec::new();
         for (addr, id) in announced.unwrap_or_default() {
             if let Err(NeverConnected) = self.fleet.on_announced(addr, id) {
@@ -289,6 +390,9 @@ impl<'a> OriginMonitor<'a> {
     }
 
     fn update(&mut self, status: &Status) {
+        if let (Some((_, since)), false) = (&mut self.idle, status.peers.is_empty()) {
+            *since = Instant::now();
+        }
         self.fleet.update(status);
         if self.board.as_ref().is_some_and(|board| board.is_due()) {
             self.publish(status);
@@ -302,7 +406,8 @@ impl<'a> OriginMonitor<'a> {
     /// Shows the state on the live page.
     fn publish(&self, status: &Status) {
         if let Some(board) = &self.board {
-            let Status { uploaded: sent, rate_up, ref peers, .. } = *status;
+            let Status { uploaded, rate_up, ref peers, .. } = *status;
+            let sent = self.sent_before + uploaded;
             let rows = self.fleet.rows_for_page(status);
             board.publish(Totals { sent, rate_up, peers: peers.len() }, &rows);
         }
@@ -311,7 +416,7 @@ impl<'a> OriginMonitor<'a> {
     /// Emits the progress event.
     fn emit_progress(&self, status: &Status) {
         self.report.event(&Json::Progress {
-            bytes: status.uploaded,
+            bytes: self.sent_before + status.uploaded,
             total: Some(self.geometry.total()),
             rate_down: status.rate_down,
             rate_up: status.rate_up,
@@ -354,16 +459,23 @@ impl<'a> OriginMonitor<'a> {
             resumed_bytes: 0,
             from: BTreeMap::new(),
         });
-        self.report.note(format_args!("{}: done", copies(count)));
+        self.report.note(self.fleet.labelled(&format!("{}: done", copies(count))));
     }
 
     /// The end of a run for a cause: `exit` if no receivers are expected.
     fn end_stopped(&self, cause: &str, exit: Exit) -> Result<Exit, Failure> {
         let Some((missing, lines)) = self.fleet.missing_receivers() else {
-            self.report.note(format_args!("{cause}; {}", copies(self.fleet.complete_count())));
+            let line = format!("{cause}; {}", copies(self.fleet.complete_count()));
+            self.report.note(self.fleet.labelled(&line));
             return Ok(exit);
         };
-        let failure = Failure::new(Exit::Incomplete, format!("{cause} when {missing}"));
+        if self.fleet.is_done() {
+            // It has waited for the other shares.
+            self.report_done();
+            return Ok(Exit::Done);
+        }
+        let message = self.fleet.labelled(&format!("{cause} when {missing}"));
+        let failure = Failure::new(Exit::Incomplete, message);
         let tip = match self.push {
             Some(_) => "with --retry FILE, the next run is for those alone",
             None => "run the same command again: receivers continue from what they have",
@@ -391,7 +503,10 @@ async fn next_push_event(push: &mut Option<PushFleet>) -> (usize, FleetEvent) {
 /// Returns when names were looked up.
 async fn found_names(lookup: &mut Option<NameLookup>) -> Vec<(usize, IpAddr)> {
     match lookup {
-        Some(lookup) => lookup.await.unwrap_or_default(),
+        Some(lookup) => match lookup.wait_for(Option::is_some).await {
+            Ok(found) => found.clone().unwrap_or_default(),
+            Err(_) => Vec::new(),
+        },
         None => std::future::pending().await,
     }
 }

@@ -3,6 +3,7 @@
 //! arguments, so that it is tested without a terminal.
 
 mod cells;
+pub(crate) mod shares;
 #[cfg(test)]
 mod tests;
 

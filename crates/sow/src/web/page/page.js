@@ -1,5 +1,6 @@
 // The live page. Names and reasons come from other machines: they are only ever set as text.
 import { plot } from "/-/plot.js";
+import { prepare, showIndex } from "/-/shares.js";
 
 const RETRY_MS = 3000, POLL_MS = 5000, REOPEN_MS = 30000, SPEAK_MS = 20000, PLOT_MS = 1000;
 // No answer for so long is none; updates come every few seconds.
@@ -288,27 +289,11 @@ function onStatus(one) {
   });
 }
 
-function showShares(shares) {
-  if (shares.length < 2) return;
-  const current = share ?? shares[0].info_hash;
-  const list = element("ul");
-  for (const one of shares) {
-    const link = element("a", "", one.name);
-    link.href = `/?share=${one.info_hash}`;
-    if (one.info_hash === current) link.setAttribute("aria-current", "page");
-    const item = element("li");
-    item.append(link, ` ${size(one.length)}`);
-    list.append(item);
-  }
-  $("shares").replaceChildren(list);
-  $("shares").hidden = false;
-}
-
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-async function status() {
-  const answer = await fetch("/status", { cache: "no-store", signal: AbortSignal.timeout(ASK_MS) });
-  if (!answer.ok) throw new Error(`status ${answer.status}`);
+async function ask(path) {
+  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(ASK_MS) });
+  if (!answer.ok) throw new Error(`${path} ${answer.status}`);
   return answer.json();
 }
 
@@ -331,15 +316,25 @@ function stream() {
 async function run() {
   for (let reopenAt = 0; ;) {
     try {
-      const all = await status();
-      showShares(all.shares);
-      const one = all.shares.find((one) => one.info_hash === (share ?? one.info_hash));
+      const { shares } = await ask("/-/shares");
+      if (!share && shares.length > 1) {
+        setLink("live", "every 5 s");
+        showIndex(shares);
+        await sleep(POLL_MS);
+        continue;
+      }
+      $("index").hidden = true;
+      $("one").hidden = false;
+      $("shares").hidden = shares.length < 2;
+      const one = shares.find((one) => one.info_hash === (share ?? one.info_hash));
       if (!one) {
-        put($("name"), all.shares.length ? "Not shared here" : "Hashing…");
+        put($("name"), shares.length || share ? "Not shared here" : "Hashing…");
         setLink("wait", "waiting for the content");
       } else if (Date.now() < reopenAt) {
         setLink("live", "every 5 s");
-        onStatus(one);
+        const all = await ask("/status");
+        const found = all.shares.find((share) => share.info_hash === one.info_hash);
+        if (found) onStatus(found);
       } else if (!(await stream())) {
         reopenAt = Date.now() + REOPEN_MS;
         continue;
@@ -354,22 +349,22 @@ async function run() {
 
 // Controls
 
-async function copy() {
-  const text = $("command").textContent;
+async function copy(command, button) {
+  const text = command.textContent;
   try {
     await navigator.clipboard.writeText(text);
   } catch {
     // Without TLS there is no clipboard for pages but this old one.
-    getSelection().selectAllChildren($("command"));
+    getSelection().selectAllChildren(command);
     if (!document.execCommand("copy")) {
-      put($("copy"), "Press Ctrl+C");
+      put(button, "Press Ctrl+C");
       return;
     }
     getSelection().removeAllRanges();
   }
-  put($("copy"), "Copied");
+  put(button, "Copied");
   put($("spoken"), "The command was copied.");
-  setTimeout(() => put($("copy"), "Copy"), 2000);
+  setTimeout(() => put(button, "Copy"), 2000);
 }
 
 function showSort() {
@@ -390,7 +385,8 @@ for (const th of document.querySelectorAll("th[data-sort]")) {
     order();
   });
 }
-$("copy").addEventListener("click", copy);
+$("copy").addEventListener("click", () => copy($("command"), $("copy")));
+prepare(size, copy);
 $("filter").addEventListener("input", order);
 $("state").addEventListener("change", order);
 $("rows").addEventListener("pointerleave", () => isOrderDue && order());

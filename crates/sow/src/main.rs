@@ -7,6 +7,7 @@ mod advertised_address;
 mod args;
 mod change_log;
 mod commands;
+mod completion_hook;
 mod config;
 mod content_hashing;
 mod copy_identity;

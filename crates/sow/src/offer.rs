@@ -1,7 +1,7 @@
 //! Content that an origin shares, and its names: the ticket, the magnet link, the URL of the
 //! `.torrent`, and what the index and the live page say of it. Used by `send`, `push` and `serve`.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::Path};
 
 use bytes::Bytes;
 use sow_content::{
@@ -14,6 +14,7 @@ use sow_content::{
 use sow_node::{ContentCondition, DownloadSource, index::SharedContent};
 
 use crate::{
+    completion_hook::{HookContent, absolute},
     push::OriginAddresses,
     quantity::Size,
     report::{Event, Report},
@@ -60,6 +61,17 @@ impl Offer {
     /// The swarm.
     pub(crate) fn info_hash(&self) -> InfoHash {
         self.metainfo.info_hash
+    }
+
+    /// What a command is told of it that runs when a receiver is complete; it is at `path`.
+    pub(crate) fn hook_content(&self, path: &Path) -> HookContent {
+        let info = &self.metainfo.info;
+        HookContent {
+            name: info.name.clone(),
+            path: absolute(path),
+            info_hash: Some(self.info_hash()),
+            bytes: info.geometry.total(),
+        }
     }
 
     /// The command that other machines run.

@@ -2,6 +2,7 @@
 //! exists there.
 
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
 };
@@ -11,6 +12,7 @@ use sow_store::{StoreError, StoreErrorKind, check_target, clear_leftovers, verif
 
 use crate::{
     args::destination::Destination,
+    completion_hook::{HookContent, absolute},
     exit::{Exit, Failure, chain},
     report::Report,
     stop_signal::StopSignal,
@@ -36,6 +38,23 @@ pub(crate) enum Existing {
     Identical,
     /// Something else.
     Other,
+}
+
+impl Target {
+    /// What a command is told that runs when the content is in its place.
+    pub(crate) fn hook_content(&self, info: &Info, info_hash: InfoHash) -> HookContent {
+        let path = match self {
+            Self::Path(path) => absolute(path),
+            Self::Stdout => OsString::from("-"),
+            Self::Memory => OsString::new(),
+        };
+        HookContent {
+            name: printable(&info.name).into_owned(),
+            path,
+            info_hash: info.has_hashes().then_some(info_hash),
+            bytes: info.geometry.total(),
+        }
+    }
 }
 
 /// The target of a download.

@@ -8,7 +8,8 @@ use sow_wire::chunk::Spelling;
 use super::{
     destination::{Destination, stdout_conflict},
     groups::{
-        ChokingArgs, DownLimitArgs, ListenArgs, OutputArgs, Seeding, SeedingArgs, UpLimitArgs,
+        ChokingArgs, DownLimitArgs, ListenArgs, OnCompleteArgs, OutputArgs, Seeding, SeedingArgs,
+        UpLimitArgs,
     },
     pasted::without_command,
     source::SourceArg,
@@ -25,6 +26,10 @@ use crate::{exit::Failure, push::PROTOCOL};
     mut_arg("overwrite", |arg| arg.help(
         "Replace an existing target that differs; a folder is replaced with everything in it"
     )),
+    mut_arg("on_complete", |arg| arg.help(
+        "Run this command (sh -c) when a download is complete and in its place; SOW_CONTENT_NAME \
+         and SOW_CONTENT_PATH are in its environment. If it fails, the exit code is 1"
+    )),
     mut_arg("port", |arg| arg.help("Listen for peers on this port; 0 selects any free port")),
     mut_arg("timeout", |arg| arg.help(
         "Give up if the download is not complete after this time: 90s, 10m, 1h (exit code 3), or \
@@ -36,7 +41,8 @@ Examples:
   sow get 10.0.0.1                        ask that origin what it shares
   sow get big.iso.torrent -o /data/       into an existing folder
   sow get 'magnet:?xt=urn:btih:…' --no-seed --timeout 10m
-  sow get 10.0.0.1:52000/6hx2… -o - | tar x"
+  sow get 10.0.0.1:52000/6hx2… -o - | tar x
+  sow get 10.0.0.1:52000/6hx2… --on-complete 'sha256sum \"$SOW_CONTENT_PATH\"'"
 )]
 pub(crate) struct GetArgs {
     // Not a doc comment: rustdoc reads square brackets as links.
@@ -60,6 +66,8 @@ pub(crate) struct GetArgs {
     listen: ListenArgs,
     #[command(flatten)]
     choking: ChokingArgs,
+    #[command(flatten)]
+    pub(crate) hook: OnCompleteArgs,
     /// The name by which this machine goes at the origin [default: its host name].
     #[arg(long, env = "SOW_NAME", value_name = "NAME")]
     name: Option<String>,

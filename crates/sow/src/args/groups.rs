@@ -162,6 +162,16 @@ pub(super) struct ChokingArgs {
     pub(super) tit_for_tat: bool,
 }
 
+/// What runs when a copy is complete.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct OnCompleteArgs {
+    /// Run this command (sh -c) each time that a receiver has a verified copy; SOW_CONTENT_NAME,
+    /// SOW_CONTENT_PATH and SOW_RECEIVER_NAME are in its environment. If it fails, the exit code
+    /// is 1.
+    #[arg(long, env = "SOW_ON_COMPLETE", value_name = "COMMAND")]
+    pub(crate) on_complete: Option<String>,
+}
+
 /// The spelling of `chunk` messages.
 #[derive(Debug, Clone, Args)]
 pub(super) struct SpellingArgs {

@@ -11,7 +11,7 @@ use sow_node::{HostName, HostNames};
 
 use super::{
     fleet::FleetArgs,
-    groups::{ChokingArgs, ListenArgs, TrackerUrlArgs, UpLimitArgs},
+    groups::{ChokingArgs, ListenArgs, OnCompleteArgs, TrackerUrlArgs, UpLimitArgs},
 };
 use crate::exit::Failure;
 
@@ -30,6 +30,7 @@ Examples:
   sow send photos/ --expect 3             exits with code 0 when three machines hold whole copies
   sow send a.iso b.iso photos/            prints a line for each
   sow send big.iso --hosts hosts.txt --timeout 1h --results results.csv --missing retry.txt
+  sow send big.iso --on-complete 'echo \"$SOW_RECEIVER_NAME\" >> complete.txt'
   sow send big.iso --torrent              also writes big.iso.torrent, for any BitTorrent program
   sow send big.iso --up-limit 100mbit --port 0
   sow send big.iso --also chunk,json-torrent,raw:52001,framed:6666"
@@ -49,6 +50,8 @@ pub(crate) struct SendArgs {
     pub(crate) trackers: TrackerUrlArgs,
     #[command(flatten)]
     choking: ChokingArgs,
+    #[command(flatten)]
+    hook: OnCompleteArgs,
     /// Serve the file in other protocols too: raw:PORT and framed:PORT, each on its own port,
     /// chunk and json-torrent on the main port. --expect counts a chunk client when its MD5
     /// matches; clients of raw, framed and json-torrent do not report verified copies.
@@ -98,10 +101,16 @@ impl SendArgs {
             up,
             trackers: TrackerUrlArgs::default(),
             choking: ChokingArgs::default(),
+            hook: OnCompleteArgs::default(),
             also: Vec::new(),
             host_name: Vec::new(),
             torrent: None,
         }
+    }
+
+    /// The command that runs when a receiver is complete.
+    pub(crate) fn on_complete(&self) -> Option<String> {
+        self.hook.on_complete.clone()
     }
 
     /// The port to listen on; 0 for any.

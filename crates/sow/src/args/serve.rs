@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use sow_node::{HostName, HostNames};
 
-use super::groups::{ConfigurableListenArgs, UpLimitArgs};
+use super::groups::{ConfigurableListenArgs, OnCompleteArgs, UpLimitArgs};
 use crate::{
     config::ServeConfig,
     exit::Failure,
@@ -59,6 +59,8 @@ pub(crate) struct ServeArgs {
     listen: ConfigurableListenArgs,
     #[command(flatten)]
     up: UpLimitArgs,
+    #[command(flatten)]
+    hook: OnCompleteArgs,
     /// Another name or address at which this machine is reached, for requests over HTTP; repeat for
     /// more. Its addresses and its own name are known.
     #[arg(long, env = "SOW_HOST_NAME", value_name = "NAME", value_delimiter = ',')]
@@ -74,6 +76,8 @@ pub(crate) struct ServePlan {
     pub(crate) watch: Vec<PathBuf>,
     /// How long a file must be unchanged before it is hashed.
     pub(crate) settle: Duration,
+    /// The command that runs when a receiver is complete.
+    pub(crate) on_complete: Option<String>,
     /// What is read once, at the start.
     pub(crate) fixed: FixedPlan,
 }
@@ -128,6 +132,7 @@ impl ServeArgs {
             paths,
             watch,
             settle: settle.unwrap_or(DEFAULT_SETTLE),
+            on_complete: self.hook.on_complete.clone().or(config.on_complete),
             fixed: FixedPlan {
                 state: state.or(config.state),
                 port: self.listen.port.or(config.port).unwrap_or(DEFAULT_PORT),

@@ -24,6 +24,8 @@ pub(crate) struct ServeConfig {
     pub(crate) state: Option<PathBuf>,
     /// How long a file must be unchanged before it is hashed.
     pub(crate) settle: Option<Duration>,
+    /// The command that runs when a receiver is complete.
+    pub(crate) on_complete: Option<String>,
     /// The port to listen on; 0 for any.
     pub(crate) port: Option<u16>,
     /// The address to listen on.
@@ -43,6 +45,7 @@ struct Keys {
     watch: Vec<PathBuf>,
     state: Option<PathBuf>,
     settle: Option<String>,
+    on_complete: Option<String>,
     port: Option<u16>,
     bind: Option<IpAddr>,
     up_limit: Option<String>,
@@ -87,6 +90,7 @@ impl ServeConfig {
             watch: joined(keys.watch),
             state: keys.state.map(|path| folder.join(path)),
             settle: settle.map(|span| span.0),
+            on_complete: keys.on_complete,
             port: keys.port,
             bind: keys.bind,
             up_limit: up_limit.map(|rate| rate.0),
@@ -110,7 +114,8 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let config = read(
-            "paths = [\"/a\"]\nwatch = [\"/w\"]\nstate = \"/s\"\nsettle = \"5s\"\nport = 52001\n\
+            "paths = [\"/a\"]\nwatch = [\"/w\"]\nstate = \"/s\"\nsettle = \"5s\"\n\
+             on_complete = \"true\"\nport = 52001\n\
              bind = \"10.0.0.1\"\nup_limit = \"100mbit\"\nhost_names = [\"files.example.org\"]\n",
         )
         .unwrap();
@@ -120,6 +125,7 @@ mod tests {
         );
         assert_eq!((config.port, config.bind), (Some(52_001), Some([10, 0, 0, 1].into())));
         assert_eq!(config.settle, Some(Duration::from_secs(5)));
+        assert_eq!(config.on_complete.as_deref(), Some("true"));
         assert_eq!((config.up_limit, config.host_names.len()), (Some(12_500_000), 1));
         assert_eq!(read("").unwrap(), ServeConfig::default());
     }

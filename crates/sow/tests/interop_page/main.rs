@@ -8,6 +8,7 @@ mod support;
 
 mod browser;
 mod fleet;
+mod shares;
 
 use std::{
     io::Write,

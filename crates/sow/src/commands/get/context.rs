@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use crate::{
     args::get::GetPlan,
+    completion_hook::CompletionHooks,
     exit::{Exit, Failure},
     stop_signal::{Interrupted, StopSignal},
 };
@@ -16,13 +17,20 @@ pub(crate) struct DownloadContext {
     pub(super) stop: StopSignal,
     /// When to give up.
     pub(super) deadline: Option<Instant>,
+    /// What runs when a download is complete.
+    pub(super) hooks: CompletionHooks,
 }
 
 impl DownloadContext {
     /// The context of downloads by `plan` that start now.
     pub(crate) fn new(node: Node, plan: GetPlan, stop: StopSignal) -> Self {
         let deadline = plan.timeout.map(|timeout| Instant::now() + timeout);
-        Self { node, plan, stop, deadline }
+        Self { node, plan, stop, deadline, hooks: CompletionHooks::new(None) }
+    }
+
+    /// The same, with a command that runs when a download is complete.
+    pub(super) fn with_hooks(self, hooks: CompletionHooks) -> Self {
+        Self { hooks, ..self }
     }
 
     /// Runs `work` until it ends, the run is to stop, or the time of `--timeout` is over.

@@ -491,6 +491,8 @@ impl Download<'_> {
         let bytes = pending.content.info.geometry.total();
         let took = self.started.elapsed();
         self.view.on_complete(&status, &target, bytes, pending.resumed, took);
+        let content = target.hook_content(&pending.content.info, self.source.info_hash);
+        self.context.hooks.run(&content, None, self.report);
         Ok(())
     }
 

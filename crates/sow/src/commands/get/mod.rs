@@ -22,7 +22,10 @@ pub(crate) use self::context::DownloadContext;
 use self::context::interruption;
 use super::client_server::client::{Transfer, receive};
 use crate::{
-    args::{client_server::StreamTarget, get::GetArgs, source::SourceArg},
+    args::{
+        client_server::StreamTarget, destination::Destination, get::GetArgs, source::SourceArg,
+    },
+    completion_hook::{CompletionHooks, HookContent, absolute},
     exit::{Exit, Failure},
     name_lookup::look_up_any,
     report::Report,
@@ -36,6 +39,7 @@ use crate::{
 /// When no download can be started. The end of each download is reported when it ends; the worst
 /// exit code is the result.
 pub(crate) async fn run(args: GetArgs, report: &Report) -> Result<Exit, Failure> {
+    let hooks = CompletionHooks::new(args.hook.on_complete.clone());
     let mut plan = args.plan(report.is_json())?;
     let stop = match plan.is_pushed {
         true => StopSignal::listen_with_stdin(report)?,
@@ -54,7 +58,7 @@ pub(crate) async fn run(args: GetArgs, report: &Report) -> Result<Exit, Failure>
     }
     let sources = std::mem::take(&mut plan.sources);
     let is_single = sources.len() == 1;
-    let context = Arc::new(DownloadContext::new(node, plan, stop));
+    let context = Arc::new(DownloadContext::new(node, plan, stop).with_hooks(hooks.clone()));
     let mut downloads = JoinSet::new();
     for (text, source) in sources {
         let report = if is_single { report.clone() } else { report.for_part(&text) };
@@ -67,7 +71,7 @@ pub(crate) async fn run(args: GetArgs, report: &Report) -> Result<Exit, Failure>
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
     }
-    Ok(worst)
+    Ok(hooks.finish(&context.stop, worst, report).await)
 }
 
 /// Downloads from a source that is already resolved, and reports how that ends.
@@ -121,7 +125,15 @@ async fn download_stream(
         down: context.node.down_limit(),
         origin_timeout: Some(plan.origin_timeout()),
     };
-    receive(transfer, &context.stop, context.deadline, report).await
+    receive(transfer, &context.stop, context.deadline, report).await?;
+    if let Destination::Path(path) = &plan.destination {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let bytes = path.metadata().map_or(0, |file| file.len());
+        let content =
+            HookContent { name: name.into(), path: absolute(path), info_hash: None, bytes };
+        context.hooks.run(&content, None, report);
+    }
+    Ok(())
 }
 
 /// Reports how a download ended.

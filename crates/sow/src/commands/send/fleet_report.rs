@@ -17,6 +17,7 @@ use super::{
 use crate::{
     args::fleet::FleetPlan,
     change_log::ChangeLog,
+    completion_hook::{CompletionHooks, HookContent},
     fleet::{FleetCounts, FleetView, NeverConnected, Receiver, Receivers, ShareSummary},
     push::FleetEvent,
     quantity::{Rate, Span},
@@ -41,6 +42,8 @@ pub(super) struct FleetReport {
     started: Instant,
     /// The hosts of `sow push`.
     pushed: Option<PushedHosts>,
+    /// What runs when a receiver is complete.
+    hooks: Option<(CompletionHooks, HookContent)>,
 }
 
 /// How the fleet is shown.
@@ -71,12 +74,18 @@ impl FleetReport {
             rate_up: 0,
             started: Instant::now(),
             pushed: None,
+            hooks: None,
         }
     }
 
     /// It is one of several shares, which are shown together.
     pub(super) fn set_display(&mut self, display: Arc<SharesDisplay>) {
         self.display = Display::Shares(display);
+    }
+
+    /// When a receiver of this content is complete, a command runs.
+    pub(super) fn set_hooks(&mut self, hooks: CompletionHooks, content: HookContent) {
+        self.hooks = Some((hooks, content));
     }
 
     /// The expected hosts are pushed to.
@@ -256,6 +265,10 @@ impl FleetReport {
                 state: receiver.state,
                 error: receiver.last_error.as_deref(),
             });
+            if let (ReceiverState::Complete, Some((hooks, content))) = (receiver.state, &self.hooks)
+            {
+                hooks.run(content, Some(receiver), &self.report);
+            }
             // What is pushed to is reported by its connection.
             if self.pushed.is_none() {
                 lines.push(change_line(receiver));

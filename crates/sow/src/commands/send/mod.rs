@@ -98,7 +98,9 @@ async fn share(
     let (monitor, swarm, events) = origin.start(shared, setup, report);
     let ended = monitor.awaiting(lookup).run(&swarm, events, &stop).await;
     swarm.stop().await;
-    ended
+    let exit = ended.as_ref().map_or_else(Failure::exit, |exit| *exit);
+    let exit = origin.hooks.finish(&stop, exit, report).await;
+    ended.map(|_| exit)
 }
 
 /// Shares several paths behind one port.
@@ -147,8 +149,9 @@ async fn share_several(args: SendArgs, fleet: FleetPlan, report: &Report) -> Res
         }
     }
     let fleets: Vec<_> = monitors.iter().map(OriginMonitor::fleet).collect();
-    write_files(&fleets)?;
-    Ok(worst)
+    let written = write_files(&fleets);
+    let exit = origin.hooks.finish(&stop, worst, report).await;
+    written.map(|()| exit)
 }
 
 /// Looks up the names of hosts.

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     args::fleet::FleetPlan,
+    completion_hook::{CompletionHooks, HookContent},
     exit::{Exit, Failure, chain},
     fleet::NeverConnected,
     protocol_warnings::ProtocolWarnings,
@@ -174,6 +175,13 @@ impl OriginMonitor {
     pub(super) fn pushing(mut self, (push, hosts): (PushFleet, PushedHosts)) -> Self {
         self.push = Some(push);
         self.fleet.set_pushed(hosts);
+        self
+    }
+
+    /// The same, with a command that runs when a receiver is complete.
+    #[must_use]
+    pub(crate) fn with_hooks(mut self, hooks: CompletionHooks, content: HookContent) -> Self {
+        self.fleet.set_hooks(hooks, content);
         self
     }
 

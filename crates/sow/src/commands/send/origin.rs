@@ -22,6 +22,7 @@ use super::{
 use crate::{
     advertised_address::advertised_address,
     args::{fleet::FleetPlan, send::SendArgs},
+    completion_hook::CompletionHooks,
     engine_config,
     exit::Failure,
     offer::Offer,
@@ -36,6 +37,7 @@ pub(super) struct Origin<'a> {
     node: Node,
     web: Web,
     tracker: TrackerService,
+    pub(super) hooks: CompletionHooks,
     /// Taken by the first share: only one can speak them.
     dialects: Mutex<Option<ExtraDialects>>,
     /// Where other machines reach it.
@@ -67,7 +69,8 @@ impl<'a> Origin<'a> {
         let host = advertised_address(bind, node.port());
         args.trackers.tracker.iter().for_each(|url| node.trust_tracker(url));
         let tracker = TrackerService::new(Mode::Only([].into()), Limits::default());
-        Ok(Self { args, node, web, tracker, dialects: Mutex::new(Some(dialects)), host })
+        let hooks = CompletionHooks::new(args.on_complete());
+        Ok(Self { args, node, web, tracker, hooks, dialects: Mutex::new(Some(dialects)), host })
     }
 
     /// Shares content. `is_pushed`: hosts are told by `ssh` to download it, and may need this
@@ -121,6 +124,7 @@ impl<'a> Origin<'a> {
             peers: Vec::new(),
         })?;
         let geometry = info.geometry;
+        let hook_content = offer.hook_content(plan.path());
         let files = SharedFiles {
             plan: Arc::new(plan),
             store: Arc::clone(&store),
@@ -130,7 +134,8 @@ impl<'a> Origin<'a> {
         };
         let content = MonitoredContent::Files(files);
         let tracker = Some(self.tracker.clone());
-        let monitor = OriginMonitor::new(report, content, geometry, fleet, tracker);
+        let monitor = OriginMonitor::new(report, content, geometry, fleet, tracker)
+            .with_hooks(self.hooks.clone(), hook_content);
         Ok(Shared { offer, dialects, store, monitor, board, swarm, events })
     }
 

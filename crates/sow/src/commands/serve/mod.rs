@@ -25,6 +25,7 @@ use super::send::SharesView;
 use crate::{
     advertised_address::advertised_address,
     args::serve::{FixedPlan, ServeArgs},
+    completion_hook::CompletionHooks,
     exit::{Exit, Failure},
     report::Report,
     stop_signal::StopSignal,
@@ -47,8 +48,9 @@ pub(crate) async fn run(args: ServeArgs, report: &Report) -> Result<Exit, Failur
     let host = advertised_address(plan.fixed.bind, node.port());
     let worker = Worker::start(state, report, &stop);
     let view = SharesView::new(report);
+    let hooks = CompletionHooks::new(plan.on_complete.clone());
     let report = report.clone();
-    let around = Surroundings { node, web, tracker, host, view, report, stop };
+    let around = Surroundings { node, web, tracker, host, view, hooks, report, stop };
     Service::new(args, plan, around, worker, manager).run(reloads).await
 }
 

@@ -113,7 +113,8 @@ impl Service {
         let shares = self.shares.len();
         let noun = if shares == 1 { "share" } else { "shares" };
         self.around.report.note(format_args!("stopped; {shares} {noun}"));
-        Ok(Exit::Done)
+        let Surroundings { hooks, stop, report, .. } = &self.around;
+        Ok(hooks.finish(stop, Exit::Done, report).await)
     }
 
     fn look(&mut self) {
@@ -301,6 +302,7 @@ impl Service {
                          restart to change them",
                     );
                 }
+                self.around.hooks.set_command(plan.on_complete.clone());
                 self.plan = ServePlan { fixed: self.plan.fixed.clone(), ..plan };
                 report.note("the configuration was read again");
             }

@@ -16,6 +16,7 @@ use crate::{
     commands::send::{
         ContentLost, MonitoredContent, OriginMonitor, SharedFiles, SharesView, WatchedContent,
     },
+    completion_hook::CompletionHooks,
     engine_config,
     exit::{Exit, Failure, chain},
     offer::Offer,
@@ -36,6 +37,8 @@ pub(super) struct Surroundings {
     /// Where other machines reach the port.
     pub(super) host: Address,
     pub(super) view: Arc<SharesView>,
+    /// What runs when a receiver is complete.
+    pub(super) hooks: CompletionHooks,
     pub(super) report: Report,
     pub(super) stop: StopSignal,
 }
@@ -92,7 +95,11 @@ impl Share {
             None.into(),
             Some(around.tracker.clone()),
         );
-        let monitor = monitor.shown_among(around.view.add()).shown_on(board);
+        let hook_content = offer.hook_content(&path);
+        let monitor = monitor
+            .shown_among(around.view.add())
+            .shown_on(board)
+            .with_hooks(around.hooks.clone(), hook_content);
         let share = Self {
             offer,
             path,

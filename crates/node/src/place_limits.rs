@@ -79,12 +79,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        connection::{CONNECTION_MEMORY, block_reader::MAX_BATCH, slab_pool::LARGEST_SLAB},
+        connection::{
+            CONNECTION_MEMORY, block_reader::MAX_BATCH, pace::MEASURED_BYTES,
+            slab_pool::LARGEST_SLAB,
+        },
         context::MAX_HALF_OPEN,
         http::{
             connection::{
-                CONNECTION_TIMEOUT, MAX_HEAD_SIZE, SLOW_BYTES, SLOW_CHECKS, WRITE_CHECK_INTERVAL,
-                WRITE_TIMEOUT,
+                CONNECTION_TIMEOUT, MAX_HEAD_SIZE, SLOW_CHECKS, WRITE_CHECK_INTERVAL, WRITE_TIMEOUT,
             },
             content::{MAX_DOWNLOADS, MAX_DOWNLOADS_PER_NETWORK},
             protection::{MAX_REQUESTS, MAX_REQUESTS_PER_SECOND},
@@ -170,7 +172,7 @@ mod tests {
                 "a download that takes less than",
                 format!(
                     "{} KiB in {} makes room",
-                    SLOW_BYTES / 1024,
+                    MEASURED_BYTES / 1024,
                     seconds(WRITE_CHECK_INTERVAL * SLOW_CHECKS as u32)
                 ),
             ),

@@ -48,6 +48,8 @@ pub(crate) struct Activity {
     is_slow: AtomicBool,
     /// Long answers in progress.
     bulk: AtomicUsize,
+    /// The end of the last one, in milliseconds after `start`.
+    bulk_ended: AtomicU64,
     /// The connection makes room for another one.
     end: Notify,
 }
@@ -58,7 +60,9 @@ pub(crate) struct Bulk(Arc<Activity>);
 
 impl Drop for Bulk {
     fn drop(&mut self) {
-        self.0.bulk.fetch_sub(1, Ordering::Relaxed);
+        let Self(activity) = self;
+        activity.bulk_ended.store(activity.now(), Ordering::Relaxed);
+        activity.bulk.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -113,6 +117,7 @@ impl Activity {
             taken: AtomicU64::new(0),
             is_slow: AtomicBool::new(false),
             bulk: AtomicUsize::new(0),
+            bulk_ended: AtomicU64::new(0),
             end: Notify::new(),
         }
     }
@@ -128,10 +133,18 @@ impl Activity {
         self.bulk.load(Ordering::Relaxed) > 0
     }
 
+    /// How long there has been no long answer.
+    pub(crate) fn since_bulk(&self) -> Duration {
+        if self.is_bulk() {
+            return Duration::ZERO;
+        }
+        let ended = Duration::from_millis(self.bulk_ended.load(Ordering::Relaxed));
+        self.start.elapsed().saturating_sub(ended)
+    }
+
     /// The client has taken some of an answer, or asked for one.
     pub(crate) fn used(&self) {
-        let now = self.start.elapsed().as_millis() as u64;
-        self.last.store(now, Ordering::Relaxed);
+        self.last.store(self.now(), Ordering::Relaxed);
         self.is_blocked.store(false, Ordering::Relaxed);
     }
 
@@ -174,6 +187,11 @@ impl Activity {
     /// How long an answer has been waiting for the client.
     pub(crate) fn blocked_for(&self) -> Option<Duration> {
         self.is_blocked.load(Ordering::Relaxed).then(|| self.unused())
+    }
+
+    /// Milliseconds after `start`.
+    fn now(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
     }
 
     fn unused(&self) -> Duration {

@@ -138,6 +138,32 @@ async fn others_are_answered_beside_a_crowd_of_greedy_clients() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_request_waits_for_no_pipelined_ones_of_its_own_network_or_of_many_others() {
+    let original = file(1000, 32768);
+    let origin = origin(&original, 100);
+    let addr = origin.addr();
+    let request = format!("GET / HTTP/1.1\r\nHost: {addr}\r\n\r\n").repeat(200);
+    let mut flood = JoinSet::new();
+    for number in 0..250 {
+        // A hundred are in the network of the client that is measured.
+        let from = [127, 0, number.max(100) - 100, 1];
+        let request = request.clone();
+        flood.spawn(async move {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::from((from, 0))).unwrap();
+            let mut stream = socket.connect(addr).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        });
+    }
+    // Each connection has had some of its requests answered.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_answers_at_once(addr, "pipelined requests of 151 networks").await;
+    drop(flood);
+    origin.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_another_site_learns_nothing() {
     let original = file(1000, 32768);
     let origin = origin(&original, 100);

@@ -8,8 +8,9 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-/// After a peer has taken so many bytes, the time in which it took nothing is forgotten.
-const MEASURED_BYTES: u64 = 64 * 1024;
+/// After a peer has taken so many bytes, the time in which it took nothing is forgotten. One that
+/// takes less in several seconds, and makes the sender wait, is slow.
+pub(crate) const MEASURED_BYTES: u64 = 64 * 1024;
 
 /// Not waiting.
 const NEVER: u64 = u64::MAX;

@@ -51,7 +51,7 @@ impl PayloadSender {
         stall_timeout: Duration,
     ) -> Self {
         let peer = half.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
-        let flow = Flow { service: Service::Swarm, network: network_of(peer) };
+        let flow = Flow { service: Service::Swarm, network: network_of(peer), rank: 0 };
         Self {
             half,
             upload_limit,

@@ -8,19 +8,17 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep},
-};
+use tokio::{net::TcpStream, time::sleep};
 
 use super::{
     protection::{RequestCount, RequestPace, protect},
     stream::HttpStream,
 };
-use crate::{places::Activity, throttle::Throttle};
+use crate::{connection::pace::MEASURED_BYTES, places::Activity, throttle::Throttle};
 
 /// The time limit for one connection: enough for a large `.torrent` on a slow line. A download of
-/// the content may take longer, while the client takes it.
+/// the content may take longer, while the client takes it; the limit begins anew at its end, when
+/// the last bytes are still on their way.
 pub(crate) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long a client may take nothing of an answer.
@@ -29,9 +27,8 @@ pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often that is checked.
 pub(crate) const WRITE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A client that takes less than this of a download between [`SLOW_CHECKS`] checks, and makes us
-/// wait each time, may lose its place to another one.
-pub(crate) const SLOW_BYTES: u64 = 64 * 1024;
+/// A client that takes less than [`MEASURED_BYTES`] of a download between so many checks, and makes
+/// us wait each time, may lose its place to another one.
 pub(crate) const SLOW_CHECKS: usize = 3;
 
 /// The maximum size of a request's head, in bytes: an announce has a few hundred.
@@ -85,7 +82,6 @@ pub(crate) async fn serve_connection(
 /// Returns the reason when an answer has waited too long for the client, or the connection is too
 /// old, or makes room for another one.
 async fn time_limit(activity: &Activity) -> &'static str {
-    let start = Instant::now();
     // What the client had taken at the last checks; empty while it is not slow.
     let mut blocked_at = VecDeque::with_capacity(SLOW_CHECKS + 1);
     loop {
@@ -97,7 +93,7 @@ async fn time_limit(activity: &Activity) -> &'static str {
         if blocked.is_some_and(|time| time >= WRITE_TIMEOUT) {
             return "the client takes no answer";
         }
-        if start.elapsed() >= CONNECTION_TIMEOUT && !activity.is_bulk() {
+        if activity.since_bulk() >= CONNECTION_TIMEOUT {
             return "it lasted too long";
         }
         if blocked.is_none() {
@@ -105,7 +101,7 @@ async fn time_limit(activity: &Activity) -> &'static str {
         }
         blocked_at.push_back(activity.taken());
         let is_measured = blocked.is_some() && blocked_at.len() > SLOW_CHECKS;
-        activity.set_slow(is_measured && activity.taken() - blocked_at[0] < SLOW_BYTES);
+        activity.set_slow(is_measured && activity.taken() - blocked_at[0] < MEASURED_BYTES);
         if blocked_at.len() > SLOW_CHECKS {
             blocked_at.pop_front();
         }
@@ -135,9 +131,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_long_download_is_not_cut_off() {
+        let activity = Arc::new(Activity::new());
+        let watched = Arc::clone(&activity);
+        let watching = tokio::spawn(async move { time_limit(&watched).await });
+        let take = async |time: Duration| {
+            for _ in 0..time.as_secs() {
+                activity.took(100);
+                activity.blocked();
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let bulk = activity.bulk();
+        take(2 * CONNECTION_TIMEOUT).await;
+        drop(bulk);
+        take(CONNECTION_TIMEOUT / 2).await;
+        assert!(!watching.is_finished());
+        take(CONNECTION_TIMEOUT).await;
+        assert_eq!(watching.await.unwrap(), "it lasted too long");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_client_is_slow_that_takes_little_and_makes_us_wait() {
         assert!(is_slow(1000, true).await);
         assert!(!is_slow(1000, false).await, "our own limit makes it slow");
-        assert!(!is_slow(SLOW_BYTES as usize, true).await);
+        assert!(!is_slow(MEASURED_BYTES as usize, true).await);
     }
 }

@@ -42,7 +42,9 @@ const DEFAULT_POLICY: HeaderValue = HeaderValue::from_static(
 /// What comes faster waits in its sockets.
 pub(crate) const MAX_REQUESTS_PER_SECOND: u64 = 2000;
 
-/// The pace of the requests of one client: networks get equal shares of the node's.
+/// The pace of the requests on one connection: networks get equal shares of the node's. Those with
+/// few requests before them on their connection come first, so that pipelined ones wait and others
+/// do not.
 #[derive(Debug, Clone)]
 pub(super) struct RequestPace {
     throttle: Arc<Throttle>,
@@ -51,12 +53,15 @@ pub(super) struct RequestPace {
 
 impl RequestPace {
     pub(super) fn new(throttle: Arc<Throttle>, client: IpAddr) -> Self {
-        Self { throttle, flow: Flow { service: Service::Swarm, network: network_of(client) } }
+        let flow = Flow { service: Service::Swarm, network: network_of(client), rank: 0 };
+        Self { throttle, flow }
     }
 
-    async fn wait(&self, mut requests: usize) {
+    /// Waits for the turn of so many requests, after `earlier` ones on the same connection.
+    async fn wait(&self, mut requests: usize, earlier: usize) {
+        let flow = Flow { rank: earlier.checked_ilog2().map_or(0, |log| log + 1), ..self.flow };
         while requests > 0 {
-            requests -= self.throttle.take_for(self.flow, requests).await.min(requests);
+            requests -= self.throttle.take_for(flow, requests).await.min(requests);
         }
     }
 }
@@ -77,16 +82,17 @@ pub(super) async fn protect(
     request: Request,
     next: Next,
 ) -> Response {
-    let is_last = count.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_REQUESTS;
+    let earlier = count.fetch_add(1, Ordering::Relaxed);
+    let is_last = earlier + 1 >= MAX_REQUESTS;
     let has_body = has_body(request.headers());
-    pace.wait(1).await;
+    pace.wait(1, earlier).await;
     let mut response = if has_body {
         (StatusCode::PAYLOAD_TOO_LARGE, "requests have no body here\n").into_response()
     } else {
         next.run(request).await
     };
     if let Some(AnswerCost(requests)) = response.extensions_mut().remove() {
-        pace.wait(requests).await;
+        pace.wait(requests, earlier).await;
     }
     let headers = response.headers_mut();
     for (name, value) in HEADERS {

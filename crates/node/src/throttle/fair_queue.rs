@@ -1,6 +1,7 @@
 //! The order in which waiting takers are served: start-time fair queueing (Goyal, Vin, Cheng 1996)
-//! between services, and in each between networks; first come, first served in a network. A queue
-//! that was idle gains nothing by it. No clock and no tokens.
+//! between services, and in each between networks; first come, first served in a network. In a
+//! service takers of a lower rank are served before all of higher ones. A queue that was idle gains
+//! nothing by it. No clock and no tokens.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,12 +18,14 @@ pub(crate) enum Service {
     ClientServer,
 }
 
-/// Who takes: takers of one flow are served in turn.
+/// Who takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flow {
     pub(crate) service: Service,
     /// The network of the other side.
     pub(crate) network: IpAddr,
+    /// Takers of a lower rank are served before all of higher ones, of other networks too.
+    pub(crate) rank: u32,
 }
 
 /// See the header of this file.
@@ -37,6 +40,13 @@ pub(super) struct FairQueue<T> {
 #[derive(Debug)]
 struct ServiceQueue<T> {
     tag: u64,
+    waiting: usize,
+    /// Few: logarithms, or zero.
+    ranks: BTreeMap<u32, RankQueue<T>>,
+}
+
+#[derive(Debug)]
+struct RankQueue<T> {
     now: u64,
     waiting: usize,
     /// Networks that wait, or that were served more than others and would otherwise gain by coming
@@ -62,7 +72,7 @@ impl Service {
 
 impl<T> FairQueue<T> {
     pub(super) fn new() -> Self {
-        let queue = || ServiceQueue { tag: 0, now: 0, waiting: 0, networks: BTreeMap::new() };
+        let queue = || ServiceQueue { tag: 0, waiting: 0, ranks: BTreeMap::new() };
         Self { services: [queue(), queue()], now: 0, waiting: 0 }
     }
 
@@ -75,7 +85,8 @@ impl<T> FairQueue<T> {
         if service.waiting == 0 {
             service.tag = service.tag.max(self.now);
         }
-        service.push(flow.network, taker);
+        service.waiting += 1;
+        service.ranks.entry(flow.rank).or_default().push(flow.network, taker);
         self.waiting += 1;
     }
 
@@ -90,7 +101,9 @@ impl<T> FairQueue<T> {
             _ => Service::ClientServer,
         };
         let queue = &mut self.services[service as usize];
-        let (taker, taken) = queue.pop(bytes)?;
+        let rank = queue.ranks.values_mut().find(|rank| rank.waiting > 0)?;
+        let (taker, taken) = rank.pop(bytes)?;
+        queue.waiting -= 1;
         self.now = queue.tag;
         queue.tag += taken * service.cost();
         self.waiting -= 1;
@@ -98,7 +111,13 @@ impl<T> FairQueue<T> {
     }
 }
 
-impl<T> ServiceQueue<T> {
+impl<T> Default for RankQueue<T> {
+    fn default() -> Self {
+        Self { now: 0, waiting: 0, networks: BTreeMap::new() }
+    }
+}
+
+impl<T> RankQueue<T> {
     fn push(&mut self, network: IpAddr, taker: T) {
         let now = self.now;
         let queue = self
@@ -131,7 +150,7 @@ mod tests {
     use super::*;
 
     fn flow(service: Service, host: u8) -> Flow {
-        Flow { service, network: [10, 0, 0, host].into() }
+        Flow { service, network: [10, 0, 0, host].into(), rank: 0 }
     }
 
     /// How many of `turns` each flow gets if each always waits with as many takers as are said.
@@ -163,6 +182,18 @@ mod tests {
     }
 
     #[test]
+    fn the_lowest_rank_is_next_and_its_networks_take_turns() {
+        let mut queue = FairQueue::new();
+        let takers = [(1, 5, "a"), (2, 5, "b"), (1, 0, "c"), (1, 0, "d"), (2, 0, "e"), (3, 1, "f")];
+        for (host, rank, taker) in takers {
+            queue.push(Flow { rank, ..flow(Service::Swarm, host) }, taker);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop(|_| 1)).collect();
+        assert_eq!(order, ["c", "e", "d", "f", "a", "b"]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
     fn idle_time_is_not_made_up_for() {
         let mut queue = FairQueue::new();
         let (busy, late) = (flow(Service::Swarm, 1), flow(Service::Swarm, 2));
@@ -183,8 +214,11 @@ mod tests {
         (0..50).for_each(|_| queue.push(many, 2));
         let mut got = [0; 3];
         for _ in 0..60 {
-            if got[1] < 30 && !queue.services[0].networks.contains_key(&one.network)
-                || queue.services[0].networks.get(&one.network).is_some_and(|q| q.takers.is_empty())
+            if got[1] < 30 && !queue.services[0].ranks[&0].networks.contains_key(&one.network)
+                || queue.services[0].ranks[&0]
+                    .networks
+                    .get(&one.network)
+                    .is_some_and(|q| q.takers.is_empty())
             {
                 queue.push(one, 1);
             }
@@ -207,6 +241,10 @@ mod tests {
             queue.pop(|_| 1000);
         }
         assert!(queue.is_empty());
-        assert!(queue.services[0].networks.len() <= 3, "{}", queue.services[0].networks.len());
+        assert!(
+            queue.services[0].ranks[&0].networks.len() <= 3,
+            "{}",
+            queue.services[0].ranks[&0].networks.len()
+        );
     }
 }

@@ -34,7 +34,8 @@ const GRAIN_TIME: Duration = Duration::from_millis(20);
 const SLACK: Duration = Duration::from_millis(20);
 
 /// Takers whose order does not matter.
-const ANY_FLOW: Flow = Flow { service: Service::Swarm, network: IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+const ANY_FLOW: Flow =
+    Flow { service: Service::Swarm, network: IpAddr::V4(Ipv4Addr::UNSPECIFIED), rank: 0 };
 
 /// A limit in bytes per second, or none. Clones share the same limit.
 #[derive(Debug, Clone)]
@@ -311,7 +312,7 @@ mod tests {
         let network = [127, 0, 0, 1].into();
         for _ in 0..300 {
             let (throttle, flow) =
-                (Arc::clone(&throttle), Flow { service: Service::ClientServer, network });
+                (Arc::clone(&throttle), Flow { service: Service::ClientServer, network, rank: 0 });
             tokio::spawn(async move {
                 loop {
                     throttle.take_for(flow, 1 << 20).await;
@@ -319,7 +320,7 @@ mod tests {
             });
         }
         let (start, mut got) = (Instant::now(), 0);
-        let flow = Flow { service: Service::Swarm, network };
+        let flow = Flow { service: Service::Swarm, network, rank: 0 };
         while start.elapsed() < Duration::from_secs(10) {
             got += throttle.take_for(flow, 16 * 1024).await;
         }

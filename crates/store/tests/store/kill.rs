@@ -10,7 +10,7 @@ use std::{
     path::Path,
     process::{self, Child, ChildStdout, Command, Stdio},
     sync::{
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{self, Receiver},
     },
     thread,
@@ -218,6 +218,26 @@ fn a_process_that_is_killed_while_it_receives_a_file_loses_no_journaled_piece() 
 #[test]
 fn a_process_that_is_killed_while_it_receives_a_folder_loses_no_journaled_piece() {
     kill_while_receiving("folder");
+}
+
+#[test]
+fn after_a_kill_what_was_journaled_is_hashed_once_and_nothing_is_fetched_again() {
+    let sample = sample("file");
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("content");
+    let limit = MAX_PIECES_BEFORE_KILL;
+    let process = ReceivingProcess::start("file", &target, Some(limit));
+    let reported = process.kill_after_pieces(limit);
+    // The state of the file is not that of a sync, whenever that was.
+    let part = fs::File::open(folder.path().join("content.sow-part")).unwrap();
+    part.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let hashed = AtomicU64::new(0);
+    let progress = |bytes| _ = hashed.fetch_max(bytes, Ordering::Relaxed);
+    let options = ReceiveOptions { progress: &progress, ..Default::default() };
+    let (_, have) = DiskStore::receive(&sample.info, sample.info_hash, &target, &options).unwrap();
+    assert!(have.iter().eq(reported.iter().copied().collect::<BTreeSet<u32>>()));
+    let journaled = reported.iter().map(|&piece| sample.info.geometry.length_of(piece));
+    assert_eq!(hashed.into_inner(), journaled.map(u64::from).sum::<u64>());
 }
 
 /// After a kill at any moment the target is the whole old content or the whole new one, and the

@@ -3,7 +3,7 @@
 
 use std::{
     env, fs,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, PermissionsExt},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -126,6 +126,47 @@ fn fill_the_disk() {
     // The free space is smaller than the content, but all of the content is on the disk already.
     drop(store);
     receive(&sample, &target).unwrap().finish().unwrap();
+    assert!(read_tree(&target) == sample.tree());
+}
+
+#[test]
+fn a_journal_that_cannot_grow_while_the_content_can_loses_nothing() {
+    let name = "a_journal_that_cannot_grow_while_the_content_can_loses_nothing";
+    with_own_mounts(name, fill_the_journal);
+}
+
+/// The journal lies beside the part, so this takes a mount of the file itself.
+fn fill_the_journal() {
+    let small = mount_tmpfs("8k").join("journal");
+    let folder = tempfile::tempdir().unwrap();
+    let (target, journal) =
+        (folder.path().join("content"), folder.path().join("content.sow-part.journal"));
+    for file in [&small, &journal] {
+        fs::write(file, []).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    mount(&["--bind", small.to_str().unwrap()], &journal);
+    let sample = Sample::file(4_000_000, 1000, 5);
+    let store = receive(&sample, &target).unwrap();
+    let failed = (0..4000).find_map(|piece| {
+        write_and_journal(&store, &sample, piece).err().map(|error| (piece, error))
+    });
+    let (failed, error) = failed.expect("the journal has 8 KiB");
+    assert_eq!(error.kind(), StoreErrorKind::DiskFull, "{error}");
+    assert!(error.to_string().contains("journal"), "{error}");
+    store.write_piece(failed + 1, &sample.blocks(failed + 1, 16_384)).unwrap();
+    drop(store);
+    let done = Command::new("umount").arg(&journal).output().expect("umount can be run");
+    assert!(done.status.success(), "{done:?}");
+    let (store, have) =
+        DiskStore::receive(&sample.info, sample.info_hash, &target, &ReceiveOptions::default())
+            .unwrap();
+    assert!((0..=failed + 1).all(|piece| have.get(piece)), "{failed}: {have:?}");
+    let store = Store::from(store);
+    for piece in (0..4000).filter(|&piece| !have.get(piece)) {
+        write_and_journal(&store, &sample, piece).unwrap();
+    }
+    store.finish().unwrap();
     assert!(read_tree(&target) == sample.tree());
 }
 

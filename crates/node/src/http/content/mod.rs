@@ -190,7 +190,7 @@ impl DownloadSource {
         }
         let place = self.places.take_for(client.addr, client.activity.clone())?;
         let network = network_of(client.addr);
-        let flow = Flow { service: Service::ClientServer, network };
+        let flow = Flow { service: Service::ClientServer, network, rank: 0 };
         let bulk = client.activity.as_ref().map(|activity| activity.bulk());
         let limit = (Arc::clone(&self.up_limit.0), flow);
         let condition = self.condition.clone();

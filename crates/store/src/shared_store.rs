@@ -1,16 +1,11 @@
 //! The store of content that is shared: kept open, or opened when it is read and closed when no
 //! reader is left, so that any number of shares needs no open file. Nothing is hashed here.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use sow_content::Info;
 
-use crate::{
-    disk_store::DiskStore,
-    error::StoreError,
-    scan::{ContentPlan, FileStamps},
-    store::Store,
-};
+use crate::{disk_store::DiskStore, error::StoreError, scan::ContentPlan, store::Store};
 
 /// The store of content that is shared. Clones share it.
 #[derive(Debug, Clone)]
@@ -25,15 +20,29 @@ enum Kind {
 #[derive(Debug)]
 struct OnDemand {
     info: Arc<Info>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
     plan: ContentPlan,
-    open: Mutex<Weak<Store>>,
+    open: Weak<Store>,
 }
 
 impl SharedStore {
     /// Content on the disk that is open only while it is read. `plan` is how its files were found
     /// when they were hashed.
     pub fn on_demand(info: Arc<Info>, plan: ContentPlan) -> Self {
-        Self(Kind::OnDemand(Arc::new(OnDemand { info, plan, open: Mutex::default() })))
+        let state = Mutex::new(State { plan, open: Weak::new() });
+        Self(Kind::OnDemand(Arc::new(OnDemand { info, state })))
+    }
+
+    /// The files were hashed again, and have the same content: they are now as in `plan`.
+    pub fn renew(&self, plan: ContentPlan) {
+        if let Kind::OnDemand(on_demand) = &self.0 {
+            // What is open may be a file that was replaced since.
+            *on_demand.state() = State { plan, open: Weak::new() };
+        }
     }
 
     /// The store. It stays open as long as it is held. Blocks.
@@ -56,23 +65,23 @@ impl From<Arc<Store>> for SharedStore {
 
 impl OnDemand {
     fn open(&self) -> Result<Arc<Store>, StoreError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(store) = open.upgrade() {
+        let mut state = self.state();
+        if let Some(store) = state.open.upgrade() {
             return Ok(store);
         }
-        let store = DiskStore::serve(&self.info, self.plan.path())?;
+        let plan = &state.plan;
+        let store = DiskStore::serve(&self.info, plan.path())?;
         // After opening, so that what is open is what was hashed.
-        self.check(&self.plan.examine())?;
+        if let Some((path, _)) = plan.first_difference(plan.stamps(), &plan.examine()) {
+            return Err(StoreError::Changed { path, expected: plan.total() });
+        }
         let store = Arc::new(Store::from(store));
-        *open = Arc::downgrade(&store);
+        state.open = Arc::downgrade(&store);
         Ok(store)
     }
 
-    fn check(&self, found: &FileStamps) -> Result<(), StoreError> {
-        match self.plan.first_difference(self.plan.stamps(), found) {
-            None => Ok(()),
-            Some((path, _)) => Err(StoreError::Changed { path, expected: self.plan.total() }),
-        }
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,6 +120,8 @@ mod tests {
         fs::write(folder.path().join("other"), [8; 50_000]).unwrap();
         fs::rename(folder.path().join("other"), &path).unwrap();
         assert!(matches!(shared.open(), Err(StoreError::Changed { .. })));
+        shared.renew(scan(&path).unwrap());
+        assert!(shared.open().is_ok(), "as it was hashed again");
         fs::remove_file(&path).unwrap();
         assert!(shared.open().is_err());
         assert_eq!(open_files(), 0);

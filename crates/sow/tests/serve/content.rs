@@ -94,6 +94,7 @@ fn what_is_changed_is_shared_anew_and_what_is_removed_is_withdrawn() {
     assert_eq!(fs::read(copies.join("changed")).unwrap().len(), 4001);
     assert_eq!(service.shares[text(&touched)]["ticket"], *kept, "a touch changes nothing");
     let address = service.address.clone();
+    assert!(get(&address, "/touched", &[]).body == fs::read(&touched).unwrap());
     assert_eq!(get(&address, "/removed", &[]).status, 404);
     run(["get", &old, "--timeout", "2s", "-o", text(&folder.path().join("old"))]).expect(3);
 }

@@ -187,11 +187,22 @@ impl Catalog {
     }
 
     /// Content of a path could not be hashed. `reason` is `None` when it has changed meanwhile.
-    pub(super) fn on_unprepared(&mut self, path: &Path, reason: Option<String>) {
-        let Some(entry) = self.entries.get_mut(path) else { return };
-        if entry.work == Work::Preparing {
-            entry.work = reason.map_or(Work::Settling, Work::Rejected);
+    /// Returns what was shared of the path before, if it cannot be shared any more.
+    pub(super) fn on_unprepared(
+        &mut self,
+        path: &Path,
+        reason: Option<String>,
+    ) -> Option<InfoHash> {
+        let entry = self.entries.get_mut(path)?;
+        if entry.work != Work::Preparing {
+            return None;
         }
+        let Some(reason) = reason else {
+            entry.work = Work::Settling;
+            return None;
+        };
+        entry.work = Work::Rejected(reason);
+        entry.shared
     }
 
     /// What is shared of a path is withdrawn. The path is prepared anew when it has settled.
@@ -307,7 +318,7 @@ mod tests {
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
         let round = Round { time, ..round(&[&path], Instant::now()) };
         assert_eq!(names(&catalog.observe(round, SETTLE)), ["prepare"]);
-        catalog.on_unprepared(&path, Some("no".to_owned()));
+        assert_eq!(catalog.on_unprepared(&path, Some("no".to_owned())), None);
         assert_eq!(catalog.counts().rejected, 1);
     }
 

@@ -152,13 +152,13 @@ impl Service {
                 self.worker.recall(plan);
             }
             Action::Confirm(hash) => {
-                if let Some(share) = self.shares.get(&hash) {
-                    share.confirm(began);
+                if let Some(share) = self.shares.get_mut(&hash) {
+                    share.confirm(&self.around, began);
                 }
             }
             Action::Suspect(hash, path, change) => {
                 let lost = ContentLost::new(&path, change);
-                let check = self.shares.get(&hash).and_then(|it| it.suspect(&self.around));
+                let check = self.shares.get_mut(&hash).and_then(|it| it.suspect(&self.around));
                 if let Some(check) = check {
                     self.checks.spawn(async move { (hash, lost, check.await) });
                 }
@@ -187,13 +187,15 @@ impl Service {
                     self.finish_recall();
                 }
             }
-            Prepared::Changed(path) => self.catalog.on_unprepared(&path, None),
+            Prepared::Changed(path) => _ = self.catalog.on_unprepared(&path, None),
             Prepared::Failed(path, failure) => {
                 let reason = failure.message().to_owned();
                 if failure.exit() != Exit::Interrupted {
                     self.warn_rejected(&reason);
                 }
-                self.catalog.on_unprepared(&path, Some(reason));
+                if let Some(hash) = self.catalog.on_unprepared(&path, Some(reason)) {
+                    self.withdraw(hash, ContentLost::new(&path, "cannot be read any more"));
+                }
             }
         }
     }
@@ -276,7 +278,7 @@ impl Service {
         if let Some(failure) = &end.failure {
             tracing::info!(%hash, reason = failure.message(), "a share could not be opened");
             // The next look sees what has changed. Peers that wait are rejected.
-            self.around.node.retract(hash);
+            share.retract(&self.around);
             self.next_look = Instant::now();
         }
         let is_failed = end.failure.is_some();

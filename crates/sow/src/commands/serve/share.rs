@@ -56,6 +56,8 @@ pub(super) struct Share {
     lost: watch::Sender<Option<ContentLost>>,
     /// A peer asked for it while its swarm was ending.
     is_wanted_again: bool,
+    /// Peers that ask for it are rejected, until it is confirmed.
+    is_retracted: bool,
 }
 
 /// The end of a run of a swarm.
@@ -110,6 +112,7 @@ impl Share {
             monitor: Some(Box::new(monitor)),
             lost,
             is_wanted_again: false,
+            is_retracted: false,
         };
         share.offer_to_peers(around);
         share
@@ -167,18 +170,27 @@ impl Share {
     }
 
     /// The files are what was hashed: a look says so that began at this time.
-    pub(super) fn confirm(&self, began: Instant) {
+    pub(super) fn confirm(&mut self, around: &Surroundings, began: Instant) {
         self.condition.confirm(began);
+        if std::mem::take(&mut self.is_retracted) {
+            around.node.offer(self.offer.info_hash());
+        }
+    }
+
+    /// New peers do not get it until it is confirmed.
+    pub(super) fn retract(&mut self, around: &Surroundings) {
+        self.is_retracted = true;
+        around.node.retract(self.offer.info_hash());
     }
 
     /// The files look different. New peers and downloads wait until that is known; while its swarm
     /// runs, the returned check says whether its peers still get what was hashed.
     pub(super) fn suspect(
-        &self,
+        &mut self,
         around: &Surroundings,
     ) -> Option<impl Future<Output = bool> + Send + 'static> {
         self.condition.check();
-        around.node.retract(self.offer.info_hash());
+        self.retract(around);
         if !self.is_active() {
             return None;
         }
@@ -197,11 +209,9 @@ impl Share {
 
     /// It was hashed again, and is what it was. Its files are as they are in `plan`.
     pub(super) fn renew(&mut self, around: &Surroundings, plan: ContentPlan) {
-        let info = Arc::new(self.offer.metainfo.info.clone());
-        self.store = SharedStore::on_demand(info, plan.clone());
+        self.store.renew(plan.clone());
         self.plan = Arc::new(plan);
-        self.condition.confirm(Instant::now());
-        around.node.offer(self.offer.info_hash());
+        self.confirm(around, Instant::now());
     }
 
     /// It is shared no more. Peers of its swarm are told what happened to it.

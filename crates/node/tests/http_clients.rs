@@ -5,14 +5,17 @@ mod swarm_members;
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use sow_node::{
-    CLIENT_HEADER, HostName, HostNames, TrackerService,
+    CLIENT_HEADER, ContentCondition, DownloadSource, HostName, HostNames, RateLimit,
+    TrackerService,
     index::{SharedContent, index},
 };
+use sow_store::DiskStore;
 use sow_tracker::{Limits, Mode};
 use swarm_members::{Member, Original, TEST_TIMEOUT, config, file, loopback};
 use tokio::{
@@ -32,16 +35,25 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 fn origin(original: &Original, torrent_size: usize) -> Member {
     let origin = original.origin(loopback(), config(1));
     let tracker = TrackerService::new(Mode::Open, Limits::default());
+    let (info, info_hash) = (original.info(), original.metainfo.info_hash);
+    let store = DiskStore::serve(info, &original.path).unwrap();
+    let download = DownloadSource::new(
+        Arc::new(info.clone()),
+        info_hash,
+        Arc::new(store.into()),
+        ContentCondition::default(),
+        RateLimit::new(None),
+    );
     let shared = SharedContent {
         name: "x".to_owned(),
-        info_hash: original.metainfo.info_hash,
+        info_hash,
         length: original.info().geometry.total(),
         files: 1,
         ticket: "10.0.0.1:52000/abc".to_owned(),
         magnet: "magnet:?xt=urn:btih:abc".to_owned(),
         torrent: Bytes::from(vec![7; torrent_size]),
         json_torrent: None,
-        download: None,
+        download: Some(download),
     };
     origin.node.serve_http(tracker.router().merge(index(
         [shared].into_iter().collect(),
@@ -122,13 +134,16 @@ async fn others_are_answered_beside_a_crowd_of_slow_clients() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn others_are_answered_beside_a_crowd_of_greedy_clients() {
-    let original = file(1000, 32768);
+    let original = file(8 << 20, 32768);
     let origin = origin(&original, 1 << 20);
+    let content = format!("GET /x HTTP/1.1\r\nHost: {}\r\n\r\n", origin.addr());
     let request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
     let large = format!("GET /x.torrent HTTP/1.1\r\nHost: {}\r\n\r\n", origin.addr());
-    for (what, first) in
-        [("pipelined requests", request.repeat(20)), ("answers that are not read", large.repeat(8))]
-    {
+    for (what, first) in [
+        ("pipelined requests", request.repeat(20)),
+        ("answers that are not read", large.repeat(8)),
+        ("content that is not read", content.repeat(8)),
+    ] {
         let first = first.as_str();
         let crowd = crowd(origin.addr(), first).await;
         assert_answers_at_once(origin.addr(), what).await;

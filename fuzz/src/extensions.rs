@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use sow_wire::{
     bittorrent::{
-        CopyState, ExtensionHandshake, MetadataMessage, PexMessage, ReceiverReport, Withdrawal,
+        CopyState, ExtensionHandshake, MetadataMessage, Parent, PexMessage, ReceiverReport,
+        RelayMessage, Withdrawal,
         extension::{MAX_CLIENT_NAME, MAX_FAILURE_REASON, MAX_METADATA_SIZE, MAX_PEX_PEERS,
-            MAX_RECEIVER_NAME, MAX_WITHDRAWAL_REASON, METADATA_PIECE_LENGTH},
+            MAX_RECEIVER_NAME, MAX_STRIPES, MAX_WITHDRAWAL_REASON, METADATA_PIECE_LENGTH},
     },
     compact::is_dialable,
 };
@@ -25,7 +26,7 @@ pub fn extensions(data: &[u8]) {
         assert!(client.chars().count() <= MAX_CLIENT_NAME);
         assert!(handshake.metadata_size.is_none_or(|size| (1..=MAX_METADATA_SIZE).contains(&size)));
         let ids = [handshake.ut_metadata, handshake.ut_pex, handshake.sow_withdraw,
-            handshake.sow_receiver];
+            handshake.sow_receiver, handshake.sow_relay];
         assert!(!ids.contains(&Some(0)));
         assert_eq!(ExtensionHandshake::decode(&handshake.encode()), Ok(handshake));
     }
@@ -42,6 +43,20 @@ pub fn extensions(data: &[u8]) {
             assert!(reason.chars().count() <= MAX_FAILURE_REASON);
         }
         assert_eq!(ReceiverReport::decode(&report.encode()), Ok(report));
+    }
+
+    if let Ok(message) = memory::within(MAX_MEMORY, || RelayMessage::decode(data)) {
+        match &message {
+            RelayMessage::Parents(parents) => {
+                assert!((1..=MAX_STRIPES).contains(&parents.len()));
+                assert!(parents.iter().all(|parent| match parent {
+                    Parent::Peer(addr) => is_dialable(*addr),
+                    Parent::Unassigned | Parent::Sender => true,
+                }));
+            }
+            RelayMessage::Orphaned { stripe, .. } => assert!(usize::from(*stripe) < MAX_STRIPES),
+        }
+        assert_eq!(RelayMessage::decode(&message.encode()), Ok(message));
     }
 
     let body = Bytes::copy_from_slice(data);

@@ -43,6 +43,10 @@ pub struct Config {
     /// Receivers are asked to say who they are and what became of their copies: for the origin of a
     /// fleet.
     pub collects_receivers: bool,
+    /// Receivers fetch the content from each other in the order of its pieces, as an origin that
+    /// the user named tells them (`sow_relay`); as the origin, we tell them. Off unless set: on
+    /// equal links it is nearer to the bound, behind a slow origin it is not.
+    pub relays: bool,
     /// The limit of connections, in both directions; more are refused.
     pub max_peers: usize,
     /// The limit of connections that we dial.
@@ -120,6 +124,7 @@ impl Config {
             order: PickOrder::RarestFirst,
             spread: false,
             collects_receivers: false,
+            relays: false,
             max_peers: 200,
             max_dialed: 30,
             upload_slots: 100,

@@ -84,6 +84,7 @@ mod open_piece;
 mod picker;
 mod pipeline;
 mod rate;
+mod relay;
 mod session;
 mod status;
 mod token_bucket;

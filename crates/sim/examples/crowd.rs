@@ -5,7 +5,7 @@
 //!
 //! Options: `--json`; `--lost=N` and `--blocked=N`, how many of a thousand first packets are lost,
 //! and of a thousand pairs of receivers cannot connect; `--disk=RATE`; `--queue=TIME` of each
-//! downlink; `--threads=N`.
+//! downlink; `--threads=N`; `--relay`: the origin plans which receiver fetches what of which.
 
 use std::{
     fs,
@@ -35,6 +35,7 @@ struct Crowd {
     conditions: Conditions,
     threads: Option<usize>,
     as_json: bool,
+    relays: bool,
 }
 
 fn main() {
@@ -57,7 +58,7 @@ fn main() {
         conditions: crowd.conditions.clone(),
         hostile: Vec::new(),
         flood_rate: 0,
-        adjust: |_, _| {},
+        adjust: if crowd.relays { |_, config| config.relays = true } else { |_, _| {} },
     });
     crowd.threads.into_iter().for_each(|threads| world.set_threads(threads));
     world.run(Duration::from_secs_f64(30.0 + MAX_DISTANCE * bound));
@@ -98,11 +99,13 @@ fn parse(arguments: &[String]) -> Option<Crowd> {
         conditions: Conditions::default(),
         threads: None,
         as_json: false,
+        relays: false,
     };
     for option in options {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         match name {
             "--json" => crowd.as_json = true,
+            "--relay" => crowd.relays = true,
             "--lost" => crowd.conditions.lost_dials_per_mille = value.parse().ok()?,
             "--blocked" => crowd.conditions.blocked_pairs_per_mille = value.parse().ok()?,
             "--disk" => crowd.conditions.disk_rate = Some(sow_quantity::rate(value).ok()?.0),

@@ -152,6 +152,8 @@ fn extension_handshakes() -> impl Strategy<Value = ExtensionHandshake> {
                 ut_pex,
                 sow_withdraw,
                 sow_receiver,
+                sow_relay: sow_receiver.and_then(|id| id.checked_add(1)),
+                joins_relay: upload_only,
                 listen_port,
                 client,
                 request_queue,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sow_engine::{Dialect, Message as AnyMessage};
 use sow_wire::{
-    bittorrent::{ExtensionHandshake, Message, MetadataMessage, PexMessage},
+    bittorrent::{ExtensionHandshake, Message, MetadataMessage, Parent, PexMessage, RelayMessage},
     chunk, json_torrent,
 };
 
@@ -20,7 +20,7 @@ impl Operations<'_> {
     }
 
     fn bittorrent(&mut self, pieces: u32) -> Message {
-        match self.byte() % 20 {
+        match self.byte() % 21 {
             0 => Message::KeepAlive,
             1 => Message::Choke,
             2 => Message::Unchoke,
@@ -48,6 +48,8 @@ impl Operations<'_> {
                     }),
                     max_block: Some(self.number()),
                     request_queue: Some(self.number()),
+                    sow_relay: Some(self.byte()),
+                    joins_relay: self.byte() % 2 == 0,
                     ..ExtensionHandshake::default()
                 };
                 Message::Extended { id: 0, payload: handshake.encode().into() }
@@ -58,11 +60,30 @@ impl Operations<'_> {
                 let payload = PexMessage { added, dropped: Vec::new() }.encode();
                 Message::Extended { id: self.byte() % 4, payload: payload.into() }
             }
+            19 => Message::Extended { id: 5, payload: self.relay().encode().into() },
             _ => {
                 let length = self.byte() % 16;
                 let payload: Vec<u8> = (0..length).map(|_| self.byte()).collect();
-                Message::Extended { id: self.byte() % 4, payload: payload.into() }
+                Message::Extended { id: self.byte() % 6, payload: payload.into() }
             }
+        }
+    }
+
+    fn relay(&mut self) -> RelayMessage {
+        match self.byte() % 4 {
+            0 => RelayMessage::Orphaned {
+                stripe: self.byte() % 5,
+                is_at_fault: self.byte() % 2 == 0,
+            },
+            count => RelayMessage::Parents((0..count).map(|_| self.parent()).collect()),
+        }
+    }
+
+    fn parent(&mut self) -> Parent {
+        match self.byte() % 3 {
+            0 => Parent::Unassigned,
+            1 => Parent::Sender,
+            _ => Parent::Peer(self.address()),
         }
     }
 

@@ -72,6 +72,7 @@ impl Scene {
             _ => Some(Bitfield::new(geometry.pieces())),
         };
         let mut config = Config::new(PeerId([5; 20]), 51_000, u64::from(settings));
+        config.relays = settings & 32 == 0;
         let trackers = if dialect == Dialect::JsonTorrent { JSON_TRACKER } else { "http://" };
         config.trackers = vec![vec![format!("{trackers}10.9.9.9:1/a")]];
         config.spread = settings & 16 != 0;

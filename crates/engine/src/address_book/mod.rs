@@ -210,6 +210,13 @@ impl AddressBook {
         self.known.get(&addr).is_some_and(|entry| entry.kind == PeerSource::Named)
     }
 
+    /// Whether the user named any address of a peer that speaks BitTorrent.
+    pub(crate) fn is_any_named(&self) -> bool {
+        self.known
+            .values()
+            .any(|entry| entry.kind == PeerSource::Named && entry.dialect == Dialect::BitTorrent)
+    }
+
     /// Whether the user named an address on a host; any host counts where the user named none.
     pub(crate) fn is_on_named_host(&self, host: IpAddr) -> bool {
         let named = self.known.iter().filter(|(_, entry)| entry.kind == PeerSource::Named);
@@ -241,6 +248,14 @@ impl AddressBook {
         let (&addr, _) =
             self.known.iter().find(|(addr, entry)| named(entry) && !self.banned.contains(addr))?;
         Some((addr, self.begin_dial(now, addr, None)?))
+    }
+
+    /// An address to dial now, if it may be dialed. It counts as busy from here on.
+    pub(crate) fn next_at(&mut self, now: Time, addr: SocketAddr) -> Option<SocketAddr> {
+        let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        let entry = self.known.get(&addr)?;
+        let (_, source) = self.ready_at(addr, entry, Time(now.0.saturating_add(1)))?;
+        self.begin_dial(now, addr, source).map(|_| addr)
     }
 
     fn rank(&self, entry: &Entry, source: Option<SourceKey>, rng: &mut fastrand::Rng) -> Rank {

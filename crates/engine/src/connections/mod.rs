@@ -45,6 +45,10 @@ const MAX_CONNECTIONS_PER_PEER: usize = 2;
 /// With more dialed peers than this each gets one connection only: they keep each other busy.
 const MAX_PEERS_WITH_SECOND_CONNECTION: usize = 16;
 
+/// Peers that are dialed while parents deliver, those included: one more than the parents and the
+/// origin, to go on with when a parent fails.
+const MAX_DIALED_BESIDE_PARENTS: usize = 5;
+
 /// A connection that makes room for another one, and why.
 pub(crate) type Replaced = (ConnId, DisconnectReason);
 
@@ -65,6 +69,8 @@ pub(crate) struct Connections {
     identities: BTreeMap<ConnId, (SocketAddr, PeerId)>,
     /// Our own address as the peers see it, where a dialect needs it.
     own_host: Option<IpAddr>,
+    /// Parents deliver, so that few other peers are of use.
+    needs_few: bool,
     /// When a connection that is in use may make room for another one.
     next_rotation: Time,
 }
@@ -83,6 +89,7 @@ impl Connections {
             second_dials: BTreeSet::new(),
             identities: BTreeMap::new(),
             own_host: None,
+            needs_few: false,
             next_rotation: Time::default(),
         }
     }
@@ -157,6 +164,43 @@ impl Connections {
     }
 
     /// Whether a dialed connection to an address is open, so that the address is in use.
+    /// Dials a parent that the origin named, unless it is dialed already or its address may not be
+    /// dialed now. The address to dial.
+    pub(crate) fn dial_parent(
+        &mut self,
+        now: Time,
+        addr: SocketAddr,
+        source: &Source,
+    ) -> Option<SocketAddr> {
+        self.address_book.add(now, addr, source, Dialect::BitTorrent);
+        if self.dialing >= MAX_CONCURRENT_DIALS + DIALS_KEPT_FOR_NAMED {
+            return None;
+        }
+        let addr = self.address_book.next_at(now, addr)?;
+        self.dialing += 1;
+        Some(addr)
+    }
+
+    /// Whether the user named a peer that speaks BitTorrent.
+    pub(crate) fn is_any_named(&self) -> bool {
+        self.address_book.is_any_named()
+    }
+
+    /// Whether few peers are to be dialed, because parents deliver.
+    pub(crate) fn limit_dials(&mut self, needs_few: bool) {
+        self.needs_few = needs_few;
+    }
+
+    /// The connection to a peer that relays, and that others reach at an address.
+    pub(crate) fn relay_at(&self, addr: SocketAddr) -> Option<ConnId> {
+        let is_relay = |connection: &&Connection| {
+            let session = connection.session().bittorrent();
+            connection.listen_addr() == Some(addr)
+                && session.is_some_and(|session| session.extension().relays())
+        };
+        self.iter().find(is_relay).map(Connection::conn)
+    }
+
     fn is_dialed(&self, addr: SocketAddr) -> bool {
         self.iter().any(|other| other.addr() == addr && other.direction() == Direction::Dialed)
     }
@@ -169,8 +213,12 @@ impl Connections {
     }
 
     fn may_dial(&self) -> bool {
+        let max_dialed = match self.needs_few {
+            true => self.max_dialed.min(MAX_DIALED_BESIDE_PARENTS),
+            false => self.max_dialed,
+        };
         self.dialing < MAX_CONCURRENT_DIALS
-            && self.dialed_count() + self.dialing < self.max_dialed
+            && self.dialed_count() + self.dialing < max_dialed
             && self.open.len() + self.dialing < self.max_peers
     }
 

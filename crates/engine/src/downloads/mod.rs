@@ -6,10 +6,12 @@
 mod corruption;
 mod duplicates;
 mod peer_download;
+mod relayed;
 mod rendezvous;
 mod requests;
 mod stalls;
 mod storing;
+mod stripes;
 mod unsolicited;
 mod verification;
 mod whole_file_verification;
@@ -25,7 +27,7 @@ use sow_content::{Bitfield, Block, Geometry};
 use sow_wire::bittorrent::BlockRequest;
 
 use self::{
-    corruption::Corruption, peer_download::PeerDownload, rendezvous::Rendezvous,
+    corruption::Corruption, peer_download::PeerDownload, rendezvous::Rendezvous, stripes::Relayed,
     unsolicited::UnsolicitedBlocks, verification::FileDigest,
     whole_file_verification::WholeFileVerification,
 };
@@ -62,6 +64,8 @@ pub(crate) struct Downloads {
     /// With [`Integrity::FileDigest`], unless we are the authority.
     verification: Option<WholeFileVerification>,
     file_digest: FileDigest,
+    /// What is fetched from parents.
+    relayed: Relayed,
     /// Which machine fetches which piece from a seed, as it was last.
     rendezvous: Option<Rendezvous>,
     peers: BTreeMap<ConnId, PeerDownload>,
@@ -98,6 +102,7 @@ impl Downloads {
             corruption: Corruption::default(),
             verification: None,
             file_digest: FileDigest::default(),
+            relayed: Relayed::default(),
             rendezvous: None,
             peers: BTreeMap::new(),
             stale_requesters: BTreeSet::new(),
@@ -139,6 +144,10 @@ impl Downloads {
 
     pub(crate) fn geometry(&self) -> Geometry {
         self.geometry
+    }
+
+    pub(crate) fn integrity(&self) -> Integrity {
+        self.integrity
     }
 
     /// The pieces that are stored.
@@ -263,6 +272,7 @@ impl Downloads {
         let Some(peer) = self.peers.get_mut(&connection.conn()) else { return };
         for &piece in pieces {
             self.picker.add(piece, rng);
+            peer.on_has(now, piece);
             peer.wanted += u32::from(!self.picker.have().get(piece));
         }
         peer.exhausted_at = None;
@@ -280,7 +290,8 @@ impl Downloads {
         out: &mut VecDeque<Output>,
     ) {
         let Some(peer) = self.peers.get_mut(&connection.conn()) else { return };
-        if peer.wanted == 0 && peer.is_interested {
+        let is_parent = self.relayed.is_parent(connection.conn()) && !self.picker.have().is_full();
+        if peer.wanted == 0 && peer.is_interested && !is_parent {
             peer.is_interested = false;
             connection.send(now, Decision::NotInterested, out);
         }
@@ -406,7 +417,7 @@ impl Downloads {
     /// whole piece takes.
     pub(crate) fn is_overdue(&self, now: Time, conn: ConnId, base: Duration) -> bool {
         self.peers.get(&conn).is_some_and(|peer| {
-            peer.outstanding_count() > 0 && now.since(peer.last_block) > peer.timeout(base)
+            !peer.owes_nothing() && now.since(peer.last_block) > peer.timeout(base)
         })
     }
 

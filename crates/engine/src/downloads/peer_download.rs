@@ -59,6 +59,8 @@ pub(super) struct PeerDownload {
     pub(super) pipeline: Pipeline,
     outstanding: VecDeque<OutstandingRequest>,
     outstanding_bytes: u32,
+    /// Those of them that the peer does not have yet.
+    ahead_bytes: u32,
     pub(super) last_block: Time,
     /// Blocks that may still come: they were requested, and their requests were given up.
     pub(super) late_allowance: u32,
@@ -90,6 +92,8 @@ pub(super) struct OutstandingRequest {
     pub(super) requested_at: Time,
     /// It did not come in time: its block is free for other peers, but may still arrive.
     pub(super) is_stale: bool,
+    /// The peer does not have it yet, as far as it said: it is no fault that it does not come.
+    pub(super) is_ahead: bool,
 }
 
 impl PeerDownload {
@@ -104,6 +108,7 @@ impl PeerDownload {
             pipeline: Pipeline::new(now),
             outstanding: VecDeque::new(),
             outstanding_bytes: 0,
+            ahead_bytes: 0,
             last_block: now,
             late_allowance: 0,
             helping_since: None,
@@ -127,17 +132,36 @@ impl PeerDownload {
         self.outstanding.len()
     }
 
-    /// Notes a request that is sent.
-    pub(super) fn on_requested(&mut self, now: Time, block: Block) {
-        let request = OutstandingRequest { block, requested_at: now, is_stale: false };
+    /// The requests for what the peer has.
+    pub(super) fn owed(&self) -> impl Iterator<Item = &OutstandingRequest> {
+        self.outstanding.iter().filter(|request| !request.is_ahead)
+    }
+
+    /// The peer has a piece now that it may have been asked for.
+    pub(super) fn on_has(&mut self, now: Time, piece: u32) {
+        let ahead =
+            |request: &&mut OutstandingRequest| request.is_ahead && request.block.piece == piece;
+        for request in self.outstanding.iter_mut().filter(ahead) {
+            request.is_ahead = false;
+            request.requested_at = now;
+            self.ahead_bytes -= request.block.length;
+        }
+    }
+
+    /// Notes a request that is sent. `is_ahead`: the peer does not have it yet.
+    pub(super) fn on_requested(&mut self, now: Time, block: Block, is_ahead: bool) {
+        let request = OutstandingRequest { block, requested_at: now, is_stale: false, is_ahead };
+        if is_ahead {
+            self.ahead_bytes += block.length;
+        }
         self.outstanding.push_back(request);
         self.outstanding_bytes += block.length;
         self.asked_at = now;
     }
 
-    /// When the oldest request that is outstanding was made.
+    /// When the oldest request was made for what the peer has.
     pub(super) fn oldest_request(&self) -> Option<Time> {
-        self.outstanding.front().map(|request| request.requested_at)
+        self.owed().next().map(|request| request.requested_at)
     }
 
     /// Whether what was requested of the peer did not come in time, and nothing has come since. As
@@ -149,12 +173,12 @@ impl PeerDownload {
 
     /// Whether the peer owes nothing.
     pub(super) fn owes_nothing(&self) -> bool {
-        self.outstanding.is_empty()
+        self.owed().next().is_none()
     }
 
     /// Whether the peer delivers, and owes nothing.
     pub(super) fn is_idle(&self) -> bool {
-        self.outstanding.is_empty() && !self.is_snubbed() && !self.pipeline.latency().is_zero()
+        self.owes_nothing() && !self.is_snubbed() && !self.pipeline.latency().is_zero()
     }
 
     /// Whether the peer is snubbed and was asked for a block, which is not late yet.
@@ -192,7 +216,7 @@ impl PeerDownload {
     /// The peer chokes us. It is snubbed when it sent nothing of what was requested since it
     /// unchoked us: a peer that chokes and unchokes in turn must not hold requests for ever.
     pub(super) fn on_choke(&mut self, now: Time) {
-        if !self.outstanding.is_empty() && !self.has_delivered_since_unchoke {
+        if self.owed().next().is_some() && !self.has_delivered_since_unchoke {
             self.on_stalled(now);
         }
     }
@@ -206,7 +230,7 @@ impl PeerDownload {
     /// one, none might ever stall.
     pub(super) fn on_overtaken(&mut self, now: Time, is_here: impl Fn(Block) -> bool) {
         let limit = OVERTAKEN_TIME + 4 * self.pipeline.latency();
-        let is_late = self.outstanding.iter().any(|request| {
+        let is_late = self.owed().any(|request| {
             request.requested_at >= self.last_block
                 && now.since(request.requested_at) >= limit
                 && is_here(request.block)
@@ -236,25 +260,31 @@ impl PeerDownload {
         let at = self.outstanding.iter().position(|request| request.block == block)?;
         let request = self.outstanding.remove(at)?;
         self.outstanding_bytes -= block.length;
+        if request.is_ahead {
+            self.ahead_bytes -= block.length;
+        }
         Some(request)
     }
 
     /// Takes all requests off the list; their blocks may still be on their way.
     pub(super) fn void_requests(&mut self) -> Vec<OutstandingRequest> {
         let void: Vec<OutstandingRequest> = self.outstanding.drain(..).collect();
-        self.outstanding_bytes = 0;
+        (self.outstanding_bytes, self.ahead_bytes) = (0, 0);
         self.late_allowance += void.len() as u32;
         void
     }
 
-    /// Whether a request of `length` bytes fits into the window. One always does.
+    /// Whether a request of `length` bytes, for what the peer has, fits into the window. One always
+    /// does.
     pub(super) fn fits(&self, length: u32) -> bool {
-        self.outstanding_bytes == 0 || self.outstanding_bytes + length <= self.pipeline.window()
+        let bytes = self.outstanding_bytes - self.ahead_bytes;
+        bytes == 0 || bytes + length <= self.pipeline.window()
     }
 
     /// Whether the window may be what keeps the rate down.
     pub(super) fn is_window_full(&self) -> bool {
-        self.outstanding_bytes + self.pipeline.request_length(u32::MAX) >= self.pipeline.window()
+        let bytes = self.outstanding_bytes - self.ahead_bytes;
+        bytes + self.pipeline.request_length(u32::MAX) >= self.pipeline.window()
     }
 
     /// The peer allows a piece to be requested while it chokes. Whether that is new.

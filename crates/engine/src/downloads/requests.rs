@@ -1,13 +1,13 @@
 //! Blocks in parts of pieces, as BitTorrent requests them: what to request of a peer, what became
 //! of a block that arrived. Which requests have stalled is in `stalls`.
 
-use std::collections::VecDeque;
+use std::{borrow::Cow, collections::VecDeque};
 
 use sow_content::{BLOCK_LENGTH, Bitfield, Block};
 use sow_wire::bittorrent::BlockRequest;
 
 use super::{
-    Downloads,
+    Downloads, PeerDownload,
     duplicates::{holders, is_any_late, is_dead, is_worth, is_worth_all},
 };
 use crate::{
@@ -67,6 +67,7 @@ impl Downloads {
         let mut was_snubbed = false;
         match answered {
             _ if is_other && !is_late => return Err(self.waste_unsolicited(request)),
+            Some(answered) if answered.is_ahead => was_snubbed = peer.on_delivered(now),
             Some(answered) => {
                 was_snubbed = peer.on_delivered(now);
                 let latency = now.since(answered.requested_at);
@@ -81,6 +82,7 @@ impl Downloads {
         }
         let Some(block) = block else { return Ok(BlockArrival::Unknown) };
         let arrival = self.accept_block(conn, block);
+        self.relayed.on_arrived(now, conn, block.piece);
         if was_snubbed {
             self.on_unsnubbed(now, conn);
         }
@@ -159,18 +161,19 @@ impl Downloads {
         let Some(session) = connection.session().bittorrent() else { return };
         let (max_block, request_queue) =
             (session.max_block(self.max_block), session.extension().request_queue());
-        let (Some(peer), Some(have)) = (self.peers.get(&conn), connection.have()) else { return };
-        let allowed;
-        let theirs = if !peer.is_choked {
-            have
-        } else if peer.allowed_fast.is_empty() {
+        let Some(peer) = self.peers.get(&conn) else { return };
+        if !peer.is_choked && self.is_parent(conn) {
+            let limits = (max_block, request_queue);
+            if self.request_stripes(now, connection, limits, rng, out) {
+                connection.on_sent(now);
+            }
+        }
+        let Some(theirs) = connection.have().and_then(|have| self.requestable(conn, have)) else {
             return;
-        } else {
-            allowed = peer.allowed_while_choked(have);
-            &allowed
         };
+        let theirs = theirs.as_ref();
         let in_end_game = self.picker.in_end_game();
-        let is_snubbed = peer.is_snubbed();
+        let is_snubbed = self.peers.get(&conn).is_some_and(PeerDownload::is_snubbed);
         let (request_queue, max_block) =
             if is_snubbed { (1, BLOCK_LENGTH) } else { (request_queue, max_block) };
         let mut is_any = false;
@@ -203,7 +206,7 @@ impl Downloads {
                 }
                 break;
             };
-            peer.on_requested(now, block);
+            peer.on_requested(now, block, false);
             is_any = true;
             out.push_back(request_output(conn, block));
         }
@@ -212,6 +215,23 @@ impl Downloads {
             // What a snubbed peer is asked for is of use to any other peer.
             self.generation += u64::from(is_snubbed);
         }
+    }
+
+    /// The pieces of a peer's that may be requested of it, but for those that are expected of it as
+    /// a parent; `None`: none.
+    fn requestable<'a>(&self, conn: ConnId, have: &'a Bitfield) -> Option<Cow<'a, Bitfield>> {
+        if self.relayed.is_all_expected() && !self.picker.has_exclusive() {
+            return None;
+        }
+        let peer = self.peers.get(&conn)?;
+        let theirs = match peer.is_choked {
+            false => Cow::Borrowed(have),
+            true if peer.allowed_fast.is_empty() => return None,
+            true => Cow::Owned(peer.allowed_while_choked(have)),
+        };
+        let is_suspect = |piece| self.picker.is_suspect(piece);
+        let open = self.relayed.open_pieces_of(&theirs, is_suspect);
+        Some(open.map_or(theirs, Cow::Owned))
     }
 
     /// A block that another peer was asked for and that is worth another request.
@@ -268,6 +288,6 @@ impl Downloads {
     }
 }
 
-fn request_output(conn: ConnId, block: Block) -> Output {
+pub(super) fn request_output(conn: ConnId, block: Block) -> Output {
     Output::Send { conn, message: bittorrent::encode(Decision::Request(block)).into() }
 }

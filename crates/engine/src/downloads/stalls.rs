@@ -85,7 +85,7 @@ impl Downloads {
             let is_silent = now.since(peer.last_block) >= timeout;
             let limit = if is_silent { timeout } else { 2 * timeout };
             let picker = &self.picker;
-            let late = peer.outstanding().filter(|request| {
+            let late = peer.owed().filter(|request| {
                 let piece = request.block.piece;
                 // What has to come from this peer alone is left to it, if no other peer has it;
                 // what is fetched for the second time has to come from this peer in any case.
@@ -233,11 +233,13 @@ impl Downloads {
     /// dialed in place of such peers.
     pub(crate) fn is_unproductive(&self, now: Time, connection: &Connection) -> bool {
         connection.direction() == Direction::Dialed
+            // Beside parents no other peer is asked.
+            && !self.is_relayed()
             && self.peers.get(&connection.conn()).is_some_and(|peer| {
                 let is_old = now.since(connection.connected_at()) >= MIN_USE_TIME;
                 let is_mute = self.usual_latency.is_none()
                     && peer
-                        .outstanding()
+                        .owed()
                         .any(|request| now.since(request.requested_at) >= FIRST_ANSWER_TIME);
                 peer.is_snubbed() || ((is_old || is_mute) && peer.rate.total() == 0)
             })

@@ -103,7 +103,7 @@ impl Downloads {
         let conn = connection.conn();
         let block = self.picker.reopen(now, piece, conn);
         if let Some(peer) = self.peers.get_mut(&conn) {
-            peer.on_requested(now, block);
+            peer.on_requested(now, block, false);
             connection.send(now, Decision::Request(block), out);
         }
     }

@@ -67,7 +67,7 @@ impl Downloads {
         if let (Some(peer), Some(connection)) =
             (self.peers.get_mut(&conn), connections.get_mut(conn))
         {
-            peer.on_requested(now, block);
+            peer.on_requested(now, block, false);
             connection.send(now, Decision::Request(block), out);
         }
         true
@@ -82,7 +82,7 @@ impl Downloads {
         rng: &mut fastrand::Rng,
         out: &mut VecDeque<Output>,
     ) -> Option<Block> {
-        let pick = self.picker.request_piece(now, conn, piece, rng)?;
+        let pick = self.picker.request_piece(now, conn, piece, u32::MAX, rng)?;
         if let Some(piece) = pick.evicted {
             out.push_back(Output::DiscardBlocks { piece });
             self.generation += 1;

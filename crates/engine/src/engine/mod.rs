@@ -21,6 +21,7 @@ use crate::{
         Output, Time,
     },
     metadata_fetch::MetadataFetch,
+    relay::Plan,
     status::{PeerStatus, StateSize, Status},
     uploads::Uploads,
 };
@@ -41,12 +42,15 @@ pub struct Engine {
     connections: Connections,
     downloads: Downloads,
     uploads: Uploads,
+    /// The parents of the members of our crowd; with super-seeding.
+    plan: Option<Plan>,
     announcer: Announcer,
     tracker_incomplete: Option<u32>,
     /// A tracker has answered.
     was_tracked: bool,
     out: VecDeque<Output>,
     next_housekeeping: Time,
+    began_at: Time,
     /// Why the content is no longer served.
     withdrawn: Option<String>,
     /// What became of our copy, for peers that collect such reports.
@@ -82,11 +86,13 @@ impl Engine {
             content: ContentPhase::FetchingMetadata(MetadataFetch::new(info_hash)),
             config,
             rng,
+            plan: None,
             announcer,
             tracker_incomplete: None,
             was_tracked: false,
             out: VecDeque::new(),
             next_housekeeping: now,
+            began_at: now,
             withdrawn: None,
             copy_report: None,
             is_stopped: false,
@@ -232,6 +238,7 @@ impl Engine {
         self.uploads.begin(pieces, piece_length, is_super_seeding, &mut self.rng);
         self.downloads.begin(now, geometry, have, integrity, md5, &mut self.rng);
         self.content = ContentPhase::Ready { metadata, is_private };
+        self.plan = (is_super_seeding && self.config.relays).then(Plan::new);
     }
 
     /// The content is known: what peers said before can be checked, and they are told what is here.
@@ -275,6 +282,7 @@ impl Engine {
 
     /// Dials addresses while connections are allowed.
     fn dial(&mut self, now: Time) {
+        self.connections.limit_dials(self.needs_few_peers(now));
         while self.withdrawn.is_none()
             && let Some((addr, dialect)) = self.connections.next_dial(now, &mut self.rng)
         {

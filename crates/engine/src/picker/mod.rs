@@ -191,12 +191,20 @@ impl Picker {
         })
     }
 
-    /// Requests a whole piece of `conn`: one that is free, or was [released](Self::released_piece).
+    /// Whether some of a piece may be requested of `conn`.
+    pub(crate) fn may_request(&self, conn: ConnId, piece: u32) -> bool {
+        let is_for = |open: &OpenPiece| open.exclusive.is_none_or(|only| only == conn);
+        self.is_free(piece) || (self.partial.contains(&piece) && is_for(&self.open[&piece]))
+    }
+
+    /// Requests at most `longest` bytes of a piece of `conn` which [may be
+    /// requested](Self::may_request).
     pub(crate) fn request_piece(
         &mut self,
         now: Time,
         conn: ConnId,
         piece: u32,
+        longest: u32,
         rng: &mut fastrand::Rng,
     ) -> Option<Pick> {
         let mut evicted = None;
@@ -204,8 +212,11 @@ impl Picker {
             evicted = self.make_room(rng)?;
             self.open_piece(piece, conn);
         }
-        let block = self.open.get_mut(&piece)?.claim(now, conn, u32::MAX)?;
-        self.partial.remove(&piece);
+        let open = self.open.get_mut(&piece)?;
+        let block = open.claim(now, conn, longest)?;
+        if !open.has_free() {
+            self.partial.remove(&piece);
+        }
         Some(Pick { block, evicted })
     }
 

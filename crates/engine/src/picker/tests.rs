@@ -148,7 +148,7 @@ fn a_whole_piece_is_requested_of_a_third_peer_when_one_of_two_does_not_deliver()
     let (mut picker, mut rng) = picker(1, 2);
     let all = Bitfield::full(1);
     let (any, none) = (|_| true, |_| false);
-    let block = picker.request_piece(Time(0), A, 0, &mut rng).unwrap().block;
+    let block = picker.request_piece(Time(0), A, 0, u32::MAX, &mut rng).unwrap().block;
     assert_eq!(picker.duplicate_piece(Time(1), B, &all, any, none), Some((block, None)));
     assert_eq!(picker.duplicate_piece(Time(2), C, &all, any, none), None, "both are live");
     let is_dead = |asked: Asked| asked.conn == A;
@@ -176,13 +176,13 @@ fn a_third_copy_is_as_old_as_its_own_request() {
 fn a_suspect_piece_may_come_whole_from_the_peer_that_was_asked_before() {
     let (mut picker, mut rng) = picker(1, 2);
     let all = Bitfield::full(1);
-    let block = picker.request_piece(Time(0), A, 0, &mut rng).unwrap().block;
+    let block = picker.request_piece(Time(0), A, 0, u32::MAX, &mut rng).unwrap().block;
     picker.on_block(A, block);
     picker.start_over(0, true, &mut rng);
-    picker.request_piece(Time(1), B, 0, &mut rng).unwrap();
+    picker.request_piece(Time(1), B, 0, u32::MAX, &mut rng).unwrap();
     let worth = |_, _, is_empty| is_empty;
     assert_eq!(picker.take_over(C, &all, worth, &mut rng), Some((0, B)));
-    picker.request_piece(Time(2), C, 0, &mut rng).unwrap();
+    picker.request_piece(Time(2), C, 0, u32::MAX, &mut rng).unwrap();
     let half = Block { length: 16384, ..block };
     assert_eq!(picker.on_block(B, half), None, "parts of two peers are not mixed");
     assert!(picker.on_block(B, block).unwrap().is_whole);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use sow_content::Geometry;
-use sow_wire::bittorrent::{BlockRequest, ReceiverReport};
+use sow_wire::bittorrent::{BlockRequest, ReceiverReport, RelayMessage};
 
 use crate::disconnect::Misbehavior;
 
@@ -46,6 +46,8 @@ pub(crate) enum SessionEvent {
     Withdrawn { reason: String },
     /// The peer reported its copy (`sow_receiver`).
     ReceiverReported(ReceiverReport),
+    /// The peer said something about relaying (`sow_relay`).
+    Relay(RelayMessage),
 
     /// json-torrent: the peer requests a whole piece.
     PieceRequested(u32),

@@ -1,6 +1,7 @@
 //! The upload side of a swarm: which peers may request, which block is sent next, what the origin
 //! reveals. Nothing is requested here, and no message is read.
 
+mod children;
 mod idle_slots;
 mod peer_upload;
 mod sending;
@@ -34,6 +35,17 @@ const MAX_QUEUED_PIECES: usize = 64;
 /// Pieces that a peer may request before it is unchoked (BEP 6).
 const ALLOWED_FAST_PIECES: u32 = 10;
 
+/// What becomes of requests for a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PieceState {
+    /// It can be sent.
+    Here,
+    /// It is to come: peers that know that may request it already.
+    Awaited,
+    /// It will not be sent.
+    Withheld,
+}
+
 /// The uploads of one swarm.
 #[derive(Debug)]
 pub(crate) struct Uploads {
@@ -46,6 +58,10 @@ pub(crate) struct Uploads {
     pieces: u32,
     piece_length: u32,
     super_seeding: Option<SuperSeeding>,
+    /// The number of stripes that are relayed here.
+    stripes: usize,
+    /// Blocks that were sent to children since one was sent to another peer.
+    child_blocks: u32,
     /// How often each piece was begun to be sent.
     times_sent: Box<[u16]>,
     peers: BTreeMap<ConnId, PeerUpload>,
@@ -64,6 +80,8 @@ impl Uploads {
             pieces: 0,
             piece_length: 0,
             super_seeding: None,
+            stripes: 1,
+            child_blocks: 0,
             times_sent: Box::default(),
             peers: BTreeMap::new(),
             rate: Rate::default(),
@@ -114,7 +132,7 @@ impl Uploads {
     /// The peer's first offers may be made, with super-seeding.
     pub(crate) fn begin_offers(&mut self, now: Time, conn: ConnId) {
         if let (Some(peer), true) = (self.peers.get_mut(&conn), self.super_seeding.is_some()) {
-            peer.offers = Some(Offers::new(now, self.pieces));
+            peer.offers.get_or_insert_with(|| Offers::new(now, self.pieces));
         }
     }
 
@@ -232,16 +250,17 @@ impl Uploads {
             }
             connection.send(now, Decision::Choke, out);
             // A choke voids what was requested; with BEP 6 each request is rejected.
-            let void = std::mem::take(&mut peer.queue);
+            let void = peer.take_requests();
             if connection.session().is_fast() {
-                for request in void {
-                    connection.send(now, Decision::Reject(request.block), out);
+                for block in void {
+                    connection.send(now, Decision::Reject(block), out);
                 }
             }
         }
     }
 
-    /// Queues a block that the peer requested. `have`: its piece is here. Whether it was queued.
+    /// Queues a block that the peer requested, or keeps the request for a piece that is to come.
+    /// Whether it was queued.
     ///
     /// # Errors
     /// When the peer may not request it.
@@ -250,28 +269,35 @@ impl Uploads {
         now: Time,
         connection: &mut Connection,
         block: Block,
-        have: bool,
+        piece: PieceState,
         out: &mut VecDeque<Output>,
     ) -> Result<bool, Misbehavior> {
         let is_allowed_fast = self.is_allowed_fast(connection.addr().ip(), block.piece);
         let Some(peer) = self.peers.get_mut(&connection.conn()) else { return Ok(false) };
         let is_fast = connection.session().is_fast();
         let is_refused = peer.is_choked && !(is_fast && is_allowed_fast);
+        let session = connection.session().bittorrent();
+        let relays = session.is_some_and(|session| session.extension().relays());
+        let is_kept = piece == PieceState::Awaited && is_fast && relays && !peer.is_choked;
+        let have = piece == PieceState::Here;
         if !is_refused && !have && !is_fast {
             return Err(Misbehavior::RequestOutOfRange);
         }
-        if is_refused || !have {
+        if is_refused || !(have || is_kept) {
             // The request may have crossed the choke.
             if is_fast {
                 connection.send(now, Decision::Reject(block), out);
             }
             return Ok(false);
         }
-        if peer.queue.len() >= MAX_QUEUED_REQUESTS {
+        if peer.requests() >= MAX_QUEUED_REQUESTS {
             return Err(Misbehavior::TooManyRequests);
         }
-        peer.push_request(now, block);
-        Ok(true)
+        match is_kept {
+            true => peer.keep_request(block, self.stripes),
+            false => peer.push_request(now, block),
+        }
+        Ok(have)
     }
 
     /// Queues a whole piece that the peer requested and that is here.
@@ -321,11 +347,13 @@ impl Uploads {
         offers.is_some_and(|offers| offers.on_used(piece))
     }
 
-    /// With super-seeding: reveals pieces to a peer for as long as it should hold more offers.
+    /// With super-seeding: reveals pieces to a peer, of those that it may be offered, while it
+    /// should hold more offers.
     pub(crate) fn offer(
         &mut self,
         now: Time,
         connection: &mut Connection,
+        may_offer: impl Fn(u32) -> bool,
         rng: &mut fastrand::Rng,
         out: &mut VecDeque<Output>,
     ) {
@@ -338,7 +366,9 @@ impl Uploads {
         let (Some(have), Some(offers)) = (connection.have(), &mut peer.offers) else { return };
         seeding.return_offers(now, have, offers, sent, rng);
         let mut revealed = Vec::new();
-        while let Some(piece) = seeding.offer(have, offers, ahead, self.piece_length, rng) {
+        while let Some(piece) =
+            seeding.offer(have, offers, &may_offer, ahead, self.piece_length, rng)
+        {
             revealed.push(piece);
         }
         for piece in revealed {
@@ -428,7 +458,7 @@ mod tests {
 
         fn request(&mut self, conn: u64, block: Block, have: bool) -> Result<bool, Misbehavior> {
             let connection = self.connections.get_mut(ConnId(conn)).unwrap();
-            self.uploads.on_request(NOW, connection, block, have, &mut self.out)
+            self.uploads.on_request(NOW, connection, block, state(have), &mut self.out)
         }
 
         fn messages(&mut self) -> Vec<(ConnId, Message)> {
@@ -440,6 +470,10 @@ mod tests {
             };
             self.out.drain(..).map(message).collect()
         }
+    }
+
+    fn state(is_here: bool) -> PieceState {
+        if is_here { PieceState::Here } else { PieceState::Withheld }
     }
 
     fn block(piece: u32) -> Block {
@@ -525,7 +559,7 @@ mod tests {
         let mut sent_at = |now: Time| {
             let (connections, out) = (&mut fixture.connections, &mut fixture.out);
             let connection = connections.get_mut(ConnId(1)).unwrap();
-            _ = fixture.uploads.on_request(now, connection, block(0), true, out);
+            _ = fixture.uploads.on_request(now, connection, block(0), PieceState::Here, out);
             fixture.uploads.send_blocks(now, |_| 1, connections, out);
             let sent = out.drain(..).any(|output| matches!(output, Output::SendBlock { .. }));
             if sent {

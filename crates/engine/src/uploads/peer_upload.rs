@@ -1,9 +1,13 @@
 //! What is uploaded on one connection: the requests of the peer, and the blocks that are with the
 //! socket. No choice among peers.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use sow_content::Block;
+use sow_wire::bittorrent::extension::MAX_STRIPES;
 
 use super::super_seeding::Offers;
 use crate::{connections::Connection, io::Time, rate::Rate, token_bucket::TokenBucket};
@@ -46,6 +50,15 @@ pub(super) struct PeerUpload {
     was_told_choke: bool,
     /// Requests that are not answered yet.
     pub(super) queue: VecDeque<UploadRequest>,
+    /// Requests for pieces that are not here yet: they are answered when they are.
+    ahead: BTreeMap<u32, Vec<Block>>,
+    ahead_count: usize,
+    /// The peer fetches stripes from us, and each of them has a share of our uplink.
+    pub(super) is_child: bool,
+    /// When a piece of each stripe was begun for the peer last.
+    stripes_served_at: [Time; MAX_STRIPES],
+    /// The number of stripes.
+    stripes: u32,
     /// Blocks that are with the socket.
     pub(super) sending: VecDeque<UploadRequest>,
     /// The piece of the last block that was handed to the socket.
@@ -74,7 +87,7 @@ pub(super) struct UploadRequest {
 impl super::Uploads {
     /// How many requests of peers wait or are with the sockets.
     pub(crate) fn queued_requests(&self) -> usize {
-        self.peers.values().map(|peer| peer.queue.len() + peer.sending.len()).sum()
+        self.peers.values().map(|peer| peer.requests() + peer.sending.len()).sum()
     }
 
     /// Whether a peer was unchoked so lately that a request may have crossed its end: a choke of
@@ -105,6 +118,11 @@ impl PeerUpload {
             wasted_slot: false,
             was_told_choke: false,
             queue: VecDeque::new(),
+            ahead: BTreeMap::new(),
+            ahead_count: 0,
+            is_child: false,
+            stripes_served_at: [Time::default(); MAX_STRIPES],
+            stripes: 1,
             sending: VecDeque::new(),
             current_piece: None,
             current_piece_left: 0,
@@ -146,7 +164,7 @@ impl PeerUpload {
     pub(super) fn end_exchange(&mut self) {
         self.is_choked = true;
         self.was_told_choke = false;
-        self.queue.clear();
+        self.take_requests();
     }
 
     /// Whether the peer makes no use of its slot, or made none of its last one.
@@ -166,6 +184,52 @@ impl PeerUpload {
         self.queue.push_back(UploadRequest { block, since: now });
     }
 
+    /// The peer fetches stripes from us, of so many.
+    pub(super) fn set_child(&mut self, stripes: usize) {
+        self.is_child = true;
+        self.stripes = stripes.clamp(1, MAX_STRIPES) as u32;
+    }
+
+    /// When a piece was begun for the peer last, of the stripe of a piece.
+    pub(super) fn stripe_served_at(&self, piece: u32) -> Time {
+        self.stripes_served_at[(piece % self.stripes) as usize]
+    }
+
+    /// A piece is begun to be sent.
+    pub(super) fn on_piece_begun(&mut self, now: Time, piece: u32) {
+        self.current_piece = Some(piece);
+        self.served_at = now;
+        self.stripes_served_at[(piece % self.stripes) as usize] = now;
+    }
+
+    /// How many requests are not answered and not with the socket.
+    pub(super) fn requests(&self) -> usize {
+        self.queue.len() + self.ahead_count
+    }
+
+    /// The peer requested a block of a piece that is not here yet.
+    pub(super) fn keep_request(&mut self, block: Block, stripes: usize) {
+        self.set_child(stripes);
+        self.ahead_count += 1;
+        self.ahead.entry(block.piece).or_default().push(block);
+    }
+
+    /// A piece is here: what was requested of it can be sent. Whether there is something.
+    pub(super) fn on_piece_here(&mut self, now: Time, piece: u32) -> bool {
+        let Some(blocks) = self.ahead.remove(&piece) else { return false };
+        self.ahead_count -= blocks.len();
+        blocks.into_iter().for_each(|block| self.push_request(now, block));
+        true
+    }
+
+    /// Takes all requests that are not with the socket.
+    pub(super) fn take_requests(&mut self) -> Vec<Block> {
+        let queued = std::mem::take(&mut self.queue).into_iter().map(|request| request.block);
+        let ahead = std::mem::take(&mut self.ahead).into_values().flatten();
+        self.ahead_count = 0;
+        queued.chain(ahead).collect()
+    }
+
     /// A block has left.
     pub(super) fn on_sent(&mut self, now: Time, block: Block) {
         if let Some(at) = self.sending.iter().position(|sending| sending.block == block) {
@@ -177,7 +241,16 @@ impl PeerUpload {
 
     /// Takes a request that is not answered yet off the queue. Whether it was there.
     pub(super) fn cancel(&mut self, block: Block) -> bool {
-        let at = self.queue.iter().position(|request| request.block == block);
-        at.and_then(|at| self.queue.remove(at)).is_some()
+        if let Some(at) = self.queue.iter().position(|request| request.block == block) {
+            return self.queue.remove(at).is_some();
+        }
+        let Some(ahead) = self.ahead.get_mut(&block.piece) else { return false };
+        let Some(at) = ahead.iter().position(|&kept| kept == block) else { return false };
+        ahead.swap_remove(at);
+        self.ahead_count -= 1;
+        if ahead.is_empty() {
+            self.ahead.remove(&block.piece);
+        }
+        true
     }
 }

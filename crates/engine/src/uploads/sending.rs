@@ -42,6 +42,9 @@ const MIN_OVERFED_BYTES: u64 = 1024 * 1024;
 /// See [`MAX_COPIES`].
 const OVERFED_INTERVAL: Duration = Duration::from_millis(250);
 
+/// Of this many blocks, one is for peers that are no children, if they want one.
+const BLOCKS_PER_TURN: u32 = 4;
+
 /// Requests of one peer among which the next one is chosen.
 const MAX_REQUESTS_CONSIDERED: usize = 8;
 
@@ -110,7 +113,13 @@ impl Uploads {
                 let is_overdue =
                     peer.requests_whole_pieces && now.since(waits_since) > OVERDUE_TIME;
                 let is_sated = peer.rate.total() >= content;
-                let rank = (is_sated, !is_overdue, !is_begun, copies, peer.served_at, at, conn);
+                // Children get equal shares for each of their stripes, in the order of requests.
+                let order = match peer.is_child {
+                    true => (!is_begun, peer.stripe_served_at(piece), 0, peer.served_at),
+                    false => (!is_begun, Time::default(), copies, peer.served_at),
+                };
+                let has_turn = peer.is_child == (self.child_blocks + 1 < BLOCKS_PER_TURN);
+                let rank = (is_sated, !is_overdue, !has_turn, order, at, conn);
                 if best.is_none_or(|best| rank < best) {
                     best = Some(rank);
                 }
@@ -120,13 +129,13 @@ impl Uploads {
         let peer = self.peers.get_mut(&conn)?;
         let UploadRequest { block, .. } = peer.queue.remove(at)?;
         if !peer.has_begun(block) {
-            peer.current_piece = Some(block.piece);
             peer.current_piece_left = self.piece_length;
-            peer.served_at = now;
+            peer.on_piece_begun(now, block.piece);
             let times_sent = &mut self.times_sent[block.piece as usize];
             *times_sent = times_sent.saturating_add(1);
         }
         peer.current_piece_left = peer.current_piece_left.saturating_sub(block.length);
+        self.child_blocks = if peer.is_child { self.child_blocks.saturating_add(1) } else { 0 };
         peer.sent_at = now;
         peer.sending.push_back(UploadRequest { block, since: now });
         Some((conn, block))

@@ -88,9 +88,18 @@ impl SuperSeeding {
         sent: u64,
         rng: &mut fastrand::Rng,
     ) {
-        if !offers.stands_still(now, theirs, sent) {
-            return;
+        if offers.stands_still(now, theirs, sent) {
+            self.take_back(theirs, offers, rng);
         }
+    }
+
+    /// What a peer was offered and does not have counts as a copy no more.
+    pub(crate) fn take_back(
+        &mut self,
+        theirs: &Bitfield,
+        offers: &mut Offers,
+        rng: &mut fastrand::Rng,
+    ) {
         let is_held = |piece: &u32| !theirs.get(*piece) && !offers.returned.get(*piece);
         let held: Vec<u32> = offers.offered.iter().filter(is_held).collect();
         for piece in held {
@@ -101,11 +110,12 @@ impl SuperSeeding {
 
     /// The next piece to offer to a peer that has `theirs` and takes `ahead` bytes in the time that
     /// offers should cover; `None` when it holds enough offers, or there is nothing that it lacks
-    /// and was not offered.
+    /// and was not offered. `may_offer`: which pieces it may be offered.
     pub(crate) fn offer(
         &mut self,
         theirs: &Bitfield,
         offers: &mut Offers,
+        may_offer: impl Fn(u32) -> bool,
         ahead: u64,
         piece_length: u32,
         rng: &mut fastrand::Rng,
@@ -114,7 +124,8 @@ impl SuperSeeding {
             return None;
         }
         let mut order = self.copies.rarest_first().iter().copied();
-        let piece = order.find(|&piece| !theirs.get(piece) && !offers.offered.get(piece))?;
+        let is_new = |&piece: &u32| !theirs.get(piece) && !offers.offered.get(piece);
+        let piece = order.find(|piece| is_new(piece) && may_offer(*piece))?;
         offers.offered.set(piece);
         offers.unused.set(piece);
         self.copies.add(piece, rng);
@@ -158,7 +169,7 @@ mod tests {
         while order.len() < 180 {
             for peer in 0..4 {
                 if let Some(piece) =
-                    seeding.offer(&theirs[peer], &mut offers[peer], 0, 32768, &mut rng)
+                    seeding.offer(&theirs[peer], &mut offers[peer], |_| true, 0, 32768, &mut rng)
                 {
                     order.push(piece);
                     // It is requested at once, but its arrival is never announced.
@@ -179,7 +190,8 @@ mod tests {
         let theirs = Bitfield::new(10);
         let mut lazy = Offers::new(Time(0), 10);
         let held =
-            std::iter::from_fn(|| seeding.offer(&theirs, &mut lazy, 0, 32768, &mut rng)).count();
+            std::iter::from_fn(|| seeding.offer(&theirs, &mut lazy, |_| true, 0, 32768, &mut rng))
+                .count();
         assert_eq!(held as u64, MIN_UNUSED_OFFERS);
         seeding.on_peer_gone(&theirs, &lazy, &mut rng);
         let mut keen = Offers::new(Time(0), 10);
@@ -187,7 +199,7 @@ mod tests {
         let mut got = std::collections::BTreeSet::new();
         for _ in 0..5 {
             for offers in [&mut keen, &mut other] {
-                let piece = seeding.offer(&theirs, offers, 0, 32768, &mut rng).unwrap();
+                let piece = seeding.offer(&theirs, offers, |_| true, 0, 32768, &mut rng).unwrap();
                 offers.on_used(piece);
                 got.insert(piece);
             }
@@ -206,10 +218,11 @@ mod tests {
         let mut theirs = Bitfield::new(10);
         let mut idle = Offers::new(Time(0), 10);
         let held: Vec<u32> =
-            std::iter::from_fn(|| seeding.offer(&theirs, &mut idle, 0, 32768, &mut rng)).collect();
+            std::iter::from_fn(|| seeding.offer(&theirs, &mut idle, |_| true, 0, 32768, &mut rng))
+                .collect();
         let mut busy = Offers::new(Time(0), 10);
         for _ in 0..7 {
-            let piece = seeding.offer(&theirs, &mut busy, 0, 32768, &mut rng).unwrap();
+            let piece = seeding.offer(&theirs, &mut busy, |_| true, 0, 32768, &mut rng).unwrap();
             assert!(!held.contains(&piece));
             busy.on_used(piece);
         }
@@ -234,9 +247,10 @@ mod tests {
         let mut seeding = SuperSeeding::new(1000, &mut rng);
         let theirs = Bitfield::new(1000);
         let mut offers = Offers::new(Time(0), 1000);
-        let held =
-            std::iter::from_fn(|| seeding.offer(&theirs, &mut offers, 25 << 20, 1 << 20, &mut rng))
-                .count();
+        let held = std::iter::from_fn(|| {
+            seeding.offer(&theirs, &mut offers, |_| true, 25 << 20, 1 << 20, &mut rng)
+        })
+        .count();
         assert_eq!(held, 28);
     }
 }

@@ -57,6 +57,13 @@ impl Scene {
         self.connect_as(id, true, true).0
     }
 
+    /// A peer that the user named.
+    pub(crate) fn connect_named(&mut self) -> ConnId {
+        let (info_hash, peer_id) = (InfoHash([1; 20]), PeerId([1; 20]));
+        let handshake = Handshake { info_hash, peer_id, fast: true, extended: true };
+        self.connect_host(1, Direction::Dialed, PeerHandshake::BitTorrent(handshake)).0
+    }
+
     /// A peer that has everything and has unchoked us; what is requested of it.
     fn provider(&mut self) -> (ConnId, Vec<BlockRequest>) {
         let conn = self.connect_peer();

@@ -8,6 +8,7 @@ mod json_torrent;
 mod places;
 mod random_operations;
 mod receivers;
+mod relay;
 mod scene;
 mod starvation;
 mod starvation_whole_pieces;

@@ -8,7 +8,8 @@ use sow_engine::{
     Choking, Dialect, Input, Message as AnyMessage, Output, PeerSource, StoreOutcome,
 };
 use sow_wire::bittorrent::{
-    CopyId, CopyState, ExtensionHandshake, Message, MetadataMessage, ReceiverReport,
+    CopyId, CopyState, ExtensionHandshake, Message, MetadataMessage, Parent, ReceiverReport,
+    RelayMessage,
 };
 
 use crate::{
@@ -28,6 +29,7 @@ fn no_sequence_of_operations_breaks_the_engine() {
         let mut scene = Scene::new(have.map(|have| content(have, false)), |config| {
             config.spread = seed % 2 == 0;
             config.choking = if seed % 5 == 0 { Choking::TitForTat } else { Choking::Cooperative };
+            config.relays = seed % 4 < 2;
             config.seed = seed;
         });
         let mut conns = vec![scene.connect_peer()];
@@ -36,7 +38,10 @@ fn no_sequence_of_operations_breaks_the_engine() {
             let conn = conns[rng.usize(..conns.len())];
             let outputs = match rng.u8(..12) {
                 0 => {
-                    conns.push(scene.connect_peer());
+                    conns.push(match rng.bool() {
+                        true => scene.connect_peer(),
+                        false => scene.connect_named(),
+                    });
                     Vec::new()
                 }
                 1 => scene.input(Input::Closed { conn }),
@@ -89,7 +94,7 @@ fn any_message(rng: &mut fastrand::Rng) -> Message {
             lengths[rng.usize(..8).min(4).saturating_sub(rng.usize(..4))],
         )
     };
-    match rng.u8(..19) {
+    match rng.u8(..20) {
         0 => Message::KeepAlive,
         1 => Message::Choke,
         2 | 3 => Message::Unchoke,
@@ -110,6 +115,8 @@ fn any_message(rng: &mut fastrand::Rng) -> Message {
                 ut_pex: Some(rng.u8(..)),
                 sow_withdraw: Some(rng.u8(..)),
                 sow_receiver: Some(rng.u8(..)),
+                sow_relay: Some(rng.u8(..)),
+                joins_relay: rng.bool(),
                 listen_port: Some(rng.u16(..)),
                 metadata_size: Some(rng.u32(..100_000)),
                 max_block: Some(rng.u32(..)),
@@ -124,6 +131,7 @@ fn any_message(rng: &mut fastrand::Rng) -> Message {
             let report = ReceiverReport::new(CopyId([rng.u8(..2); 20]), "web01", state);
             extended(4, report.encode())
         }
+        18 => extended(5, any_relay_message(rng).encode()),
         _ => {
             let piece = rng.u32(..3);
             let data = Bytes::from_static(METADATA);
@@ -131,4 +139,16 @@ fn any_message(rng: &mut fastrand::Rng) -> Message {
             extended(1, MetadataMessage::Data { piece, total_size, data }.encode())
         }
     }
+}
+
+fn any_relay_message(rng: &mut fastrand::Rng) -> RelayMessage {
+    if rng.bool() {
+        return RelayMessage::Orphaned { stripe: rng.u8(..4), is_at_fault: rng.bool() };
+    }
+    let parent = |rng: &mut fastrand::Rng| match rng.u8(..4) {
+        0 => Parent::Unassigned,
+        1 => Parent::Peer(SocketAddr::from(([10, 0, 0, rng.u8(..4)], 52000))),
+        _ => Parent::Sender,
+    };
+    RelayMessage::Parents((0..rng.u8(1..5)).map(|_| parent(rng)).collect())
 }

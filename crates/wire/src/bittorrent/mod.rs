@@ -7,8 +7,8 @@ pub mod handshake;
 pub mod message;
 
 pub use extension::{
-    CopyId, CopyState, ExtensionError, ExtensionHandshake, MetadataMessage, PexMessage,
-    ReceiverReport, Withdrawal,
+    CopyId, CopyState, ExtensionError, ExtensionHandshake, MetadataMessage, Parent, PexMessage,
+    ReceiverReport, RelayMessage, Withdrawal,
 };
 pub use handshake::{Handshake, PeerId};
 pub use message::{BlockRequest, Decoded, Decoder, Message, WireError};

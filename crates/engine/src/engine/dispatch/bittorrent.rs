@@ -38,6 +38,8 @@ impl Engine {
             metadata_size,
             is_private,
             collects_receivers: self.config.collects_receivers,
+            relays: self.relays(),
+            joins_relay: self.joins_relay(connection),
             upload_only: tells && metadata_size.is_some() && self.downloads.have().is_full(),
         };
         let session = connection.session().bittorrent();
@@ -57,6 +59,7 @@ impl Engine {
             return Err(DisconnectReason::ContentWithdrawn);
         }
         self.send_copy_report(now, conn);
+        self.on_relay_known(now, conn);
         self.fetch_metadata(now);
         self.exchange_peers(now, conn);
         // Its blocks may be longer from now on.

@@ -100,7 +100,9 @@ impl Engine {
             connection.send_message(now, opening, &mut self.out);
         }
         self.send_extension_handshake(now, conn);
-        self.begin_offers(now, conn);
+        if !self.may_be_member(conn) {
+            self.begin_offers(now, conn);
+        }
         if is_fast && let Some(connection) = self.connections.get_mut(conn) {
             self.uploads.allow_fast(now, connection, self.downloads.have(), &mut self.out);
         }
@@ -108,7 +110,7 @@ impl Engine {
     }
 
     /// Makes a peer its first offers, with super-seeding.
-    fn begin_offers(&mut self, now: Time, conn: ConnId) {
+    pub(super) fn begin_offers(&mut self, now: Time, conn: ConnId) {
         self.uploads.begin_offers(now, conn);
         self.offer(now, conn);
     }
@@ -161,6 +163,9 @@ impl Engine {
         let downloaded = gone.distrusted().map_or(released, |distrusted| distrusted.downloaded);
         let given_up = self.connections.release_address(now, &gone, reason.as_ref());
         let is_stopping = reason == Some(DisconnectReason::ShuttingDown);
+        let is_duplicate = reason == Some(DisconnectReason::DuplicateConnection)
+            || self.connections.iter().any(|other| other.peer_id() == gone.peer_id());
+        self.on_relay_gone(now, &gone, is_duplicate);
         self.event(Event::PeerDisconnected {
             conn,
             addr: gone.addr(),
@@ -276,7 +281,7 @@ impl Engine {
                 let session = connection.session().bittorrent();
                 let collects = self.config.collects_receivers;
                 let is_awaited = session.is_some_and(|session| session.awaits_report(collects));
-                connection.is_complete() && !is_awaited
+                connection.is_complete() && !is_awaited && !self.is_relay_in_use(connection.conn())
             }
             Dialect::JsonTorrent => connection.is_complete(),
             Dialect::Chunk => self.is_chunk_session_over(connection),

@@ -82,7 +82,8 @@ impl Engine {
         request: BlockRequest,
     ) -> Option<Block> {
         let connection = self.connections.on_received(now, conn)?;
-        match self.downloads.on_block(now, connection, request) {
+        let arrival = self.downloads.on_block(now, connection, request);
+        match arrival {
             Err(misbehavior) => {
                 self.disconnect(now, conn, misbehavior.into());
                 None
@@ -100,9 +101,22 @@ impl Engine {
                 if let Some(mode) = store {
                     self.store_piece(conn, accepted.piece, mode);
                 }
+                self.on_parent_sent(now, conn, accepted.piece);
                 self.request_blocks(now, conn);
                 Some(accepted)
             }
+        }
+    }
+
+    /// A parent sent a block: it has the piece, although it did not say so.
+    fn on_parent_sent(&mut self, now: Time, conn: ConnId, piece: u32) {
+        if !self.downloads.is_parent(conn) || self.downloads.planner() == Some(conn) {
+            return;
+        }
+        let session =
+            self.connections.get_mut(conn).and_then(|peer| peer.session_mut().bittorrent_mut());
+        if session.is_some_and(|session| session.on_sent_piece(piece)) {
+            self.on_pieces(now, conn, &[piece]);
         }
     }
 
@@ -156,6 +170,7 @@ impl Engine {
             self.downloads.release_stalled(now, &mut self.connections, rng, out);
             let downloads = &self.downloads;
             self.connections.mark_unproductive(|peer| downloads.is_unproductive(now, peer));
+            self.check_parents(now);
             self.request_from_all(now);
         }
     }
@@ -215,7 +230,11 @@ impl Engine {
     /// time. It is no news to peers that have it, nor when several others have it; a packet for
     /// each HAVE would cost a crowd several percent.
     pub(super) fn announce_piece(&mut self, now: Time, piece: u32, is_complete: bool) {
-        let is_rare = self.downloads.is_rare(piece);
+        let is_rare = self.downloads.is_rare(piece) && !self.downloads.is_relayed();
+        let sent = self.uploads.on_piece_here(now, piece);
+        if !sent.is_empty() {
+            self.send_blocks(now);
+        }
         for conn in self.connections.ids() {
             let Some(connection) = self.connections.get_mut(conn) else { continue };
             let has = connection.have().is_some_and(|have| have.get(piece));
@@ -223,7 +242,9 @@ impl Engine {
                 self.downloads.on_piece_no_longer_wanted(conn);
             }
             if let Some(session) = connection.session_mut().bittorrent_mut() {
-                if is_rare && !has {
+                if sent.contains(&conn) {
+                    // Its blocks say so.
+                } else if is_rare && !has {
                     connection.send(now, Decision::Have(piece), &mut self.out);
                 } else {
                     session.defer_have(piece);

@@ -8,6 +8,7 @@ mod connections;
 mod downloads;
 mod json_torrent;
 mod receivers;
+mod relay;
 mod uploads;
 mod verification;
 mod withdrawal;
@@ -68,6 +69,7 @@ impl Engine {
             SessionEvent::PeersFound(addrs) => self.on_peer_exchange(now, conn, addrs),
             SessionEvent::Withdrawn { reason } => return self.on_withdrawal(conn, reason),
             SessionEvent::ReceiverReported(report) => self.on_receiver_report(conn, report),
+            SessionEvent::Relay(message) => self.on_relay_message(now, conn, message),
 
             SessionEvent::PieceRequested(piece) => {
                 return self.on_piece_requested(now, conn, piece);

@@ -11,6 +11,7 @@ use crate::{
     io::{ConnId, Dialect, Time},
     rate::Rate,
     session::Decision,
+    uploads::PieceState,
 };
 
 impl Engine {
@@ -72,9 +73,14 @@ impl Engine {
         let max_block = self.config.max_block.max(BLOCK_LENGTH);
         let block = self.downloads.block(request).filter(|block| block.length <= max_block);
         let block = block.ok_or(Misbehavior::RequestOutOfRange)?;
-        let have = self.withdrawn.is_none() && self.downloads.have().get(block.piece);
+        let piece = match self.downloads.have().get(block.piece) {
+            _ if self.withdrawn.is_some() => PieceState::Withheld,
+            true => PieceState::Here,
+            false if self.relays() => PieceState::Awaited,
+            false => PieceState::Withheld,
+        };
         let Some(connection) = self.connections.get_mut(conn) else { return Ok(()) };
-        if self.uploads.on_request(now, connection, block, have, &mut self.out)? {
+        if self.uploads.on_request(now, connection, block, piece, &mut self.out)? {
             if self.uploads.on_offer_used(conn, block.piece) {
                 self.offer(now, conn);
             }
@@ -129,8 +135,13 @@ impl Engine {
 
     /// With super-seeding: reveals pieces to a peer.
     pub(super) fn offer(&mut self, now: Time, conn: ConnId) {
+        let plan = self.plan.as_ref().filter(|plan| plan.is_member(conn));
+        if plan.is_some_and(|plan| !plan.is_any_adrift(conn)) {
+            return;
+        }
+        let may_offer = |piece| plan.is_none_or(|plan| plan.is_adrift(conn, piece));
         if let Some(connection) = self.connections.get_mut(conn) {
-            self.uploads.offer(now, connection, &mut self.rng, &mut self.out);
+            self.uploads.offer(now, connection, may_offer, &mut self.rng, &mut self.out);
         }
     }
 }

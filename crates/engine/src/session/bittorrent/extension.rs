@@ -17,6 +17,9 @@ pub(super) const SOW_WITHDRAW_ID: u8 = 3;
 /// Our own number of `sow_receiver`.
 pub(super) const SOW_RECEIVER_ID: u8 = 4;
 
+/// Our own number of `sow_relay`.
+pub(super) const SOW_RELAY_ID: u8 = 5;
+
 /// Requests that are queued for one peer; we advertise it as `reqq` (BEP 10).
 pub const MAX_QUEUED_REQUESTS: usize = 2048;
 
@@ -45,6 +48,10 @@ pub(crate) struct LocalPeer {
     pub(crate) upload_only: bool,
     /// Receivers are to report to us.
     pub(crate) collects_receivers: bool,
+    /// Requests for pieces that are not here yet are kept.
+    pub(crate) relays: bool,
+    /// The peer is to name our parents.
+    pub(crate) joins_relay: bool,
 }
 
 impl LocalPeer {
@@ -54,6 +61,8 @@ impl LocalPeer {
             ut_pex: (!self.is_private).then_some(UT_PEX_ID),
             sow_withdraw: Some(SOW_WITHDRAW_ID),
             sow_receiver: self.collects_receivers.then_some(SOW_RECEIVER_ID),
+            sow_relay: self.relays.then_some(SOW_RELAY_ID),
+            joins_relay: self.joins_relay,
             listen_port: (self.listen_port != 0).then_some(self.listen_port),
             client: Some(concat!("sow ", env!("CARGO_PKG_VERSION")).to_owned()),
             request_queue: Some(MAX_QUEUED_REQUESTS as u32),
@@ -115,6 +124,26 @@ impl Extension {
     /// The peer's number of `sow_receiver`.
     pub(super) fn receiver_id(&self) -> Option<u8> {
         self.handshake()?.sow_receiver
+    }
+
+    /// The peer's number of `sow_relay`.
+    pub(super) fn relay_id(&self) -> Option<u8> {
+        self.handshake()?.sow_relay
+    }
+
+    /// Whether the peer keeps requests for pieces that it does not have yet.
+    pub(crate) fn relays(&self) -> bool {
+        self.relay_id().is_some()
+    }
+
+    /// Whether the peer asks us to name its parents, once it relays itself.
+    pub(crate) fn joins_relay(&self) -> bool {
+        self.handshake().is_some_and(|handshake| handshake.joins_relay)
+    }
+
+    /// Whether the peer has sent its extension handshake.
+    pub(crate) fn is_known(&self) -> bool {
+        self.handshake.is_some()
     }
 
     /// One connection has one address: what a second handshake says of it is ignored.

@@ -5,14 +5,14 @@ mod extension;
 mod metadata;
 mod peer_exchange;
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use sow_content::{BLOCK_LENGTH, Bitfield};
 use sow_wire::{
     bittorrent::{
         BlockRequest, CopyState, ExtensionHandshake, Handshake, Message, MetadataMessage,
-        PexMessage, ReceiverReport, Withdrawal,
+        PexMessage, ReceiverReport, RelayMessage, Withdrawal,
     },
     dialect,
 };
@@ -25,6 +25,7 @@ use super::{Decision, PeerPieces, SessionEvent, peer_pieces::PieceStatement};
 use crate::{
     disconnect::{DisconnectReason, Misbehavior},
     io::Time,
+    token_bucket::TokenBucket,
 };
 
 /// The state of one BitTorrent connection.
@@ -46,7 +47,15 @@ pub(crate) struct BitTorrentSession {
     peer_reports: u32,
     /// What the peer was told of our copy last.
     sent_report: Option<ReceiverReport>,
+    /// How often the peer may ask for another parent.
+    complaints: TokenBucket,
 }
+
+/// How often a peer may ask for another parent at once.
+const MAX_COMPLAINTS: u32 = 12;
+
+/// When it may do so once more.
+const COMPLAINT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The limit of reports of a peer's copy on one connection: a program reports that it downloads,
 /// and how that ends.
@@ -71,6 +80,7 @@ impl BitTorrentSession {
             peer_report: None,
             peer_reports: 0,
             sent_report: None,
+            complaints: TokenBucket::new(now, MAX_COMPLAINTS, COMPLAINT_INTERVAL),
         }
     }
 
@@ -200,6 +210,9 @@ impl BitTorrentSession {
                 let report = ReceiverReport::decode(payload)?;
                 Ok(self.on_report(&report).then_some(SessionEvent::ReceiverReported(report)))
             }
+            extension::SOW_RELAY_ID => {
+                RelayMessage::decode(payload).map(SessionEvent::Relay).map(Some).map_err(Into::into)
+            }
             _ => Ok(None),
         }
     }
@@ -272,6 +285,22 @@ impl BitTorrentSession {
         }
         self.sent_report = Some(report.clone());
         Some(Message::Extended { id, payload: report.encode().into() })
+    }
+
+    /// The peer sent some of a piece, which it therefore has. Whether that is new.
+    pub(crate) fn on_sent_piece(&mut self, piece: u32) -> bool {
+        self.pieces.on_have(piece).unwrap_or(false)
+    }
+
+    /// Whether the peer may ask for another parent now.
+    pub(crate) fn may_complain(&mut self, now: Time) -> bool {
+        self.complaints.take(now)
+    }
+
+    /// A message about relaying, if the peer has a number for it.
+    pub(crate) fn relay(&self, message: &RelayMessage) -> Option<Message> {
+        let id = self.extension.relay_id()?;
+        Some(Message::Extended { id, payload: message.encode().into() })
     }
 
     /// Whether either side has begun to report a copy and has not reported its end, so that more is

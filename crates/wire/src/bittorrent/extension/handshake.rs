@@ -24,6 +24,11 @@ pub struct ExtensionHandshake {
     /// The sender's id for `sow_receiver` messages, an extension of this project; never 0. Only a
     /// sender that collects the reports of receivers has one.
     pub sow_receiver: Option<u8>,
+    /// The sender's id for `sow_relay` messages, an extension of this project; never 0. Such a
+    /// sender keeps requests for pieces that it does not have yet.
+    pub sow_relay: Option<u8>,
+    /// Whether the sender asks the peer to name its parents (`sow_join`, a key of this project).
+    pub joins_relay: bool,
     /// The port that the sender listens on (`p`), never 0.
     pub listen_port: Option<u16>,
     /// The sender's name and version (`v`), printable, at most
@@ -61,6 +66,8 @@ impl ExtensionHandshake {
             ut_pex: extension_id(b"ut_pex"),
             sow_withdraw: extension_id(b"sow_withdraw"),
             sow_receiver: extension_id(b"sow_receiver"),
+            sow_relay: extension_id(b"sow_relay"),
+            joins_relay: int(b"sow_join").is_some_and(|int| int != 0),
             listen_port: int(b"p")
                 .and_then(|port| u16::try_from(port).ok())
                 .filter(|&port| port != 0),
@@ -81,6 +88,7 @@ impl ExtensionHandshake {
                 encoder.dict(|dict| {
                     for (key, id) in [
                         (&b"sow_receiver"[..], self.sow_receiver),
+                        (b"sow_relay", self.sow_relay),
                         (b"sow_withdraw", self.sow_withdraw),
                         (b"ut_metadata", self.ut_metadata),
                         (b"ut_pex", self.ut_pex),
@@ -93,6 +101,9 @@ impl ExtensionHandshake {
             self.listen_port.inspect(|&port| dict.int(b"p", port.into()));
             self.request_queue.inspect(|&queue| dict.int(b"reqq", queue.into()));
             self.max_block.inspect(|&block| dict.int(b"sow_block", block.into()));
+            if self.joins_relay {
+                dict.int(b"sow_join", 1);
+            }
             if self.upload_only {
                 dict.int(b"upload_only", 1);
             }

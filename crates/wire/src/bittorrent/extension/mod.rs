@@ -1,11 +1,12 @@
 //! Bodies of the extension messages: the extension handshake (BEP 10), metadata exchange (BEP 9),
-//! peer exchange (BEP 11), withdrawal and receivers' reports. The envelope around them is in
-//! [`super::message`].
+//! peer exchange (BEP 11), withdrawal, receivers' reports and relaying. The envelope around them is
+//! in [`super::message`].
 
 mod handshake;
 mod metadata;
 mod pex;
 mod receiver;
+mod relay;
 mod withdrawal;
 
 use sow_content::bencode::BencodeError;
@@ -14,6 +15,7 @@ pub use handshake::{ExtensionHandshake, MAX_CLIENT_NAME};
 pub use metadata::{MAX_METADATA_SIZE, METADATA_PIECE_LENGTH, MetadataMessage};
 pub use pex::{MAX_PEX_PEERS, PexMessage};
 pub use receiver::{CopyId, CopyState, MAX_FAILURE_REASON, MAX_RECEIVER_NAME, ReceiverReport};
+pub use relay::{MAX_STRIPES, Parent, RelayMessage};
 pub use withdrawal::{MAX_WITHDRAWAL_REASON, Withdrawal};
 
 /// Why the body of an extension message is rejected.

@@ -38,10 +38,13 @@ fn a_host_that_never_comes_is_named_and_expected_by_the_next_run() {
     assert_eq!(missing, "web1.invalid\nweb2.invalid\n");
     let results = fs::read_to_string(folder.path().join("results.csv")).unwrap();
     let complete = |row: &&str| row.contains(&format!(",complete,{SIZE},"));
-    assert!(results.lines().filter(complete).all(|row| row.ends_with(",127.0.0.1")), "{results}");
+    assert!(
+        results.lines().filter(complete).all(|row| row.ends_with(",127.0.0.1,big.iso")),
+        "{results}"
+    );
     assert!(results.lines().any(|row| complete(&row)), "{results}");
     for host in ["web1.invalid", "web2.invalid"] {
-        let row = format!("{host},,missing,0,,,not connected,,{host}");
+        let row = format!("{host},,missing,0,,,not connected,,{host},big.iso");
         assert!(results.lines().any(|line| line == row), "{results}");
     }
     fs::write(&hosts, "127.0.0.1\n").unwrap();

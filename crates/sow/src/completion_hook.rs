@@ -28,6 +28,10 @@ use crate::{exit::Exit, fleet::Receiver, report::Report, stop_signal::StopSignal
 /// How many commands run at a time.
 const MAX_RUNNING: usize = 8;
 
+/// How many commands may run and wait, about one for each receiver that is known: any peer can
+/// report any number of copies. Further ones are not run, which counts as failed.
+const MAX_UNFINISHED: usize = 10_000;
+
 /// How long commands that run may continue after the request to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -100,6 +104,10 @@ impl CompletionHooks {
         let (inner, report) = (Arc::clone(&self.0), report.clone());
         let mut running = lock(&self.0.running);
         while running.try_join_next().is_some() {}
+        if running.len() >= MAX_UNFINISHED {
+            self.0.skipped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         running.spawn(async move { inner.run(command, &about, &report).await });
     }
 
